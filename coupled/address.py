@@ -1,0 +1,93 @@
+"""Randomness is an address: every random word is a pure function of (seed, purpose, fields, position).
+
+Philox4x32-10 (Salmon et al., SC'11) in integer tensor arithmetic: the words are the same on every machine and device,
+in any order and in any process. How an address is packed is part of the public format (`runs/README.md`):
+
+    key      word 0   low half of the 64-bit seed
+             word 1   high half of the 64-bit seed
+    counter  word 0   block: position of the 4-word block inside the address
+             word 1   field a (32 bits)
+             word 2   field b (32 bits)
+             word 3   purpose (8 high bits) | field c (24 low bits)
+"""
+
+import hashlib
+import math
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+
+class Purpose(IntEnum):
+    """What a draw is for. Numbers are never reused: a new purpose gets a new one."""
+
+    ORDER = 1  # a = epoch: the uniform stream's permutation, one block per sample
+    CLASS_ORDER = 2  # a = cycle, b = class: the balanced stream's permutation of one class
+    REMAINDER = 3  # a = step: which classes get one sample more in a balanced batch
+    VIEW = 4  # a = sample id, b = visit, c = view index
+    INIT = 5  # a = name_word(parameter), b = draw (0: the shared initialisation)
+    NUDGE = 6  # a = name_word(parameter), b = draw: the sign of a nudged twin's every weight
+    PANEL = 7  # which ids make the panel (seed 0: the same for every run)
+    SURROGATE = 8  # which ids make the surrogate panel (seed 0)
+    SURROGATE_VIEW = 9  # a = sample id, c = view index: the surrogate panel's fixed views (seed 0)
+    SHAPES = 10  # a = sample id: everything about one image of the data set `shapes`
+
+
+def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
+    """Philox4x32-10 of `counter` (…, 4), int64 holding 32-bit words, under `key`; words (…, 4) in [0, 2³²), int64."""
+    c0, c1, c2, c3 = counter.unbind(-1)
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # int64 products wrap, and the 64 bits that remain are those of the unsigned product.
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = ((p1 >> 32) & _MASK) ^ c1 ^ k0, p1 & _MASK, ((p0 >> 32) & _MASK) ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return torch.stack((c0, c1, c2, c3), dim=-1)
+
+
+def words(
+    seed: int, purpose: Purpose, count: int, *, a: Tensor | int = 0, b: Tensor | int = 0, c: Tensor | int = 0
+) -> Tensor:
+    """The first `count` words of each address, int64 in [0, 2³²), shape (*broadcast of a, b, c; count).
+
+    `seed` is in [0, 2⁶⁴); fields a and b hold 32 bits, c holds 24. The device is that of the fields (CPU for plain
+    integers).
+    """
+    assert 0 <= seed < 1 << 64, f"seed {seed} is not an unsigned 64-bit integer"
+    given = [torch.as_tensor(field, dtype=torch.int64) for field in (a, b, c)]
+    given[2] = given[2] | int(purpose) << 24
+    fields = torch.stack(torch.broadcast_tensors(*given), dim=-1)
+    block = torch.arange(-(-count // 4), dtype=torch.int64, device=fields.device)
+    shape = (*fields.shape[:-1], len(block))
+    counter = torch.cat([block.expand(shape)[..., None], fields[..., None, :].expand(*shape, 3)], dim=-1)
+    return philox(counter, (seed & _MASK, seed >> 32)).flatten(-2)[..., :count]
+
+
+def uniform(drawn: Tensor) -> Tensor:
+    """Words to float64 in the open interval (0, 1): (w + ½)·2⁻³², exact, so equal on every machine."""
+    return (drawn.to(torch.float64) + 0.5) * 2.0**-32
+
+
+def normal(seed: int, purpose: Purpose, count: int, **fields: int) -> Tensor:
+    """`count` standard normal float64 values on the CPU: the inverse normal of 52 random bits each."""
+    pair = words(seed, purpose, 2 * count, **fields).view(count, 2)
+    bits = (pair[:, 0] << 20) | (pair[:, 1] >> 12)
+    return torch.erfinv((bits.to(torch.float64) + 0.5) * 2.0**-51 - 1.0) * math.sqrt(2.0)
+
+
+def permutation(seed: int, purpose: Purpose, n: int, **fields: int) -> Tensor:
+    """A permutation of 0 … n−1 (int64): stable order of 64-bit keys, one block per element, high word first."""
+    block = words(seed, purpose, 4 * n, **fields).view(n, 4)
+    # A signed 64-bit key: subtracting 2³¹ from the high word makes signed order equal unsigned order.
+    return torch.argsort(((block[:, 0] - (1 << 31)) << 32) | block[:, 1], stable=True)
+
+
+def name_word(name: str) -> int:
+    """The 32-bit field that stands for a name: the first four bytes of its SHA-256, big-endian."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
