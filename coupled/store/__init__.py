@@ -1,0 +1,47 @@
+"""The storage layer: objects that are whole or absent, and the manifest that says which exist. Loads no torch."""
+
+from coupled.store.canonical import canonical_json, digest
+from coupled.store.errors import StoreError
+from coupled.store.fs import KILL_POINTS, REAL, FileSystem
+from coupled.store.lock import RunLock
+from coupled.store.manifest import Entry, Manifest, ManifestWriter, read_manifest
+from coupled.store.objects import Committed, check_name, commit_object, object_path, verify_object
+from coupled.store.prepare import RunState, prepare, remove_run, state
+from coupled.store.rundir import RunDirectory, checkpoint_folder, config_digest, read_config_digest, shard_name
+from coupled.store.tensors import Header, TensorFile, TensorInfo, open_tensors, read_header, to_bytes
+from coupled.store.treehash import tree_hash
+
+__all__ = [
+    "KILL_POINTS",
+    "REAL",
+    "Committed",
+    "Entry",
+    "FileSystem",
+    "Header",
+    "Manifest",
+    "ManifestWriter",
+    "RunDirectory",
+    "RunLock",
+    "RunState",
+    "StoreError",
+    "TensorFile",
+    "TensorInfo",
+    "canonical_json",
+    "check_name",
+    "checkpoint_folder",
+    "commit_object",
+    "config_digest",
+    "digest",
+    "object_path",
+    "open_tensors",
+    "prepare",
+    "read_config_digest",
+    "read_header",
+    "read_manifest",
+    "remove_run",
+    "shard_name",
+    "state",
+    "to_bytes",
+    "tree_hash",
+    "verify_object",
+]

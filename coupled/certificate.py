@@ -1,0 +1,52 @@
+"""Digests of what arms share: sample ids, integer draws, learning rate, initial weights; chained step by step.
+
+Integers are portable, so their digests are the same on every machine; pixel digests are of one machine type.
+"""
+
+import hashlib
+import struct
+
+import numpy as np
+from torch import Tensor
+
+from coupled.arms import Arm
+from coupled.layout import PIXEL_DIGEST_BYTES
+from coupled.source import Batch
+
+
+def integers_digest(values: Tensor) -> bytes:
+    """SHA-256 of an int64 tensor: its shape, then its elements, all little-endian int64."""
+    array = values.cpu().numpy().astype("<i8")
+    return hashlib.sha256(np.array(array.shape, "<i8").tobytes() + array.tobytes()).digest()
+
+
+def weights_digest(arm: Arm) -> bytes:
+    """SHA-256 over every parameter and buffer, in order: name, NUL, little-endian bytes."""
+    sha = hashlib.sha256()
+    for name, tensor in (arm.state.named_weights() | arm.state.named_buffers()).items():
+        array = tensor.detach().cpu().numpy()
+        sha.update(name.encode() + b"\0" + array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return sha.digest()
+
+
+def pixel_digests(pixels: Tensor) -> np.ndarray:
+    """BLAKE2b-128 of every view's bytes in batch order: pixels (2B, 3, S, S) → uint8 (2B, 16)."""
+    array = pixels.cpu().contiguous().numpy()
+    digests = [hashlib.blake2b(view.tobytes(), digest_size=PIXEL_DIGEST_BYTES).digest() for view in array]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(array), PIXEL_DIGEST_BYTES)
+
+
+class Certificate:
+    """The chain: link_0 = SHA-256(initial weights), link_{t+1} = SHA-256(link_t, ids_t, draws_t, learning rate_t).
+
+    `link` after `extend(t)` is link_{t+1}; ids and draws enter as their digests, the rate as a little-endian double.
+    """
+
+    def __init__(self, initial_weights: bytes) -> None:
+        self.link = hashlib.sha256(initial_weights).digest()
+
+    def extend(self, batch: Batch, learning_rate: float) -> tuple[bytes, bytes]:
+        """Chain one step; returns the digests of its ids and of its draws."""
+        ids, draws = integers_digest(batch.ids), integers_digest(batch.words)
+        self.link = hashlib.sha256(self.link + ids + draws + struct.pack("<d", learning_rate)).digest()
+        return ids, draws

@@ -1,0 +1,76 @@
+"""TOML values to dataclasses: types, ranges and unknown keys, each mistake one line."""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from coupled.config.fields import allowed, within
+from coupled.errors import UserError
+
+
+def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
+    """The error for a name that is not one of `valid`, with the nearest valid one."""
+    names = list(valid)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {where}{near[0]}?" if near else ""
+    return UserError(f"unknown {kind} {where}{name}", "allowed: " + ", ".join(names), hint)
+
+
+def build(cls: type, raw: Mapping[str, Any], where: str = "") -> Any:
+    """An instance of the dataclass `cls` from a TOML table; `where` is the dotted prefix for messages.
+
+    Raises UserError for an unknown key, a wrong type or a value out of range.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in raw:
+        if key not in fields:
+            raise unknown("key", key, fields, where)
+    hints = get_type_hints(cls)
+    values = {}
+    for key, value in raw.items():
+        values[key] = _convert(hints[key], value, f"{where}{key}", fields[key].metadata)
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
+    if dataclasses.is_dataclass(hint):
+        _require(isinstance(value, Mapping), path, value, "a table")
+        return build(hint, value, f"{path}.")  # type: ignore[arg-type]
+    if get_origin(hint) is dict:
+        _require(
+            isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()), path, value, "tables"
+        )
+        return {name: build(get_args(hint)[1], table, f"{path}.{name}.") for name, table in value.items()}
+    if get_origin(hint) is tuple:
+        _require(isinstance(value, (list, tuple)), path, value, "a list of integers")
+        return tuple(_scalar((int,), item, path, metadata) for item in value)
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return _scalar(options, value, path, metadata)
+
+
+def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
+    wanted = [option for option in options if option is not type(None)]
+    if type(value) is int and int not in wanted and float in wanted:
+        value = float(value)
+    # type(), not isinstance(): true is not the integer 1.
+    _require(type(value) in wanted, path, value, " or ".join(_NAMES[option] for option in wanted), allowed(metadata))
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise UserError(f"{path} = {_shown(value)}", allowed(metadata))
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and not within(value, metadata):
+        raise UserError(f"{path} = {_shown(value)}", allowed(metadata))
+    return value
+
+
+_NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def _require(condition: bool, path: str, value: Any, wanted: str, limits: str = "") -> None:
+    if not condition:
+        raise UserError(f"{path} = {_shown(value)}", f"{wanted} is needed" + (f" ({limits})" if limits else ""))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

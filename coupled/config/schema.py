@@ -1,0 +1,159 @@
+"""The config: frozen dataclasses, one per TOML section. `resolve.py` holds the rules that join them."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from coupled.config.fields import Schedule, option
+
+
+@dataclass(frozen=True)
+class Data:
+    """[data] What is trained on."""
+
+    name: str = option("shapes", "data set")
+    seed: int = option(0, "seed of a procedural data set (shapes): which images exist", low=0, high=2**64 - 1)
+    labelling: str | None = option(None, "labels of every arm that names none; default: the data set's own")
+    balance_by: str | None = option(None, "labelling that balanced batches are balanced by; default: data.labelling")
+
+
+@dataclass(frozen=True)
+class Batches:
+    """[batches] The one batch stream of all arms."""
+
+    size: int = option(128, "samples per batch (B); each gives two views", low=2)
+    stream: str = option("uniform", "how batches are drawn", choices=("uniform", "balanced"))
+
+
+@dataclass(frozen=True)
+class Views:
+    """[views] The two augmented views that all arms share."""
+
+    recipe: str = option("simclr-cifar", "augmentation recipe")
+    size: int | None = option(
+        None, "height and width of a view in pixels; default: the data set's own", low=8, high=1024
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """[model] Encoder and projector, the same for every arm."""
+
+    encoder: str = option("resnet-small", "encoder")
+    width: int = option(8, "channels of the first stage", low=1, high=4096)
+    projection_hidden: int = option(64, "hidden width of the projector", low=1, high=65536)
+    projection_dim: int = option(64, "dimension d of z", low=2, high=65536)
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """[optimiser] The same for every arm."""
+
+    name: str = option("sgd", "optimiser", choices=("sgd",))
+    learning_rate: float = option(0.3, "peak learning rate, as given (not scaled by batch size)", low=0, open_low=True)
+    momentum: float = option(0.9, "momentum", low=0, high=1, open_high=True)
+    weight_decay: float = option(0.0, "coupled weight decay of all parameters", low=0)
+    schedule: str = option(
+        "cosine", "after warm-up: cosine to 0 at the horizon, or constant", choices=("cosine", "constant")
+    )
+    warmup: int = option(0, "steps of linear warm-up", low=0)
+    horizon: int | None = option(None, "step at which the cosine reaches 0; default: train.steps", low=1)
+
+
+@dataclass(frozen=True)
+class Train:
+    """[train] The run itself."""
+
+    steps: int = option(300, "updates (T); the states recorded are 0 … T", low=0)
+    temperature: float = option(0.5, "temperature τ of every arm that names none", low=0, open_low=True)
+    precision: str = option("float32", "of weights, gradients and activations", choices=("float32", "float64"))
+    threads: int = option(1, "CPU threads of the process; changes bits", low=1, high=1024)
+    device: str = option("cpu", "where arms live", choices=("cpu", "cuda"))
+
+
+@dataclass(frozen=True)
+class Record:
+    """[record.<stream>] When each stream records."""
+
+    scalars: Schedule = option(Schedule(every=1), "losses, gap, same-class mass, weight gap, digests", kind="recorded")
+    layers: Schedule = option(Schedule(every=1), "per-layer norms, distances, angles", kind="recorded")
+    similarity: Schedule = option(
+        Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded"
+    )
+    panel: Schedule = option(Schedule(log=2, last=True), "h and z of the panel, eval mode", kind="recorded")
+    surrogate: Schedule = option(Schedule(log=2, last=True), "z of the surrogate panel, eval mode", kind="recorded")
+    pixels: Schedule = option(Schedule(log=2), "digest of every view's pixels", kind="recorded")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """[panel] The fixed samples that arms are compared on; the same ids for every run of a data set."""
+
+    size: int = option(1024, "test samples of the panel, un-augmented", kind="recorded", low=4)
+    surrogate_size: int = option(
+        128, "training samples of the surrogate panel, two fixed views each", kind="recorded", low=2
+    )
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """[checkpoints] Which states are kept whole."""
+
+    keep: Schedule = option(Schedule(log=1, last=True), "permanent checkpoints", kind="recorded")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """[paths] Where things are on this machine."""
+
+    data: str = option("", "folder of the data set's files; default: where its package puts them", kind="elastic")
+    runs: str = option("runs", "folder that run directories are made in", kind="elastic")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """[arms.<name>] One model. The first is the anchor of the others unless they name another."""
+
+    kind: str = option(
+        "objective",
+        "objective: trained by its own objective; controls copy the arm `of`: twin (exact copy), "
+        "nudged (weights moved by `scale`), independent (initial weights of its own)",
+        choices=("objective", "twin", "nudged", "independent"),
+    )
+    objective: str | None = option(None, "objective (kind objective)")
+    labelling: str | None = option(None, "labels of this arm (kind objective); default: data.labelling")
+    temperature: float | None = option(
+        None, "temperature τ (kind objective); default: train.temperature", low=0, open_low=True
+    )
+    of: str | None = option(None, "the arm that a control copies; default: the first arm")
+    anchor: str | None = option(
+        None, "the arm this one is compared with; default: `of` for controls, else the first arm", kind="recorded"
+    )
+    scale: float | str | None = option(
+        None,
+        'nudged: "ulp" (next float up or down) or s > 0 for w·(1 ± s); default: "ulp"',
+        low=0,
+        high=1,
+        open_low=True,
+    )
+    draw: int | None = option(
+        None, "nudged, independent: which of the possible draws; default: 1", low=1, high=2**32 - 1
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run, resolved: every default filled in."""
+
+    name: str = option("", "name of the run; default: the config file's", kind="elastic")
+    seed: int = option(0, "run seed: initial weights, batches, views", low=0, high=2**64 - 1)
+    data: Data = dataclasses.field(default_factory=Data)
+    batches: Batches = dataclasses.field(default_factory=Batches)
+    views: Views = dataclasses.field(default_factory=Views)
+    model: Model = dataclasses.field(default_factory=Model)
+    optimiser: Optimiser = dataclasses.field(default_factory=Optimiser)
+    train: Train = dataclasses.field(default_factory=Train)
+    record: Record = dataclasses.field(default_factory=Record)
+    panel: Panel = dataclasses.field(default_factory=Panel)
+    checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
+    paths: Paths = dataclasses.field(default_factory=Paths)
+    arms: dict[str, Arm] = dataclasses.field(default_factory=dict)

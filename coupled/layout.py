@@ -1,0 +1,130 @@
+"""What a run records: every stream's columns with dtype and shape, and where shards close. Public format.
+
+A stream's rows lie in shards, one object per arm and one for what arms share. A tensor is named `group.column` and is
+stacked along the steps in `group.step` (int64):
+
+    state.*   the state of step t, before its update; the only group that the last state T has
+    batch.*   the batch of step t, seen by the weights of step t
+    update.*  the update from step t to step t+1
+    fixed.*   not stacked: the same in every shard of the stream
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from coupled import views
+from coupled.config import Config, Schedule
+from coupled.models.flat import Segment
+
+STREAMS: tuple[str, ...] = ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")
+SHARED = "shared"
+SHARD_BYTES = 256 << 20
+DIGEST_BYTES = 32
+PIXEL_DIGEST_BYTES = 16
+
+# The streams that look at the last state, T, which has no batch.
+OF_LAST_STATE = ("scalars", "layers", "panel", "surrogate")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One tensor of a stream: dtype (numpy's name) and shape of a row."""
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * prod(self.shape)
+
+
+Layout = dict[str, dict[str, dict[str, Column]]]
+
+
+def labellings(config: Config) -> list[str]:
+    """The labellings that arms use, and data.labelling, in order of first mention."""
+    named = [config.data.labelling, *(arm.labelling for arm in config.arms.values())]
+    return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def layout(config: Config, segments: list[Segment], feature_dim: int) -> Layout:
+    """stream → owner (arm or "shared") → column name → Column."""
+    real, B, d = config.train.precision, config.batches.size, config.model.projection_dim
+    names = labellings(config)
+    panel, surrogate = config.panel.size, config.panel.surrogate_size
+    digest = Column("uint8", (DIGEST_BYTES,))
+    fixed = {f"fixed.labels.{name}": "int64" for name in names} | {"fixed.ids": "int64"}
+    streams: Layout = {
+        "scalars": {arm: _scalar_columns(config, arm, names) for arm in config.arms},
+        "layers": {arm: _layer_columns(config, arm, len(segments)) for arm in config.arms},
+        "similarity": {arm: {"batch.z": Column(real, (2 * B, d))} for arm in config.arms},
+        "panel": {
+            arm: {"state.h": Column(real, (panel, feature_dim)), "state.z": Column(real, (panel, d))}
+            for arm in config.arms
+        },
+        "surrogate": {arm: {"state.z": Column(real, (2 * surrogate, d))} for arm in config.arms},
+        "pixels": {},
+    }
+    streams["scalars"][SHARED] = {
+        "batch.learning_rate": Column("float64"),
+        "batch.ids_digest": digest,
+        "batch.draws_digest": digest,
+        "batch.chain": digest,
+    }
+    per_sample = ["ids", "visits", *(f"labels.{name}" for name in names)]
+    streams["similarity"][SHARED] = {f"batch.{column}": Column("int64", (B,)) for column in per_sample}
+    streams["panel"][SHARED] = {name: Column(dtype, (panel,)) for name, dtype in fixed.items()}
+    streams["surrogate"][SHARED] = {name: Column(dtype, (surrogate,)) for name, dtype in fixed.items()}
+    streams["surrogate"][SHARED]["fixed.draws"] = Column("int64", (2, surrogate, views.WORDS_PER_VIEW))
+    streams["pixels"][SHARED] = {"batch.pixels_digest": Column("uint8", (2 * B, PIXEL_DIGEST_BYTES))}
+    return {
+        stream: {owner: dict(sorted(c.items())) for owner, c in owners.items()} for stream, owners in streams.items()
+    }
+
+
+def _scalar_columns(config: Config, arm: str, names: list[str]) -> dict[str, Column]:
+    objectives = [name for name, spec in config.arms.items() if spec.kind == "objective"]
+    columns = ["batch.loss", "state.norm", *(f"batch.loss_of.{name}" for name in objectives)]
+    columns += [f"batch.{measure}.{name}" for measure in ("gap", "mass", "skipped") for name in names]
+    if config.arms[arm].anchor is not None:
+        columns += ["state.weight_gap", "state.distance"]
+    return {column: Column("float64") for column in columns}
+
+
+def _layer_columns(config: Config, arm: str, layers: int) -> dict[str, Column]:
+    columns = ["state.norm", "batch.gradient_norm", "update.norm"]
+    if config.arms[arm].anchor is not None:
+        columns += ["state.distance", "state.angle"]
+    return {column: Column("float64", (layers,)) for column in columns}
+
+
+def schedule_of(config: Config, stream: str) -> list[int]:
+    """The steps at which a stream records, without T for streams that need a batch."""
+    schedule: Schedule = getattr(config.record, stream)
+    steps = schedule.upto(config.train.steps)
+    return steps if stream in OF_LAST_STATE else [step for step in steps if step < config.train.steps]
+
+
+def row_bytes(columns: dict[str, Column]) -> int:
+    """Bytes of one recorded step of one owner."""
+    return sum(column.bytes for name, column in columns.items() if not name.startswith("fixed."))
+
+
+def boundaries(config: Config, streams: Layout, stream: str) -> list[int]:
+    """The steps at which the shards of `stream` close: a shard closed at step b holds only steps below b.
+
+    Every scheduled checkpoint step, and between them after as many rows as SHARD_BYTES hold in the largest owner.
+    The last state T comes after the last boundary, in a shard of its own.
+    """
+    limit = max(1, SHARD_BYTES // max(map(row_bytes, streams[stream].values())))
+    closing = set(config.checkpoints.keep.upto(config.train.steps)) | {config.train.steps}
+    rows = 0
+    for step in (step for step in schedule_of(config, stream) if step < config.train.steps):
+        rows = 0 if step in closing else rows
+        if rows == limit:
+            closing.add(step)
+            rows = 0
+        rows += 1
+    return sorted(closing - {0})

@@ -1,0 +1,136 @@
+"""The recorder: looks at each step's state, stacks rows, seals them into shards.
+
+It only looks: no training forward, no draw. What it measures on the arms' device comes to the host in one transfer
+a stream. Every stream's bytes are independent of which others are on.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coupled.arms import Arm
+from coupled.certificate import Certificate, pixel_digests
+from coupled.config import Config
+from coupled.layout import SHARED, STREAMS, Layout, boundaries, schedule_of
+from coupled.measures import LayerGeometry, batch_scalars, state_columns
+from coupled.panels import Panels
+from coupled.source import Batch
+from coupled.store import RunDirectory, shard_name, to_bytes
+
+Row = Mapping[str, Tensor | np.ndarray]
+
+
+class Recorder:
+    """Observes every step's state and batch by the streams' schedules, and commits shards to `run`."""
+
+    def __init__(
+        self,
+        config: Config,
+        streams: Layout,
+        arms: Mapping[str, Arm],
+        panels: Panels,
+        run: RunDirectory,
+        fingerprint: str,
+    ) -> None:
+        self.streams, self.arms, self.panels, self.run, self.fingerprint = streams, arms, panels, run, fingerprint
+        self.due = {stream: frozenset(schedule_of(config, stream)) for stream in STREAMS}
+        self.closing = {stream: boundaries(config, streams, stream) for stream in STREAMS}
+        self.objectives = [arm for arm in arms.values() if arm.spec.kind == "objective"]
+        self.geometry = LayerGeometry(next(iter(arms.values())).state)
+        self._rows: dict[tuple[str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+        self._first: dict[str, int] = dict.fromkeys(STREAMS, 0)
+        self._before: dict[str, Tensor] = {}
+
+    def observe(self, step: int, batch: Batch, learning_rate: float, certificate: Certificate) -> None:
+        """State and batch of `step`, after every arm's backward and before any update."""
+        # The chain grows at every step, whatever is recorded.
+        ids, draws = certificate.extend(batch, learning_rate)
+        self._observe_state(step)
+        if self._is_due("scalars", step):
+            self._observe_scalars(step, batch, (learning_rate, ids, draws, certificate.link))
+        if self._is_due("layers", step):
+            norms = {name: self.geometry.norms(arm.state.gradient) for name, arm in self.arms.items()}
+            self._put_each("layers", step, {name: {"batch.gradient_norm": norm} for name, norm in norms.items()})
+            self._before = {name: arm.state.weights.clone() for name, arm in self.arms.items()}
+        if self._is_due("similarity", step):
+            self._put_each("similarity", step, {name: {"batch.z": arm.z} for name, arm in self.arms.items()})
+            labels = {f"batch.labels.{name}": values for name, values in batch.labels.items()}
+            self._put("similarity", SHARED, step, {"batch.ids": batch.ids, "batch.visits": batch.visits, **labels})
+        if self._is_due("pixels", step):
+            self._put("pixels", SHARED, step, {"batch.pixels_digest": pixel_digests(batch.pixels)})
+
+    def observe_update(self, step: int) -> None:
+        """What the update from `step` to `step` + 1 moved."""
+        if self._is_due("layers", step):
+            norms = {n: self.geometry.norms(a.state.weights - self._before[n]) for n, a in self.arms.items()}
+            self._put_each("layers", step, {name: {"update.norm": norm} for name, norm in norms.items()})
+            self._before = {}
+
+    def observe_last(self, step: int) -> None:
+        """The last state: weights and panels only, in shards of their own, after the last checkpoint."""
+        self._observe_state(step)
+        self._seal(STREAMS, step, step)
+
+    def seal(self, step: int) -> None:
+        """Commit the shards that close at `step`, in the order of stream and owner."""
+        closing = [stream for stream in STREAMS if step in self.closing[stream]]
+        self._seal(closing, step - 1, step)
+
+    def _observe_state(self, step: int) -> None:
+        if self._is_due("scalars", step) or self._is_due("layers", step):
+            scalars, layers = state_columns(self.geometry, self.arms)
+            for stream, columns in (("scalars", scalars), ("layers", layers)):
+                if self._is_due(stream, step):
+                    self._put_each(stream, step, columns)
+        if self._is_due("panel", step):
+            self._put_each("panel", step, self.panels.panel(self.arms))
+        if self._is_due("surrogate", step):
+            self._put_each("surrogate", step, self.panels.surrogate(self.arms))
+
+    def _observe_scalars(self, step: int, batch: Batch, shared: tuple[float, bytes, bytes, bytes]) -> None:
+        self._put_each("scalars", step, {n: batch_scalars(a, batch, self.objectives) for n, a in self.arms.items()})
+        names = ("batch.ids_digest", "batch.draws_digest", "batch.chain")
+        digests = {name: np.frombuffer(value, np.uint8) for name, value in zip(names, shared[1:], strict=True)}
+        self._put("scalars", SHARED, step, {"batch.learning_rate": np.array(shared[0]), **digests})
+
+    def _is_due(self, stream: str, step: int) -> bool:
+        return step in self.due[stream]
+
+    def _put_each(self, stream: str, step: int, rows: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Rows of every arm. Equal-dtype tensors travel to the host together."""
+        flat = [(arm, column, value) for arm, row in rows.items() for column, value in row.items()]
+        host = torch.cat([value.detach().reshape(-1) for _, _, value in flat]).cpu().numpy()
+        start = 0
+        arrays: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+        for arm, column, value in flat:
+            arrays[arm][column] = host[start : start + value.numel()].reshape(value.shape)
+            start += value.numel()
+        for arm, row in arrays.items():
+            self._put(stream, arm, step, row)
+
+    def _put(self, stream: str, owner: str, step: int, row: Row) -> None:
+        spec, rows = self.streams[stream][owner], self._rows[stream, owner]
+        for column, value in row.items():
+            array = value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+            assert (str(array.dtype), array.shape) == (spec[column].dtype, spec[column].shape), (stream, owner, column)
+            rows[column].append(array)
+        for group in {column.partition(".")[0] for column in row}:
+            steps = rows[f"{group}.step"]
+            if not steps or steps[-1] != step:
+                steps.append(np.int64(step))  # type: ignore[reportArgumentType]
+
+    def _seal(self, streams: Sequence[str], last: int, boundary: int) -> None:
+        for stream in sorted(streams):
+            owners = {owner: self._rows.pop((stream, owner), {}) for owner in sorted(self.streams[stream])}
+            first, self._first[stream] = self._first[stream], boundary
+            if not any(owners.values()):
+                continue
+            for owner, rows in owners.items():
+                tensors = {name: np.stack(values) for name, values in rows.items()}
+                if owner == SHARED:
+                    tensors |= self.panels.fixed(stream)
+                data = to_bytes(tensors, {"fingerprint": self.fingerprint})
+                self.run.commit_shard(shard_name(stream, owner, first, last), data, first, last)

@@ -1,0 +1,112 @@
+"""A run assembled: everything the driver's loop touches, built from a config and nothing else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coupled import certificate as certificates
+from coupled import checkpoints, data, runtime
+from coupled.arms import Arm, build_arms, build_network
+from coupled.certificate import Certificate
+from coupled.config import Config, digest, resolved
+from coupled.layout import Layout, labellings, layout
+from coupled.measures import in_weight_gap
+from coupled.models.flat import segments_of
+from coupled.panels import Panels
+from coupled.recorder import Recorder
+from coupled.source import Source
+from coupled.store import RunDirectory, canonical_json, prepare, read_config_digest, state
+
+SCHEMA = 1
+DETERMINISM = "bitwise on one machine type, with the same library versions and identity fields"
+
+
+@dataclass
+class Run:
+    """One process's run, ready to step. Closing releases the directory's lock."""
+
+    config: Config
+    arms: dict[str, Arm]
+    source: Source
+    recorder: Recorder
+    certificate: Certificate
+    directory: RunDirectory
+    fingerprint: str
+
+    def checkpoint(self, step: int) -> None:
+        """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
+        self.recorder.seal(step)
+        if step in self.config.checkpoints.keep.upto(self.config.train.steps):
+            checkpoints.commit(self.directory, step, self.arms, self.certificate, self.fingerprint)
+
+    def finish(self) -> None:
+        """Observe the last state by weights and panels, and commit the end."""
+        self.recorder.observe_last(self.config.train.steps)
+        self.directory.finish(self.config.train.steps)
+
+
+def path_of(config: Config) -> Path:
+    """The run directory of a config."""
+    return Path(config.paths.runs) / config.name
+
+
+def is_finished(config: Config) -> bool:
+    """Is this very run already there, whole?"""
+    path = path_of(config)
+    return state(path) == "finished" and read_config_digest(path) == digest(config)
+
+
+def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
+    """Build arms, data and recorder, then create the run directory; None if the run is there and finished.
+
+    Whatever a user can get wrong fails before the directory is made. Raises UserError.
+    """
+    device = runtime.configure(config)
+    splits = {
+        name: data.load(config.data.name, name, seed=config.data.seed, root=config.paths.data)
+        for name in ("train", "test")
+    }
+    source = Source(config, splits["train"], labellings(config), device)
+    arms = build_arms(config, device)
+    panels = Panels(config, source, splits["test"])
+    first = next(iter(arms.values()))
+    initial = certificates.weights_digest(first)
+    streams = layout(config, first.state.weight_segments, first.network.feature_dim)
+    facts = describe(config, initial.hex(), device)
+    fingerprint = facts["config_digest"]
+    directory = prepare(path_of(config), canonical_json(facts) + b"\n", fingerprint, overwrite)
+    if directory is None:
+        return None
+    certificate = Certificate(initial)
+    recorder = Recorder(config, streams, arms, panels, directory, fingerprint)
+    return Run(config, arms, source, recorder, certificate, directory, fingerprint)
+
+
+def describe(config: Config, initial_weights: str, device: torch.device) -> dict[str, Any]:
+    """The content of run.json."""
+    segments = segments_of(list(meta_network(config).named_parameters()), getattr(torch, config.train.precision))
+    return {
+        "schema": SCHEMA,
+        "config": resolved(config),
+        "config_digest": digest(config),
+        "layers": [{"name": s.name, "shape": list(s.shape), "in_weight_gap": in_weight_gap(s.name)} for s in segments],
+        "versions": runtime.versions(),
+        "machine": runtime.machine(device),
+        "determinism": DETERMINISM,
+        "certificate": {"seed": config.seed, "initial_weights": initial_weights},
+    }
+
+
+def meta_network(config: Config) -> torch.nn.Module:
+    """The network without storage: names, shapes, feature dimension."""
+    with torch.device("meta"):
+        return build_network(config)
+
+
+def train_layout(config: Config) -> Layout:
+    """The record layout of a config, from shapes alone."""
+    network = meta_network(config)
+    segments = segments_of(list(network.named_parameters()), getattr(torch, config.train.precision))
+    return layout(config, segments, int(network.feature_dim))  # type: ignore[reportArgumentType]

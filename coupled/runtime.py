@@ -1,0 +1,38 @@
+"""Process-wide settings that determinism needs, in one place."""
+
+import os
+import platform
+from importlib.metadata import version
+
+import torch
+
+from coupled.config import Config
+from coupled.errors import UserError
+
+
+def configure(config: Config) -> torch.device:
+    """Set threads and deterministic kernels; returns the arms' device. Touches no random generator."""
+    # cuBLAS reads this when CUDA starts; without it its reductions may differ from call to call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(config.train.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if config.train.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "train.device = cuda", "this machine has no CUDA device that torch can use", "use train.device = cpu"
+        )
+    return torch.device(config.train.device)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the bits depend on."""
+    names = ("coupled", "torch", "torchvision", "numpy", "safetensors")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """The machine type, without its name: float bytes are comparable between runs of one type only."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {"architecture": platform.machine(), "device": device.type, "capability": kind}

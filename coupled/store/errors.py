@@ -1,0 +1,36 @@
+"""What the storage layer says when a file cannot be written or cannot be believed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from coupled.errors import RunStopped
+
+INTACT: Final = "everything committed before is intact"
+_LONGEST: Final = 600  # characters: a hostile name or value never floods a terminal
+
+
+class StoreError(RunStopped):
+    """A file of a run is damaged, hostile or cannot be written: one line with the file and the reason. Exit code 3."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.path = Path(path) if "\0" not in str(path) else None
+        self.reason = one_line(reason)
+        super().__init__(f"{one_line(str(path))}: {self.reason}")
+
+
+def one_line(text: str) -> str:
+    """The text with everything unprintable escaped, cut to what fits a message."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST])
+    return shown + "…" if len(text) > _LONGEST else shown
+
+
+@contextmanager
+def naming(path: Path, left: str = "") -> Iterator[None]:
+    """Turns an operating-system error into a `StoreError` that names the file and, if given, what is left."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreError(path, "; ".join(part for part in (reason, left) if part)) from error

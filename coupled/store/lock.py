@@ -1,0 +1,85 @@
+"""`run.lock`: one process writes a run. The kernel releases the lock with the process, however that ends."""
+
+import os
+import socket
+import stat
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from coupled.errors import UserError
+from coupled.store.canonical import canonical_json, strict_json
+from coupled.store.errors import naming, one_line
+from coupled.store.fs import REAL, FileSystem
+
+LOCK: Final = "run.lock"
+_LONGEST_RECORD: Final = 4096  # bytes
+
+
+class RunLock:
+    """The exclusive lock of a run directory, held from construction to `release` or the end of the process.
+
+    Raises UserError naming the holder if another process (or another RunLock) has it.
+    """
+
+    def __init__(self, root: Path, fs: FileSystem = REAL) -> None:
+        self._fs = fs
+        self._path = root / LOCK
+        self._fd = -1
+        with naming(self._path):
+            fd = fs.open(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                if not self._is_mine(fd):
+                    raise UserError(
+                        f"{root} is in use by {_owner(self._path, fs)}",
+                        "one process at a time writes a run",
+                        "wait for it or stop it, or choose another name with --set name=…",
+                    )
+                fs.truncate(fd)
+                fs.write_all(fd, canonical_json({"host": socket.gethostname(), "pid": os.getpid()}))
+            except BaseException:
+                fs.close(fd)
+                raise
+        self._fd = fd
+        _close_in_forks(self)
+
+    def release(self) -> None:
+        """Lets the next process in; the file stays, for removing it would race with a process that opened it."""
+        if self._fd >= 0:
+            self._fs.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _is_mine(self, fd: int) -> bool:
+        if not self._fs.lock(fd):
+            return False
+        # a lock on a file that was moved away or removed meanwhile guards nothing
+        entry, opened = self._fs.status(self._path), os.fstat(fd)
+        return entry is not None and stat.S_ISREG(opened.st_mode) and os.path.samestat(entry, opened)
+
+
+def _close_in_forks(lock: RunLock) -> None:
+    """A forked child shares the lock; it must not keep it when its parent is killed."""
+    held = weakref.ref(lock)
+
+    def close() -> None:
+        if (mine := held()) is not None:
+            mine.release()
+
+    os.register_at_fork(after_in_child=close)
+
+
+def _owner(path: Path, fs: FileSystem) -> str:
+    try:
+        record = strict_json(fs.read(path, _LONGEST_RECORD))
+        return one_line(f"process {int(record['pid'])} on {record['host']}")
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"

@@ -1,0 +1,188 @@
+"""`manifest.jsonl`: the one list of what exists. An object without a line does not exist.
+
+A line is one canonical JSON object, a space, the CRC-32 of the JSON bytes as eight lower-case hex digits, a newline.
+"""
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Final
+
+from coupled.store.canonical import canonical_json, strict_json
+from coupled.store.errors import INTACT, StoreError, naming, one_line
+from coupled.store.fs import REAL, FileSystem
+from coupled.store.objects import Committed, check_name
+
+MANIFEST: Final = "manifest.jsonl"
+MAX_LINE: Final = 2048  # bytes, the newline included
+MAX_ENTRIES: Final = 1 << 17  # keeps what a hostile manifest can occupy in memory near 130 MB
+_TAIL: Final = len(" 01234567\n")
+_MAX_COUNT: Final = (1 << 63) - 1
+
+_RANGE: Final = frozenset({"seq", "kind", "first", "last"})
+_OBJECT: Final = _RANGE | {"name", "size", "sha256"}
+_FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "shard": _OBJECT,
+    "checkpoint": _OBJECT,
+    "retire": _RANGE | {"name"},
+    "finish": _RANGE,
+}
+_FOLDERS: Final = {"shard": "records/", "checkpoint": "checkpoints/", "retire": "checkpoints/"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: the kind of event and the steps [first, last], both included, that it is about.
+
+    shard: a file of records/. checkpoint: a state.json, first = last = its step. retire: the checkpoint of that name
+    is gone (no size, no sha256). finish: the run is complete, first = 0, last = its last step (no object).
+    """
+
+    seq: int
+    kind: str
+    first: int
+    last: int
+    name: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        fault = _fault({key: value for key in sorted(_OBJECT) if (value := getattr(self, key)) is not None})
+        if fault:
+            raise ValueError(fault)
+
+    def line(self) -> bytes:
+        """The line's bytes, newline included."""
+        text = canonical_json({key: getattr(self, key) for key in _FIELDS[self.kind]})
+        return b"%s %08x\n" % (text, zlib.crc32(text))
+
+    def committed(self) -> Committed:
+        """The object of a shard or checkpoint line."""
+        assert self.name is not None and self.size is not None and self.sha256 is not None
+        return Committed(self.name, self.size, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The committed lines; whether a torn one was dropped; where in the file (bytes) the committed lines end."""
+
+    entries: tuple[Entry, ...]
+    torn: bool
+    valid_bytes: int
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.entries) and self.entries[-1].kind == "finish"
+
+
+class ManifestWriter:
+    """Appends durable lines to a manifest that ends in a whole line. Not for use by two threads at a time."""
+
+    def __init__(self, fs: FileSystem, path: Path, next_seq: int = 0) -> None:
+        self._fs = fs
+        self._path = path
+        self._next = next_seq
+        self._closed = ""
+
+    def append(self, kind: str, first: int, last: int, of: Committed | str | None = None) -> Entry:
+        """Commits one line about an object, a retired checkpoint's name, or nothing. Raises StoreError.
+
+        After a failed append the end of the file is unknown, and every further append is refused.
+        """
+        if self._closed or self._next >= MAX_ENTRIES:
+            raise StoreError(self._path, self._closed or f"full: {MAX_ENTRIES} lines; use longer shards")
+        if isinstance(of, Committed):
+            entry = Entry(self._next, kind, first, last, of.name, of.size, of.sha256)
+        else:
+            entry = Entry(self._next, kind, first, last, of)
+        self._closed = "closed by a failed write; a resume mends it"
+        with naming(self._path, INTACT):
+            self._fs.append(self._path, entry.line(), "manifest")
+        self._closed = "the run is finished" if kind == "finish" else ""
+        self._next += 1
+        return entry
+
+
+def read_manifest(path: Path, fs: FileSystem = REAL) -> Manifest:
+    """Reads and checks every line; the file is untrusted.
+
+    A bad last line is an append that was cut short: dropped and reported as `torn`. A bad line before the last, a
+    sequence that does not count 0, 1, 2…, an object named twice or a line after "finish" is StoreError.
+    """
+    entries: list[Entry] = []
+    names: set[str] = set()
+    valid = 0
+    with naming(path), BufferedReader(fs.reader(path)) as file:
+        while line := file.readline(MAX_LINE + 1):
+            try:
+                entry = _parse(line)
+            except ValueError as error:
+                if len(line) <= MAX_LINE and not file.peek(1):
+                    return Manifest(tuple(entries), True, valid)
+                raise StoreError(path, f"line {len(entries) + 1}: {error}") from None
+            _check_place(path, entry, entries, names)
+            entries.append(entry)
+            valid += len(line)
+    return Manifest(tuple(entries), False, valid)
+
+
+def _parse(line: bytes) -> Entry:
+    text, tail = line[:-_TAIL], line[-_TAIL:]
+    if len(line) > MAX_LINE:
+        raise ValueError(f"longer than {MAX_LINE} bytes")
+    if tail != b" %08x\n" % zlib.crc32(text):
+        raise ValueError("damaged: it does not end in the CRC-32 of its text")
+    parsed = strict_json(text)
+    if not isinstance(parsed, dict):
+        raise ValueError("not a JSON object")
+    fault = _fault(parsed)
+    if fault:
+        raise ValueError(fault)
+    if canonical_json(parsed) != text:
+        raise ValueError("its JSON is not canonical")
+    return Entry(**parsed)
+
+
+def _check_place(path: Path, entry: Entry, before: list[Entry], names: set[str]) -> None:
+    where = f"line {len(before) + 1}"
+    if entry.seq != len(before):
+        raise StoreError(path, f"{where}: seq is {entry.seq}, expected {len(before)}")
+    if entry.seq >= MAX_ENTRIES:
+        raise StoreError(path, f"{where}: more than {MAX_ENTRIES} lines")
+    if before and before[-1].kind == "finish":
+        raise StoreError(path, f"{where}: a line after the one that finished the run")
+    if entry.name is not None and (entry.name in names) != (entry.kind == "retire"):
+        state = "was never committed or is retired already" if entry.kind == "retire" else "is committed twice"
+        raise StoreError(path, f"{where}: {one_line(entry.name)} {state}")
+    if entry.name is not None:
+        (names.remove if entry.kind == "retire" else names.add)(entry.name)
+
+
+def _fault(fields: Mapping[str, Any]) -> str:
+    """What is wrong with the fields of a line, or nothing."""
+    kind, name = fields.get("kind"), fields.get("name")
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        return f"the kind is not one of {', '.join(_FIELDS)}"
+    if fields.keys() != _FIELDS[kind]:
+        return f"a {kind} line holds {', '.join(sorted(_FIELDS[kind]))} and nothing else"
+    counts = [fields[key] for key in ("seq", "first", "last", "size") if key in fields]
+    if not all(type(count) is int and 0 <= count <= _MAX_COUNT for count in counts):
+        return "seq, first, last and size are counts"
+    if fields["first"] > fields["last"]:
+        return f"the steps end ({fields['last']}) before they start ({fields['first']})"
+    if "sha256" in fields and not (
+        isinstance(fields["sha256"], str) and re.fullmatch("[0-9a-f]{64}", fields["sha256"])
+    ):
+        return "sha256 is not 64 hex digits"
+    if name is None:
+        return ""
+    if not isinstance(name, str) or not name.startswith(_FOLDERS[kind]):
+        return f"the name of a {kind} starts with {_FOLDERS[kind]}"
+    try:
+        check_name(name)
+    except StoreError as error:
+        return str(error)
+    return ""

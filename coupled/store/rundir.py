@@ -1,0 +1,174 @@
+"""A run directory as its one writer sees it: created exclusively, then grown by committed objects."""
+
+import socket
+import stat
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from coupled.errors import UserError
+from coupled.store.canonical import canonical_json, strict_json
+from coupled.store.errors import StoreError, naming
+from coupled.store.fs import REAL, FileSystem
+from coupled.store.lock import LOCK, RunLock
+from coupled.store.manifest import MANIFEST, Entry, ManifestWriter
+from coupled.store.objects import TEMPORARY, commit_object
+
+RUN_JSON: Final = "run.json"
+EVENTS: Final = "log/events.jsonl"
+MAX_RUN_JSON: Final = 4 << 20  # bytes
+# what a creation that was killed before its commit point, run.json, can leave
+BEGINNINGS: Final = frozenset({LOCK, MANIFEST, RUN_JSON + TEMPORARY})
+
+
+class RunDirectory:
+    """The open run: holds the lock and the end of the manifest. Not for use by two threads at a time."""
+
+    def __init__(self, root: Path, fs: FileSystem, lock: RunLock, manifest: ManifestWriter) -> None:
+        self.root = root
+        self._fs = fs
+        self._lock = lock
+        self._manifest = manifest
+
+    @classmethod
+    def create(cls, root: Path, run_json: bytes, fs: FileSystem = REAL) -> Self:
+        """Makes a run where there is nothing, or only an empty folder; its commit point is run.json.
+
+        Of several processes exactly one succeeds. Raises UserError if the place is taken, StoreError if the
+        operating system refuses; then nothing is left behind.
+        """
+        config_digest(run_json)
+        _refuse_taken(root, fs)
+        with naming(root):
+            made = fs.status(root) is None
+            fs.ensure_directory(root)
+        lock = RunLock(root, fs)
+        try:
+            fs.point("run.locked")
+            _refuse_taken(root, fs)  # again: only under the lock does the answer hold
+            _begin(root, run_json, fs, made)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(root, fs, lock, ManifestWriter(fs, root / MANIFEST))
+
+    def commit_shard(self, name: str, data: bytes | memoryview, first: int, last: int) -> Entry:
+        """Commits one sealed shard of the steps [first, last]; `name` comes from `shard_name`. Raises StoreError."""
+        return self._manifest.append("shard", first, last, commit_object(self._fs, self.root, name, data))
+
+    def commit_checkpoint(self, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> Entry:
+        """Commits a checkpoint: `files` (name without suffix to safetensors bytes), then state.json, then its line.
+
+        state.json is canonical JSON {"files": {file: {"sha256", "size"}}, "state": state, "step": step}; file names
+        are relative to the checkpoint's folder. Raises StoreError.
+        """
+        folder = checkpoint_folder(step)
+        listed: dict[str, dict[str, str | int]] = {}
+        for name in sorted(files):
+            done = commit_object(self._fs, self.root, f"{folder}/{name}.safetensors", files[name])
+            listed[f"{name}.safetensors"] = {"sha256": done.sha256, "size": done.size}
+        self._fs.point("checkpoint.files")
+        text = canonical_json({"files": listed, "state": dict(state), "step": step})
+        return self._manifest.append(
+            "checkpoint", step, step, commit_object(self._fs, self.root, f"{folder}/state.json", text)
+        )
+
+    def finish(self, step: int) -> Entry:
+        """Commits the end of the run: `step` is its last. Nothing can be committed afterwards."""
+        return self._manifest.append("finish", 0, step)
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Appends an event with the time (seconds since 1970, UTC) and host to log/events.jsonl, outside every hash."""
+        path = self.root / EVENTS
+        assert not {"time", "host"} & event.keys()
+        line = canonical_json({**event, "time": time.time(), "host": socket.gethostname()}) + b"\n"
+        with naming(path):
+            if self._fs.status(path) is None:
+                self._fs.ensure_directory(path.parent)
+                self._fs.write_new(path, (), "log")
+            self._fs.append(path, line, "log")
+
+    def close(self) -> None:
+        """Releases the lock."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def shard_name(stream: str, arm: str, first: int, last: int) -> str:
+    """The name of the shard of one stream and arm ("shared" for cross-arm values) with the steps [first, last]."""
+    return f"records/{stream}/{arm}/steps-{first:09d}-{last:09d}.safetensors"
+
+
+def checkpoint_folder(step: int) -> str:
+    """The folder of the checkpoint of the state after `step` updates."""
+    return f"checkpoints/step-{step:09d}"
+
+
+def config_digest(run_json: bytes) -> str:
+    """The "config_digest" of a run.json; ValueError if it has none."""
+    parsed = strict_json(run_json)
+    found = parsed.get("config_digest") if isinstance(parsed, dict) else None
+    if not isinstance(found, str) or not found:
+        raise ValueError("no text under the key config_digest")
+    return found
+
+
+def read_config_digest(root: Path, fs: FileSystem = REAL) -> str:
+    """The digest of the config a run was made from; StoreError if its run.json is missing or damaged."""
+    path = root / RUN_JSON
+    with naming(path):
+        data = fs.read(path, MAX_RUN_JSON)
+    try:
+        return config_digest(data)
+    except ValueError as error:
+        raise StoreError(path, f"not the run.json of a run: {error}") from None
+
+
+def is_vacant(root: Path, fs: FileSystem = REAL) -> bool:
+    """True if nothing is at `root`, an empty folder, or what a killed creation left."""
+    status = fs.status(root)
+    if status is None:
+        return True
+    if not stat.S_ISDIR(status.st_mode) or not BEGINNINGS.issuperset(fs.names(root)):
+        return False
+    manifest = fs.status(root / MANIFEST)
+    return manifest is None or manifest.st_size == 0
+
+
+def _refuse_taken(root: Path, fs: FileSystem) -> None:
+    with naming(root):
+        vacant = is_vacant(root, fs)
+    if not vacant:
+        raise UserError(
+            f"{root} exists already", "a run is made in a new or empty folder", "choose another name with --set name=…"
+        )
+
+
+def _begin(root: Path, run_json: bytes, fs: FileSystem, made: bool) -> None:
+    """Writes the empty manifest, then run.json; the caller holds the lock and found the place vacant."""
+    try:
+        with naming(root):
+            for name in (MANIFEST, RUN_JSON + TEMPORARY):
+                fs.unlink(root / name)
+            fs.write_new(root / MANIFEST, (), "manifest")
+            fs.sync_directory(root)
+        fs.point("run.manifest")
+        commit_object(fs, root, RUN_JSON, run_json)
+    except Exception:
+        # as far as the operating system lets us: the first error is the one to tell
+        with suppress(OSError):
+            for name in (RUN_JSON, RUN_JSON + TEMPORARY, MANIFEST, LOCK):
+                fs.unlink(root / name)
+            if made:
+                fs.rmdir(root)
+        raise
