@@ -39,7 +39,10 @@ def allowed(metadata: Any) -> str:
     if low is None and high is None:
         return ""
     left = "" if low is None else f"{low:g} {'<' if open_low else '≤'} "
-    right = "" if high is None else f" {'<' if open_high else '≤'} {high:g}"
+    shown = (
+        f"2^{int(high).bit_length()}−1" if high is not None and high > 1e9 else f"{high:g}" if high is not None else ""
+    )
+    right = "" if high is None else f" {'<' if open_high else '≤'} {shown}"
     return f"{left}value{right}"
 
 

@@ -1,0 +1,104 @@
+"""What a person watching a run sees: a live table in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from coupled.alignment import linear_cka
+from coupled.measures import LayerGeometry, state_columns
+from coupled.run import Run
+
+_REFRESH_S = 0.5
+_PLAIN_REFRESH_S = 10.0
+
+
+class Watcher(Protocol):
+    """How a refresh is shown."""
+
+    def show(self, step: int, rate: float, rows: list[tuple[str, float, float | None, float | None]]) -> None: ...
+    def close(self) -> None: ...
+
+
+class ProgressReporter:
+    """Every arm's loss, and CKA and weight gap to its anchor. It looks twice a second, not at every step."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+
+    def begin(self, run: Run) -> None:
+        self.run, self.total = run, run.config.train.steps
+        self.geometry = LayerGeometry(next(iter(run.arms.values())).state)
+        live = self.console.is_terminal
+        self.watcher: Watcher = _Live(self.console, self.total) if live else _Plain(self.total)
+        self.interval = _REFRESH_S if live else _PLAIN_REFRESH_S
+        self.started = self.shown = time.monotonic()
+
+    def stepped(self, step: int) -> None:
+        now = time.monotonic()
+        if now - self.shown < self.interval and step not in (1, self.total):
+            return
+        self.shown = now
+        self.watcher.show(step, step / max(now - self.started, 1e-9), self._rows())
+
+    def end(self) -> None:
+        self.watcher.close()
+
+    def _rows(self) -> list[tuple[str, float, float | None, float | None]]:
+        """(arm, loss, debiased CKA of the batch's z to the anchor's, weight gap to the anchor) of every arm."""
+        arms, rows = self.run.arms, []
+        scalars, _ = state_columns(self.geometry, arms)
+        for name, arm in arms.items():
+            gap = scalars[name].get("state.weight_gap")
+            cka = None if arm.anchor is None else float(linear_cka(arm.z, arms[arm.anchor].z))
+            rows.append((name, float(arm.loss), cka, None if gap is None else float(gap)))
+        return rows
+
+
+class _Live:
+    """A bar and a table that redraw in place."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        columns = (
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[rate]:.2f} steps/s, left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self.bar = Progress(*columns, console=console)
+        self.task = self.bar.add_task("", total=total, rate=0.0)
+        self.live = Live(self.bar, console=console, refresh_per_second=4, transient=False)
+        self.live.start()
+
+    def show(self, step: int, rate: float, rows: list[tuple[str, float, float | None, float | None]]) -> None:
+        self.bar.update(self.task, completed=step, rate=rate)
+        table = Table("arm", "loss", "CKA (batch z)", "weight gap", box=None, header_style="bold", padding=(0, 2))
+        for name, loss, cka, gap in rows:
+            table.add_row(name, f"{loss:.4f}", *("–" if v is None else f"{v:.4g}" for v in (cka, gap)))
+        self.live.update(Group(self.bar, table))
+
+    def close(self) -> None:
+        self.live.stop()
+
+
+class _Plain:
+    """One line a refresh, for logs."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def show(self, step: int, rate: float, rows: list[tuple[str, float, float | None, float | None]]) -> None:
+        parts = []
+        for name, loss, cka, gap in rows:
+            compared = "" if cka is None or gap is None else f" cka {cka:.4f} gap {gap:.3g}"
+            parts.append(f"{name} loss {loss:.4f}{compared}")
+        left = (self.total - step) / rate
+        line = f"step {step}/{self.total}  {rate:.2f} steps/s  left {left:.0f} s  | " + " | ".join(parts)
+        print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None: ...

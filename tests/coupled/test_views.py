@@ -1,0 +1,239 @@
+import math
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as tv
+
+from coupled.address import Purpose
+from coupled.views import RECIPES, Recipe, apply, draw, two_views, view_words
+from coupled.views.operators import _OPERATORS, _resample, band, crop_resize, recolour
+from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION
+
+SIMCLR = RECIPES["simclr-cifar"]
+MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+ADJUST = {
+    BRIGHTNESS: tv.adjust_brightness,
+    CONTRAST: tv.adjust_contrast,
+    SATURATION: tv.adjust_saturation,
+    HUE: tv.adjust_hue,
+}
+SIZES = [(28, 24), (32, 32), (64, 48), (23, 31), (96, 20)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def some_images(n, height=32, width=None):
+    generator = torch.Generator().manual_seed(height)
+    return torch.randint(0, 256, (n, 3, height, width or height), dtype=torch.uint8, generator=generator)
+
+
+def some_parameters(n, height=32, width=None, recipe=SIMCLR):
+    words = view_words(0, Purpose.VIEW, torch.arange(n), 0, 0)
+    return draw(recipe, words, height, width or height)
+
+
+def make(images, parameters, size=24, **given):
+    return apply(images, parameters, size=size, mean=MEAN, std=STD, **given)
+
+
+def same_bytes(a, b):
+    return a.shape == b.shape and a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes()
+
+
+def tv_crop(image, parameters, i, size):
+    box = [int(column[i]) for column in (parameters.top, parameters.left, parameters.height, parameters.width)]
+    view = tv.resized_crop(image, *box, [size, size], antialias=True)
+    return tv.horizontal_flip(view) if parameters.flip[i] else view
+
+
+def tv_view(image, parameters, i, size):
+    """One whole view by torchvision, without the normalisation."""
+    view = tv_crop(image, parameters, i, size)
+    for operator in parameters.order[i].tolist() if parameters.jittered[i] else []:
+        view = ADJUST[operator](view, float(parameters.factors[i, operator]))
+    return tv.rgb_to_grayscale(view, 3) if parameters.grey[i] else view
+
+
+def literal_weights(start, length, pixels, size):
+    """The antialiased triangle filter, output by output and pixel by pixel (Pillow's precompute_coeffs)."""
+    scale = length / size
+    support = max(scale, 1.0)
+    matrix = torch.zeros(size, pixels, dtype=torch.float64)
+    for j in range(size):
+        centre = (j + 0.5) * scale
+        first = max(int(centre - support + 0.5), 0)
+        last = min(int(centre + support + 0.5), length)
+        weights = [max(0.0, 1 - abs((k - centre + 0.5) / support)) for k in range(first, last)]
+        for k, weight in zip(range(first, last), weights, strict=True):
+            matrix[j, start + k] = weight / sum(weights)
+    return matrix
+
+
+@pytest.mark.parametrize(("pixels", "size"), [*SIZES, (5, 64), (64, 5), (1, 3)])
+def test_bands_equal_the_literal_weight_matrix(pixels, size):
+    lengths = torch.arange(1, pixels + 1).repeat_interleave(2)
+    starts = (pixels - lengths) // torch.tensor([1, 3]).repeat(pixels)
+    mirrored = torch.arange(2 * pixels) % 3 == 0
+    eye = torch.eye(pixels).expand(2 * pixels, pixels, pixels)
+    ours = _resample(eye, *band(starts, lengths, mirrored, pixels, size))
+    for matrix, start, length, flip in zip(ours, starts.tolist(), lengths.tolist(), mirrored.tolist(), strict=True):
+        literal = literal_weights(start, length, pixels, size)
+        # Half a float32 ulp of 1, and float64's rounding of the centre.
+        assert (matrix - (literal.flip(0) if flip else literal)).abs().max() < 6.1e-8
+
+
+@pytest.mark.parametrize(("height", "size"), SIZES)
+def test_crop_and_resize_equal_torchvision(height, size):
+    images, parameters = some_images(60, height), some_parameters(60, height)
+    ours = crop_resize(images, parameters, size)
+    # Against float64: a few roundings of weights and sums. Against float32: torchvision's own rounding of the scale,
+    # which moves a centre by up to 96·2⁻²⁴ pixels.
+    for dtype, bound in ((torch.float64, 4e-7), (torch.float32, 8e-6)):
+        theirs = torch.stack([tv_crop(image.to(dtype) / 255, parameters, i, size) for i, image in enumerate(images)])
+        assert (ours - theirs).abs().max() < bound
+
+
+def test_crop_and_resize_equal_torchvision_on_oblong_images():
+    images, parameters = some_images(40, 30, 47), some_parameters(40, 30, 47)
+    theirs = torch.stack([tv_crop(image.double() / 255, parameters, i, 24) for i, image in enumerate(images)])
+    assert (crop_resize(images, parameters, 24) - theirs).abs().max() < 4e-7
+
+
+@pytest.mark.parametrize(("operator", "bound"), [(BRIGHTNESS, 0), (CONTRAST, 2e-7), (SATURATION, 2e-7), (HUE, 2e-6)])
+def test_a_jitter_operator_equals_torchvision(operator, bound):
+    """Hue is the loosest: torchvision goes through hue in turns, where one ulp is worth six times as much."""
+    views = crop_resize(some_images(80), some_parameters(80), 32)
+    views[:8] = views[:8].mean(1, keepdim=True).round(decimals=1)  # exact greys, black and white among them
+    views[8:16] = views[8:16].round()  # saturated corners
+    factors = some_parameters(80, recipe=Recipe(jitter=(0.9, 0.9, 0.9, 0.5), jitter_probability=1)).factors[:, operator]
+    theirs = torch.stack([ADJUST[operator](view, float(factor)) for view, factor in zip(views, factors, strict=True)])
+    _OPERATORS[operator](views, factors.float()[:, None, None, None])
+    assert (views - theirs).abs().max() <= bound
+
+
+def test_grey_equals_torchvision():
+    views = crop_resize(some_images(20), some_parameters(20), 32)
+    parameters = some_parameters(20, recipe=Recipe(grey_probability=1.0))
+    assert (recolour(views.clone(), parameters) - tv.rgb_to_grayscale(views, 3)).abs().max() < 2e-7
+
+
+@pytest.mark.parametrize(("height", "size"), SIZES)
+def test_whole_views_equal_torchvision(height, size):
+    images, parameters = some_images(100, height), some_parameters(100, height)
+    ours = make(images, parameters, size) * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    theirs = torch.stack([tv_view(image / 255, parameters, i, size) for i, image in enumerate(images)])
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+def test_normalisation_equals_torchvision():
+    images, parameters = some_images(5), some_parameters(5, recipe=RECIPES["none"])
+    assert (make(images, parameters, 32) - tv.normalize(images / 255, MEAN, STD)).abs().max() < 5e-7
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("height", "size"), [(28, 24), (32, 32), (23, 31)])
+def test_the_bytes_of_a_view_do_not_depend_on_the_batch(height, size, threads):
+    images, parameters = some_images(256, height), some_parameters(256, height)
+    together = make(images, parameters, size)
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    for n in (1, 1, 1, 2, 3, 17, 256):
+        rows = torch.randperm(256, generator=generator)[:n]
+        assert same_bytes(make(images[rows], parameters[rows], size), together[rows])
+
+
+def test_the_bytes_of_a_view_do_not_depend_on_the_thread_count():
+    images, parameters = some_images(200), some_parameters(200)
+    one = make(images, parameters)
+    torch.set_num_threads(2)
+    assert same_bytes(make(images, parameters), one)
+    assert same_bytes(make(images[9:10], parameters[9:10]), one[9:10])
+
+
+def test_large_views_made_alone_by_two_threads_are_the_same_bytes():
+    """One image of 200 px is large enough for torch to split even a single view's operations."""
+    images, parameters = some_images(2, 200), some_parameters(2, 200)
+    one = make(images, parameters, 224)
+    torch.set_num_threads(2)
+    assert same_bytes(make(images[1:], parameters[1:], 224), one[1:])
+
+
+def test_two_views_are_two_single_views():
+    images = some_images(10, 28)
+    words = view_words(4, Purpose.VIEW, torch.arange(10), 2, torch.tensor([[0], [1]]))
+    both = two_views(images, words, SIMCLR, size=24, mean=MEAN, std=STD)
+    single = [make(images, draw(SIMCLR, words[view], 28, 28)) for view in (0, 1)]
+    assert same_bytes(both, torch.cat(single))
+    assert not torch.equal(*single)
+
+
+def test_none_gives_the_normalised_image_twice():
+    images = some_images(7)
+    words = view_words(0, Purpose.VIEW, torch.arange(7), 0, torch.tensor([[0], [1]]))
+    first, second = two_views(images, words, RECIPES["none"], size=32, mean=(0, 0, 0), std=(1, 1, 1)).chunk(2)
+    assert same_bytes(first, second)
+    assert same_bytes(first, images / torch.tensor(255.0))
+
+
+def test_none_resizes_when_the_sizes_differ():
+    images = some_images(4, 28)
+    ours = apply(images, some_parameters(4, 28, recipe=RECIPES["none"]), size=20, mean=(0, 0, 0), std=(1, 1, 1))
+    assert (ours - tv.resize(images.double() / 255, [20, 20], antialias=True)).abs().max() < 4e-7
+
+
+def test_float64_views_are_the_float32_views():
+    images, parameters = some_images(9), some_parameters(9)
+    assert same_bytes(make(images, parameters, out_dtype=torch.float64), make(images, parameters).double())
+
+
+def test_a_mirrored_view_is_the_mirror_image_byte_for_byte():
+    images = some_images(6)
+    turned = make(images, some_parameters(6, recipe=Recipe(crop_scale=(0.1, 1.0), flip=1.0)))
+    plain = make(images, some_parameters(6, recipe=Recipe(crop_scale=(0.1, 1.0))))
+    assert same_bytes(turned, plain.flip(3).contiguous())
+
+
+def test_the_jitter_order_matters_and_is_each_views_own():
+    images = some_images(1).expand(24, -1, -1, -1)
+    parameters = some_parameters(24, recipe=Recipe(jitter=(0.4, 0.4, 0.4, 0.1), jitter_probability=1.0))
+    one_factor = parameters.factors[:1].expand(24, -1)
+    same = type(parameters)(**{**vars(parameters), "factors": one_factor})
+    views = make(images, same, 32)
+    kinds = {tuple(order): view.numpy().tobytes() for order, view in zip(same.order.tolist(), views, strict=True)}
+    assert len(set(kinds.values())) == len(kinds) > 10
+
+
+def test_views_leave_images_and_global_generator_alone():
+    images, parameters = some_images(4), some_parameters(4)
+    kept, state = images.clone(), torch.get_rng_state()
+    make(images, parameters)
+    assert torch.equal(images, kept) and torch.equal(torch.get_rng_state(), state)
+
+
+def test_pixels_outside_the_crop_box_are_not_read():
+    images, parameters = some_images(30), some_parameters(30)
+    outside = torch.ones(30, 1, 32, 32, dtype=torch.bool)
+    for i, (top, left, height, width) in enumerate(parameters.integers()[:, :4].tolist()):
+        outside[i, :, top : top + height, left : left + width] = False
+    assert same_bytes(make(images.masked_fill(outside, 255), parameters), make(images, parameters))
+
+
+def test_words_and_images_that_do_not_match_are_refused():
+    words = view_words(0, Purpose.VIEW, torch.arange(3), 0, torch.tensor([[0], [1]]))
+    with pytest.raises(AssertionError, match="for 4 images"):
+        two_views(some_images(4), words, SIMCLR, size=32, mean=MEAN, std=STD)
+    with pytest.raises(AssertionError, match="uint8"):
+        make(some_images(3).float(), some_parameters(3))
+
+
+def test_a_turn_of_the_hue_is_the_identity_in_thirds():
+    """Three thirds of a turn: red → green → blue → red, exactly as the hexagon says."""
+    view = torch.tensor([1.0, 0.25, 0.0]).view(1, 3, 1, 1).clone()
+    _OPERATORS[HUE](view, torch.full((1, 1, 1, 1), 1 / 3))
+    assert view.flatten().tolist() == pytest.approx([0.0, 1.0, 0.25], abs=math.ldexp(1, -21))
