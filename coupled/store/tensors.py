@@ -83,7 +83,7 @@ def to_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> 
     writes them in the order of a randomised hash map. Raises TypeError for dtypes outside `DTYPES`, ValueError for
     metadata that canonical JSON refuses or a header longer than readers accept.
     """
-    plain = {name: _plain(name, tensors[name]) for name in sorted(tensors)}
+    plain = {name: _plain(name, array) for name, array in tensors.items()}
     data = save(plain, metadata={METADATA_KEY: canonical_json(dict(metadata)).decode()})
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise ValueError(f"a header of more than {MAX_HEADER} bytes: fewer tensors or less metadata in one file")

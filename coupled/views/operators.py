@@ -104,12 +104,13 @@ def _ordered_sum(values: Tensor) -> Tensor:
 
 
 def recolour(views: Tensor, parameters: ViewParameters) -> Tensor:
-    """Jitter, each view in its own order of operators, then grey. float32 (n, 3, S, S) in [0, 1]; may reuse `views`.
+    """Jitter, each view in its own order of operators, then grey: float32 (n, 3, S, S) in [0, 1]. Overwrites `views`.
 
     In each round the views are sorted by operator, so that an operator is one call on consecutive rows.
     """
+    spare = torch.empty_like(views)
     for rows, counts, factors in _rounds(parameters, views.device):
-        views = views.index_select(0, rows)
+        views, spare = torch.index_select(views, 0, rows, out=spare), views
         start = 0
         for operator, count in enumerate(counts[:_IDLE]):
             if count:

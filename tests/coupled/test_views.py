@@ -170,6 +170,8 @@ def test_two_views_are_two_single_views():
     both = two_views(images, words, SIMCLR, size=24, mean=MEAN, std=STD)
     single = [make(images, draw(SIMCLR, words[view], 28, 28)) for view in (0, 1)]
     assert same_bytes(both, torch.cat(single))
+    alone = two_views(images[3:4], words[:, 3:4], SIMCLR, size=24, mean=MEAN, std=STD)
+    assert same_bytes(alone, both[[3, 13]])
     assert not torch.equal(*single)
 
 

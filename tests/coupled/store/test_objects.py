@@ -57,6 +57,13 @@ def test_an_object_is_written_once(tmp_path):
     assert (tmp_path / "a").read_bytes() == b"first"
 
 
+def test_a_leftover_temporary_file_is_never_written_into(tmp_path):
+    (tmp_path / "a.tmp").write_bytes(b"left by somebody")
+    with pytest.raises(StoreError, match="File exists"):
+        commit_object(REAL, tmp_path, "a", b"x")
+    assert (tmp_path / "a.tmp").read_bytes() == b"left by somebody"
+
+
 def test_short_writes_are_continued(tmp_path, watched):
     fs = watched()
     fs.write = lambda fd, data: type(fs).write(fs, fd, data[:3])

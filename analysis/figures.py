@@ -1,0 +1,194 @@
+"""The figure of a run: alignment to the anchor, weight gap against its noise floor, losses and the exact loss gap."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from analysis import output
+from analysis.curves import labellings_of, pick
+from analysis.frame import GREY, Frame, note, nothing, steps_axis
+from analysis.looks import RC, Look, looks, nudge_of
+from analysis.measures import Curve
+from analysis.run import Run
+
+DPI: Final = 160
+NAMES: Final = ("curves.png", "curves.svg")
+_ALARM: Final = "#B00020"
+_THIN: Final[dict[str, Any]] = {"linewidth": 1.0, "alpha": 0.5, "zorder": 2}
+_FAINT: Final[dict[str, Any]] = {"linewidth": 0.9, "alpha": 0.25, "zorder": 2}
+_BOLD: Final[dict[str, Any]] = {
+    "linewidth": 2.6, "marker": "o", "markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 1.0, "zorder": 3,
+}  # fmt: skip
+_WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1.2 t
+
+
+def save(run: Run, found: Sequence[Curve]) -> list[Path]:
+    """Draws the figure of the run's curves into RUN/analysis/curves.png and .svg; equal curves give equal bytes."""
+    paths = []
+    # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
+    with style.context(["default", RC]):
+        figure = draw(run, found)
+        for name in NAMES:
+            kind, data = name.rpartition(".")[2], io.BytesIO()
+            undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+            figure.savefig(data, format=kind, dpi=DPI, metadata=undated)
+            paths.append(output.write(run.path / output.FOLDER / name, data.getvalue()))
+    return paths
+
+
+def draw(run: Run, found: Sequence[Curve]) -> Figure:
+    """The figure of a run's curves (`analysis.curves(run)`), 2 × 2 panels over steps."""
+    style_of = looks(run.arms)
+    frame = Frame(run, found, style_of)
+    FigureCanvasAgg(frame.figure)
+    figure, grid = frame.figure, frame.grid()
+    _alignment(figure.add_subplot(grid[0, 0]), "cka", "a  CKA to the anchor", run, found, style_of)
+    _alignment(figure.add_subplot(grid[0, 1]), "rsa", "b  RSA to the anchor", run, found, style_of)
+    _weight_gap(figure.add_subplot(grid[1, 0]), run, found, style_of)
+    halves = grid[1, 1].subgridspec(2, 1, height_ratios=(3, 2), hspace=0.14)
+    upper = figure.add_subplot(halves[0])
+    _losses(upper, run, found, style_of)
+    _loss_gaps(figure.add_subplot(halves[1], sharex=upper), run, found, style_of)
+    figure.align_ylabels()
+    return figure
+
+
+def twin_faults(run: Run, found: Sequence[Curve]) -> list[str]:
+    """One sentence for every exact twin that left its original: then the run was not in lockstep."""
+    faults = []
+    for arm in run.arms:
+        curve = pick(found, "weight_gap", arm)
+        if curve is not None and _own_control(run, arm, "twin") and curve.values.any():
+            step = curve.steps[np.flatnonzero(curve.values)[0]]
+            faults.append(f"{arm} is no exact twin: it left {run.arms[arm].of} at step {step}")
+    return faults
+
+
+def _alignment(
+    axes: Axes, measure: str, title: str, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
+) -> None:
+    axes.set_title(title)
+    for arm, look in style_of.items():
+        thin, bold = pick(found, measure, arm, source="batch"), pick(found, measure, arm, source="panel", feature="h")
+        for curve in (thin, bold):
+            if curve is not None:
+                axes.set_ylabel(curve.estimator)
+        if thin is not None:
+            axes.plot(thin.steps, thin.values, color=look.colour, **_THIN)
+        if bold is not None:
+            axes.plot(bold.steps, bold.values, color=look.colour, linestyle=look.line, **_BOLD)
+    if not axes.lines:
+        nothing(axes, run)
+    else:
+        low = min(axes.get_ylim()[0], 0.95)
+        axes.set_ylim(low, 1 + 0.04 * (1 - low))
+    steps_axis(axes, run)
+
+
+def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+    axes.set_title("c  Weight gap to the anchor")
+    axes.set_ylabel("relative weight gap")
+    exact, floors = 0, []
+    for arm, look in style_of.items():
+        curve = pick(found, "weight_gap", arm)
+        if curve is None:
+            continue
+        if _own_control(run, arm, "twin") and not curve.values.any():
+            exact += 1
+            continue
+        # Zero, such as the shared start, has no place on a logarithmic axis.
+        positive = np.where(curve.values > 0, curve.values, np.nan)
+        axes.plot(curve.steps, positive, color=look.colour, linestyle=look.line, linewidth=2.4)
+        if _own_control(run, arm, "nudged"):
+            axes.fill_between(curve.steps, np.full(len(positive), 1e-300), positive, color="#D6D6D6", alpha=0.5, lw=0)
+            floors.append(f"noise floor: {nudge_of(run.arms[arm])}, {run.precision}")
+        if _own_control(run, arm, "independent"):
+            _label_ceiling(axes, curve)
+    note(axes, {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step"))
+    if axes.lines:
+        _log_limits(axes)
+    elif not exact:
+        nothing(axes, run)
+    for line, text in enumerate(dict.fromkeys(floors)):
+        axes.text(0.985, 0.045 + 0.085 * line, text, transform=axes.transAxes, ha="right", fontsize=12.5, color=GREY)
+    faults = "\n".join(twin_faults(run, found))
+    axes.text(0.985, 0.5, faults, transform=axes.transAxes, ha="right", color=_ALARM)
+    steps_axis(axes, run)
+    axes.set_xlabel("step")
+
+
+def _label_ceiling(axes: Axes, curve: Curve) -> None:
+    place = (float(curve.steps[0]), float(curve.values[0]))
+    text = "ceiling: other initial weights"
+    axes.annotate(text, place, (6, 5), textcoords="offset points", fontsize=12.5, color=GREY)
+
+
+def _log_limits(axes: Axes) -> None:
+    """A logarithmic axis from the smallest value drawn to 2, the largest gap there can be, and room for a label."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    low = np.nanmin(values, initial=0.5) / 3
+    axes.set_yscale("log")
+    axes.set_ylim(low, 2 * (2 / low) ** 0.05)
+
+
+def _losses(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+    axes.set_title("d  Loss and exact loss gap")
+    axes.set_ylabel("own loss")
+    for arm, look in style_of.items():
+        curve = pick(found, "loss", arm)
+        if curve is not None:
+            axes.plot(curve.steps, curve.values, color=look.colour, **_FAINT)
+            axes.plot(*_running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=3)
+    if axes.lines:
+        note(axes, "faint: every step   bold: mean over t/1.2 … 1.2 t")
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    else:
+        nothing(axes, run)
+    steps_axis(axes, run)
+    axes.tick_params(labelbottom=False)
+
+
+def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+    """CL − NSCL on the first arm's similarities, for each labelling in the colour of the arm that uses it."""
+    first, medians = next(iter(run.arms)), []
+    for labelling in labellings_of(run, first):
+        curve = pick(found, "gap", first, labelling=labelling)
+        user = next((a for a, s in run.arms.items() if a != first and s.labelling == labelling), first)
+        if curve is not None and not np.isnan(curve.values).all():
+            axes.plot(curve.steps, curve.values, color=style_of[user].colour, **_FAINT)
+            axes.plot(*_running_mean(curve), color=style_of[user].colour, linewidth=2.2, zorder=3)
+            medians.append(float(np.nanmedian(curve.values)))
+    axes.set_ylabel(f"gap on {first if len(first) < 9 else '1st arm'}")
+    if not medians:
+        nothing(axes, run)
+    elif min(medians) > 0 and max(medians) > 5 * min(medians):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+    steps_axis(axes, run)
+    axes.set_xlabel("step")
+
+
+def _running_mean(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means over the recorded steps t/1.2 … 1.2 t at log-spaced t; the first steps are themselves. NaN stays NaN."""
+    steps = curve.steps.astype(np.float64)
+    chosen = np.unique(np.searchsorted(steps, np.geomspace(1, max(steps[-1], 1), 80)).clip(max=len(steps) - 1))
+    at = steps[np.union1d(chosen, np.flatnonzero(steps <= 5))]
+    low, high = np.searchsorted(steps, at / _WINDOW), np.searchsorted(steps, at * _WINDOW, side="right")
+    return at, np.array([curve.values[i:j].mean() for i, j in zip(low, high, strict=True)])
+
+
+def _own_control(run: Run, arm: str, kind: str) -> bool:
+    """Is the arm a control of this kind that is compared with the arm it copies?"""
+    spec = run.arms[arm]
+    return spec.kind == kind and spec.anchor == spec.of

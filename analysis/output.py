@@ -1,0 +1,21 @@
+"""Where results go: RUN/analysis/, outside every hash of the run. A file there is whole or the one before."""
+
+import os
+from pathlib import Path
+
+from coupled.store.errors import naming
+
+FOLDER = "analysis"
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Writes or replaces a result atomically; StoreError if the operating system refuses."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,39 @@
+"""Configs of tiny runs. Seconds matter: every one is as small as its claim allows."""
+
+from copy import deepcopy
+
+from coupled.config import from_tables
+
+TINY = {
+    "name": "tiny",
+    "data": {"name": "shapes"},
+    "batches": {"size": 8},
+    "views": {"size": 12},
+    "model": {"width": 4, "projection_hidden": 16, "projection_dim": 8},
+    "train": {"steps": 6, "threads": 1},
+    "panel": {"size": 16, "surrogate_size": 4},
+    "checkpoints": {"keep": {"steps": [0, 3], "last": True}},
+    "arms": {
+        "cl": {"objective": "dcl"},
+        "nscl": {"objective": "nscl"},
+        "twin": {"kind": "twin"},
+        "nudged": {"kind": "nudged"},
+        "independent": {"kind": "independent"},
+    },
+}
+
+
+def tables(**sections):
+    """The tables of a tiny run, its sections updated (arms replaced)."""
+    made = deepcopy(TINY)
+    for section, values in sections.items():
+        if section == "arms" or not isinstance(values, dict):
+            made[section] = values
+        else:
+            made.setdefault(section, {}).update(values)
+    return made
+
+
+def tiny(folder, **sections):
+    """The resolved config of a tiny run under `folder`."""
+    return from_tables(tables(paths={"runs": str(folder)}, **sections))
