@@ -1,8 +1,8 @@
 """From the records of a run to curves, tables and figures. `open_run(path).curve("cka", arm="nscl")` is the start."""
 
 from analysis.alignment import linear_cka, rsa
+from analysis.curve import Curve
 from analysis.curves import curves, write_csv
-from analysis.measures import Curve
 from analysis.run import Run, open_run
 
 __all__ = ["Curve", "Run", "curves", "linear_cka", "open_run", "rsa", "write_csv"]

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from analysis import output
-from analysis.measures import FEATURES, Curve
+from analysis.curve import Curve
+from analysis.measures import FEATURES
 from analysis.run import Run
 from coupled.errors import UserError
 
 CSV_NAME: Final = "curves.csv"
 HEADER: Final = (
-    "step", "arm", "anchor", "measure", "value", "n", "d", "feature", "source", "split", "labelling", "estimator", "note",
+    "step", "arm", "anchor", "measure", "value", "n", "d", "feature", "source", "split", "labelling", "estimator",
+    "note",
 )  # fmt: skip
 
 # The surrogate panel is recorded for the drift bounds; its alignment is asked for by name.
@@ -29,24 +31,6 @@ def curves(run: Run) -> list[Curve]:
     if run.steps is None:
         raise UserError(f"{run.path} has no committed step yet", "records come shard by shard", "try again later")
     return [curve for arm in run.arms for curve in _of_arm(run, arm)]
-
-
-def pick(
-    found: Iterable[Curve],
-    measure: str,
-    arm: str,
-    *,
-    source: str | None = None,
-    feature: str | None = None,
-    labelling: str | None = None,
-) -> Curve | None:
-    """The first of the curves that fits what is given; None if there is none."""
-    wanted = {"source": source, "feature": feature, "labelling": labelling}
-    for curve in found:
-        fits = all(value in (None, getattr(curve, name)) for name, value in wanted.items())
-        if (curve.measure, curve.arm) == (measure, arm) and fits:
-            return curve
-    return None
 
 
 def labellings_of(run: Run, arm: str) -> list[str]:

@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from analysis import output
-from analysis.curves import labellings_of, pick
+from analysis.curve import Curve, pick
+from analysis.curves import labellings_of
 from analysis.frame import GREY, Frame, note, nothing, steps_axis
 from analysis.looks import RC, Look, looks, nudge_of
-from analysis.measures import Curve
 from analysis.run import Run
 
 DPI: Final = 160
@@ -26,7 +26,7 @@ _ALARM: Final = "#B00020"
 _THIN: Final[dict[str, Any]] = {"linewidth": 1.0, "alpha": 0.5, "zorder": 2}
 _FAINT: Final[dict[str, Any]] = {"linewidth": 0.9, "alpha": 0.25, "zorder": 2}
 _BOLD: Final[dict[str, Any]] = {
-    "linewidth": 2.6, "marker": "o", "markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 1.0, "zorder": 3,
+    "linewidth": 2.6, "marker": "o", "markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 1.0,
 }  # fmt: skip
 _WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1.2 t
 
@@ -58,7 +58,7 @@ def draw(run: Run, found: Sequence[Curve]) -> Figure:
     upper = figure.add_subplot(halves[0])
     _losses(upper, run, found, style_of)
     _loss_gaps(figure.add_subplot(halves[1], sharex=upper), run, found, style_of)
-    figure.align_ylabels()
+    figure.align_ylabels(figure.axes[-2:])
     return figure
 
 
@@ -85,7 +85,7 @@ def _alignment(
         if thin is not None:
             axes.plot(thin.steps, thin.values, color=look.colour, **_THIN)
         if bold is not None:
-            axes.plot(bold.steps, bold.values, color=look.colour, linestyle=look.line, **_BOLD)
+            axes.plot(bold.steps, bold.values, color=look.colour, linestyle=look.line, **_BOLD, zorder=_order(look))
     if not axes.lines:
         nothing(axes, run)
     else:
@@ -95,8 +95,7 @@ def _alignment(
 
 
 def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
-    axes.set_title("c  Weight gap to the anchor")
-    axes.set_ylabel("relative weight gap")
+    axes.set_title("c  Weight gap")
     exact, floors = 0, []
     for arm, look in style_of.items():
         curve = pick(found, "weight_gap", arm)
@@ -107,7 +106,7 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
             continue
         # Zero, such as the shared start, has no place on a logarithmic axis.
         positive = np.where(curve.values > 0, curve.values, np.nan)
-        axes.plot(curve.steps, positive, color=look.colour, linestyle=look.line, linewidth=2.4)
+        axes.plot(curve.steps, positive, color=look.colour, linestyle=look.line, linewidth=2.4, zorder=_order(look))
         if _own_control(run, arm, "nudged"):
             axes.fill_between(curve.steps, np.full(len(positive), 1e-300), positive, color="#D6D6D6", alpha=0.5, lw=0)
             floors.append(f"noise floor: {nudge_of(run.arms[arm])}, {run.precision}")
@@ -115,7 +114,8 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
             _label_ceiling(axes, curve)
     note(axes, {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step"))
     if axes.lines:
-        _log_limits(axes)
+        axes.set_ylabel("relative gap to the anchor")
+        _log_limits(axes, len(dict.fromkeys(floors)))
     elif not exact:
         nothing(axes, run)
     for line, text in enumerate(dict.fromkeys(floors)):
@@ -132,24 +132,24 @@ def _label_ceiling(axes: Axes, curve: Curve) -> None:
     axes.annotate(text, place, (6, 5), textcoords="offset points", fontsize=12.5, color=GREY)
 
 
-def _log_limits(axes: Axes) -> None:
-    """A logarithmic axis from the smallest value drawn to 2, the largest gap there can be, and room for a label."""
+def _log_limits(axes: Axes, labels: int) -> None:
+    """A logarithmic axis up to 2, the largest gap there can be, with room for labels below and a ceiling's above."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
-    low = np.nanmin(values, initial=0.5) / 3
+    least = np.nanmin(values, initial=0.5)
+    range_ = 2 / least
     axes.set_yscale("log")
-    axes.set_ylim(low, 2 * (2 / low) ** 0.05)
+    axes.set_ylim(least / range_ ** (0.06 + 0.11 * labels), 2 * range_ ** (0.09 if axes.texts else 0.05))
 
 
 def _losses(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
-    axes.set_title("d  Loss and exact loss gap")
+    axes.set_title("d  Loss, and exact loss gap CL − NSCL")
     axes.set_ylabel("own loss")
     for arm, look in style_of.items():
         curve = pick(found, "loss", arm)
         if curve is not None:
             axes.plot(curve.steps, curve.values, color=look.colour, **_FAINT)
-            axes.plot(*_running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=3)
+            axes.plot(*_running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=_order(look))
     if axes.lines:
-        note(axes, "faint: every step   bold: mean over t/1.2 … 1.2 t")
         axes.yaxis.set_major_locator(MaxNLocator(4))
     else:
         nothing(axes, run)
@@ -192,3 +192,8 @@ def _own_control(run: Run, arm: str, kind: str) -> bool:
     """Is the arm a control of this kind that is compared with the arm it copies?"""
     spec = run.arms[arm]
     return spec.kind == kind and spec.anchor == spec.of
+
+
+def _order(look: Look) -> int:
+    # What is broken lets through what is below it, so objectives lie above controls.
+    return 4 if look.line == "-" else 3

@@ -10,12 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.looks import Look
-from analysis.measures import Curve
+from analysis.curve import Curve
 from analysis.run import Run
 
 GREY: Final = "#5A5A5A"
 _WIDTH, _PANELS = 13.34, 5.6  # inches
-_HEAD, _FOOT, _LEGEND_LINE = 1.1, 1.0, 0.27
+_HEAD, _FOOT, _LEGEND_LINE = 1.22, 1.0, 0.27
 _LEGEND_CHARACTERS: Final = 135  # that fit into one line of the legend, handles counted as eight
 
 
@@ -25,7 +25,9 @@ class Frame:
     def __init__(self, run: Run, found: Sequence[Curve], looks: Mapping[str, Look]) -> None:
         longest = max(len(look.label) for look in looks.values()) + 8
         columns = max(1, min(len(looks), _LEGEND_CHARACTERS // longest))
-        self._foot = _FOOT + _LEGEND_LINE * -(-len(looks) // columns)
+        lines = -(-len(looks) // columns)
+        columns = -(-len(looks) // lines)  # as even as can be
+        self._foot = _FOOT + _LEGEND_LINE * lines
         self.height = _HEAD + _PANELS + self._foot
         self.figure = Figure(figsize=(_WIDTH, self.height))
         handles = [
@@ -44,7 +46,7 @@ class Frame:
     def _title(self, run: Run) -> None:
         taus = sorted({spec.temperature for spec in run.arms.values() if spec.temperature is not None})
         facts = [
-            f"data {run.config.data.name}",
+            f"data: {run.config.data.name}",
             f"B = {run.config.batches.size}",
             f"τ = {', '.join(f'{tau:g}' for tau in taus)}",
             run.precision,
@@ -58,12 +60,13 @@ class Frame:
 
 
 def caption(found: Sequence[Curve]) -> str:
-    """What the two kinds of line in the alignment panels are: source, feature, n and d."""
+    """What the kinds of line are: source, feature, n and d in the alignment panels, the window of the mean."""
     said = []
     for curve in found:
         if curve.measure == "cka" and (curve.source, curve.feature) in (("panel", "h"), ("batch", "z")):
             kind, samples = ("markers", "images") if curve.source == "panel" else ("thin lines", "views")
             said.append(f"{kind}: {curve.source} {curve.feature}, n = {curve.n} {curve.split} {samples}, d = {curve.d}")
+    said.append("d: bold is the mean over steps t/1.2 to 1.2 t")
     return "   ·   ".join(dict.fromkeys(said))
 
 

@@ -1,15 +1,19 @@
-"""How arms look in every figure: one colour and line per arm, kept from figure to figure, safe for colour-blind eyes."""
+"""How arms look in every figure: each its own colour and line, safe for colour-blind eyes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from coupled.config import Arm
 
 # Okabe and Ito 2008. Controls are grey and broken, so that colour always means an objective of its own.
 _OBJECTIVES: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _FIRST: Final = "#1A1A1A"
-_CONTROLS: Final = {"twin": ("#8C8C8C", ":"), "nudged": ("#6E6E6E", "--"), "independent": ("#A6A6A6", "-.")}
+_CONTROLS: Final[dict[str, tuple[str, Literal["--", "-.", ":"]]]] = {
+    "twin": ("#8C8C8C", ":"),
+    "nudged": ("#6E6E6E", "--"),
+    "independent": ("#A6A6A6", "-."),
+}
 _SHADES: Final = ("", "#404040", "#BDBDBD")  # of the second and third control of one kind
 
 RC: Final[dict[str, object]] = {
@@ -36,7 +40,7 @@ class Look:
     """Colour, line style and legend text of an arm."""
 
     colour: str
-    line: str
+    line: Literal["-", "--", "-.", ":"]
     label: str
 
 

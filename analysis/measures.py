@@ -6,7 +6,6 @@ Shapes: T recorded steps, n samples (batch streams have both views, n = 2B), d f
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.curve import Curve
 from analysis.records import Records
 from coupled import alignment
 from coupled.config import Arm
@@ -22,40 +22,6 @@ from coupled.errors import UserError
 from coupled.layout import labellings
 
 _CHUNK_BYTES: Final = 32 << 20  # float64 features of one arm that are worked on at a time
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """One measured quantity over steps, with everything its values must know. NaN is undefined: `undefined` says why.
-
-    steps int64 (T,), values float64 (T,), both read-only. `n` samples and `d` dimensions of what is compared (weights:
-    their number, and no samples); what does not apply is None.
-    """
-
-    measure: str
-    arm: str
-    anchor: str | None
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]
-    n: int | None
-    d: int
-    feature: str | None
-    source: str
-    split: str | None
-    labelling: str | None
-    estimator: str
-    undefined: str
-
-    def __post_init__(self) -> None:
-        assert self.steps.shape == self.values.shape
-        assert self.values.dtype == np.float64 and self.steps.dtype == np.int64
-        for array in (self.steps, self.values):
-            array.flags.writeable = False
-
-    def at(self, step: int) -> float | None:
-        """The value at `step`, None if the curve has no such step."""
-        found = np.flatnonzero(self.steps == step)
-        return float(self.values[found[0]]) if len(found) else None
 
 
 class Features(NamedTuple):
@@ -110,7 +76,13 @@ def cka(
 
 
 def rsa(
-    records: Records, arm: str, spec: Arm, *, anchor: str | None = None, source: str = "panel", feature: str | None = None
+    records: Records,
+    arm: str,
+    spec: Arm,
+    *,
+    anchor: str | None = None,
+    source: str = "panel",
+    feature: str | None = None,
 ) -> Curve:
     """RSA (cosine similarities, Pearson correlation) of the arm's features with the anchor's."""
     estimator = "cosine + Pearson RSA"
@@ -195,8 +167,8 @@ def _pairs(
         size = max(1, _CHUNK_BYTES // (8 * math.prod(x.shape[1:])))
         for start in range(0, len(steps), size):
             chunk = slice(start, start + size)
-            pair = [_finite(name, where, steps[chunk], v[chunk]) for name, v in ((arm, x), (anchor, y))]
-            yield steps[chunk], *pair
+            at = steps[chunk]
+            yield at, _finite(arm, where, at, x[chunk]), _finite(anchor, where, at, y[chunk])
 
 
 def _finite(arm: str, where: Features, steps: NDArray[np.int64], values: NDArray[Any]) -> Tensor:
@@ -204,7 +176,9 @@ def _finite(arm: str, where: Features, steps: NDArray[np.int64], values: NDArray
     finite = tensor.isfinite().all(-1).all(-1)
     if not finite.all():
         step = steps[int(finite.int().argmin())]
-        raise UserError(f"{where.stream}/{arm} {where.column} is not finite at step {step}", "no measure is defined on it")
+        raise UserError(
+            f"{where.stream}/{arm} {where.column} is not finite at step {step}", "no measure is defined on it"
+        )
     return tensor
 
 
@@ -222,7 +196,19 @@ def _of_weights(
     steps, values = records.column("scalars", arm, f"state.{measure}")
     d = sum(math.prod(layer["shape"]) for layer in layers)
     return Curve(
-        measure, arm, anchor, steps, values, None, d, None, "weights", None, None, estimator, "0/0: all weights are zero"
+        measure,
+        arm,
+        anchor,
+        steps,
+        values,
+        None,
+        d,
+        None,
+        "weights",
+        None,
+        None,
+        estimator,
+        "0/0: all weights are zero",
     )
 
 

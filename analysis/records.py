@@ -87,7 +87,9 @@ class Records:
             self.arm(owner)
         if not schedule_of(self.config, stream):
             raise UserError(
-                f"{self.path} records no {stream}", f"its config has an empty schedule record.{stream}", "train with one"
+                f"{self.path} records no {stream}",
+                f"its config has an empty schedule record.{stream}",
+                "train with one",
             )
         shards = self._shards.get((stream, owner), [])
         if shards:
@@ -95,7 +97,9 @@ class Records:
         if self.finished:
             raise UserError(f"{self.path} has no records {stream}/{owner}", f"it has {self._owners(stream)}")
         raise UserError(
-            f"{self.path} has no step of {stream}/{owner} yet", "records are committed shard by shard", "try again later"
+            f"{self.path} has no step of {stream}/{owner} yet",
+            "records are committed shard by shard",
+            "try again later",
         )
 
     def blocks(self, stream: str, owner: str, column: str) -> Iterator[Block]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import measures
-from analysis.measures import Curve
+from analysis.curve import Curve
 from analysis.records import Records, nearby_runs
 from coupled.config import Config
 from coupled.config.build import build

@@ -6,7 +6,7 @@ from coupled.config import from_tables
 
 TINY = {
     "name": "tiny",
-    "data": {"name": "shapes"},
+    "data": {"name": "shapes", "labelling": "size"},
     "batches": {"size": 8},
     "views": {"size": 12},
     "model": {"width": 4, "projection_hidden": 16, "projection_dim": 8},

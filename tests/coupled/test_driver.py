@@ -199,7 +199,7 @@ def test_an_unfinished_run_is_refused_in_one_line_naming_overwrite(tmp_path):
 
 
 def test_missing_data_leaves_no_directory(tmp_path):
-    config = from_tables(tables(data={"name": "fashion-mnist"}, paths={"runs": str(tmp_path / "r"), "data": str(tmp_path)}))
+    config = from_tables(tables(data={"name": "fashion-mnist", "labelling": "class"}, paths={"runs": str(tmp_path / "r"), "data": str(tmp_path)}))
     with pytest.raises(UserError):
         train(config)
     assert not (tmp_path / "r").exists()

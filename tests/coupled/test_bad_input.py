@@ -1,0 +1,117 @@
+"""A user's mistake is one line that says what was given and what is allowed; exit code 2; no directory is left."""
+
+import pytest
+
+from coupled.cli import main
+
+MINIMAL = '[arms.cl]\nobjective = "dcl"\n[arms.nscl]\nobjective = "nscl"\n'
+
+BAD_SETS = [
+    ("trian.steps=3", "did you mean train?"),
+    ("train.stpes=3", "did you mean train.steps?"),
+    ("train.steps=ten", "an integer is needed"),
+    ("train.steps=true", "an integer is needed"),
+    ("train.steps=-1", "0 ≤ value"),
+    ("train.steps=1.5", "an integer is needed"),
+    ("train=3", "a table is needed"),
+    ("train.precision=float16", "one of float32, float64"),
+    ("train.temperature=0", "0 < value"),
+    ("train.temperature=nan", "0 < value"),
+    ("optimiser.momentum=1.0", "value < 1"),
+    ("optimiser.horizon=2", "at least train.steps"),
+    ("optimiser.warmup=301", "at most the horizon"),
+    ("batches.size=1", "2 ≤ value"),
+    ("batches.size=20001", "at most 20000"),
+    ("batches.stream=random", "one of uniform, balanced"),
+    ("panel.size=4001", "at most 4000"),
+    ("panel.size=3", "4 ≤ value"),
+    ("data.name=shape", "did you mean shapes?"),
+    ("data.labelling=color", "did you mean colour?"),
+    ("data.balance_by=taste", "allowed:"),
+    ("views.recipe=simclr", "did you mean simclr-cifar?"),
+    ("model.encoder=resnet", "did you mean resnet-small?"),
+    ("arms.cl.objective=dlc", "did you mean dcl?"),
+    ("arms.cl.labelling=hue", "allowed:"),
+    ("arms.cl.kind=control", "one of objective, twin"),
+    ("arms.cl.kind=twin", "the first arm must have kind = objective"),
+    ("arms.cl.scale=0.1", "only controls take it"),
+    ("arms.nscl.anchor=ce", "another arm: cl"),
+    ("arms.nscl.anchor=nscl", "another arm: cl"),
+    ("arms.nscl.kind=twin", "takes it from the arm it copies"),
+    ('arms.t={kind="twin", of="nobody"}', "an arm of kind objective"),
+    ('arms.t={kind="twin", draw=2}', "a twin draws nothing"),
+    ('arms.t={kind="twin", scale=0.1}', "only kind = nudged"),
+    ('arms.t={kind="nudged", scale="half"}', '"ulp" or a number'),
+    ('arms.t={kind="nudged", scale=2.0}', "value ≤ 1"),
+    ('arms.t={kind="nudged", scale=1e-12}', "a nudge that float32 can hold"),
+    ("arms.shared.objective=dcl", "not 'shared'"),
+    ("arms.a/b.objective=dcl", "letters, digits"),
+    ("name=../up", "letters, digits"),
+    ("record.panel.evry=2", "did you mean record.panel.every?"),
+    ("record.panel=log", "a table is needed"),
+    ("record.panel.steps=[1, -2]", "0 ≤ value"),
+    ("checkpoints.keep.steps=3", "a list of integers is needed"),
+    ("seed=-1", "0 ≤ value"),
+    ("seed", "section.field=value"),
+    ("seed=[1", "neither TOML nor a bare word"),
+    ("seed.x=1", "an integer is needed"),
+    ("data.name=fashion-mnist", "dataset-fashion-mnist"),
+    ("train.device=cuda", "no CUDA device"),
+]
+
+
+def run(arguments, capsys):
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_SETS)
+def test_a_wrong_override_is_one_line(override, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = tmp_path / "bad.toml"
+    config.write_text(f'[paths]\nruns = "{tmp_path}/runs"\ndata = "{tmp_path}"\n' + MINIMAL)
+    code, out, err = run(["train", str(config), "--set", override], capsys)
+    assert code == 2, err
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("coupled-run: ")
+    assert message in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("seed = ", "is not TOML"), ("seed = 1\n", "no arms"), ("[arms.cl]\n", "has no objective"), ("arms = 3\n", "tables")],
+)
+def test_a_wrong_file_is_one_line(text, message, tmp_path, capsys):
+    config = tmp_path / "bad.toml"
+    config.write_text(text)
+    code, _, err = run(["plan", str(config)], capsys)
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["train", "x.toml", "--ranks"], ["train", "absent.toml"], ["plan", "."]])
+def test_wrong_arguments_are_one_line(arguments, capsys):
+    code, _, err = run(arguments, capsys)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_control_alone_in_a_table_is_fine(tmp_path, capsys):
+    config = tmp_path / "good.toml"
+    config.write_text(MINIMAL + '[arms.t]\nkind = "twin"\n')
+    code, out, _ = run(["plan", str(config), "--set", "train.steps=10"], capsys)
+    assert code == 0
+    assert "parameters       85,736 per arm, 3 arms" in out
+
+
+def test_help_names_every_field_and_only_commands_that_work(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    for key in ("train.precision", "arms.<name>.scale", "record.panel", "paths.runs"):
+        assert key in text
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "resume" not in capsys.readouterr().out

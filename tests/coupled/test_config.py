@@ -1,0 +1,157 @@
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from helpers import tables
+
+from coupled.config import Config, Schedule, digest, from_tables, load, resolved
+from coupled.config.fields import CLASSES
+from coupled.config.schema import Arm
+from coupled.errors import UserError
+from coupled.plan import to_toml
+
+CONFIGS = sorted(Path("configs").glob("*.toml"))
+
+
+def leaves(cls):
+    """Every field of the config that holds a value, with the class that has it."""
+    for field in dataclasses.fields(cls):
+        kind = get_type_hints(cls)[field.name]
+        if dataclasses.is_dataclass(kind) and kind is not Schedule:
+            yield from leaves(kind)
+        elif field.name != "arms":
+            yield cls, field
+
+
+def test_every_field_is_identity_recorded_or_elastic_and_says_what_it_means():
+    for cls, field in [*leaves(Config), *leaves(Arm), *leaves(Schedule)]:
+        assert field.metadata.get("kind") in CLASSES, (cls, field.name)
+        assert field.metadata.get("meaning"), (cls, field.name)
+
+
+def test_a_field_without_a_class_would_fail_that_test():
+    @dataclasses.dataclass(frozen=True)
+    class Bad:
+        x: int = 0
+
+    assert all("kind" not in field.metadata for _, field in leaves(Bad))
+
+
+def test_golden_digest():
+    """What a run is: a change here means that configs of earlier versions are other runs now. Say so in the message."""
+    assert digest(from_tables(tables())) == "b0d73e2819178a91e2809f0bea8fd03d397e6287789ce67dc7b7a31796072aa1"
+
+
+def test_elastic_fields_are_outside_the_digest_and_all_others_inside():
+    base = digest(from_tables(tables()))
+    assert digest(from_tables(tables(name="other", paths={"runs": "/x", "data": "/y"}))) == base
+    for changed in (
+        {"seed": 1},
+        {"train": {"steps": 7}},
+        {"train": {"threads": 2}},
+        {"record": {"panel": {"every": 2}}},
+        {"arms": {"cl": {"objective": "dcl"}}},
+        {"panel": {"size": 8}},
+    ):
+        assert digest(from_tables(tables(**changed))) != base, changed
+
+
+def test_spelling_out_a_default_changes_nothing():
+    explicit = tables(train={"temperature": 0.5, "precision": "float32"}, optimiser={"horizon": 6})
+    assert digest(from_tables(explicit)) == digest(from_tables(tables()))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configs_load_and_their_resolved_toml_is_the_same_run(path):
+    config = load(path)
+    assert config.name == path.stem
+    assert config.train.threads == 2
+    assert digest(from_tables({"name": "again", **tomllib.loads(to_toml(config))})) == digest(config)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configs_open_with_command_duration_and_expected_numbers(path):
+    head = re.match(r"(#.*\n)+", path.read_text())
+    assert head is not None
+    for word in (f"coupled-run train {path}", "min", "expect"):
+        assert word in head.group().lower(), word
+
+
+@pytest.mark.parametrize("stem", ["quickstart", "fashion_mnist", "fashion_mnist_float64"])
+def test_panels_of_shipped_configs_have_the_headline_steps(stem):
+    config = load(Path("configs") / f"{stem}.toml")
+    wanted = {step for step in (10, 30, 100, 300) if step <= config.train.steps}
+    assert wanted <= set(config.record.panel.upto(config.train.steps))
+
+
+def write(tmp_path, text):
+    path = tmp_path / "demo.toml"
+    path.write_text(text)
+    return path
+
+
+MINIMAL = '[arms.cl]\nobjective = "dcl"\n[arms.nscl]\nobjective = "nscl"\n'
+
+
+def test_overrides_are_toml_values_and_bare_words_are_strings(tmp_path):
+    path = write(tmp_path, MINIMAL)
+    config = load(path, ["arms.nscl.temperature=0.2", "batches.stream=balanced", "data.labelling=shape*size", "train.steps = 5"])
+    assert config.arms["nscl"].temperature == 0.2
+    assert config.batches.stream == "balanced"
+    assert config.arms["cl"].labelling == "shape*size"
+    assert config.train.steps == 5
+
+
+def test_an_override_that_changes_the_run_changes_its_directory(tmp_path):
+    path = write(tmp_path, MINIMAL)
+    changed = load(path, ["seed=3"])
+    assert changed.name == f"demo-{digest(changed)[:8]}"
+    assert load(path, ["seed=0"]).name == load(path, ["paths.runs=/elsewhere"]).name == "demo"
+    assert load(path, ["seed=3", "name=mine"]).name == "mine"
+
+
+def test_controls_take_objective_labelling_and_temperature_from_the_arm_they_copy():
+    config = from_tables(
+        tables(
+            arms={
+                "a": {"objective": "dcl", "temperature": 0.1},
+                "b": {"objective": "nscl", "labelling": "shape"},
+                "t": {"kind": "twin", "of": "b"},
+                "n": {"kind": "nudged", "anchor": "b"},
+            }
+        )
+    )
+    t, n = config.arms["t"], config.arms["n"]
+    assert (t.objective, t.labelling, t.anchor) == ("nscl", "shape", "b")
+    assert (n.objective, n.temperature, n.of, n.anchor, n.scale, n.draw) == ("dcl", 0.1, "a", "b", "ulp", 1)
+    assert config.arms["a"].anchor is None
+    assert config.arms["b"].anchor == "a"
+
+
+def test_run_json_holds_no_elastic_field():
+    held = resolved(from_tables(tables(paths={"runs": "/secret"})))
+    assert "name" not in held
+    assert "paths" not in held
+    assert [arm["name"] for arm in held["arms"]] == ["cl", "nscl", "twin", "nudged", "independent"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Schedule(), []),
+        (Schedule(every=4), [0, 4, 8, 12]),
+        (Schedule(log=2), [0, 1, 3, 10]),
+        (Schedule(log=3), [0, 1, 2, 5, 10]),
+        (Schedule(log=1, last=True), [0, 1, 10, 12]),
+        (Schedule(every=5, steps=(2, 99)), [0, 2, 5, 10]),
+    ],
+)
+def test_schedules_are_the_union_of_their_parts(schedule, expected):
+    assert schedule.upto(12) == expected
+
+
+def test_log_schedules_hit_the_headline_steps():
+    assert {10, 30, 100, 300} <= set(Schedule(log=2).upto(300))
