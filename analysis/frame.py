@@ -9,8 +9,8 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from analysis.looks import Look
 from analysis.curve import Curve
+from analysis.looks import Look
 from analysis.run import Run
 
 GREY: Final = "#5A5A5A"
@@ -66,7 +66,7 @@ def caption(found: Sequence[Curve]) -> str:
         if curve.measure == "cka" and (curve.source, curve.feature) in (("panel", "h"), ("batch", "z")):
             kind, samples = ("markers", "images") if curve.source == "panel" else ("thin lines", "views")
             said.append(f"{kind}: {curve.source} {curve.feature}, n = {curve.n} {curve.split} {samples}, d = {curve.d}")
-    said.append("d: bold is the mean over steps t/1.2 to 1.2 t")
+    said.append("d bold: mean over steps t/1.2 … 1.2 t")
     return "   ·   ".join(dict.fromkeys(said))
 
 

@@ -62,6 +62,11 @@ def _facts(path: Path) -> dict[str, Any]:
         )
     if not isinstance(facts.get("config"), dict) or digest(facts["config"]) != facts.get("config_digest"):
         raise StoreError(path, f"its config does not have its config_digest, {facts.get('config_digest')}")
+    try:
+        assert all(isinstance(layer["in_weight_gap"], bool) for layer in facts["layers"])
+        assert all(type(size) is int for layer in facts["layers"] for size in layer["shape"])
+    except (AssertionError, KeyError, TypeError):
+        raise StoreError(path, "its layers are not tables with shape and in_weight_gap") from None
     return facts
 
 

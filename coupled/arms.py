@@ -7,6 +7,7 @@ from coupled.config import Arm as ArmConfig
 from coupled.config import Config
 from coupled.errors import UserError
 from coupled.models import Network, evaluating
+from coupled.models.batchnorm import BatchNorm
 from coupled.models.flat import FlatState
 from coupled.models.init import initialise, nudge
 from coupled.objectives import batch_loss, similarity
@@ -35,12 +36,13 @@ class Arm:
             weight_decay=config.optimiser.weight_decay,
             foreach=False,
         )
+        self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]
         self._parameter: Tensor = self.optimiser.param_groups[0]["params"][0]
         self._parameter.grad = self.state.gradient
         self.loss = self.z = torch.empty(0)
 
     def forward_backward(self, batch: Batch) -> None:
-        """One forward of both views together, one backward; nothing is updated but the running statistics."""
+        """One forward of both views together, one backward; nothing is updated."""
         self.state.gradient.zero_()
         _, z = self.network(batch.pixels)
         loss = batch_loss(self.objective, similarity(z), batch.pairs[self.labelling], self.temperature)
@@ -48,9 +50,11 @@ class Arm:
         self.loss, self.z = loss.detach(), z.detach()
 
     def update(self, learning_rate: float) -> None:
-        """One optimiser step on the whole flat vector."""
+        """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
         self.optimiser.param_groups[0]["lr"] = learning_rate
         self.optimiser.step()
+        for norm in self._norms:
+            norm.absorb()
 
     def embed(self, images: Tensor, chunk: int = 256) -> tuple[Tensor, Tensor]:
         """h (n, D) and z (n, d) in evaluation mode; weights, statistics and the mode are left as they were."""

@@ -57,7 +57,14 @@ def _row(streams: Layout, stream: str) -> int:
 
 
 def _total(config: Config, streams: Layout, stream: str) -> int:
-    return _row(streams, stream) * len(schedule_of(config, stream))
+    steps = schedule_of(config, stream)
+    of_batches = sum(step < config.train.steps for step in steps)
+    return sum(
+        column.bytes * (len(steps) if name.startswith("state.") else of_batches)
+        for columns in streams[stream].values()
+        for name, column in columns.items()
+        if not name.startswith("fixed.")
+    )
 
 
 def to_toml(config: Config) -> str:

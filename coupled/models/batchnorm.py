@@ -59,8 +59,9 @@ class _Normalise(torch.autograd.Function):
 class BatchNorm(nn.Module):
     """Batch-norm over (N, C) or (N, C, H, W), per channel; `bias=False` leaves the shift out.
 
-    Training normalises with the batch's statistics and moves the running ones by `momentum` (running variance
-    unbiased, as torch's); evaluation uses the running ones.
+    Training normalises with the batch's statistics; evaluation uses the running ones. A training forward leaves the
+    running statistics alone: `absorb` moves them by `momentum` (variance unbiased, as torch's) when the weights are
+    updated, so that the state of step t is one state, and a step that is stopped has moved nothing.
     """
 
     running_mean: Tensor
@@ -73,6 +74,7 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
         self.register_buffer("running_mean", torch.empty(channels))
         self.register_buffer("running_var", torch.empty(channels))
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -81,7 +83,13 @@ class BatchNorm(nn.Module):
             return y if self.bias is None else y + _per_channel(self.bias, x)
         y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[reportGeneralTypeIssues]
         n = x.numel() // x.shape[1]
-        with torch.no_grad():
-            self.running_mean.lerp_(mean.to(x.dtype), self.momentum)
-            self.running_var.lerp_((variance * (n / max(n - 1, 1))).to(x.dtype), self.momentum)
+        self._seen.append((mean.to(x.dtype), (variance * (n / max(n - 1, 1))).to(x.dtype)))
         return y
+
+    @torch.no_grad()
+    def absorb(self) -> None:
+        """Move the running statistics by every training forward since the last call, in order."""
+        for mean, variance in self._seen:
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance, self.momentum)
+        self._seen.clear()

@@ -82,7 +82,12 @@ def test_a_wrong_override_is_one_line(override, message, tmp_path, capsys, monke
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("seed = ", "is not TOML"), ("seed = 1\n", "no arms"), ("[arms.cl]\n", "has no objective"), ("arms = 3\n", "tables")],
+    [
+        ("seed = ", "is not TOML"),
+        ("seed = 1\n", "no arms"),
+        ("[arms.cl]\n", "has no objective"),
+        ("arms = 3\n", "tables"),
+    ],
 )
 def test_a_wrong_file_is_one_line(text, message, tmp_path, capsys):
     config = tmp_path / "bad.toml"
@@ -92,7 +97,9 @@ def test_a_wrong_file_is_one_line(text, message, tmp_path, capsys):
     assert message in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["train", "x.toml", "--ranks"], ["train", "absent.toml"], ["plan", "."]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["trian"], ["train"], ["train", "x.toml", "--ranks"], ["train", "absent.toml"], ["plan", "."]]
+)
 def test_wrong_arguments_are_one_line(arguments, capsys):
     code, _, err = run(arguments, capsys)
     assert (code, err.count("\n")) == (2, 1)

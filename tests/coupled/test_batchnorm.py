@@ -31,6 +31,8 @@ def test_batchnorm_equals_torchs_in_float64(shape):
         inputs = x.clone().requires_grad_()
         y = module(inputs)
         (y * weight).sum().backward()
+        if isinstance(module, BatchNorm):
+            module.absorb()
         evaluated = module.eval()(x)
         gradients = [inputs.grad, module.weight.grad, module.bias.grad]
         outcomes.append([y, *gradients, module.running_mean, module.running_var, evaluated])
@@ -41,7 +43,7 @@ def test_batchnorm_equals_torchs_in_float64(shape):
 def test_gradient_is_the_numerical_one():
     norm = filled(3)
     x = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda t: norm(t), (x,))
+    assert torch.autograd.gradcheck(norm, (x,))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -54,11 +56,24 @@ def test_statistics_are_within_1e_6_of_float64_in_either_layout(layout, offset):
         norm.weight.fill_(1), norm.bias.zero_(), norm.running_mean.zero_(), norm.running_var.fill_(1)
     norm.momentum = 1.0
     norm(x)
+    norm.absorb()
     exact = x.double()
     mean, variance = exact.mean((0, 2, 3)), exact.var((0, 2, 3))
     # Relative to the size of the numbers: the running mean is stored in float32 itself.
     assert ((norm.running_mean - mean).abs() / (1 + mean.abs())).max() < 1e-6
     assert ((norm.running_var - variance) / variance).abs().max() < 1e-6
+
+
+def test_a_training_forward_moves_nothing_until_absorbed():
+    norm = filled(5)
+    x = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    norm(x)
+    assert norm.running_mean.abs().sum() == 0
+    norm.absorb()
+    moved = norm.running_mean.clone()
+    norm.absorb()
+    assert torch.equal(norm.running_mean, moved)
+    assert moved.abs().sum() > 0
 
 
 def test_a_batchnorm_without_shift_has_none():

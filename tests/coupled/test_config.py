@@ -10,7 +10,6 @@ from helpers import tables
 from coupled.config import Config, Schedule, digest, from_tables, load, resolved
 from coupled.config.fields import CLASSES
 from coupled.config.schema import Arm
-from coupled.errors import UserError
 from coupled.plan import to_toml
 
 CONFIGS = sorted(Path("configs").glob("*.toml"))
@@ -98,7 +97,9 @@ MINIMAL = '[arms.cl]\nobjective = "dcl"\n[arms.nscl]\nobjective = "nscl"\n'
 
 def test_overrides_are_toml_values_and_bare_words_are_strings(tmp_path):
     path = write(tmp_path, MINIMAL)
-    config = load(path, ["arms.nscl.temperature=0.2", "batches.stream=balanced", "data.labelling=shape*size", "train.steps = 5"])
+    config = load(
+        path, ["arms.nscl.temperature=0.2", "batches.stream=balanced", "data.labelling=shape*size", "train.steps = 5"]
+    )
     assert config.arms["nscl"].temperature == 0.2
     assert config.batches.stream == "balanced"
     assert config.arms["cl"].labelling == "shape*size"

@@ -11,7 +11,10 @@ from coupled.errors import RunStopped, UserError
 from coupled.run import assemble
 from coupled.store import open_tensors, tree_hash
 
-OFF = {stream: {"every": 0, "log": 0, "last": False} for stream in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")}
+OFF = {
+    stream: {"every": 0, "log": 0, "last": False}
+    for stream in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")
+}
 ALL = {stream: {"every": 1} for stream in OFF}
 
 
@@ -35,9 +38,10 @@ def run(tmp_path_factory):
 def test_the_twins_distance_is_exactly_zero_at_every_step(run):
     distance = stacked(run, "scalars", "twin", "state.distance")
     assert distance.tobytes() == np.zeros(7).tobytes()
-    assert stacked(run, "layers", "twin", "state.distance").tobytes() == np.zeros_like(
-        stacked(run, "layers", "twin", "state.distance")
-    ).tobytes()
+    assert (
+        stacked(run, "layers", "twin", "state.distance").tobytes()
+        == np.zeros_like(stacked(run, "layers", "twin", "state.distance")).tobytes()
+    )
     own, anchors = (stacked(run, "similarity", arm, "batch.z") for arm in ("twin", "cl"))
     assert own.tobytes() == anchors.tobytes()
 
@@ -199,7 +203,12 @@ def test_an_unfinished_run_is_refused_in_one_line_naming_overwrite(tmp_path):
 
 
 def test_missing_data_leaves_no_directory(tmp_path):
-    config = from_tables(tables(data={"name": "fashion-mnist", "labelling": "class"}, paths={"runs": str(tmp_path / "r"), "data": str(tmp_path)}))
+    config = from_tables(
+        tables(
+            data={"name": "fashion-mnist", "labelling": "class"},
+            paths={"runs": str(tmp_path / "r"), "data": str(tmp_path)},
+        )
+    )
     with pytest.raises(UserError):
         train(config)
     assert not (tmp_path / "r").exists()

@@ -52,7 +52,9 @@ def test_float32_and_float64_start_at_the_same_weights(tmp_path):
 
 
 def test_initial_variances_are_those_of_the_rules(tmp_path):
-    _, state = network(tiny(tmp_path, model={"width": 64, "projection_hidden": 256, "projection_dim": 64}), torch.float64)
+    _, state = network(
+        tiny(tmp_path, model={"width": 64, "projection_hidden": 256, "projection_dim": 64}), torch.float64
+    )
     weights = state.named_weights()
     for name, variance in (("encoder.stages.2.conv1.weight", 2 / (256 * 9)), ("projector.linear1.weight", 1 / 512)):
         n = weights[name].numel()
@@ -113,7 +115,11 @@ def test_a_ulp_nudge_moves_every_weight_to_a_neighbouring_float(tmp_path, precis
 
 
 def test_a_scaled_nudge_multiplies_by_one_plus_or_minus_s(tmp_path):
-    two = {"cl": {"objective": "dcl"}, "n": {"kind": "nudged", "scale": 1e-3}, "m": {"kind": "nudged", "scale": 1e-3, "draw": 2}}
+    two = {
+        "cl": {"objective": "dcl"},
+        "n": {"kind": "nudged", "scale": 1e-3},
+        "m": {"kind": "nudged", "scale": 1e-3, "draw": 2},
+    }
     arms = build_arms(tiny(tmp_path, train={"precision": "float64"}, arms=two), CPU)
     start = arms["cl"].state.named_weights()["encoder.stem.weight"]
     ratio = arms["n"].state.named_weights()["encoder.stem.weight"] / start

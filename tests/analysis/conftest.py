@@ -1,0 +1,76 @@
+"""One tiny trained run for the whole folder, and ways to damage a copy of it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from coupled.config import from_tables
+from coupled.driver import train
+from coupled.store import Committed, commit_object, open_tensors, read_manifest, to_bytes
+from coupled.store.fs import REAL
+
+STEPS = 20
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    torch.set_num_threads(1)
+    config = from_tables(
+        {
+            "name": "tiny",
+            "data": {"name": "shapes", "labelling": "shape"},
+            "batches": {"size": 16},
+            "views": {"size": 12},
+            "model": {"width": 4, "projection_hidden": 16, "projection_dim": 8},
+            "train": {"steps": STEPS},
+            "panel": {"size": 32, "surrogate_size": 8},
+            "paths": {"runs": str(tmp_path_factory.mktemp("runs"))},
+            "arms": {
+                "cl": {"objective": "dcl"},
+                "nscl": {"objective": "nscl"},
+                "fine": {"objective": "nscl", "labelling": "shape*colour", "anchor": "nscl"},
+                "twin": {"kind": "twin"},
+                "nudged": {"kind": "nudged"},
+                "independent": {"kind": "independent"},
+            },
+        }
+    )
+    return train(config)
+
+
+class Copy:
+    """A run directory that a test may spoil."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def shard(self, stream, arm, first):
+        (found,) = self.path.glob(f"records/{stream}/{arm}/steps-{first:09d}-*.safetensors")
+        return found
+
+    def keep_lines(self, keep):
+        """The manifest with only the lines that `keep` (entry → bool) wants, numbered anew."""
+        entries = [entry for entry in read_manifest(self.path / "manifest.jsonl").entries if keep(entry)]
+        lines = [replace(entry, seq=seq).line() for seq, entry in enumerate(entries)]
+        (self.path / "manifest.jsonl").write_bytes(b"".join(lines))
+
+    def rewrite(self, shard, change=lambda tensors: None, fingerprint=None):
+        """The shard with changed tensors or fingerprint, committed as if it had been written so."""
+        file = open_tensors(shard)
+        tensors = {name: array.copy() for name, array in file.items()}
+        change(tensors)
+        data = to_bytes(tensors, {"fingerprint": fingerprint or file.metadata["fingerprint"]})
+        shard.unlink()
+        name = shard.relative_to(self.path).as_posix()
+        done: Committed = commit_object(REAL, self.path, name, data)
+        entries = read_manifest(self.path / "manifest.jsonl").entries
+        lines = [replace(e, size=done.size, sha256=done.sha256) if e.name == name else e for e in entries]
+        (self.path / "manifest.jsonl").write_bytes(b"".join(entry.line() for entry in lines))
+
+
+@pytest.fixture
+def spoilt(trained, tmp_path) -> Copy:
+    return Copy(Path(shutil.copytree(trained, tmp_path / "spoilt", ignore=shutil.ignore_patterns("analysis"))))
