@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -11,6 +12,8 @@ from analysis import figures, table
 from analysis.curves import curves, write_csv
 from analysis.run import open_run
 from coupled.errors import RunStopped, UserError
+
+_LEAST_WIDTH: Final = 80  # columns that the table of headline numbers needs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,14 +47,19 @@ def _curves(options: argparse.Namespace) -> int:
     for run in [open_run(path) for path in options.runs]:
         found = curves(run)
         written = [write_csv(run, found), *figures.save(run, found)]
-        console = Console(highlight=False)
         if options.markdown:
             print(table.markdown(run, found))
         else:
-            console.print(table.rich_table(run, found))
+            _console().print(table.rich_table(run, found))
         for fault in figures.twin_faults(run, found):
             print(f"coupled-analyze: warning: {fault}; the run was not in lockstep", file=sys.stderr)
         # The markdown is made to be pasted or piped: the last line stays out of it.
         names = " ".join(path.name for path in written)
         print(f"results: {written[0].parent}/ ({names})", file=sys.stderr if options.markdown else sys.stdout)
     return 0
+
+
+def _console() -> Console:
+    """A console that wraps a table too wide for it, where rich would cut digits off."""
+    console = Console(highlight=False)
+    return console if console.width >= _LEAST_WIDTH else Console(highlight=False, width=_LEAST_WIDTH)

@@ -110,7 +110,7 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
         if _own_control(run, arm, "nudged"):
             axes.fill_between(curve.steps, np.full(len(positive), 1e-300), positive, color="#D6D6D6", alpha=0.5, lw=0)
             floors.append(f"noise floor: {nudge_of(run.arms[arm])}, {run.precision}")
-        if _own_control(run, arm, "independent"):
+        if _own_control(run, arm, "independent") and not axes.texts:
             _label_ceiling(axes, curve)
     note(axes, {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step"))
     if axes.lines:

@@ -72,7 +72,7 @@ def notes(found: Sequence[Curve]) -> str:
         return "no alignment: the run records no panel, or has one arm"
     return (
         f"CKA: {panel.estimator}; RSA: cosine + Pearson; both on panel h, n = {panel.n} {panel.split} images, "
-        f"d = {panel.d}. {ABSENT} not recorded: the last state has no batch, so no loss."
+        f"d = {panel.d}. {ABSENT} not recorded at that step (the last state has no batch, so no loss)."
     )
 
 

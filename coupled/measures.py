@@ -55,9 +55,12 @@ class LayerGeometry:
     def __init__(self, state: FlatState) -> None:
         self.names = [segment.name for segment in state.weight_segments]
         lengths = [segment.padded_stop - segment.start for segment in state.weight_segments]
-        self.lengths = torch.tensor(lengths, device=state.weights.device)
-        counted = [in_weight_gap(name) for name in self.names]
-        self._counted = torch.tensor(counted, device=state.weights.device)
+        device = state.weights.device
+        self.lengths = torch.tensor(lengths, device=device)
+        # Indices, not a mask: selecting by a mask would make a GPU wait for the host.
+        counted = [i for i, name in enumerate(self.names) if in_weight_gap(name)]
+        self._counted = torch.tensor(counted, device=device)
+        self._layer_of = torch.repeat_interleave(torch.arange(len(lengths), device=device), self.lengths)
 
     def sums(self, values: Tensor) -> Tensor:
         """Σ of a flat float64 vector over each layer (the padding is 0 in every product)."""
@@ -66,6 +69,10 @@ class LayerGeometry:
     def layers(self, state: FlatState) -> Layers:
         weights = state.weights.double()
         return Layers(weights, self.sums(weights * weights))
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Per-layer values (layers,) to every element of its layer, laid out like the flat vector."""
+        return values[self._layer_of]
 
     def norms(self, flat: Tensor) -> Tensor:
         """‖·‖ per layer of a flat vector, float64 (layers,)."""
@@ -91,9 +98,8 @@ def _angle(own: Layers, anchor: Layers, geometry: LayerGeometry) -> Tensor:
 
     NaN for a layer of norm 0, which has no direction.
     """
-    lengths = geometry.lengths
-    u = own.weights / own.squares.sqrt().repeat_interleave(lengths)
-    v = anchor.weights / anchor.squares.sqrt().repeat_interleave(lengths)
+    u = own.weights / geometry.spread(own.squares.sqrt())
+    v = anchor.weights / geometry.spread(anchor.squares.sqrt())
     minus, plus = geometry.sums((u - v).square()), geometry.sums((u + v).square())
     return 2 * torch.atan2(minus.sqrt(), plus.sqrt())
 

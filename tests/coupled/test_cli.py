@@ -1,0 +1,82 @@
+import io
+
+import pytest
+from helpers import tiny
+from rich.console import Console
+
+from coupled.cli import main
+from coupled.driver import train
+from coupled.progress import ProgressReporter
+from coupled.store import tree_hash
+
+TOML = """
+[data]
+labelling = "size"
+[batches]
+size = 8
+[views]
+size = 12
+[model]
+width = 4
+[train]
+steps = 4
+[panel]
+size = 16
+surrogate_size = 4
+[arms.cl]
+objective = "dcl"
+[arms.nscl]
+objective = "nscl"
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(TOML)
+    return "small.toml"
+
+
+def test_train_ends_with_where_the_results_are_and_what_to_do_next(config, capsys):
+    assert main(["train", config]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["done: records and checkpoints are in runs/small; next: coupled-analyze curves runs/small"]
+    assert main(["train", config]) == 0
+    assert capsys.readouterr().out.startswith("already finished")
+
+
+def test_progress_is_plain_lines_when_not_a_terminal(config, capsys):
+    main(["train", config])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["1/4", "4/4"]
+    assert "nscl loss" in lines[-1]
+    assert "cka" in lines[-1]
+    assert "\x1b" not in lines[-1]
+
+
+def test_progress_in_a_terminal_shows_every_arm(tmp_path):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    train(tiny(tmp_path), reporter=ProgressReporter(console))
+    shown = screen.getvalue()
+    for text in ("6/6", "steps/s", "cl", "nscl", "independent", "CKA", "weight gap"):
+        assert text in shown
+
+
+def test_watching_changes_no_byte(tmp_path):
+    watched = train(tiny(tmp_path / "a"), reporter=ProgressReporter(Console(file=io.StringIO(), force_terminal=True)))
+    assert tree_hash(watched) == tree_hash(train(tiny(tmp_path / "b")))
+
+
+def test_a_run_that_had_to_stop_exits_3_in_one_line_and_stays_readable(config, capsys):
+    code = main(["train", config, "--set", "train.temperature=1e-30", "--set", "name=hot"])
+    err = capsys.readouterr().err.splitlines()
+    assert code == 3
+    assert "arm cl has a non-finite loss at step" in err[-1]
+    assert main(["train", config, "--set", "train.temperature=1e-30", "--set", "name=hot"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_an_overridden_config_gets_a_directory_of_its_own(config, capsys):
+    assert main(["train", config, "--set", "seed=1"]) == 0
+    assert "runs/small-" in capsys.readouterr().out

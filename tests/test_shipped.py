@@ -1,0 +1,51 @@
+"""The shipped configs at full size, for a few steps, through the commands a user types. Minutes: marked slow."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coupled.store import open_tensors, tree_hash
+
+pytestmark = pytest.mark.slow
+CONFIGS = sorted(Path("configs").glob("*.toml"))
+
+
+def command(module, *arguments):
+    """Run a command as its own process, as a user does; its standard output."""
+    call = [sys.executable, "-c", f"import sys; from {module}.cli import main; sys.exit(main())", *map(str, arguments)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def trained(path, folder, steps):
+    command(
+        "coupled", "train", path, "--set", f"train.steps={steps}", "--set", f"paths.runs={folder}", "--set", "name=run"
+    )
+    return folder / "run"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configs_train_and_draw(path, tmp_path):
+    run = trained(path, tmp_path, 12)
+    out = command("analysis", "curves", run)
+    assert str(run) in out
+    assert (run / "analysis/curves.png").stat().st_size > 20_000
+    assert (run / "analysis/curves.csv").read_text().count("\n") > 100
+
+
+@pytest.mark.parametrize("stem", ["fashion_mnist", "fashion_mnist_float64"])
+def test_real_images_on_two_threads_give_the_same_bytes_twice_and_a_twin_at_zero(stem, tmp_path):
+    path = Path("configs") / f"{stem}.toml"
+    first, second = (trained(path, tmp_path / name, 15) for name in ("a", "b"))
+    assert tree_hash(first) == tree_hash(second)
+    for shard in (first / "records/scalars/twin").iterdir():
+        assert (
+            open_tensors(shard)["state.distance"].tobytes()
+            == np.zeros_like(open_tensors(shard)["state.distance"]).tobytes()
+        )
+    nudged = np.concatenate([open_tensors(s)["state.distance"] for s in (first / "records/scalars/nudged").iterdir()])
+    assert (nudged > 0).all()
