@@ -1,14 +1,12 @@
 """Open a finished or growing run directory and ask it for curves."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from analysis import measures
 from analysis.curve import Curve
 from analysis.records import Records, nearby_runs
-from coupled.config import Config
-from coupled.config.build import build
+from coupled.config import Config, from_resolved
 from coupled.errors import UserError
 from coupled.run import SCHEMA
 from coupled.store import REAL, StoreError, digest, read_manifest
@@ -62,28 +60,27 @@ def _facts(path: Path) -> dict[str, Any]:
         )
     if not isinstance(facts.get("config"), dict) or digest(facts["config"]) != facts.get("config_digest"):
         raise StoreError(path, f"its config does not have its config_digest, {facts.get('config_digest')}")
-    try:
-        assert all(isinstance(layer["in_weight_gap"], bool) for layer in facts["layers"])
-        assert all(type(size) is int for layer in facts["layers"] for size in layer["shape"])
-    except (AssertionError, KeyError, TypeError):
-        raise StoreError(path, "its layers are not tables with shape and in_weight_gap") from None
+    layers = facts.get("layers")
+    if not isinstance(layers, list) or not all(map(_is_layer, layers)):
+        raise StoreError(path, "its layers are not tables with name, shape and in_weight_gap")
     return facts
 
 
+def _is_layer(layer: Any) -> bool:
+    return (
+        isinstance(layer, dict)
+        and isinstance(layer.get("name"), str)
+        and isinstance(layer.get("in_weight_gap"), bool)
+        and isinstance(layer.get("shape"), list)
+        and all(type(size) is int for size in layer["shape"])
+    )
+
+
 def _config(path: Path, tables: dict[str, Any]) -> Config:
-    """The config that a run.json resolved; what is null there has no value."""
+    """The config that a run.json resolved."""
     try:
-        arms = {table["name"]: {k: v for k, v in table.items() if k != "name"} for table in tables["arms"]}
-        return build(Config, _with_values({**tables, "arms": arms}))
+        return from_resolved(tables)
     except UserError as error:
         raise UserError(f"{path}: {error}", "this version of coupled cannot read it") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise StoreError(path, f"its arms are not tables with names ({error!r})") from None
-
-
-def _with_values(tables: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _with_values(value) if isinstance(value, Mapping) else value
-        for key, value in tables.items()
-        if value is not None
-    }

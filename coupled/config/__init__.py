@@ -2,7 +2,7 @@
 
 from coupled.config.fields import Schedule
 from coupled.config.identity import digest, resolved
-from coupled.config.load import from_tables, load
+from coupled.config.load import from_resolved, from_tables, load
 from coupled.config.schema import Arm, Config
 
-__all__ = ["Arm", "Config", "Schedule", "digest", "from_tables", "load", "resolved"]
+__all__ = ["Arm", "Config", "Schedule", "digest", "from_resolved", "from_tables", "load", "resolved"]

@@ -36,6 +36,20 @@ def from_tables(raw: dict[str, Any]) -> Config:
     return resolve(build(Config, raw))
 
 
+def from_resolved(tables: dict[str, Any]) -> Config:
+    """The config that `identity.resolved` made these tables of (run.json's); its name and paths are the defaults.
+
+    Raises UserError where a field is unknown or out of range, KeyError or TypeError where arms are not named tables.
+    """
+    arms = {table["name"]: {k: v for k, v in table.items() if k != "name"} for table in tables["arms"]}
+    return build(Config, _with_values({**tables, "arms": arms}))
+
+
+def _with_values(tables: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is null in JSON has no value."""
+    return {k: _with_values(v) if isinstance(v, dict) else v for k, v in tables.items() if v is not None}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import get_type_hints
 import pytest
 from helpers import tables
 
-from coupled.config import Config, Schedule, digest, from_tables, load, resolved
+from coupled.config import Config, Schedule, digest, from_resolved, from_tables, load, resolved
 from coupled.config.fields import CLASSES
 from coupled.config.schema import Arm
 from coupled.plan import to_toml
+from coupled.store import canonical_json
 
 CONFIGS = sorted(Path("configs").glob("*.toml"))
 
@@ -156,3 +158,8 @@ def test_schedules_are_the_union_of_their_parts(schedule, expected):
 
 def test_log_schedules_hit_the_headline_steps():
     assert {10, 30, 100, 300} <= set(Schedule(log=2).upto(300))
+
+
+def test_a_resolved_config_is_read_back_from_run_json():
+    config = from_tables(tables(arms={"cl": {"objective": "dcl"}, "n": {"kind": "nudged", "scale": 0.5}}))
+    assert digest(from_resolved(json.loads(canonical_json(resolved(config))))) == digest(config)
