@@ -29,7 +29,7 @@ class Purpose(IntEnum):
 
     ORDER = 1  # a = epoch: the uniform stream's permutation, one block per sample
     CLASS_ORDER = 2  # a = cycle, b = class: the balanced stream's permutation of one class
-    REMAINDER = 3  # a = step: which classes get one sample more in a balanced batch
+    REMAINDER = 3  # a = block of C steps: which classes get one sample more in a balanced batch
     VIEW = 4  # a = sample id, b = visit, c = view index
     INIT = 5  # a = name_word(parameter), b = draw (0: the shared initialisation)
     NUDGE = 6  # a = name_word(parameter), b = draw: the sign of a nudged twin's every weight

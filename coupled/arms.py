@@ -17,7 +17,7 @@ from coupled.source import Batch
 class Arm:
     """One model in lockstep with the others.
 
-    After `forward_backward`: `loss` 0-d and `z` (2B, d), detached, and the gradient in `state.gradient`.
+    After `forward_backward`: `loss` 0-d, `z` (2B, d) and `sigma` (2B, 2B), detached; the gradient in `state.gradient`.
     """
 
     def __init__(self, name: str, spec: ArmConfig, config: Config, device: torch.device) -> None:
@@ -39,15 +39,16 @@ class Arm:
         self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]
         self._parameter: Tensor = self.optimiser.param_groups[0]["params"][0]
         self._parameter.grad = self.state.gradient
-        self.loss = self.z = torch.empty(0)
+        self.loss = self.z = self.sigma = torch.empty(0)
 
     def forward_backward(self, batch: Batch) -> None:
         """One forward of both views together, one backward; nothing is updated."""
         self.state.gradient.zero_()
         _, z = self.network(batch.pixels)
-        loss = batch_loss(self.objective, similarity(z), batch.pairs[self.labelling], self.temperature)
+        sigma = similarity(z)
+        loss = batch_loss(self.objective, sigma, batch.pairs[self.labelling], self.temperature)
         loss.backward()
-        self.loss, self.z = loss.detach(), z.detach()
+        self.loss, self.z, self.sigma = loss.detach(), z.detach(), sigma.detach()
 
     def update(self, learning_rate: float) -> None:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
@@ -87,7 +88,8 @@ def build_arms(config: Config, device: torch.device) -> dict[str, Arm]:
         if arm.spec.kind == "nudged":
             assert arm.spec.scale is not None and arm.spec.draw is not None
             nudge(arm.state, config.seed, arm.spec.scale, arm.spec.draw)
-            if torch.equal(arm.state.weights, first.state.weights):
+            stuck = (arm.state.weights == first.state.weights) & (first.state.weights != 0)
+            if bool(stuck.any()):
                 raise UserError(
                     f"arms.{arm.name}.scale = {arm.spec.scale}",
                     f"a nudge that {config.train.precision} can hold",

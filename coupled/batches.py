@@ -4,6 +4,7 @@ A *visit* numbers how often a sample's turn has come: with it and the sample's i
 view of the run shares. Uniform: the visit is the epoch. Balanced: the cycle of the sample's class.
 """
 
+from bisect import bisect_right
 from functools import lru_cache
 
 import torch
@@ -28,39 +29,72 @@ class Uniform:
 
 
 class Balanced:
-    """Batches with ⌊B/C⌋ samples of each class, and one more of B mod C classes chosen by a keyed permutation.
+    """Batches with ⌊B/C⌋ samples of each class, and one more of B mod C classes.
 
-    Each class cycles its own keyed permutation in windows of ⌈B/C⌉ ids, one window a step, so that a batch never holds
-    a sample twice; what does not fill a window waits for another cycle's shuffle. An epoch is ⌊N/B⌋ steps.
+    Each class cycles keyed permutations of its samples, without a gap. Which classes get one more is a keyed
+    permutation of the classes, new for every block of C steps, walked B mod C classes a step: every class is favoured
+    equally often in a block, so how many samples of a class came before a step is arithmetic.
     """
 
     def __init__(self, seed: int, labels: Tensor, classes: int, batch_size: int) -> None:
         self.seed, self.classes, self.batch_size = seed, classes, batch_size
-        self.steps_per_epoch = len(labels) // batch_size
         self._members = [torch.nonzero(labels == c).flatten() for c in range(classes)]
         self._share, self._rest = divmod(batch_size, classes)
-        self._window = self._share + (self._rest > 0)
+        needed = 2 * (self._share + (self._rest > 0))
         smallest = min(range(classes), key=lambda c: len(self._members[c]))
-        if len(self._members[smallest]) < self._window:
+        if len(self._members[smallest]) < needed:
             raise UserError(
                 f"batches.size = {batch_size} balanced over {classes} classes",
-                f"every class needs {self._window} images, class {smallest} has {len(self._members[smallest])}",
+                f"every class needs {needed} images, class {smallest} has {len(self._members[smallest])}",
                 "lower batches.size or use batches.stream = uniform",
             )
-        self._order = lru_cache(maxsize=2 * classes)(self._class_order)
+        self._ranks = lru_cache(maxsize=4)(self._ranks_in_block)
+        self._order = lru_cache(maxsize=2 * classes)(self._order_of_cycle)
 
-    def _class_order(self, c: int, cycle: int) -> Tensor:
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Sample ids and visits of the batch of `step`, both int64 (B,), grouped by class; no sample comes twice."""
+        ids, visits = [], []
+        for c, members in enumerate(self._members):
+            start, stop = self._offset(c, step), self._offset(c, step + 1)
+            while start < stop:
+                cycle, position = divmod(start, len(members))
+                part = self._order(c, cycle)[position : position + stop - start]
+                ids.append(part)
+                visits.append(torch.full_like(part, cycle))
+                start += len(part)
+        return torch.cat(ids), torch.cat(visits)
+
+    def _ranks_in_block(self, block: int) -> list[int]:
+        """Each class's position in the block's permutation."""
+        return permutation(self.seed, Purpose.REMAINDER, self.classes, a=block).argsort().tolist()
+
+    def _offset(self, c: int, step: int) -> int:
+        """How many samples of class c the batches before `step` hold."""
+        block, j = divmod(step, self.classes)
+        # The block's first j steps walk positions 0 … j·rest − 1 modulo C: count those that are c's.
+        favours = -((self._ranks(block)[c] - j * self._rest) // self.classes)
+        return self._share * step + self._rest * block + max(favours, 0)
+
+    def _raw_order(self, c: int, cycle: int) -> Tensor:
         members = self._members[c]
         return members[permutation(self.seed, Purpose.CLASS_ORDER, len(members), a=cycle, b=c)]
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Sample ids and visits of the batch of `step`, both int64 (B,), grouped by class."""
-        favoured = permutation(self.seed, Purpose.REMAINDER, self.classes, a=step)[: self._rest].tolist()
-        ids, visits = [], []
-        for c, members in enumerate(self._members):
-            cycle, window = divmod(step, len(members) // self._window)
-            count = self._share + (c in favoured)
-            start = window * self._window
-            ids.append(self._order(c, cycle)[start : start + count])
-            visits.append(torch.full((count,), cycle))
-        return torch.cat(ids), torch.cat(visits)
+    def _order_of_cycle(self, c: int, cycle: int) -> Tensor:
+        """The keyed permutation of a cycle; where the one before ends inside a batch, that batch's ids are put off.
+
+        They come right behind the batch instead. Only a batch's worth at the start moves, and a class has at least two
+        batches' worth, so the end of the cycle before is that of its own keyed permutation.
+        """
+        order, start = self._raw_order(c, cycle), cycle * len(self._members[c])
+        # A block of C steps takes B of each class: the step in which the cycle starts is in block start // B.
+        first = start // self.batch_size * self.classes
+        block = range(first, first + self.classes + 1)
+        seam = block[bisect_right(block, start, key=lambda step: self._offset(c, step)) - 1]
+        before = start - self._offset(c, seam)
+        if before == 0:
+            return order
+        taken = torch.isin(order, self._raw_order(c, cycle - 1)[-before:])
+        head = torch.nonzero(~taken).flatten()[: self._offset(c, seam + 1) - start]
+        rest = torch.ones(len(order), dtype=torch.bool)
+        rest[head] = False
+        return torch.cat([order[head], order[rest]])

@@ -5,6 +5,7 @@ Integers are portable, so their digests are the same on every machine; pixel dig
 
 import hashlib
 import struct
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -45,8 +46,17 @@ class Certificate:
     def __init__(self, initial_weights: bytes) -> None:
         self.link = hashlib.sha256(initial_weights).digest()
 
-    def extend(self, batch: Batch, learning_rate: float) -> tuple[bytes, bytes]:
-        """Chain one step; returns the digests of its ids and of its draws."""
+    def extend(self, batch: Batch, learning_rate: float) -> "Link":
+        """Chain one step."""
         ids, draws = integers_digest(batch.ids), integers_digest(batch.words)
         self.link = hashlib.sha256(self.link + ids + draws + struct.pack("<d", learning_rate)).digest()
-        return ids, draws
+        return Link(learning_rate, ids, draws, self.link)
+
+
+class Link(NamedTuple):
+    """What a step adds to the chain, and the chain after it (32 bytes each)."""
+
+    learning_rate: float
+    ids: bytes
+    draws: bytes
+    chain: bytes

@@ -2,40 +2,33 @@
 
 import argparse
 import dataclasses
-import sys
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, get_type_hints
 
+from coupled.config import load
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Config
-from coupled.errors import RunStopped, UserError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message, f"see {self.prog} --help")
+from coupled.driver import is_finished, train
+from coupled.plan import plan, shown_bytes, to_toml
+from coupled.progress import ProgressReporter
+from coupled.terminal import Parser, guarded
 
 
 def run(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 the user's mistake, 3 the run had to stop."""
-    try:
+
+    def body() -> int:
         arguments = _parser().parse_args(argv)
         return arguments.run(arguments)
-    except (UserError, RunStopped) as error:
-        print(f"coupled-run: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("coupled-run: interrupted; what was committed is intact", file=sys.stderr)
-        return 130
+
+    return guarded("coupled-run", body)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="coupled-run",
         description="Train contrastive objectives in lockstep from one seed, one batch stream and identical views.",
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     fields = "config fields (a TOML file holds them; --set overrides them):\n\n" + field_reference()
     for name, run, what in (
         ("train", _train, "train every arm of a config and record every step"),
@@ -59,13 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    # Imported here so that help and mistakes in arguments do not wait for torch.
-    from coupled.config import load
-    from coupled.driver import is_finished, train
-    from coupled.progress import ProgressReporter
-
     config = load(arguments.config, arguments.set)
-    finished = is_finished(config) and not arguments.overwrite
+    finished = not arguments.overwrite and is_finished(config)
     path = train(config, overwrite=arguments.overwrite, reporter=ProgressReporter())
     done = "already finished, nothing to do" if finished else "done"
     print(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
@@ -73,9 +61,6 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from coupled.config import load
-    from coupled.plan import plan, shown_bytes, to_toml
-
     config = load(arguments.config, arguments.set)
     made = plan(config)
     count, size = made.checkpoints

@@ -9,12 +9,12 @@ import torch
 from coupled.arms import Arm
 from coupled.config import Config
 from coupled.errors import RunStopped
+from coupled.learning_rate import learning_rate
 from coupled.run import Run, assemble, is_finished, path_of
-from coupled.schedule import learning_rate
 
 
 class Reporter(Protocol):
-    """What the driver tells whoever watches."""
+    """What the driver tells whoever watches. `end` comes last, also when a run stops or never began."""
 
     def begin(self, run: Run) -> None: ...
     def stepped(self, step: int) -> None: ...
@@ -34,14 +34,18 @@ def train(config: Config, *, overwrite: bool = False, reporter: Reporter | None 
 
     Raises UserError for what the user can mend, RunStopped when the run had to stop (a non-finite loss, a full disk).
     """
-    if is_finished(config) and not overwrite:
+    if not overwrite and is_finished(config):
         return path_of(config)
     run = assemble(config, overwrite=overwrite)
     if run is None:
         return path_of(config)
     with run.directory:
         run.directory.log({"event": "start", "paths": {"data": config.paths.data}, "name": config.name})
-        lockstep(run, reporter or Silent())
+        watching = reporter or Silent()
+        try:
+            lockstep(run, watching)
+        finally:
+            watching.end()
     return path_of(config)
 
 
@@ -55,18 +59,18 @@ def lockstep(run: Run, reporter: Reporter) -> None:
         for arm in run.arms.values():
             arm.forward_backward(batch)
         guard(run, step)
-        run.recorder.observe(step, batch, rate, run.certificate)
+        run.recorder.observe(step, batch, run.certificate.extend(batch, rate))
         for arm in run.arms.values():
             arm.update(rate)
         run.recorder.observe_update(step)
         run.checkpoint(step + 1)
         reporter.stepped(step + 1)
     run.finish()
-    reporter.end()
 
 
 def guard(run: Run, step: int) -> None:
-    """Stop all arms before the update if any loss or gradient is not finite. The step's one deliberate sync."""
+    """Stop all arms before the update if any loss or gradient is not finite."""
+    # A deliberate sync: the host must know before the update.
     finite = torch.stack([check for arm in run.arms.values() for check in _finite(arm)])
     if not bool(finite.all()):
         found = _first_bad(run.arms, finite.tolist())

@@ -107,6 +107,12 @@ def schedule_of(config: Config, stream: str) -> list[int]:
     return steps if stream in OF_LAST_STATE else [step for step in steps if step < config.train.steps]
 
 
+def manifest_lines(config: Config, streams: Layout) -> int:
+    """At most how many lines the run's manifest will have: shards, checkpoints, the end."""
+    shards = sum(len(owners) * (len(boundaries(config, streams, stream)) + 1) for stream, owners in streams.items())
+    return shards + len(config.checkpoints.keep.upto(config.train.steps)) + 1
+
+
 def row_bytes(columns: dict[str, Column]) -> int:
     """Bytes of one recorded step of one owner."""
     return sum(column.bytes for name, column in columns.items() if not name.startswith("fixed."))

@@ -13,7 +13,7 @@ from torch import Tensor
 from coupled.alignment import weight_gap
 from coupled.arms import Arm
 from coupled.models.flat import FlatState
-from coupled.objectives import evaluate, similarity
+from coupled.objectives import evaluate
 from coupled.source import Batch
 
 
@@ -27,10 +27,9 @@ def batch_scalars(arm: Arm, batch: Batch, objectives: Sequence[Arm]) -> dict[str
 
     The loss of another arm's objective uses that arm's labelling and temperature; the gap uses this arm's temperature.
     """
-    sigma = similarity(arm.z)
     labellings = list(batch.pairs)
     wanted = {(name, arm.temperature) for name in labellings} | {(o.labelling, o.temperature) for o in objectives}
-    values = {key: evaluate(sigma, batch.pairs[key[0]], key[1]) for key in sorted(wanted)}
+    values = {key: evaluate(arm.sigma, batch.pairs[key[0]], key[1]) for key in sorted(wanted)}
     columns = {"batch.loss": arm.loss.double()}
     for other in objectives:
         columns[f"batch.loss_of.{other.name}"] = values[other.labelling, other.temperature].losses[other.objective]
@@ -64,7 +63,8 @@ class LayerGeometry:
 
     def sums(self, values: Tensor) -> Tensor:
         """Σ of a flat float64 vector over each layer (the padding is 0 in every product)."""
-        return torch.segment_reduce(values, "sum", lengths=self.lengths)
+        # unsafe leaves out a check of the lengths that would make a GPU wait for the host at every call.
+        return torch.segment_reduce(values, "sum", lengths=self.lengths, unsafe=True)
 
     def layers(self, state: FlatState) -> Layers:
         weights = state.weights.double()

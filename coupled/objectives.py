@@ -6,6 +6,7 @@ Every loss is a mean over all A anchors, also when some are skipped: otherwise t
 stop cancelling. Formulas: P1 (arXiv 2506.04411) and P2 (arXiv 2510.08852).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -80,8 +81,9 @@ def loss(
 ) -> Tensor:
     """The objective `name` of z (2B, d), view 1 first, used as given (not re-normalised); labels (B,) int64.
 
-    Scalar in z's precision, mean over the 2B anchors. `dcl` takes no labels and ignores them (None is fine).
-    Raises UserError for an unknown objective, for options it does not take, B = 1, or labels that do not fit.
+    Scalar in z's precision or float32, whichever is better; mean over the 2B anchors. `dcl` takes no labels and
+    ignores them (None is fine). Raises UserError for an unknown objective, options it does not take, τ that is not
+    positive and finite, B = 1, or labels that do not fit.
     """
     if name not in OBJECTIVES:
         raise UserError(f"objective {name}", "one of " + ", ".join(OBJECTIVES))
@@ -89,6 +91,8 @@ def loss(
         raise UserError(
             f"positive_in_denominator or lam for {name}", "no objective takes them in this version", "leave them out"
         )
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise UserError(f"temperature {temperature}", "a positive finite number")
     if z.ndim != 2 or len(z) % 2 or len(z) < 4:
         raise UserError(f"z of shape {tuple(z.shape)}", "(2B, d) with B ≥ 2: there are no negatives otherwise")
     B = len(z) // 2
@@ -96,6 +100,7 @@ def loss(
         labels = torch.arange(B, device=z.device)
     if labels is None or labels.shape != (B,):
         raise UserError(f"labels for {name}: {None if labels is None else tuple(labels.shape)}", f"({B},) is needed")
+    z = z.float() if z.dtype.itemsize < 4 else z
     return batch_loss(name, similarity(z), pairs(labels), temperature)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from coupled.config import Config, digest, resolved
+from coupled.config.identity import given
 from coupled.layout import Layout, row_bytes, schedule_of
 from coupled.run import meta_network, path_of, train_layout
 
@@ -15,7 +16,7 @@ from coupled.run import meta_network, path_of, train_layout
 class Plan:
     """Sizes in bytes of tensor data (headers add a few kB a shard).
 
-    `per_step` is what a step records when every stream that is ever due is due; `streams` the total of each stream over
+    `per_step` is what the streams record that record at every step; `streams` the total of each stream over
     the run; `checkpoints` (count, bytes of one with every arm).
     """
 
@@ -75,9 +76,7 @@ def to_toml(config: Config) -> str:
         if isinstance(table, dict):
             lines += ["", f"[{section}]", *_entries(table)]
     for arm in tables["arms"]:
-        # A control's objective, labelling and temperature are those of the arm it copies: a config may not give them.
-        copied = () if arm["kind"] == "objective" else ("objective", "labelling", "temperature")
-        lines += ["", f"[arms.{arm['name']}]", *_entries({k: v for k, v in arm.items() if k not in ("name", *copied)})]
+        lines += ["", f"[arms.{arm['name']}]", *_entries(given(arm))]
     return "\n".join(lines)
 
 

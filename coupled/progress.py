@@ -29,12 +29,13 @@ class ProgressReporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
+        self.watcher: Watcher | None = None
 
     def begin(self, run: Run) -> None:
         self.run, self.total = run, run.config.train.steps
         self.geometry = LayerGeometry(next(iter(run.arms.values())).state)
         live = self.console.is_terminal
-        self.watcher: Watcher = _Live(self.console, self.total) if live else _Plain(self.total)
+        self.watcher = _Live(self.console, self.total) if live else _Plain(self.total)
         self.interval = _REFRESH_S if live else _PLAIN_REFRESH_S
         self.started = self.shown = time.monotonic()
 
@@ -43,10 +44,13 @@ class ProgressReporter:
         if now - self.shown < self.interval and step not in (1, self.total):
             return
         self.shown = now
+        assert self.watcher is not None
         self.watcher.show(step, step / max(now - self.started, 1e-9), self._rows())
 
     def end(self) -> None:
-        self.watcher.close()
+        # Also after an error: a live display that is left open hides the cursor.
+        if self.watcher is not None:
+            self.watcher.close()
 
     def _rows(self) -> list[tuple[str, float, float | None, float | None]]:
         """(arm, loss, debiased CKA of the batch's z to the anchor's, weight gap to the anchor) of every arm."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from coupled.arms import Arm
-from coupled.certificate import Certificate, pixel_digests
+from coupled.certificate import Link, pixel_digests
 from coupled.config import Config
 from coupled.layout import SHARED, STREAMS, Layout, boundaries, schedule_of
 from coupled.measures import LayerGeometry, batch_scalars, state_columns
@@ -37,20 +37,18 @@ class Recorder:
     ) -> None:
         self.streams, self.arms, self.panels, self.run, self.fingerprint = streams, arms, panels, run, fingerprint
         self.due = {stream: frozenset(schedule_of(config, stream)) for stream in STREAMS}
-        self.closing = {stream: boundaries(config, streams, stream) for stream in STREAMS}
+        self.closing = {stream: frozenset(boundaries(config, streams, stream)) for stream in STREAMS}
         self.objectives = [arm for arm in arms.values() if arm.spec.kind == "objective"]
         self.geometry = LayerGeometry(next(iter(arms.values())).state)
         self._rows: dict[tuple[str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
         self._first: dict[str, int] = dict.fromkeys(STREAMS, 0)
         self._before: dict[str, Tensor] = {}
 
-    def observe(self, step: int, batch: Batch, learning_rate: float, certificate: Certificate) -> None:
+    def observe(self, step: int, batch: Batch, link: Link) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
-        # The chain grows at every step, whatever is recorded.
-        ids, draws = certificate.extend(batch, learning_rate)
         self._observe_state(step)
         if self._is_due("scalars", step):
-            self._observe_scalars(step, batch, (learning_rate, ids, draws, certificate.link))
+            self._observe_scalars(step, batch, link)
         if self._is_due("layers", step):
             norms = {name: self.geometry.norms(arm.state.gradient) for name, arm in self.arms.items()}
             self._put_each("layers", step, {name: {"batch.gradient_norm": norm} for name, norm in norms.items()})
@@ -90,11 +88,11 @@ class Recorder:
         if self._is_due("surrogate", step):
             self._put_each("surrogate", step, self.panels.surrogate(self.arms))
 
-    def _observe_scalars(self, step: int, batch: Batch, shared: tuple[float, bytes, bytes, bytes]) -> None:
+    def _observe_scalars(self, step: int, batch: Batch, link: Link) -> None:
         self._put_each("scalars", step, {n: batch_scalars(a, batch, self.objectives) for n, a in self.arms.items()})
-        names = ("batch.ids_digest", "batch.draws_digest", "batch.chain")
-        digests = {name: np.frombuffer(value, np.uint8) for name, value in zip(names, shared[1:], strict=True)}
-        self._put("scalars", SHARED, step, {"batch.learning_rate": np.array(shared[0]), **digests})
+        digests = {"ids_digest": link.ids, "draws_digest": link.draws, "chain": link.chain}
+        row = {f"batch.{name}": np.frombuffer(value, np.uint8) for name, value in digests.items()}
+        self._put("scalars", SHARED, step, {"batch.learning_rate": np.array(link.learning_rate), **row})
 
     def _is_due(self, stream: str, step: int) -> bool:
         return step in self.due[stream]
@@ -132,5 +130,7 @@ class Recorder:
                 tensors = {name: np.stack(values) for name, values in rows.items()}
                 if owner == SHARED:
                     tensors |= self.panels.fixed(stream)
+                if not tensors:
+                    continue
                 data = to_bytes(tensors, {"fingerprint": self.fingerprint})
                 self.run.commit_shard(shard_name(stream, owner, first, last), data, first, last)

@@ -10,14 +10,16 @@ from coupled import certificate as certificates
 from coupled import checkpoints, data, runtime
 from coupled.arms import Arm, build_arms, build_network
 from coupled.certificate import Certificate
-from coupled.config import Config, digest, resolved
-from coupled.layout import Layout, labellings, layout
+from coupled.config import Config, digest, fingerprint, resolved
+from coupled.errors import UserError
+from coupled.layout import Layout, labellings, layout, manifest_lines
 from coupled.measures import in_weight_gap
 from coupled.models.flat import segments_of
 from coupled.panels import Panels
 from coupled.recorder import Recorder
 from coupled.source import Source
 from coupled.store import RunDirectory, canonical_json, prepare, read_config_digest, state
+from coupled.store.manifest import MAX_ENTRIES
 
 SCHEMA = 1
 DETERMINISM = "bitwise on one machine type, with the same library versions and identity fields"
@@ -34,11 +36,12 @@ class Run:
     certificate: Certificate
     directory: RunDirectory
     fingerprint: str
+    kept: frozenset[int]
 
     def checkpoint(self, step: int) -> None:
         """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
         self.recorder.seal(step)
-        if step in self.config.checkpoints.keep.upto(self.config.train.steps):
+        if step in self.kept:
             checkpoints.commit(self.directory, step, self.arms, self.certificate, self.fingerprint)
 
     def finish(self) -> None:
@@ -64,6 +67,8 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
     Whatever a user can get wrong fails before the directory is made. Raises UserError.
     """
     device = runtime.configure(config)
+    if Path(config.paths.runs).exists() and not Path(config.paths.runs).is_dir():
+        raise UserError(f"paths.runs = {config.paths.runs}", "a folder, or a place where one can be made")
     splits = {
         name: data.load(config.data.name, name, seed=config.data.seed, root=config.paths.data)
         for name in ("train", "test")
@@ -73,15 +78,16 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
     panels = Panels(config, source, splits["test"])
     first = next(iter(arms.values()))
     initial = certificates.weights_digest(first)
-    streams = layout(config, first.state.weight_segments, first.network.feature_dim)
-    facts = describe(config, initial.hex(), device)
-    fingerprint = facts["config_digest"]
-    directory = prepare(path_of(config), canonical_json(facts) + b"\n", fingerprint, overwrite)
+    streams = train_layout(config)
+    if (lines := manifest_lines(config, streams)) > MAX_ENTRIES:
+        raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
+    facts, mark = describe(config, initial.hex(), device), fingerprint(config)
+    directory = prepare(path_of(config), canonical_json(facts) + b"\n", digest(config), overwrite)
     if directory is None:
         return None
-    certificate = Certificate(initial)
-    recorder = Recorder(config, streams, arms, panels, directory, fingerprint)
-    return Run(config, arms, source, recorder, certificate, directory, fingerprint)
+    recorder = Recorder(config, streams, arms, panels, directory, mark)
+    kept = frozenset(config.checkpoints.keep.upto(config.train.steps))
+    return Run(config, arms, source, recorder, Certificate(initial), directory, mark, kept)
 
 
 def describe(config: Config, initial_weights: str, device: torch.device) -> dict[str, Any]:
@@ -91,6 +97,7 @@ def describe(config: Config, initial_weights: str, device: torch.device) -> dict
         "schema": SCHEMA,
         "config": resolved(config),
         "config_digest": digest(config),
+        "fingerprint": fingerprint(config),
         "layers": [{"name": s.name, "shape": list(s.shape), "in_weight_gap": in_weight_gap(s.name)} for s in segments],
         "versions": runtime.versions(),
         "machine": runtime.machine(device),

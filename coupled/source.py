@@ -20,7 +20,7 @@ class Batch:
     """One step's shared input: B samples, two views each.
 
     ids and visits int64 (B,); words int64 (2, B, words per view), the draws behind the views; pixels (2B, 3, S, S) in
-    the run's precision, view 1 first; labels (B,) and pair masks (2B, 2B) by labelling, on the arms' device.
+    the run's precision, view 1 first; labels (B,) on the CPU, pair masks (2B, 2B) on the arms' device, by labelling.
     """
 
     step: int
@@ -57,8 +57,8 @@ class Source:
         """The batch of `step`; also the way to replay one."""
         ids, visits = self.batches.at(step)
         words = torch.stack([views.view_words(self.config.seed, Purpose.VIEW, ids, visits, view) for view in (0, 1)])
-        labels = {name: values[ids].to(self.device) for name, values in self.labels.items()}
-        masks = {name: pairs(values) for name, values in labels.items()}
+        labels = {name: values[ids] for name, values in self.labels.items()}
+        masks = {name: pairs(values.to(self.device)) for name, values in labels.items()}
         return Batch(step, ids, visits, words, self.pixels(self.split.images(ids), words), labels, masks)
 
     def pixels(self, images: Tensor, words: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import pytest
 from coupled.store import open_tensors, tree_hash
 
 pytestmark = pytest.mark.slow
-CONFIGS = sorted(Path("configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+assert CONFIGS
 
 
 def command(module, *arguments):
@@ -38,7 +39,7 @@ def test_shipped_configs_train_and_draw(path, tmp_path):
 
 @pytest.mark.parametrize("stem", ["fashion_mnist", "fashion_mnist_float64"])
 def test_real_images_on_two_threads_give_the_same_bytes_twice_and_a_twin_at_zero(stem, tmp_path):
-    path = Path("configs") / f"{stem}.toml"
+    path = Path(__file__).parents[1] / "configs" / f"{stem}.toml"
     first, second = (trained(path, tmp_path / name, 15) for name in ("a", "b"))
     assert tree_hash(first) == tree_hash(second)
     distance = {

@@ -1,8 +1,8 @@
 """Config: frozen dataclasses from TOML and `--set`, one validator, canonical digest."""
 
 from coupled.config.fields import Schedule
-from coupled.config.identity import digest, resolved
+from coupled.config.identity import digest, fingerprint, resolved
 from coupled.config.load import from_resolved, from_tables, load
 from coupled.config.schema import Arm, Config
 
-__all__ = ["Arm", "Config", "Schedule", "digest", "from_resolved", "from_tables", "load", "resolved"]
+__all__ = ["Arm", "Config", "Schedule", "digest", "fingerprint", "from_resolved", "from_tables", "load", "resolved"]

@@ -1,21 +1,12 @@
 """TOML values to dataclasses: types, ranges and unknown keys, each mistake one line."""
 
 import dataclasses
-import difflib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from coupled.config.fields import allowed, within
-from coupled.errors import UserError
-
-
-def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
-    """The error for a name that is not one of `valid`, with the nearest valid one."""
-    names = list(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {where}{near[0]}?" if near else ""
-    return UserError(f"unknown {kind} {where}{name}", "allowed: " + ", ".join(names), hint)
+from coupled.errors import UserError, unknown
 
 
 def build(cls: type, raw: Mapping[str, Any], where: str = "") -> Any:

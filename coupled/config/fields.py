@@ -1,6 +1,7 @@
 """How a config field says what it is: meaning, class, range. Help, validation and digest are generated from it."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,9 @@ def allowed(metadata: Any) -> str:
 
 
 def within(value: float, metadata: Any) -> bool:
-    """Is `value` inside the field's bounds?  (NaN is inside none.)"""
+    """Is `value` inside the field's bounds? NaN and infinities are inside none."""
+    if not math.isfinite(value):
+        return False
     low, high, open_low, open_high = metadata["bounds"]
     above = low is None or (value > low if open_low else value >= low)
     below = high is None or (value < high if open_high else value <= high)

@@ -31,6 +31,17 @@ def resolved(config: Config) -> dict[str, Any]:
     return tables
 
 
+def given(arm: dict[str, Any]) -> dict[str, Any]:
+    """What a config says of a resolved arm: without its name, and for a control without what it copies."""
+    copied = () if arm["kind"] == "objective" else ("objective", "labelling", "temperature")
+    return {key: value for key, value in arm.items() if key not in ("name", *copied)}
+
+
+def fingerprint(config: Config) -> str:
+    """SHA-256 (hex) of the canonical JSON of the identity fields alone: which training it is, however recorded."""
+    return canonical_digest(classified(config, ("identity",)))
+
+
 def digest(config: Config) -> str:
     """SHA-256 (hex) of the canonical JSON of `resolved(config)`."""
     return canonical_digest(resolved(config))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from coupled.config.build import build
-from coupled.config.identity import digest
+from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.schema import Config
 from coupled.errors import UserError
@@ -14,8 +14,8 @@ from coupled.errors import UserError
 def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     """The resolved config of a TOML file, with overrides such as "arms.nscl.temperature=0.2" merged before validation.
 
-    A config whose overrides change what it is (its digest) and that names no name gets `-<digest8>` appended to its
-    name, so that its run directory is its own.
+    Where overrides change what the config is (its digest), `-<digest8>` is appended to its name, so that its run
+    directory is its own; unless they name it.
     """
     path = Path(path)
     raw = _read(path)
@@ -24,11 +24,10 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
         return config
     for override in overrides:
         _merge(raw, override)
-    named = "name" in raw
     changed = from_tables({"name": path.stem, **raw})
-    if named or digest(changed) == digest(config):
+    if changed.name != config.name or digest(changed) == digest(config):
         return changed
-    return from_tables({**raw, "name": f"{path.stem}-{digest(changed)[:8]}"})
+    return from_tables({**raw, "name": f"{config.name}-{digest(changed)[:8]}"})
 
 
 def from_tables(raw: dict[str, Any]) -> Config:
@@ -37,12 +36,13 @@ def from_tables(raw: dict[str, Any]) -> Config:
 
 
 def from_resolved(tables: dict[str, Any]) -> Config:
-    """The config that `identity.resolved` made these tables of (run.json's); its name and paths are the defaults.
+    """The config that `identity.resolved` made these tables of (run.json's), by the same rules as any other.
 
-    Raises UserError where a field is unknown or out of range, KeyError or TypeError where arms are not named tables.
+    Its name and paths are placeholders. Raises UserError where fields break a rule, KeyError, TypeError or
+    AttributeError where arms are not named tables.
     """
-    arms = {table["name"]: {k: v for k, v in table.items() if k != "name"} for table in tables["arms"]}
-    return build(Config, _with_values({**tables, "arms": arms}))
+    arms = {table["name"]: given(table) for table in tables["arms"]}
+    return from_tables(_with_values({"name": "resolved", **tables, "arms": arms}))
 
 
 def _with_values(tables: dict[str, Any]) -> dict[str, Any]:
@@ -55,10 +55,10 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no config at {path}", "give the path of a TOML file", "see configs/") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder", "give the path of a TOML file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} is not TOML", str(error)) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read", str(error.strerror), "give the path of a TOML file") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not TOML", str(error).splitlines()[0]) from None
 
 
 def _merge(raw: dict[str, Any], override: str) -> None:
@@ -78,7 +78,7 @@ def _merge(raw: dict[str, Any], override: str) -> None:
 def _value(text: str, override: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         if not text or any(mark in text for mark in "\"'[]{}=,#"):
             raise UserError(f"--set {override}", "the value is neither TOML nor a bare word") from None
         return text

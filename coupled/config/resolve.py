@@ -1,13 +1,13 @@
 """Rules that join fields, and defaults that depend on others. No data is read: sizes are registry constants."""
 
 import dataclasses
+import difflib
 import re
 from dataclasses import replace
 
 from coupled import data
-from coupled.config.build import unknown
 from coupled.config.schema import Arm, Config
-from coupled.errors import UserError
+from coupled.errors import UserError, unknown
 from coupled.models import ENCODERS
 from coupled.objectives import OBJECTIVES
 from coupled.views import RECIPES
@@ -29,21 +29,41 @@ def resolve(config: Config) -> Config:
     for name, key in ((labelling, "data.labelling"), (balance_by, "data.balance_by")):
         if name not in info.classes:
             raise unknown(key, name, info.classes)
+    _check_unused(config, info)
     _check_sizes(config, info)
-    horizon = config.optimiser.horizon or max(config.train.steps, 1)
-    if config.optimiser.schedule == "cosine" and horizon < config.train.steps:
-        raise UserError(
-            f"optimiser.horizon = {horizon}", f"at least train.steps = {config.train.steps}", "raise it or train less"
-        )
-    if config.optimiser.warmup > horizon:
-        raise UserError(f"optimiser.warmup = {config.optimiser.warmup}", f"at most the horizon, {horizon}")
+    horizon = _horizon(config)
+    balanced = config.batches.stream == "balanced"
+    seed = (config.data.seed or 0) if info.procedural else None
     config = replace(
         config,
-        data=replace(config.data, labelling=labelling, balance_by=balance_by),
+        data=replace(config.data, labelling=labelling, balance_by=balance_by if balanced else None, seed=seed),
         views=replace(config.views, size=config.views.size or info.size),
         optimiser=replace(config.optimiser, horizon=horizon),
     )
     return replace(config, arms=_arms(config, info))
+
+
+def _check_unused(config: Config, info: data.DataInfo) -> None:
+    """A field that would change nothing is a mistake, not a decoration."""
+    for value, used, key, condition in (
+        (config.data.balance_by, config.batches.stream == "balanced", "data.balance_by", "batches.stream = balanced"),
+        (config.optimiser.horizon, config.optimiser.schedule == "cosine", "optimiser.horizon", "schedule = cosine"),
+        (config.data.seed, info.procedural, "data.seed", "a procedural data set"),
+    ):
+        if value is not None and not used:
+            raise UserError(f"{key} = {value}", f"it only counts with {condition}", "remove it")
+
+
+def _horizon(config: Config) -> int | None:
+    optimiser, steps = config.optimiser, config.train.steps
+    if optimiser.schedule == "constant":
+        return None
+    horizon = optimiser.horizon or max(steps, 1)
+    if horizon < steps:
+        raise UserError(f"optimiser.horizon = {horizon}", f"at least train.steps = {steps}", "raise it or train less")
+    if optimiser.warmup > horizon:
+        raise UserError(f"optimiser.warmup = {optimiser.warmup}", f"at most the horizon, {horizon}")
+    return horizon
 
 
 def _check_sizes(config: Config, info: data.DataInfo) -> None:
@@ -81,7 +101,9 @@ def _objective(name: str, arm: Arm, config: Config, info: data.DataInfo) -> Arm:
                 f"arms.{name}.{key}", "only controls take it (kind = twin, nudged, independent)", "remove it"
             )
     if arm.objective is None:
-        raise UserError(f"arms.{name} has no objective", "one of " + ", ".join(OBJECTIVES))
+        near = difflib.get_close_matches(name, [other for other in config.arms if other != name], n=1)
+        hint = f"did you mean arms.{near[0]}?" if near else ""
+        raise UserError(f"arms.{name} has no objective", "one of " + ", ".join(OBJECTIVES), hint)
     if arm.objective not in OBJECTIVES:
         raise unknown("objective", arm.objective, OBJECTIVES)
     labelling = arm.labelling or config.data.labelling

@@ -11,9 +11,11 @@ class Data:
     """[data] What is trained on."""
 
     name: str = option("shapes", "data set")
-    seed: int = option(0, "seed of a procedural data set (shapes): which images exist", low=0, high=2**64 - 1)
+    seed: int | None = option(
+        None, "seed of a procedural data set (shapes): which images exist; default: 0", low=0, high=2**64 - 1
+    )
     labelling: str | None = option(None, "labels of every arm that names none; default: the data set's own")
-    balance_by: str | None = option(None, "labelling that balanced batches are balanced by; default: data.labelling")
+    balance_by: str | None = option(None, "batches.stream = balanced: by this labelling; default: data.labelling")
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,14 @@ class Optimiser:
         "cosine", "after warm-up: cosine to 0 at the horizon, or constant", choices=("cosine", "constant")
     )
     warmup: int = option(0, "steps of linear warm-up", low=0)
-    horizon: int | None = option(None, "step at which the cosine reaches 0; default: train.steps", low=1)
+    horizon: int | None = option(None, "schedule = cosine: the step at which it reaches 0; default: train.steps", low=1)
 
 
 @dataclass(frozen=True)
 class Train:
     """[train] The run itself."""
 
-    steps: int = option(300, "updates (T); the states recorded are 0 … T", low=0)
+    steps: int = option(300, "updates (T); the states recorded are 0 … T", low=0, high=10_000_000)
     temperature: float = option(0.5, "temperature τ of every arm that names none", low=0, open_low=True)
     precision: str = option("float32", "of weights, gradients and activations", choices=("float32", "float64"))
     threads: int = option(1, "CPU threads of the process; changes bits", low=1, high=1024)

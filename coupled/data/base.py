@@ -12,7 +12,8 @@ class DataInfo:
     """Registry constants of a data set, so that `plan` needs no files.
 
     `classes` maps each basic labelling to its number of classes; `mean` and `std` are those of the RGB channels of
-    the training images in [0, 1]; `size` is the images' height and width in pixels.
+    the training images in [0, 1]; `size` is the images' height and width in pixels;
+    `procedural` data sets are made from data.seed.
     """
 
     name: str
@@ -23,6 +24,7 @@ class DataInfo:
     std: tuple[float, float, float]
     classes: Mapping[str, int]
     default_labelling: str
+    procedural: bool = False
 
 
 class Split(ABC):

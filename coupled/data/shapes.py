@@ -43,6 +43,7 @@ info = DataInfo(
         for names in combinations(FACTORS, count)
     },
     default_labelling="shape*colour",
+    procedural=True,
 )
 
 _TEST_OFFSET = 1 << 31

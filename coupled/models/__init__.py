@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from coupled.models.resnet import Projector, SmallResNet
 
-# An encoder takes images (N, 3, S, S) and returns h (N, feature_dim) and its stage features; see docs in README.
+# An encoder takes images (N, 3, S, S) and returns h (N, feature_dim) and its stage features.
 ENCODERS: dict[str, Callable[[int], nn.Module]] = {"resnet-small": SmallResNet}
 
 

@@ -59,6 +59,8 @@ def nudge(state: FlatState, seed: int, scale: float | str, draw: int) -> None:
         weight = segment.view(state.weights)
         low_bit = words(seed, Purpose.NUDGE, weight.numel(), a=name_word(segment.name), b=draw) & 1
         sign = (2 * low_bit - 1).to(weight).view(weight.shape)
-        weight.copy_(
-            torch.nextafter(weight, sign * torch.inf) if scale == "ulp" else weight * (1 + sign * float(scale))
-        )
+        if isinstance(scale, str):
+            weight.copy_(torch.nextafter(weight, sign * torch.inf))
+        else:
+            # In float64 and rounded once: 1 ± s itself would round to unequal steps up and down in float32.
+            weight.copy_(weight.double() * (1 + sign.double() * scale))

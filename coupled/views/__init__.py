@@ -38,7 +38,7 @@ def two_views(
     """Both views of `images` (n, 3, H, W), uint8: (2n, 3, size, size), view 1 of every image first.
 
     `words` (2, n, WORDS_PER_VIEW) are those of view 0 and view 1 (`view_words`). Who needs the parameter table too
-    (the certificate chains its integers) calls `draw` on `words.flatten(0, 1)` and `apply`, which is all this does.
+    calls `draw` on `words.flatten(0, 1)` and `apply`, which is all this does.
     """
     assert words.shape[:2] == (2, len(images)), f"words {tuple(words.shape)} for {len(images)} images"
     parameters = draw(recipe, words.flatten(0, 1), images.shape[2], images.shape[3])

@@ -17,6 +17,14 @@ BAD_SETS = [
     ("train.precision=float16", "one of float32, float64"),
     ("train.temperature=0", "0 < value"),
     ("train.temperature=nan", "0 < value"),
+    ("train.temperature=inf", "0 < value"),
+    ("optimiser.learning_rate=inf", "0 < value"),
+    ("train.steps=30000000", "value ≤ 1e+07"),
+    ("train.steps=" + "9" * 5000, "an integer is needed"),
+    ("arms.nsl.temperature=0.2", "did you mean arms.nscl?"),
+    ("data.balance_by=shape", "only counts with batches.stream = balanced"),
+    ('optimiser={schedule="constant", horizon=900}', "only counts with schedule = cosine"),
+    ("paths.runs=/etc/passwd", "a folder"),
     ("optimiser.momentum=1.0", "value < 1"),
     ("optimiser.horizon=2", "at least train.steps"),
     ("optimiser.warmup=301", "at most the horizon"),
@@ -98,7 +106,16 @@ def test_a_wrong_file_is_one_line(text, message, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["trian"], ["train"], ["train", "x.toml", "--ranks"], ["train", "absent.toml"], ["plan", "."]]
+    "arguments",
+    [
+        [],
+        ["trian"],
+        ["train"],
+        ["train", "x.toml", "--ranks"],
+        ["train", "absent.toml"],
+        ["plan", "."],
+        ["plan", "x.toml/y"],
+    ],
 )
 def test_wrong_arguments_are_one_line(arguments, capsys):
     code, _, err = run(arguments, capsys)

@@ -1,14 +1,19 @@
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
 from helpers import tables, tiny
+from rich.console import Console
 
 from coupled.config import from_tables
+from coupled.data import load
 from coupled.driver import lockstep, train
 from coupled.errors import RunStopped, UserError
+from coupled.progress import ProgressReporter
 from coupled.run import assemble
+from coupled.source import Source
 from coupled.store import open_tensors, tree_hash
 
 OFF = {
@@ -220,9 +225,42 @@ def test_zero_steps_record_the_start_alone(tmp_path):
 
 
 def test_float64_runs_see_the_pixels_of_float32(tmp_path):
-    paths = [train(tiny(tmp_path / p, train={"steps": 2, "precision": p})) for p in ("float32", "float64")]
-    chains = [stacked(p, "scalars", "shared", "batch.chain") for p in paths]
-    ids = [stacked(p, "scalars", "shared", "batch.draws_digest").tobytes() for p in paths]
-    assert ids[0] == ids[1]
-    # The chain starts from the weights' bytes, which differ in width.
-    assert chains[0].tobytes() != chains[1].tobytes()
+    pixels = []
+    for precision in ("float32", "float64"):
+        config = tiny(tmp_path, train={"precision": precision})
+        pixels.append(
+            Source(config, load("shapes", "train", seed=0, root=""), ["size"], torch.device("cpu")).at(3).pixels
+        )
+    assert pixels[0].dtype == torch.float32
+    assert torch.equal(pixels[0].double(), pixels[1])
+
+
+def test_a_streams_shards_have_the_same_bytes_whatever_else_is_recorded(run, tmp_path):
+    path = train(tiny(tmp_path, record={"pixels": {"log": 0}, "similarity": {"every": 0}}))
+    for shard in path.glob("records/*/*/*.safetensors"):
+        assert shard.read_bytes() == (run / shard.relative_to(path)).read_bytes()
+    for file in path.glob("checkpoints/*/*"):
+        assert file.read_bytes() == (run / file.relative_to(path)).read_bytes()
+
+
+def test_a_stopped_run_leaves_the_terminal_as_it_was(tmp_path):
+    screen = io.StringIO()
+    config = tiny(tmp_path, train={"temperature": 1e-30})
+    with pytest.raises(RunStopped):
+        train(config, reporter=ProgressReporter(Console(file=screen, force_terminal=True)))
+    assert screen.getvalue().count("\x1b[?25h") == screen.getvalue().count("\x1b[?25l") > 0
+
+
+def test_a_damaged_run_can_be_overwritten(tmp_path):
+    path = train(tiny(tmp_path))
+    before = tree_hash(path)
+    manifest = (path / "manifest.jsonl").read_bytes()
+    (path / "manifest.jsonl").write_bytes(b"x" + manifest[1:])
+    assert tree_hash(train(tiny(tmp_path), overwrite=True)) == before
+
+
+def test_a_run_of_too_many_objects_is_refused_before_it_starts(tmp_path):
+    config = tiny(tmp_path, train={"steps": 20_000}, checkpoints={"keep": {"every": 1}})
+    with pytest.raises(UserError, match=r"thin out checkpoints\.keep"):
+        train(config)
+    assert not (tmp_path / "tiny").exists()

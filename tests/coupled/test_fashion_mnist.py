@@ -117,7 +117,7 @@ def test_the_debian_files_are_read():
 
 
 def test_an_unknown_data_set_names_the_nearest():
-    with pytest.raises(UserError, match=r"no data set 'fashion_mnist'; allowed are .*; did you mean fashion-mnist\?"):
+    with pytest.raises(UserError, match=r"unknown data set fashion_mnist; allowed: .*; did you mean fashion-mnist\?"):
         data.info("fashion_mnist")
     with pytest.raises(UserError, match="no data set 'x'"):
         data.load("x", "train", seed=0, root="")

@@ -140,3 +140,13 @@ def test_the_optimiser_step_is_torchs_sgd_on_named_parameters(tmp_path):
         arm.update(0.1)
         reference.step()
     assert all(torch.equal(c, p) for c, p in zip(copies, arm.network.parameters(), strict=True))
+
+
+def test_a_scaled_nudge_in_float32_is_as_large_upwards_as_downwards(tmp_path):
+    arms = {"cl": {"objective": "dcl"}, "n": {"kind": "nudged", "scale": 1e-6}}
+    built = build_arms(tiny(tmp_path, arms=arms, model={"width": 32}), CPU)
+    start, moved = (built[name].state.named_weights()["encoder.stages.3.conv2.weight"].double() for name in ("cl", "n"))
+    relative = moved / start - 1
+    # A float32 weight moves by whole ulps, 6e-8 to 1.2e-7 of it: means over 600 000 weights are exact to 1e-9.
+    for part in (relative[relative > 0], -relative[relative < 0]):
+        assert abs(part.mean() - 1e-6) < 1e-9

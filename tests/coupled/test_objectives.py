@@ -115,6 +115,11 @@ def test_loss_uses_z_as_given():
     assert abs(scaled - loss("dcl", z, labels, 1.0)) < 1e-12
 
 
+def test_half_precision_features_are_compared_in_float32():
+    z = unit_rows(8, 12, 5).bfloat16()
+    assert loss("dcl", z, None, 0.1) == loss("dcl", z.float(), None, 0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -123,6 +128,8 @@ def test_loss_uses_z_as_given():
         (("dcl", torch.ones(5, 2), torch.zeros(2), 0.5), "(2B, d)"),
         (("nscl", torch.ones(4, 2), None, 0.5), "(2,) is needed"),
         (("nscl", torch.ones(4, 2), torch.zeros(3), 0.5), "(2,) is needed"),
+        (("dcl", torch.ones(4, 2), None, 0.0), "a positive finite number"),
+        (("dcl", torch.ones(4, 2), None, math.nan), "a positive finite number"),
     ],
 )
 def test_a_wrong_call_is_one_line(arguments, message):

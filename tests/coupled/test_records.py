@@ -13,9 +13,9 @@ from coupled import data, layout, views
 from coupled.address import Purpose, words
 from coupled.arms import build_arms
 from coupled.driver import train
+from coupled.learning_rate import learning_rate
 from coupled.plan import plan
 from coupled.run import assemble, describe, meta_network, train_layout
-from coupled.schedule import learning_rate
 from coupled.source import Source
 from coupled.store import open_tensors
 
