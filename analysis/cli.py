@@ -11,23 +11,23 @@ from rich.console import Console
 from analysis import figures, table
 from analysis.curves import curves, write_csv
 from analysis.run import open_run
-from coupled.errors import RunStopped, UserError
+from coupled.terminal import Parser, guarded
 
 _LEAST_WIDTH: Final = 80  # columns that the table of headline numbers needs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, 2 for a user's mistake, 3 for a damaged run or a full disk."""
-    options = _parser().parse_args(arguments)
-    try:
+
+    def body() -> int:
+        options = _parser().parse_args(arguments)
         return options.command(options)
-    except (UserError, RunStopped) as error:
-        print(f"coupled-analyze: {error}", file=sys.stderr)
-        return error.exit_code
+
+    return guarded("coupled-analyze", body)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="coupled-analyze", description="Turn the records of runs into results.")
+def _parser() -> Parser:
+    parser = Parser(prog="coupled-analyze", description="Turn the records of runs into results.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     curves = commands.add_parser(
         "curves",

@@ -21,12 +21,14 @@ HEADER: Final = (
 
 # The surrogate panel is recorded for the drift bounds; its alignment is asked for by name.
 _ALIGNED: Final = tuple(pair for pair in FEATURES if pair[0] != "surrogate")
+SOURCES: Final = ("scalars", *dict.fromkeys(FEATURES[pair].stream for pair in _ALIGNED))
 
 
 def curves(run: Run) -> list[Curve]:
-    """All curves of a run, arm by arm; streams that the run's config never records are left out.
+    """All curves of a run, arm by arm.
 
-    Raises UserError if no step is committed yet, StoreError for damaged records.
+    Streams that the config never records are left out, and so is what an unfinished run has not committed yet
+    (`waiting` says what). Raises UserError if no step is committed yet, StoreError for damaged records.
     """
     if run.steps is None:
         raise UserError(f"{run.path} has no committed step yet", "records come shard by shard", "try again later")
@@ -37,6 +39,16 @@ def labellings_of(run: Run, arm: str) -> list[str]:
     """The labellings that an arm's loss gap is of interest for: its own, and those of the arms anchored at it."""
     specs = [run.arms[arm], *(spec for spec in run.arms.values() if spec.anchor == arm)]
     return list(dict.fromkeys(str(spec.labelling) for spec in specs))
+
+
+def waiting(run: Run) -> list[str]:
+    """What the curves of an unfinished run still lack, stream by stream: "panel: nothing committed yet"."""
+    said = []
+    for stream in SOURCES:
+        late = [arm for arm in run.arms if run.awaits(stream, arm)]
+        of = "" if len(late) == len(run.arms) else f" of {', '.join(late)}"
+        said += [f"{stream}: nothing committed yet{of}"] if late else []
+    return said
 
 
 def write_csv(run: Run, found: Iterable[Curve]) -> Path:
@@ -61,18 +73,23 @@ def _rows(curve: Curve) -> Iterator[tuple[object, ...]]:
 
 
 def _of_arm(run: Run, arm: str) -> Iterator[Curve]:
-    if run.expected("scalars", "batch"):
+    if _has(run, "scalars", "batch", arm):
         yield run.curve("loss", arm=arm)
         for labelling in labellings_of(run, arm):
             yield run.curve("gap", arm=arm, labelling=labelling)
             yield run.curve("mass", arm=arm, labelling=labelling)
-    if run.arms[arm].anchor is None:
+    anchor = run.arms[arm].anchor
+    if anchor is None:
         return
-    if run.expected("scalars", "state"):
+    if _has(run, "scalars", "state", arm):
         yield run.curve("weight_gap", arm=arm)
         yield run.curve("distance", arm=arm)
     for source, feature in _ALIGNED:
         where = FEATURES[source, feature]
-        if run.expected(where.stream, where.column.partition(".")[0]):
+        if _has(run, where.stream, where.column.partition(".")[0], arm, anchor):
             yield run.curve("cka", arm=arm, source=source, feature=feature)
             yield run.curve("rsa", arm=arm, source=source, feature=feature)
+
+
+def _has(run: Run, stream: str, group: str, *owners: str) -> bool:
+    return run.schedules(stream, group) and not run.awaits(stream, *owners)

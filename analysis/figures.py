@@ -66,7 +66,8 @@ def twin_faults(run: Run, found: Sequence[Curve]) -> list[str]:
     """One sentence for every exact twin that left its original: then the run was not in lockstep."""
     faults = []
     for arm in run.arms:
-        curve = pick(found, "weight_gap", arm)
+        # Not the weight gap, which leaves out biases and the projector.
+        curve = pick(found, "distance", arm)
         if curve is not None and _own_control(run, arm, "twin") and curve.values.any():
             step = curve.steps[np.flatnonzero(curve.values)[0]]
             faults.append(f"{arm} is no exact twin: it left {run.arms[arm].of} at step {step}")
@@ -87,7 +88,7 @@ def _alignment(
         if bold is not None:
             axes.plot(bold.steps, bold.values, color=look.colour, linestyle=look.line, **_BOLD, zorder=_order(look))
     if not axes.lines:
-        nothing(axes, run)
+        nothing(axes, run, "panel", "similarity")
     else:
         low = min(axes.get_ylim()[0], 0.95)
         axes.set_ylim(low, 1 + 0.04 * (1 - low))
@@ -98,10 +99,10 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
     axes.set_title("c  Weight gap")
     exact, floors = 0, []
     for arm, look in style_of.items():
-        curve = pick(found, "weight_gap", arm)
+        curve, distance = pick(found, "weight_gap", arm), pick(found, "distance", arm)
         if curve is None:
             continue
-        if _own_control(run, arm, "twin") and not curve.values.any():
+        if _own_control(run, arm, "twin") and distance is not None and not distance.values.any():
             exact += 1
             continue
         # Zero, such as the shared start, has no place on a logarithmic axis.
@@ -112,12 +113,13 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
             floors.append(f"noise floor: {nudge_of(run.arms[arm])}, {run.precision}")
         if _own_control(run, arm, "independent") and not axes.texts:
             _label_ceiling(axes, curve)
-    note(axes, {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step"))
+    twins = {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step")
+    note(axes, twins and f"{twins}, in all weights")
     if axes.lines:
         axes.set_ylabel("relative gap to the anchor")
         _log_limits(axes, len(dict.fromkeys(floors)))
     elif not exact:
-        nothing(axes, run)
+        nothing(axes, run, "scalars")
     for line, text in enumerate(dict.fromkeys(floors)):
         axes.text(0.985, 0.045 + 0.085 * line, text, transform=axes.transAxes, ha="right", fontsize=12.5, color=GREY)
     faults = "\n".join(twin_faults(run, found))
@@ -152,7 +154,7 @@ def _losses(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Lo
     if axes.lines:
         axes.yaxis.set_major_locator(MaxNLocator(4))
     else:
-        nothing(axes, run)
+        nothing(axes, run, "scalars")
     steps_axis(axes, run)
     axes.tick_params(labelbottom=False)
 
@@ -169,7 +171,7 @@ def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str,
             medians.append(float(np.nanmedian(curve.values)))
     axes.set_ylabel(f"gap on {first if len(first) < 9 else '1st arm'}")
     if not medians:
-        nothing(axes, run)
+        nothing(axes, run, "scalars")
     elif min(medians) > 0 and max(medians) > 5 * min(medians):
         axes.set_yscale("log")
     else:

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.curve import Curve
+from analysis.curves import waiting
 from analysis.looks import Look
 from analysis.run import Run
 
@@ -35,7 +36,7 @@ class Frame:
             for look in looks.values()
         ]
         self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
-        self.figure.text(0.5, 0.16 / self.height, caption(found), fontsize=12, ha="center", color=GREY)
+        self.figure.text(0.5, 0.16 / self.height, caption(run, found), fontsize=12, ha="center", color=GREY)
         self._title(run)
 
     def grid(self) -> GridSpec:
@@ -59,15 +60,18 @@ class Frame:
         self.figure.text(0.07, 1 - 0.69 / self.height, "   ·   ".join(facts), fontsize=14, color=GREY)
 
 
-def caption(found: Sequence[Curve]) -> str:
-    """What the kinds of line are: source, feature, n and d in the alignment panels, the window of the mean."""
+def caption(run: Run, found: Sequence[Curve]) -> str:
+    """What the kinds of line are: source, feature, n and d in the alignment panels, the window of the mean.
+
+    And what is not there yet.
+    """
     said = []
     for curve in found:
         if curve.measure == "cka" and (curve.source, curve.feature) in (("panel", "h"), ("batch", "z")):
             kind, samples = ("markers", "images") if curve.source == "panel" else ("thin lines", "views")
             said.append(f"{kind}: {curve.source} {curve.feature}, n = {curve.n} {curve.split} {samples}, d = {curve.d}")
     said.append("d bold: mean over steps t/1.2 … 1.2 t")
-    return "   ·   ".join(dict.fromkeys(said))
+    return "   ·   ".join([*dict.fromkeys(said), *waiting(run)])
 
 
 def steps_axis(axes: Axes, run: Run) -> None:
@@ -87,8 +91,11 @@ def note(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="right", fontsize=12, fontweight="normal", color=GREY)
 
 
-def nothing(axes: Axes, run: Run) -> None:
-    """Says in an empty panel why it is empty."""
-    why = "one arm: nothing to compare it with" if len(run.arms) == 1 else "not recorded"
+def nothing(axes: Axes, run: Run, *streams: str) -> None:
+    """Says in an empty panel, one that is drawn from these streams, why it is empty."""
+    if any(run.awaits(stream, *run.arms) for stream in streams):
+        why = "nothing committed yet"
+    else:
+        why = "one arm: nothing to compare it with" if len(run.arms) == 1 else "not recorded"
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
     axes.set_yticks([])

@@ -17,9 +17,9 @@ from analysis.curve import Curve
 from analysis.records import Records
 from coupled import alignment
 from coupled.config import Arm
-from coupled.config.build import unknown
-from coupled.errors import UserError
+from coupled.errors import UserError, unknown
 from coupled.layout import labellings
+from coupled.store import StoreError
 
 _CHUNK_BYTES: Final = 32 << 20  # float64 features of one arm that are worked on at a time
 
@@ -163,7 +163,9 @@ def _pairs(
     """(steps (k,), x (k, n, d), y (k, n, d)) in chunks that fit in memory, float64, checked to be finite."""
     own, other = (records.blocks(where.stream, name, where.column) for name in (arm, anchor))
     # Of a run still written one arm may be a shard ahead: the steps that both have count.
-    for (steps, x), (_, y) in zip(own, other, strict=False):
+    for (steps, x), (others, y) in zip(own, other, strict=False):
+        if len(steps) != len(others):
+            raise StoreError(records.path, f"{where.stream}/{arm} and {anchor} have shards of different steps")
         size = max(1, _CHUNK_BYTES // (8 * math.prod(x.shape[1:])))
         for start in range(0, len(steps), size):
             chunk = slice(start, start + size)

@@ -1,20 +1,21 @@
-"""The records of a run, checked before they are believed: hashes, fingerprint, steps. Arrays are mapped, not loaded."""
+"""The records of a run, checked before they are believed: hash, fingerprint, columns, steps. Arrays are mapped."""
 
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.checks import STACKED, check_shard, due
 from coupled.config import Arm, Config
-from coupled.config.build import unknown
-from coupled.errors import UserError
-from coupled.layout import SHARED, STREAMS, schedule_of
-from coupled.store import Committed, Manifest, StoreError, TensorFile, open_tensors, verify_object
-
-STACKED: Final = ("state", "batch", "update")
+from coupled.errors import UserError, unknown
+from coupled.layout import SHARED, STREAMS
+from coupled.run import train_layout
+from coupled.store import Entry, Manifest, StoreError, TensorFile, open_tensors, shard_name, verify_object
+from coupled.store.errors import one_line
+from coupled.store.manifest import MANIFEST
 
 Block = tuple[NDArray[np.int64], NDArray[Any]]
 
@@ -29,15 +30,18 @@ class Records:
     def __init__(self, path: Path, config: Config, facts: Mapping[str, Any], manifest: Manifest) -> None:
         self.path, self.config, self.facts = path, config, facts
         self.finished = manifest.finished
-        self.fingerprint: str = facts["config_digest"]
-        self._shards: dict[tuple[str, str], list[Committed]] = {}
+        self.fingerprint: str = facts["fingerprint"]
+        self._layout = train_layout(config)
+        self._shards: dict[tuple[str, str], list[Entry]] = {}
         self._opened: dict[str, TensorFile] = {}
         self._last: int | None = None
         for entry in manifest.entries:
             if entry.kind == "shard":
-                shard = entry.committed()
-                self._shards.setdefault(self._owner(shard), []).append(shard)
+                self._shards.setdefault(self._owner(entry), []).append(entry)
                 self._last = max(entry.last, self._last or 0)
+        if self.finished and manifest.entries[-1].last != self.planned_steps:
+            last = manifest.entries[-1].last
+            raise StoreError(path / MANIFEST, f"finished at step {last}, train.steps is {self.planned_steps}")
 
     @property
     def name(self) -> str:
@@ -67,51 +71,52 @@ class Records:
             raise unknown("arm", name, self.arms)
         return self.arms[name]
 
-    def expected(self, stream: str, group: str) -> list[int]:
-        """The steps at which the whole run has `group` (state, batch, update) of `stream`; empty: never recorded."""
+    def schedules(self, stream: str, group: str = "state") -> bool:
+        """Does the config record `group` (state, batch, update) of `stream` at any step? Default: anything of it."""
         if stream not in STREAMS:
             raise unknown("stream", stream, STREAMS)
-        steps = schedule_of(self.config, stream)
-        # The last state has no batch and no update.
-        return steps if group == "state" else [step for step in steps if step < self.planned_steps]
+        return next(due(self.config, stream, group), None) is not None
+
+    def awaits(self, stream: str, *owners: str) -> bool:
+        """Will the run, still written, have records of `stream` of these owners, but of one of them has none yet?"""
+        missing = any((stream, owner) not in self._shards for owner in owners)
+        return missing and not self.finished and self.schedules(stream)
 
     def stream(self, stream: str, owner: str) -> Iterator[TensorFile]:
         """The committed shards of a stream and owner (an arm or "shared") in step order, each verified on first use.
 
         A shard maps tensor names (`group.column`) to read-only, memory-mapped arrays. Raises UserError if the run has
-        no such records, StoreError (while iterating) for a shard that is damaged or of another run.
+        no such records, StoreError (while iterating) for a shard that is damaged, of another run, or holds anything but
+        the columns and steps that the config says.
         """
         if stream not in STREAMS:
             raise unknown("stream", stream, STREAMS)
         if owner != SHARED:
             self.arm(owner)
-        if not schedule_of(self.config, stream):
+        if not self.schedules(stream):
             raise UserError(
                 f"{self.path} records no {stream}",
                 f"its config has an empty schedule record.{stream}",
                 "train with one",
             )
         shards = self._shards.get((stream, owner), [])
-        if shards:
-            return map(self._open, shards)
-        if self.finished:
-            raise UserError(f"{self.path} has no records {stream}/{owner}", f"it has {self._owners(stream)}")
-        raise UserError(
-            f"{self.path} has no step of {stream}/{owner} yet",
-            "records are committed shard by shard",
-            "try again later",
-        )
+        if not shards:
+            raise self._nothing(stream, owner)
+        return map(self._open, shards)
 
     def blocks(self, stream: str, owner: str, column: str) -> Iterator[Block]:
         """(steps (k,), values (k, …)) of a column such as "batch.z", shard by shard, values memory-mapped.
 
-        Raises like `stream`; StoreError too where steps are not those that the config schedules.
+        Raises like `stream`; StoreError too where steps between shards or, of a finished run, at the end are lacking.
         """
-        group = column.partition(".")[0]
-        names = [name for name in next(self.stream(stream, owner)) if name.partition(".")[0] in STACKED]
+        files = self.stream(stream, owner)
+        group, known = column.partition(".")[0], self._layout[stream].get(owner, {})
+        names = [name for name in known if name.partition(".")[0] in STACKED]
         if column not in names:
             raise unknown(f"column of {stream}/{owner}", column, names)
-        return self._checked_blocks(stream, owner, column, self.expected(stream, group))
+        if not self.schedules(stream, group):
+            raise UserError(f"{self.path} records no {group} of {stream}", "the last state has none", "train with one")
+        return self._in_order(stream, owner, column, files)
 
     def column(self, stream: str, owner: str, column: str) -> Block:
         """All recorded steps, int64 (k,), and values (k, …) of a column that fits in memory. Raises like `blocks`."""
@@ -120,41 +125,64 @@ class Records:
 
     def fixed(self, stream: str, column: str) -> NDArray[Any]:
         """A column that is the same at every step, such as "fixed.ids" of the panel. Raises like `stream`."""
-        shard = next(self.stream(stream, SHARED))
-        if column not in shard or not column.startswith("fixed."):
-            raise unknown(f"column of {stream}", column, [name for name in shard if name.startswith("fixed.")])
-        return shard[column]
+        shards = self.stream(stream, SHARED)
+        names = [name for name in self._layout[stream][SHARED] if name.startswith("fixed.")]
+        if column not in names:
+            raise unknown(f"column of {stream}", column, names)
+        return next(shards)[column]
 
-    def _checked_blocks(self, stream: str, owner: str, column: str, expected: list[int]) -> Iterator[Block]:
-        index, seen = f"{column.partition('.')[0]}.step", 0
-        for file in self.stream(stream, owner):
-            if index not in file:
-                continue
-            steps, values = file[index], file[column]
-            wanted = expected[seen : seen + len(steps)]
-            if steps.tolist() != wanted or len(values) != len(steps):
-                raise StoreError(file.path, f"holds the steps {_brief(steps.tolist())}, scheduled are {_brief(wanted)}")
-            seen += len(steps)
-            yield steps, values
-        if self.finished and seen < len(expected):
-            raise StoreError(self.path, f"finished, yet {stream}/{owner} lacks the steps {_brief(expected[seen:])}")
+    def _in_order(self, stream: str, owner: str, column: str, files: Iterator[TensorFile]) -> Iterator[Block]:
+        """The blocks of shards that are good each by itself: no step twice, none left out."""
+        group, after, found = column.partition(".")[0], 0, False
+        for shard, file in zip(self._shards[stream, owner], files, strict=True):
+            if shard.first < after:
+                raise StoreError(file.path, f"begins at step {shard.first}, the shard before it ends at {after - 1}")
+            self._check_gap(stream, owner, group, after, shard.first - 1)
+            after = shard.last + 1
+            if column in file:
+                found = True
+                yield file[f"{group}.step"], file[column]
+        if self.finished:
+            self._check_gap(stream, owner, group, after, self.planned_steps)
+        if not found:
+            raise self._nothing(stream, owner)
 
-    def _open(self, shard: Committed) -> TensorFile:
-        if shard.name not in self._opened:
-            file = open_tensors(verify_object(self.path, shard))
+    def _check_gap(self, stream: str, owner: str, group: str, first: int, last: int) -> None:
+        missing = next(due(self.config, stream, group, first, last), None)
+        if missing is not None:
+            raise StoreError(self.path, f"{stream}/{owner} lacks step {missing}, which is scheduled")
+
+    def _open(self, shard: Entry) -> TensorFile:
+        committed = shard.committed()
+        if committed.name not in self._opened:
+            file = open_tensors(verify_object(self.path, committed))
             found = file.metadata.get("fingerprint")
             if found != self.fingerprint:
                 raise StoreError(
                     file.path, f"its fingerprint is {found}, the run's is {self.fingerprint}; it is of another run"
                 )
-            self._opened[shard.name] = file
-        return self._opened[shard.name]
+            stream, owner = self._owner(shard)
+            check_shard(file, self._layout[stream][owner], self.config, stream, shard.first, shard.last)
+            self._opened[committed.name] = file
+        return self._opened[committed.name]
 
-    def _owner(self, shard: Committed) -> tuple[str, str]:
-        parts = shard.name.split("/")
-        if len(parts) != 4:
-            raise StoreError(self.path / shard.name, "not records/<stream>/<arm>/<steps>")
-        return parts[1], parts[2]
+    def _owner(self, shard: Entry) -> tuple[str, str]:
+        """Stream and owner of a shard; StoreError if the run has no such, or none of these steps."""
+        name = shard.committed().name
+        stream, owner = [*name.split("/"), "", ""][1:3]
+        named = shard_name(stream, owner, shard.first, shard.last)
+        if owner not in self._layout.get(stream, {}) or name != named or shard.last > self.planned_steps:
+            raise StoreError(self.path / MANIFEST, f"{one_line(name)} is no shard of this run")
+        return stream, owner
+
+    def _nothing(self, stream: str, owner: str) -> UserError:
+        if self.finished:
+            return UserError(f"{self.path} has no records {stream}/{owner}", f"it has {self._owners(stream)}")
+        return UserError(
+            f"{self.path} has no step of {stream}/{owner} yet",
+            "records are committed shard by shard",
+            "try again later",
+        )
 
     def _owners(self, stream: str) -> str:
         return ", ".join(f"{stream}/{owner}" for found, owner in self._shards if found == stream) or f"no {stream}"
@@ -168,8 +196,3 @@ def nearby_runs(path: Path) -> str:
         names = []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"did you mean {path.parent / near[0]}?" if near else "coupled-run train makes one"
-
-
-def _brief(steps: list[int]) -> str:
-    shown = " ".join(map(str, steps[:4]))
-    return f"{shown} … {steps[-1]}" if len(steps) > 4 else shown or "none"

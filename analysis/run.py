@@ -6,12 +6,14 @@ from typing import Any
 from analysis import measures
 from analysis.curve import Curve
 from analysis.records import Records, nearby_runs
+from coupled import config as configs
 from coupled.config import Config, from_resolved
 from coupled.errors import UserError
-from coupled.run import SCHEMA
-from coupled.store import REAL, StoreError, digest, read_manifest
+from coupled.measures import in_weight_gap
+from coupled.run import SCHEMA, meta_network
+from coupled.store import REAL, StoreError, canonical_json, digest, read_manifest
 from coupled.store.canonical import strict_json
-from coupled.store.errors import naming
+from coupled.store.errors import naming, one_line
 from coupled.store.manifest import MANIFEST
 from coupled.store.rundir import MAX_RUN_JSON, RUN_JSON
 
@@ -31,7 +33,7 @@ class Run(Records):
 def open_run(path: str | Path) -> Run:
     """Opens a run directory, finished or not; shards are verified when they are first read.
 
-    Raises UserError if there is no run or its schema is not ours, StoreError (exit code 3) if it is damaged.
+    Raises UserError if there is no run or its schema or config is not ours, StoreError (exit code 3) if it is damaged.
     """
     path = Path(path)
     if not path.is_dir():
@@ -39,7 +41,7 @@ def open_run(path: str | Path) -> Run:
     if not (path / RUN_JSON).is_file():
         raise UserError(f"{path} is not a run", f"a run directory holds {RUN_JSON}", nearby_runs(path))
     facts = _facts(path / RUN_JSON)
-    return Run(path, _config(path / RUN_JSON, facts["config"]), facts, read_manifest(path / MANIFEST))
+    return Run(path, _config(path / RUN_JSON, facts), facts, read_manifest(path / MANIFEST))
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -48,39 +50,38 @@ def _facts(path: Path) -> dict[str, Any]:
         data = REAL.read(path, MAX_RUN_JSON)
     try:
         facts = strict_json(data)
-    except ValueError as error:
+        canonical_json(facts)  # what JSON can say beyond it (an overflowing number, half a character) has no digest
+    except (ValueError, RecursionError) as error:
         raise StoreError(path, f"not JSON: {error}") from None
-    if not isinstance(facts, dict):
+    if not isinstance(facts, dict) or type(facts.get("schema")) is not int:
         raise StoreError(path, "not the run.json of a run")
-    if facts.get("schema") != SCHEMA:
+    if facts["schema"] != SCHEMA:
         raise UserError(
-            f"{path} has schema {facts.get('schema')}",
+            f"{path} has schema {one_line(str(facts['schema']))}",
             f"this version of coupled reads schema {SCHEMA}",
             "use the version that wrote it",
         )
     if not isinstance(facts.get("config"), dict) or digest(facts["config"]) != facts.get("config_digest"):
-        raise StoreError(path, f"its config does not have its config_digest, {facts.get('config_digest')}")
-    layers = facts.get("layers")
-    if not isinstance(layers, list) or not all(map(_is_layer, layers)):
-        raise StoreError(path, "its layers are not tables with name, shape and in_weight_gap")
+        raise StoreError(path, "its config does not have its config_digest")
     return facts
 
 
-def _is_layer(layer: Any) -> bool:
-    return (
-        isinstance(layer, dict)
-        and isinstance(layer.get("name"), str)
-        and isinstance(layer.get("in_weight_gap"), bool)
-        and isinstance(layer.get("shape"), list)
-        and all(type(size) is int for size in layer["shape"])
-    )
-
-
-def _config(path: Path, tables: dict[str, Any]) -> Config:
-    """The config that a run.json resolved."""
+def _config(path: Path, facts: dict[str, Any]) -> Config:
+    """The config that a run.json resolved, by which all else in it, and later every shard, is checked."""
     try:
-        return from_resolved(tables)
+        config = from_resolved(facts["config"])
     except UserError as error:
-        raise UserError(f"{path}: {error}", "this version of coupled cannot read it") from None
+        raise UserError(one_line(f"{path}: {error}"), "this version of coupled cannot read it") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise StoreError(path, f"its arms are not tables with names ({error!r})") from None
+    if configs.digest(config) != facts["config_digest"]:
+        raise StoreError(path, "its config is not a resolved one: by the rules it would be another")
+    if configs.fingerprint(config) != facts.get("fingerprint"):
+        raise StoreError(path, "its config does not have its fingerprint")
+    layers = [
+        {"name": name, "shape": list(parameter.shape), "in_weight_gap": in_weight_gap(name)}
+        for name, parameter in meta_network(config).named_parameters()
+    ]
+    if facts.get("layers") != layers:
+        raise StoreError(path, "its layers are not those of its config's network")
+    return config

@@ -8,6 +8,7 @@ from typing import Final
 from rich.table import Table
 
 from analysis.curve import Curve, pick
+from analysis.curves import waiting
 from analysis.run import Run
 
 STEPS: Final = (10, 30, 100, 300)
@@ -65,20 +66,22 @@ def title(run: Run) -> str:
     return said if run.finished else f"{said}; UNFINISHED, records up to step {run.steps} of {run.planned_steps}"
 
 
-def notes(found: Sequence[Curve]) -> str:
-    """n, d and estimators of the table's columns, on one line."""
+def notes(run: Run, found: Sequence[Curve]) -> str:
+    """n, d and estimators of the table's columns, and what is not committed yet, on one line."""
+    said = [f"{late}." for late in waiting(run)]
     panel = next((c for c in found if c.measure == "cka" and (c.source, c.feature) == ("panel", "h")), None)
-    if panel is None:
-        return "no alignment: the run records no panel, or has one arm"
-    return (
-        f"CKA: {panel.estimator}; RSA: cosine + Pearson; both on panel h, n = {panel.n} {panel.split} images, "
-        f"d = {panel.d}. {ABSENT} not recorded at that step (the last state has no batch, so no loss)."
-    )
+    if panel is not None:
+        said = [
+            f"CKA: {panel.estimator}; RSA: cosine + Pearson; both on panel h, n = {panel.n} {panel.split} images, "
+            f"d = {panel.d}. {ABSENT} not recorded at that step (the last state has no batch, so no loss).",
+            *said,
+        ]
+    return " ".join(said) or "no alignment: the run records no panel, or has one arm"
 
 
 def rich_table(run: Run, found: Sequence[Curve]) -> Table:
     """The table for a terminal."""
-    table = Table(title=title(run), caption=notes(found), title_justify="left", caption_justify="left")
+    table = Table(title=title(run), caption=notes(run, found), title_justify="left", caption_justify="left")
     # On a narrow terminal names break; a number never does, as half of one still looks like a number.
     for column in COLUMNS[:2]:
         table.add_column(column, overflow="fold")
@@ -101,7 +104,7 @@ def markdown(run: Run, found: Sequence[Curve]) -> str:
     """The table as GitHub markdown, title and notes included."""
     lines = [f"**{title(run)}**", "", _line(COLUMNS), _line(["---", "---", *["---:"] * (len(COLUMNS) - 2)])]
     lines += [_line(row.cells()) for row in rows(run, found)]
-    return "\n".join([*lines, "", notes(found)])
+    return "\n".join([*lines, "", notes(run, found)])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -111,5 +114,5 @@ def _line(cells: Sequence[str]) -> str:
 def _text(value: float | None, form: str) -> str:
     if value is None:
         return ABSENT
-    # An exact zero is the exact twin's: 0.00 would leave that open.
+    # 0.00 would leave open whether a gap is exactly zero.
     return "undefined" if math.isnan(value) else "0" if value == 0 else form.format(value)

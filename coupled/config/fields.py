@@ -65,7 +65,9 @@ class Schedule:
     """
 
     every: int = option(0, "every k-th step, from step 0 (0: no such part)", kind="recorded", low=0)
-    log: int = option(0, "this many points per decade, with step 0: 2 gives 0 1 3 10 30 100 …", kind="recorded", low=0)
+    log: int = option(
+        0, "this many points per decade, with step 0: 2 gives 0 1 3 10 30 100 …", kind="recorded", low=0, high=100
+    )
     steps: tuple[int, ...] = option((), "these steps", kind="recorded", low=0)
     last: bool = option(False, "the last step as well", kind="recorded")
 

@@ -4,12 +4,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from helpers import tiny
 
 from coupled.config import from_tables
-from coupled.driver import train
-from coupled.store import Committed, commit_object, open_tensors, read_manifest, to_bytes
+from coupled.driver import Silent, lockstep, train
+from coupled.run import assemble
+from coupled.store import Committed, Entry, commit_object, open_tensors, read_manifest, shard_name, to_bytes
 from coupled.store.fs import REAL
 
 STEPS = 20
@@ -41,6 +44,18 @@ def trained(tmp_path_factory) -> Path:
     return train(config)
 
 
+@pytest.fixture(scope="session")
+def strayed(tmp_path_factory) -> Path:
+    """A run whose twin has another projector and the same encoder, and moves too little for the encoder to follow."""
+    config = tiny(tmp_path_factory.mktemp("strayed"), train={"steps": 2}, optimiser={"learning_rate": 1e-30})
+    run = assemble(config)
+    assert run is not None
+    with run.directory:
+        run.arms["twin"].state.named_weights()["projector.linear2.weight"][0, 0] += 0.5
+        lockstep(run, Silent())
+    return run.directory.root
+
+
 class Copy:
     """A run directory that a test may spoil."""
 
@@ -55,6 +70,22 @@ class Copy:
         """The manifest with only the lines that `keep` (entry → bool) wants, numbered anew."""
         entries = [entry for entry in read_manifest(self.path / "manifest.jsonl").entries if keep(entry)]
         lines = [replace(entry, seq=seq).line() for seq, entry in enumerate(entries)]
+        (self.path / "manifest.jsonl").write_bytes(b"".join(lines))
+
+    def merge(self, stream, owner, keep=False):
+        """The shards of the first ten steps as one in place of the first; with `keep` the others stay as well."""
+        shards = [self.shard(stream, owner, first) for first in (0, 1)]
+        files = [open_tensors(shard) for shard in shards]
+        tensors = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
+        name = shard_name(stream, owner, 0, 9)
+        done = commit_object(REAL, self.path, name, to_bytes(tensors, files[0].metadata))
+        merged = Entry(0, "shard", 0, 9, name, done.size, done.sha256)
+        names = [shard.relative_to(self.path).as_posix() for shard in shards]
+        lines = []
+        for entry in read_manifest(self.path / "manifest.jsonl").entries:
+            lines += [merged] if entry.name == names[0] else []
+            lines += [entry] if keep or entry.name not in names else []
+        lines = [replace(entry, seq=seq).line() for seq, entry in enumerate(lines)]
         (self.path / "manifest.jsonl").write_bytes(b"".join(lines))
 
     def rewrite(self, shard, change=lambda tensors: None, fingerprint=None):

@@ -56,7 +56,7 @@ def test_an_unfinished_run_is_a_result_that_says_so(spoilt, capsys):
 
 def test_a_twin_that_is_not_exact_is_a_warning(spoilt, capsys):
     def move(tensors):
-        tensors["state.weight_gap"][:] = 1e-9
+        tensors["state.distance"][:] = 1e-9
 
     spoilt.rewrite(spoilt.shard("scalars", "twin", 1), move)
     assert main(["curves", str(spoilt.path)]) == 0
@@ -87,10 +87,18 @@ def test_results_that_cannot_be_written_are_exit_code_3(spoilt, capsys):
     assert "curves.csv" in one_line(capsys)
 
 
-@pytest.mark.parametrize("arguments, code", [([], 2), (["curves"], 2), (["curve", "x"], 2), (["--help"], 0)])
-def test_usage(arguments, code, capsys):
+def test_a_twin_with_another_projector_is_a_warning(strayed, capsys):
+    assert main(["curves", str(strayed)]) == 0
+    assert "warning: twin is no exact twin: it left cl at step 0; the run was not in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["curves"], ["curve", "x"]])
+def test_wrong_usage_is_one_line(arguments, capsys):
+    assert main(arguments) == 2
+    assert "--help" in one_line(capsys)
+
+
+def test_help(capsys):
     with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == code
-    out, err = capsys.readouterr()
-    assert "usage: coupled-analyze" in out + err
+        main(["--help"])
+    assert end.value.code == 0 and "usage: coupled-analyze" in capsys.readouterr().out

@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import tiny
 
 import analysis
-from analysis import measures
+from analysis import measures, table
 from analysis.curve import pick
-from analysis.curves import HEADER, labellings_of
+from analysis.curves import HEADER, labellings_of, waiting
 from coupled import alignment
-from coupled.config import from_tables
 from coupled.driver import train
 from coupled.errors import UserError
 from coupled.store import open_tensors
@@ -173,21 +173,35 @@ def test_an_undefined_value_is_an_empty_cell_that_says_why(spoilt):
 
 
 def test_streams_that_a_run_never_records_are_left_out_but_an_error_by_name(tmp_path):
-    tables = {
-        "name": "bare",
-        "data": {"labelling": "shape"},
-        "batches": {"size": 8},
-        "views": {"size": 12},
-        "model": {"width": 2, "projection_hidden": 8, "projection_dim": 4},
-        "train": {"steps": 2},
-        "panel": {"size": 4, "surrogate_size": 2},
-        "record": {"similarity": {}, "panel": {"steps": [1]}},
-        "paths": {"runs": str(tmp_path)},
-        "arms": {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}},
-    }
-    run = analysis.open_run(train(from_tables(tables)))
+    config = tiny(tmp_path, train={"steps": 2}, record={"similarity": {"every": 0}, "panel": {"steps": [1]}})
+    run = analysis.open_run(train(config))
     found = analysis.curves(run)
     assert pick(found, "cka", "nscl", source="batch") is None
     assert pick(found, "cka", "nscl", source="panel").steps.tolist() == [1]
     with pytest.raises(UserError, match=r"records no similarity; .*record.similarity"):
         run.curve("cka", arm="nscl", source="batch")
+
+
+def test_a_stream_that_starts_late_leaves_an_unfinished_run_its_other_curves(spoilt):
+    spoilt.keep_lines(lambda entry: entry.last < 10 and "/panel/" not in (entry.name or ""))
+    run = analysis.open_run(spoilt.path)
+    found = analysis.curves(run)
+    assert pick(found, "cka", "nscl", source="panel") is None
+    assert pick(found, "cka", "nscl", source="batch").steps.tolist() == list(range(10))
+    assert waiting(run) == ["panel: nothing committed yet"] and table.rows(run, found)
+    assert table.markdown(run, found).endswith("\n\npanel: nothing committed yet.")
+    with pytest.raises(UserError, match="no step of panel/nscl yet"):
+        run.curve("cka", arm="nscl")
+
+
+def test_an_arm_whose_first_shard_is_on_its_way_is_named(spoilt):
+    spoilt.keep_lines(lambda entry: entry.last < 1 and "/panel/nscl/" not in (entry.name or ""))
+    run = analysis.open_run(spoilt.path)
+    found = analysis.curves(run)
+    assert waiting(run) == ["panel: nothing committed yet of nscl"]
+    assert pick(found, "cka", "nscl", source="panel") is pick(found, "cka", "fine", source="panel") is None
+    assert pick(found, "cka", "nudged", source="panel").steps.tolist() == [0]
+
+
+def test_a_finished_run_waits_for_nothing(run):
+    assert waiting(run) == []

@@ -1,10 +1,14 @@
 """The figure: there, the same bytes every time, honest about twins and about what is missing."""
 
+from dataclasses import replace
+
 import matplotlib
+import numpy as np
 import pytest
 
 import analysis
-from analysis import figures
+from analysis import figures, table
+from analysis.curve import pick
 from analysis.frame import caption
 from analysis.looks import looks
 
@@ -38,8 +42,8 @@ def test_the_figure_says_what_its_values_are_of(run, found):
     said = words(figures.draw(run, found))
     for part in ("tiny", "shapes", "B = 16", "τ = 0.5", "float32", "seed 0", "n = 32 test images, d = 32"):
         assert part in said
-    assert "thin lines: batch z, n = 32 train views, d = 8" in caption(found)
-    assert "exact twin: 0 at every step" in said and "noise floor: one-ulp nudge, float32" in said
+    assert "thin lines: batch z, n = 32 train views, d = 8" in caption(run, found)
+    assert "exact twin: 0 at every step, in all weights" in said and "noise floor: one-ulp nudge, float32" in said
     assert "ceiling" in said and "UNFINISHED" not in said
 
 
@@ -52,7 +56,7 @@ def test_arms_are_told_apart_by_colour_or_line(run):
 
 def test_a_twin_that_left_its_original_is_drawn_and_named(spoilt):
     def move(tensors):
-        tensors["state.weight_gap"][2:] = 1e-9
+        tensors["state.distance"][2:] = tensors["state.weight_gap"][2:] = 1e-9
 
     spoilt.rewrite(spoilt.shard("scalars", "twin", 1), move)
     run = analysis.open_run(spoilt.path)
@@ -71,3 +75,32 @@ def test_an_unfinished_run_is_drawn_as_one(spoilt):
 
 def test_panels_without_data_say_so(run):
     assert words(figures.draw(run, [])).count("not recorded") == 5
+
+
+def test_a_twin_with_another_projector_is_never_called_exact(strayed):
+    run = analysis.open_run(strayed)
+    found = analysis.curves(run)
+    assert not pick(found, "weight_gap", "twin").values.any() and pick(found, "distance", "twin").at(0) == 0.5
+    assert figures.twin_faults(run, found) == ["twin is no exact twin: it left cl at step 0"]
+    said = words(figures.draw(run, found))
+    assert "it left cl at step 0" in said and "0 at every step" not in said
+    assert figures.save(run, found)
+
+
+def test_a_panel_that_waits_for_its_first_shard_says_so(spoilt):
+    spoilt.keep_lines(lambda entry: entry.last < 10 and entry.name.split("/")[1] not in ("panel", "similarity"))
+    run = analysis.open_run(spoilt.path)
+    found = analysis.curves(run)
+    said = words(figures.draw(run, found))
+    assert "panel: nothing committed yet   ·   similarity: nothing committed yet" in caption(run, found)
+    assert "not recorded" not in said and said.count("nothing committed yet") == 4
+
+
+def test_an_alignment_that_rounds_above_one_is_drawn_and_printed(run, found):
+    above = [
+        replace(c, values=np.full(len(c.values), np.nextafter(1, 2))) if c.measure in ("cka", "rsa") else c
+        for c in found
+    ]
+    for axes in figures.draw(run, above).axes[:2]:
+        assert axes.get_ylim()[1] > np.nextafter(1, 2)
+    assert {row.cells()[4] for row in table.rows(run, above)} == {"1.0000"}

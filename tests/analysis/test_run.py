@@ -2,14 +2,19 @@
 
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import analysis
+from analysis.checks import due
 from analysis.records import Records
+from coupled.config import Config, Schedule, fingerprint, from_resolved
+from coupled.config.schema import Record, Train
 from coupled.errors import UserError
-from coupled.store import StoreError, open_tensors
+from coupled.layout import schedule_of
+from coupled.store import Entry, StoreError, digest, open_tensors
 
 
 def test_a_run_says_what_it_is(trained):
@@ -90,13 +95,110 @@ def test_another_schema_names_both(spoilt):
         lambda facts: facts["config"].update(seed=1),
         lambda facts: facts.pop("config_digest"),
         lambda facts: facts.update(config=3),
+        lambda facts: facts.update(fingerprint="f" * 64),
+        lambda facts: facts.pop("fingerprint"),
         lambda facts: facts.update(layers=[{}]),
+        lambda facts: facts["layers"][0].update(shape=[10**4000]),
     ],
 )
 def test_a_run_json_that_contradicts_itself_is_refused(spoilt, change):
     edit_facts(spoilt.path, change)
-    with pytest.raises(StoreError, match=r"run.json: its (config|layers)"):
+    with pytest.raises(StoreError, match=r"run.json: its (config|layers)") as error:
         analysis.open_run(spoilt.path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["arms"][0].pop("temperature"),
+        lambda config: config["arms"][0].pop("kind"),
+        lambda config: config["arms"][0].pop("name"),
+        lambda config: config["arms"][3].update(temperature=7.0),
+        lambda config: config["arms"][1].update(anchor="nope"),
+        lambda config: config["arms"][1].update(anchor=["cl"]),
+        lambda config: config["arms"].append(dict(config["arms"][0])),
+        lambda config: config["arms"].append(3),
+        lambda config: config.update(arms=[]),
+        lambda config: config.update(arms={}),
+        lambda config: config.pop("arms"),
+        lambda config: config.pop("record"),
+        lambda config: config["train"].update(steps=10**9),
+        lambda config: config["train"].update(steps="many"),
+        lambda config: config.update({"a\nb": 1}),
+        lambda config: config.update(name="other"),
+    ],
+)
+def test_a_config_that_no_run_resolved_is_one_line(spoilt, change):
+    def edit(facts):
+        change(facts["config"])
+        facts["config_digest"] = digest(facts["config"])
+
+    edit_facts(spoilt.path, edit)
+    with pytest.raises((UserError, StoreError), match=r"run\.json: ") as error:
+        analysis.open_run(spoilt.path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"schema":"a\\nb"}', '{"schema":1,"x":1e999}', '{"schema":1,"x":"\\ud800"}']
+)
+def test_what_is_no_run_json_is_one_line(spoilt, text):
+    (spoilt.path / "run.json").write_text(text)
+    with pytest.raises(StoreError, match=r"run\.json: not") as error:
+        analysis.open_run(spoilt.path)
+    assert "\n" not in str(error.value)
+
+
+def plan_many_steps(path, steps):
+    """The run as one that plans `steps` steps, every shard still its own."""
+
+    def edit(facts):
+        facts["config"]["train"]["steps"] = facts["config"]["optimiser"]["horizon"] = steps
+        facts["config_digest"] = digest(facts["config"])
+        facts["fingerprint"] = fingerprint(from_resolved(facts["config"]))
+
+    edit_facts(path, edit)
+
+
+def test_steps_that_are_only_planned_cost_nothing(spoilt):
+    plan_many_steps(spoilt.path, 10_000_000)
+    spoilt.keep_lines(lambda entry: entry.last < 10)
+    for shard in spoilt.path.glob("records/scalars/nscl/*-00000000[09].safetensors"):
+        spoilt.rewrite(shard, fingerprint=analysis.open_run(spoilt.path).fingerprint)
+    tracemalloc.start()
+    assert analysis.open_run(spoilt.path).curve("loss", arm="nscl").steps.tolist() == list(range(10))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_a_finish_before_the_planned_end_is_refused(spoilt):
+    plan_many_steps(spoilt.path, 30)
+    with pytest.raises(StoreError, match=r"manifest.jsonl: finished at step 20, train.steps is 30"):
+        analysis.open_run(spoilt.path)
+
+
+@pytest.mark.parametrize(
+    "schedule, steps",
+    [
+        (Schedule(every=7), 20),
+        (Schedule(every=5, log=2, steps=(4, 5, 19), last=True), 20),
+        (Schedule(log=3), 200),
+        (Schedule(steps=(21,)), 20),
+        (Schedule(last=True), 20),
+        (Schedule(every=1), 0),
+    ],
+)
+def test_due_is_the_schedule_one_step_at_a_time(schedule, steps):
+    streams = dict.fromkeys(("panel", "similarity"), schedule)
+    config = Config(train=Train(steps=steps), record=Record(**streams))
+    for stream in streams:
+        assert list(due(config, stream, "state")) == schedule_of(config, stream)
+        assert list(due(config, stream, "batch")) == [step for step in schedule_of(config, stream) if step < steps]
+        for first, last in ((3, 19), (5, 5), (20, 400), (4, 3)):
+            expected = [step for step in schedule_of(config, stream) if first <= step <= last]
+            assert list(due(config, stream, "state", first, last)) == expected
 
 
 def test_a_run_json_that_is_not_json_is_refused(spoilt):
@@ -138,6 +240,70 @@ def test_a_shard_of_another_run_is_refused_by_its_fingerprint(spoilt):
         analysis.open_run(spoilt.path).curve("loss", arm="nscl")
 
 
+def without(name):
+    return lambda tensors: tensors.pop(name)
+
+
+def as_type(name, dtype):
+    return lambda tensors: tensors.update({name: tensors[name].astype(dtype)})
+
+
+def cut(name):
+    return lambda tensors: tensors.update({name: tensors[name][..., :-1]})
+
+
+@pytest.mark.parametrize(
+    "stream, owner, change, said",
+    [
+        ("scalars", "nscl", without("batch.loss"), "lacks the column batch.loss"),
+        ("scalars", "nscl", without("batch.step"), "batch.step holds none, scheduled are 1"),
+        ("scalars", "nscl", as_type("batch.loss", "float32"), r"batch.loss is float32 \(9,\), .* float64 \(9,\)"),
+        ("scalars", "nscl", cut("batch.loss"), r"batch.loss is float64 \(8,\), .* float64 \(9,\)"),
+        ("scalars", "nscl", cut("state.step"), "state.step holds 1 2 3 4 … 8, scheduled are 1 2 3 4 … 9"),
+        ("scalars", "nscl", as_type("state.step", "float64"), r"state.step is float64 \(9,\), not steps"),
+        ("scalars", "nscl", lambda t: t.update({"extra": t["batch.loss"]}), "holds extra, no column of scalars"),
+        ("panel", "nscl", cut("state.h"), r"state.h is float32 \(2, 32, 31\), .* float32 \(2, 32, 32\)"),
+        ("panel", "shared", without("fixed.ids"), "lacks the column fixed.ids"),
+        ("panel", "shared", cut("fixed.ids"), r"fixed.ids is int64 \(31,\), .* int64 \(32,\)"),
+        ("similarity", "nscl", as_type("batch.z", "int32"), r"batch.z is int32 .* float32 \(9, 32, 8\)"),
+    ],
+)
+def test_a_shard_of_other_columns_is_refused_by_file_and_column(spoilt, stream, owner, change, said):
+    spoilt.rewrite(spoilt.shard(stream, owner, 1), change)
+    with pytest.raises(StoreError, match=rf"{stream}/{owner}/steps-000000001-.*: {said}"):
+        list(analysis.open_run(spoilt.path).stream(stream, owner))
+
+
+@pytest.mark.parametrize(
+    "name, first, last",
+    [
+        ("records/scalars/nobody/steps-000000000-000000000.safetensors", 0, 0),
+        ("records/nothing/cl/steps-000000000-000000000.safetensors", 0, 0),
+        ("records/scalars/cl/steps-000000000-000000000.safetensors", 0, 5),
+        ("records/scalars/cl/steps-000000010-000000021.safetensors", 10, 21),
+        ("records/cl", 0, 0),
+    ],
+)
+def test_a_manifest_that_names_other_shards_is_refused(spoilt, name, first, last):
+    (spoilt.path / "manifest.jsonl").write_bytes(Entry(0, "shard", first, last, name, 1, "0" * 64).line())
+    with pytest.raises(StoreError, match=rf"manifest.jsonl: {name} is no shard of this run"):
+        analysis.open_run(spoilt.path)
+
+
+def test_shards_that_repeat_steps_are_refused(spoilt):
+    spoilt.merge("similarity", "nscl", keep=True)
+    with pytest.raises(StoreError, match="begins at step 0, the shard before it ends at 9"):
+        analysis.open_run(spoilt.path).column("similarity", "nscl", "batch.z")
+
+
+def test_arms_with_shards_of_other_steps_are_not_compared(spoilt):
+    spoilt.merge("similarity", "nscl")
+    run = analysis.open_run(spoilt.path)
+    assert run.column("similarity", "nscl", "batch.z")[0].tolist() == list(range(20))
+    with pytest.raises(StoreError, match="similarity/nscl and cl have shards of different steps"):
+        run.curve("cka", arm="nscl", source="batch")
+
+
 def test_a_missing_file_is_one_line(spoilt):
     spoilt.shard("scalars", "nscl", 1).unlink()
     with pytest.raises(StoreError, match="No such file"):
@@ -147,14 +313,14 @@ def test_a_missing_file_is_one_line(spoilt):
 def test_a_hole_in_a_finished_run_is_never_passed_over(spoilt):
     shard = spoilt.shard("scalars", "nscl", 1).relative_to(spoilt.path).as_posix()
     spoilt.keep_lines(lambda entry: entry.name != shard)
-    with pytest.raises(StoreError, match=r"holds the steps 10 .*, scheduled are 1 2 3"):
+    with pytest.raises(StoreError, match="scalars/nscl lacks step 1, which is scheduled"):
         analysis.open_run(spoilt.path).curve("loss", arm="nscl")
 
 
 def test_a_finished_run_without_its_last_shard_is_refused(spoilt):
     shard = spoilt.shard("scalars", "nscl", 20).relative_to(spoilt.path).as_posix()
     spoilt.keep_lines(lambda entry: entry.name != shard)
-    with pytest.raises(StoreError, match="finished, yet scalars/nscl lacks the steps 20"):
+    with pytest.raises(StoreError, match="scalars/nscl lacks step 20, which is scheduled"):
         analysis.open_run(spoilt.path).curve("weight_gap", arm="nscl")
 
 

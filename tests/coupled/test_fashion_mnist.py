@@ -119,7 +119,7 @@ def test_the_debian_files_are_read():
 def test_an_unknown_data_set_names_the_nearest():
     with pytest.raises(UserError, match=r"unknown data set fashion_mnist; allowed: .*; did you mean fashion-mnist\?"):
         data.info("fashion_mnist")
-    with pytest.raises(UserError, match="no data set 'x'"):
+    with pytest.raises(UserError, match="unknown data set x"):
         data.load("x", "train", seed=0, root="")
 
 
