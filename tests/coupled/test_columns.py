@@ -32,10 +32,9 @@ RATES = [0.3 * 0.5 * (1 + math.cos(math.pi * step / STEPS)) for step in range(ST
 def config_in(folder):
     keys = {"objective": OBJECTIVE, "labelling": LABELLING, "temperature": TEMPERATURE}
     own = {arm: {key: of[arm] for key, of in keys.items()} for arm in ("cl", "nscl")}
-    # Under seed 843 all samples of the batch at step 2 have one size: every anchor is skipped there.
     return tiny(
         folder,
-        seed=843,
+        seed=843,  # all samples of the batch at step 2 have one size: every anchor is skipped there
         batches={"size": B},
         train={"steps": STEPS, "precision": "float64"},
         checkpoints={"keep": {"every": 1}},
@@ -247,6 +246,5 @@ def test_running_statistics_start_at_0_and_1_and_move_a_tenth_towards_those_of_e
 def test_the_signs_of_a_nudge_are_those_of_its_address(truth):
     nudged, start = (truth.state(arm, 0) for arm in ("nudged", "nscl"))
     signs = {name: np.sign(nudged[name] - start[name]).ravel()[:8].tolist() for name in start}
-    # The low bits of eight Philox words each: seed 843, purpose 6, a = the name's word, b = 1.
-    assert signs["encoder.stem.weight"] == [1, -1, 1, 1, 1, -1, -1, -1]
+    assert signs["encoder.stem.weight"] == [1, -1, 1, 1, 1, -1, -1, -1]  # Philox: purpose 6, a = the name, b = 1
     assert signs["projector.linear1.weight"] == [-1, 1, -1, -1, 1, 1, 1, -1]
