@@ -14,15 +14,6 @@ from coupled.errors import UserError
 TEST_OFFSET = 2**31
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Threads that wait for each other on busy cores are slower than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _distinct(images: Tensor) -> int:
     return len({image.numpy().tobytes() for image in images})
 

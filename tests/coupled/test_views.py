@@ -20,14 +20,6 @@ ADJUST = {
 SIZES = [(28, 24), (32, 32), (64, 48), (23, 31), (96, 20)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def some_images(n, height=32, width=None):
     generator = torch.Generator().manual_seed(height)
     return torch.randint(0, 256, (n, 3, height, width or height), dtype=torch.uint8, generator=generator)
