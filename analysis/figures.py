@@ -164,7 +164,9 @@ def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str,
     first, medians = next(iter(run.arms)), []
     for labelling in labellings_of(run, first):
         curve = pick(found, "gap", first, labelling=labelling)
-        user = next((a for a, s in run.arms.items() if a != first and s.labelling == labelling), first)
+        user = next(
+            (a for a, s in run.arms.items() if a != first and s.kind == "objective" and s.labelling == labelling), first
+        )
         if curve is not None and not np.isnan(curve.values).all():
             axes.plot(curve.steps, curve.values, color=style_of[user].colour, **_FAINT)
             axes.plot(*_running_mean(curve), color=style_of[user].colour, linewidth=2.2, zorder=3)

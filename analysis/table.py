@@ -76,7 +76,9 @@ def notes(run: Run, found: Sequence[Curve]) -> str:
             f"d = {panel.d}. {ABSENT} not recorded at that step (the last state has no batch, so no loss).",
             *said,
         ]
-    return " ".join(said) or "no alignment: the run records no panel, or has one arm"
+    return " ".join(said) or (
+        "no alignment: the run has one arm" if len(run.arms) == 1 else "no alignment: the run records no panel"
+    )
 
 
 def rich_table(run: Run, found: Sequence[Curve]) -> Table:

@@ -73,7 +73,7 @@ class Balanced:
         block, j = divmod(step, self.classes)
         # The block's first j steps walk positions 0 … j·rest − 1 modulo C: count those that are c's.
         favours = -((self._ranks(block)[c] - j * self._rest) // self.classes)
-        return self._share * step + self._rest * block + max(favours, 0)
+        return self._share * step + self._rest * block + favours
 
     def _raw_order(self, c: int, cycle: int) -> Tensor:
         members = self._members[c]

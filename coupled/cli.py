@@ -4,6 +4,8 @@ import ctypes
 import os
 from contextlib import suppress
 
+from coupled.terminal import guarded
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 the user's mistake, 3 the run had to stop."""
@@ -11,9 +13,14 @@ def main(argv: list[str] | None = None) -> int:
     # needs (five times fewer steps a second beside one other job). Changes no bits.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_freed_memory()
-    from coupled.commands import run
 
-    return run(argv)
+    def body() -> int:
+        # Loading torch takes seconds: Ctrl-C meanwhile is no traceback either.
+        from coupled.commands import run
+
+        return run(argv)
+
+    return guarded("coupled-run", body)
 
 
 def _keep_freed_memory() -> None:

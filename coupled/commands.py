@@ -7,20 +7,20 @@ from typing import Any, get_type_hints
 from coupled.config import load
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Config
+from coupled.data import DATASETS
 from coupled.driver import is_finished, train
+from coupled.models import ENCODERS
+from coupled.objectives import OBJECTIVES
 from coupled.plan import plan, shown_bytes, to_toml
 from coupled.progress import ProgressReporter
-from coupled.terminal import Parser, guarded
+from coupled.terminal import Parser
+from coupled.views import RECIPES
 
 
 def run(argv: list[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 2 the user's mistake, 3 the run had to stop."""
-
-    def body() -> int:
-        arguments = _parser().parse_args(argv)
-        return arguments.run(arguments)
-
-    return guarded("coupled-run", body)
+    """Run one command; returns its exit code. Raises UserError and RunStopped."""
+    arguments = _parser().parse_args(argv)
+    return arguments.run(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     fields = "config fields (a TOML file holds them; --set overrides them):\n\n" + field_reference()
     for name, run, what in (
         ("train", _train, "train every arm of a config and record every step"),
-        ("plan", _plan, "show what a config would do: resolved config, run directory, parameters, bytes"),
+        ("plan", _plan, "show what a config would do: resolved config (as TOML), run directory, parameters, bytes"),
     ):
         command = commands.add_parser(
             name, help=what, description=what, epilog=fields, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,14 +65,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     made = plan(config)
     count, size = made.checkpoints
     print(to_toml(config))
-    print(f"\nrun directory    {made.directory}")
-    print(f"config digest    {made.digest}")
-    print(f"parameters       {made.parameters:,} per arm, {len(config.arms)} arms")
-    print(f"recorded a step  {shown_bytes(made.per_step)} (streams that record every step)")
+    print(f"\n# run directory    {made.directory}")
+    print(f"# config digest    {made.digest}")
+    print(f"# parameters       {made.parameters:,} per arm, {len(config.arms)} arms")
+    print(f"# recorded a step  {shown_bytes(made.per_step)} (streams that record every step)")
     for stream, total in made.streams.items():
-        print(f"  {stream:<15}{shown_bytes(total)} in all")
-    print(f"checkpoints      {count} of {shown_bytes(size)}")
-    print(f"in all           {shown_bytes(made.total)} for {config.train.steps} steps")
+        print(f"#   {stream:<15}{shown_bytes(total)} in all")
+    print(f"# checkpoints      {count} of {shown_bytes(size)}")
+    print(f"# in all           {shown_bytes(made.total)} for {config.train.steps} steps")
     return 0
 
 
@@ -87,8 +87,20 @@ def field_reference() -> str:
             lines += ["", *_section("arms.<name>.", Arm)]
         else:
             lines.append(_line(field.name, field))
-    lines += ["", "a schedule is a table, the union of:", *_section("", Schedule)]
+    lines += [
+        "",
+        "a schedule is a table, the union of its parts; a part that is not given is off:",
+        *_section("", Schedule),
+    ]
     return "\n".join(lines)
+
+
+_REGISTRIES = {
+    "data.name": DATASETS,
+    "views.recipe": RECIPES,
+    "model.encoder": ENCODERS,
+    "arms.<name>.objective": OBJECTIVES,
+}
 
 
 def _section(prefix: str, cls: Any) -> list[str]:
@@ -103,5 +115,8 @@ def _line(key: str, field: dataclasses.Field[Any]) -> str:
     shown = (
         "" if default in (None, "", ()) else f" [{default if not isinstance(default, bool) else str(default).lower()}]"
     )
-    limits = f" ({allowed(field.metadata)})" if allowed(field.metadata) else ""
+    limits = allowed(field.metadata)
+    if key in _REGISTRIES:
+        limits = "one of " + ", ".join(_REGISTRIES[key])
+    limits = f" ({limits})" if limits else ""
     return f"  {key:<27}{field.metadata['meaning']}{limits}{shown}"

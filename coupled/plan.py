@@ -42,7 +42,7 @@ def plan(config: Config) -> Plan:
     copies = 2 if config.optimiser.momentum else 1
     checkpoint = real * len(config.arms) * (copies * parameters + buffers)
     totals = {stream: _total(config, streams, stream) for stream in streams}
-    every = [stream for stream in streams if set(range(config.train.steps)) <= set(schedule_of(config, stream))]
+    every = [stream for stream in streams if len(schedule_of(config, stream)) >= config.train.steps]
     return Plan(
         directory=path_of(config),
         digest=digest(config),

@@ -1,27 +1,42 @@
 """What both commands share: one-line errors and exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from coupled.errors import RunStopped, UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong with the arguments in one line, without the usage text."""
+    """Says what was wrong with the arguments in one line, without the usage text; options are spelled out."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message, f"see {self.prog} --help")
 
 
 def guarded(program: str, body: Callable[[], int]) -> int:
-    """The exit code of `body`: its own, 2 for the user's mistake, 3 for a run that had to stop, 130 for Ctrl-C."""
+    """The exit code of `body`: its own, 2 for the user's mistake, 3 for a run or write that had to stop, 130 for
+    Ctrl-C, 141 when the reader of its output has gone.
+    """
     try:
-        return body()
+        code = body()
+        sys.stdout.flush()
     except (UserError, RunStopped) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; what was committed is intact", file=sys.stderr)
+        print(f"{program}: interrupted; whatever was committed is intact and can be analysed", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 3
+    return code

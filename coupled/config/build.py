@@ -1,6 +1,7 @@
 """TOML values to dataclasses: types, ranges and unknown keys, each mistake one line."""
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -44,7 +45,8 @@ def _convert(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> A
 def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
     wanted = [option for option in options if option is not type(None)]
     if type(value) is int and int not in wanted and float in wanted:
-        value = float(value)
+        # An integer too large for a float is infinite, which no field allows.
+        value = float(value) if abs(value) < 1 << 1000 else math.inf
     # type(), not isinstance(): true is not the integer 1.
     _require(type(value) in wanted, path, value, " or ".join(_NAMES[option] for option in wanted), allowed(metadata))
     if metadata["choices"] and value not in metadata["choices"]:

@@ -49,7 +49,7 @@ def allowed(metadata: Any) -> str:
 
 def within(value: float, metadata: Any) -> bool:
     """Is `value` inside the field's bounds? NaN and infinities are inside none."""
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return False
     low, high, open_low, open_high = metadata["bounds"]
     above = low is None or (value > low if open_low else value >= low)

@@ -25,7 +25,8 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     for override in overrides:
         _merge(raw, override)
     changed = from_tables({"name": path.stem, **raw})
-    if changed.name != config.name or digest(changed) == digest(config):
+    named = any(override.partition("=")[0].strip() == "name" for override in overrides)
+    if named or digest(changed) == digest(config):
         return changed
     return from_tables({**raw, "name": f"{config.name}-{digest(changed)[:8]}"})
 

@@ -62,7 +62,7 @@ def _horizon(config: Config) -> int | None:
     if horizon < steps:
         raise UserError(f"optimiser.horizon = {horizon}", f"at least train.steps = {steps}", "raise it or train less")
     if optimiser.warmup > horizon:
-        raise UserError(f"optimiser.warmup = {optimiser.warmup}", f"at most the horizon, {horizon}")
+        raise UserError(f"optimiser.warmup = {optimiser.warmup}", f"at most the horizon, {horizon}", "lower it")
     return horizon
 
 
@@ -75,7 +75,11 @@ def _check_sizes(config: Config, info: data.DataInfo) -> None:
         if value > most:
             raise UserError(f"{key} = {value}", f"at most {most}, the {what} of {config.data.name}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", config.name):
-        raise UserError(f"name = {config.name!r}", "letters, digits, '.', '_' and '-', as it names the run directory")
+        raise UserError(
+            f"name = {config.name!r}",
+            "at most 128 letters, digits, '.', '_' and '-', as it names the run directory",
+            "set name",
+        )
 
 
 def _arms(config: Config, info: data.DataInfo) -> dict[str, Arm]:
@@ -105,7 +109,7 @@ def _objective(name: str, arm: Arm, config: Config, info: data.DataInfo) -> Arm:
         hint = f"did you mean arms.{near[0]}?" if near else ""
         raise UserError(f"arms.{name} has no objective", "one of " + ", ".join(OBJECTIVES), hint)
     if arm.objective not in OBJECTIVES:
-        raise unknown("objective", arm.objective, OBJECTIVES)
+        raise unknown(f"arms.{name}.objective", arm.objective, OBJECTIVES)
     labelling = arm.labelling or config.data.labelling
     if labelling not in info.classes:
         raise unknown(f"arms.{name}.labelling", str(labelling), info.classes)

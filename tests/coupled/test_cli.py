@@ -1,10 +1,14 @@
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from helpers import tiny
 from rich.console import Console
 
 from coupled.cli import main
+from coupled.config import digest, load
 from coupled.driver import train
 from coupled.progress import ProgressReporter
 from coupled.store import tree_hash
@@ -75,6 +79,28 @@ def test_a_run_that_had_to_stop_exits_3_in_one_line_and_stays_readable(config, c
     assert "arm cl has a non-finite loss at step" in err[-1]
     assert main(["train", config, "--set", "train.temperature=1e-30", "--set", "name=hot"]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_what_plan_prints_is_a_config(config, capsys):
+    assert main(["plan", config]) == 0
+    Path("copy.toml").write_text(capsys.readouterr().out)
+    assert digest(load("copy.toml")) == digest(load(config))
+
+
+def test_a_given_name_is_kept_even_when_it_is_the_default(config):
+    assert load(config, ["name=small", "seed=4"]).name == "small"
+
+
+def test_options_are_spelled_out(config, capsys):
+    assert main(["train", config, "--overwrit"]) == 2
+    assert "--overwrit" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_traceback(config):
+    call = f"{sys.executable} -c 'import sys; from coupled.cli import main; sys.exit(main())' plan {config} | head -1"
+    done = subprocess.run(call, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout == "seed = 0\n"
+    assert done.stderr == ""
 
 
 def test_an_overridden_config_gets_a_directory_of_its_own(config, capsys):
