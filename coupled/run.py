@@ -14,7 +14,7 @@ from coupled.config import Config, digest, fingerprint, resolved
 from coupled.errors import UserError
 from coupled.layout import Layout, labellings, layout, manifest_lines
 from coupled.measures import in_weight_gap
-from coupled.models.flat import segments_of
+from coupled.models.flat import Segment, segments_of
 from coupled.panels import Panels
 from coupled.recorder import Recorder
 from coupled.source import Source
@@ -92,7 +92,7 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
 
 def describe(config: Config, initial_weights: str, device: torch.device) -> dict[str, Any]:
     """The content of run.json."""
-    segments = segments_of(list(meta_network(config).named_parameters()), getattr(torch, config.train.precision))
+    segments = _weight_segments(config, meta_network(config))
     return {
         "schema": SCHEMA,
         "config": resolved(config),
@@ -115,5 +115,9 @@ def meta_network(config: Config) -> torch.nn.Module:
 def train_layout(config: Config) -> Layout:
     """The record layout of a config, from shapes alone."""
     network = meta_network(config)
-    segments = segments_of(list(network.named_parameters()), getattr(torch, config.train.precision))
+    segments = _weight_segments(config, network)
     return layout(config, segments, int(network.feature_dim))  # type: ignore[reportArgumentType]
+
+
+def _weight_segments(config: Config, network: torch.nn.Module) -> list[Segment]:
+    return segments_of(list(network.named_parameters()), getattr(torch, config.train.precision))

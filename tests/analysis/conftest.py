@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import tiny
 
+import analysis
 from coupled.config import from_tables
 from coupled.driver import Silent, lockstep, train
 from coupled.run import assemble
@@ -42,6 +43,16 @@ def trained(tmp_path_factory) -> Path:
         }
     )
     return train(config)
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return analysis.open_run(trained)
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    return analysis.curves(run)
 
 
 @pytest.fixture(scope="session")

@@ -18,16 +18,6 @@ from coupled.errors import UserError
 from coupled.store import open_tensors
 
 
-@pytest.fixture(scope="module")
-def run(trained):
-    return analysis.open_run(trained)
-
-
-@pytest.fixture(scope="module")
-def found(run):
-    return analysis.curves(run)
-
-
 def by_hand(trained, stream, arm, column):
     """step → row, from the shard files alone."""
     rows = {}

@@ -4,23 +4,12 @@ from dataclasses import replace
 
 import matplotlib
 import numpy as np
-import pytest
 
 import analysis
 from analysis import figures, table
 from analysis.curve import pick
 from analysis.frame import caption
 from analysis.looks import looks
-
-
-@pytest.fixture(scope="module")
-def run(trained):
-    return analysis.open_run(trained)
-
-
-@pytest.fixture(scope="module")
-def found(run):
-    return analysis.curves(run)
 
 
 def words(figure):
