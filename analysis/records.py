@@ -1,6 +1,5 @@
 """The records of a run, checked before they are believed: hash, fingerprint, columns, steps. Arrays are mapped."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -186,13 +185,3 @@ class Records:
 
     def _owners(self, stream: str) -> str:
         return ", ".join(f"{stream}/{owner}" for found, owner in self._shards if found == stream) or f"no {stream}"
-
-
-def nearby_runs(path: Path) -> str:
-    """ "did you mean …?" if a run of a similar name lies beside `path`, else how runs are made."""
-    try:
-        names = [entry.name for entry in path.parent.iterdir() if (entry / "run.json").is_file()]
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else "coupled-run train makes one"

@@ -1,25 +1,32 @@
 """Train contrastive objectives in lockstep under shared randomness, and record every step.
 
-`coupled.train(coupled.load("configs/quickstart.toml"))` does what `coupled-run train` does.
+`coupled.train(coupled.load("configs/quickstart.toml"))` does what `coupled-run train` does. A config's own code
+(`code.files`) registers objectives and data sets with `register_objective` and `register_data_set`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coupled.config import load as load
+    from coupled.data import register_data_set as register_data_set
     from coupled.driver import train as train
+    from coupled.exports import export as export
+    from coupled.objectives import register_objective as register_objective
 
-__all__ = ["load", "train"]
+# Lazily: `coupled.store` must be importable without torch.
+_HOMES = {
+    "export": "coupled.exports",
+    "load": "coupled.config",
+    "register_data_set": "coupled.data",
+    "register_objective": "coupled.objectives",
+    "train": "coupled.driver",
+}
+
+__all__ = ["export", "load", "register_data_set", "register_objective", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily: `coupled.store` must be importable without torch.
-    if name == "train":
-        from coupled.driver import train
-
-        return train
-    if name == "load":
-        from coupled.config import load
-
-        return load
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'coupled' has no attribute {name!r}")

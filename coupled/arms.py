@@ -1,17 +1,22 @@
 """An arm: one network with its objective, its own flat state and optimiser."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from coupled.config import Arm as ArmConfig
 from coupled.config import Config
+from coupled.config.arms import objective_of
 from coupled.errors import UserError
 from coupled.models import Network, evaluating
 from coupled.models.batchnorm import BatchNorm
 from coupled.models.flat import FlatState
-from coupled.models.init import initialise, nudge
-from coupled.objectives import batch_loss, similarity
-from coupled.source import Batch
+from coupled.models.init import initialise, initialise_head, nudge
+from coupled.objectives import batch_loss, is_function_of_sigma, similarity
+from coupled.optimisers import Optimiser
+from coupled.source import Batch, data_info
 
 
 class Arm:
@@ -21,57 +26,84 @@ class Arm:
     """
 
     def __init__(self, name: str, spec: ArmConfig, config: Config, device: torch.device) -> None:
-        assert spec.objective is not None and spec.temperature is not None and spec.labelling is not None
+        assert spec.temperature is not None
         self.name, self.spec, self.anchor = name, spec, spec.anchor
-        self.objective, self.temperature, self.labelling = spec.objective, spec.temperature, spec.labelling
+        self.objective, self.temperature, self.labelling = objective_of(spec), spec.temperature, spec.labelling
         # On the meta device a constructor can draw nothing: all values come from addresses.
         with torch.device("meta"):
-            self.network = build_network(config)
-        dtype = getattr(torch, config.train.precision)
-        self.state = FlatState(self.network, dtype, device)
-        self.optimiser = torch.optim.SGD(
-            [torch.nn.Parameter(self.state.weights)],
-            lr=config.optimiser.learning_rate,
-            momentum=config.optimiser.momentum,
-            weight_decay=config.optimiser.weight_decay,
-            foreach=False,
-        )
+            self.network = build_network(config, classes=_classes(config, spec))
+        self.state = FlatState(self.network, getattr(torch, config.train.dtype), device)
+        self.optimiser = Optimiser(config.optimiser, self.state)
         self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]
-        self._parameter: Tensor = self.optimiser.param_groups[0]["params"][0]
-        self._parameter.grad = self.state.gradient
+        self._device, self._train = device, config.train
+        # Compiled once per network; evaluation runs the plain one.
+        self._training_network = torch.compile(self.network, dynamic=False) if config.train.compile else self.network
         self.loss = self.z = self.sigma = torch.empty(0)
 
     def forward_backward(self, batch: Batch) -> None:
-        """One forward of both views together, one backward; nothing is updated."""
-        self.state.gradient.zero_()
-        _, z = self.network(batch.pixels)
+        """One forward and one backward; nothing is updated."""
+        self.backward(self.forward(batch))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of a batch: one forward of both views, or one of each."""
+        parts = [batch.pixels] if self._train.views_forward == "joint" else batch.pixels.chunk(2)
+        with self._autocast():
+            z = torch.cat([self._training_network(part)[1] for part in parts])
         sigma = similarity(z)
-        loss = batch_loss(self.objective, sigma, batch.pairs[self.labelling], self.temperature)
-        loss.backward()
+        masks = batch.pairs[self.labelling]
+        if is_function_of_sigma(self.objective.name):
+            loss = batch_loss(self.objective, sigma, masks, self.temperature)
+        else:
+            assert self.network.head is not None
+            loss = F.cross_entropy(self.network.head(z), masks.labels.repeat(2))
         self.loss, self.z, self.sigma = loss.detach(), z.detach(), sigma.detach()
+        return loss
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradient of `loss`, in place of the one before."""
+        self.state.gradient.zero_()
+        loss.backward()
 
     def update(self, learning_rate: float) -> None:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
-        self.optimiser.param_groups[0]["lr"] = learning_rate
-        self.optimiser.step()
+        self.optimiser.step(learning_rate)
         for norm in self._norms:
             norm.absorb()
 
-    def embed(self, images: Tensor, chunk: int = 256) -> tuple[Tensor, Tensor]:
-        """h (n, D) and z (n, d) in evaluation mode; weights, statistics and the mode are left as they were."""
-        with evaluating(self.network):
-            parts = [self.network(part) for part in images.split(chunk)]
-        return torch.cat([h for h, _ in parts]), torch.cat([z for _, z in parts])
+    def embed(self, images: Tensor, *, stages: bool = False, chunk: int = 256) -> list[Tensor]:
+        """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k), in evaluation mode.
 
-    def optimiser_state(self) -> dict[str, Tensor]:
-        """The optimiser's tensors by name, laid out like the flat weights."""
-        return {k: v for k, v in self.optimiser.state[self._parameter].items() if isinstance(v, Tensor)}
+        Weights, statistics and the mode are left as they were.
+        """
+        with evaluating(self.network), self._autocast():
+            parts = [self._embed(part, stages) for part in images.split(chunk)]
+        return [torch.cat(columns) for columns in zip(*parts, strict=True)]
+
+    def _embed(self, images: Tensor, stages: bool) -> list[Tensor]:
+        if not stages:
+            return list(self.network(images))
+        h, z, pooled = self.network.features(images)
+        return [h, z, *pooled]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._train.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
 
 
-def build_network(config: Config) -> Network:
-    """The network of `config`, on whatever device is current."""
-    model = config.model
-    return Network(model.encoder, model.width, model.projection_hidden, model.projection_dim)
+def _classes(config: Config, spec: ArmConfig) -> int | None:
+    """Outputs of the arm's classifier head; None for an objective of Σ, which has none."""
+    assert spec.objective is not None
+    if is_function_of_sigma(spec.objective):
+        return None
+    assert spec.labelling is not None
+    return data_info(config).classes[spec.labelling]
+
+
+def build_network(config: Config, classes: int | None = None) -> Network:
+    """The network of `config`, with a head of `classes` outputs if given, on whatever device is current."""
+    assert config.views.size is not None
+    return Network(config.model, config.views.size, classes)
 
 
 def build_arms(config: Config, device: torch.device) -> dict[str, Arm]:
@@ -85,14 +117,20 @@ def build_arms(config: Config, device: torch.device) -> dict[str, Arm]:
             initialise(arm.network, arm.state, config.seed, arm.spec.draw)
         elif arm is not first:
             arm.state.copy_from(first.state)
+            initialise_head(arm.network, arm.state, config.seed, draw=0)
         if arm.spec.kind == "nudged":
-            assert arm.spec.scale is not None and arm.spec.draw is not None
-            nudge(arm.state, config.seed, arm.spec.scale, arm.spec.draw)
-            stuck = (arm.state.weights == first.state.weights) & (first.state.weights != 0)
-            if bool(stuck.any()):
-                raise UserError(
-                    f"arms.{arm.name}.scale = {arm.spec.scale}",
-                    f"a nudge that {config.train.precision} can hold",
-                    'raise it, or use scale = "ulp"',
-                )
+            _nudge(arm, config)
     return arms
+
+
+def _nudge(arm: Arm, config: Config) -> None:
+    assert arm.spec.scale is not None and arm.spec.draw is not None
+    before = arm.state.weights.clone()
+    nudge(arm.state, config.seed, arm.spec.scale, arm.spec.draw)
+    stuck = (arm.state.weights == before) & (before != 0)
+    if bool(stuck.any()):
+        raise UserError(
+            f"arms.{arm.name}.scale = {arm.spec.scale}",
+            f"a nudge that {config.train.dtype} can hold",
+            'raise it, or use scale = "ulp"',
+        )

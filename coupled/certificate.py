@@ -22,9 +22,10 @@ def integers_digest(values: Tensor) -> bytes:
 
 
 def weights_digest(arm: Arm) -> bytes:
-    """SHA-256 over every parameter and buffer, in order: name, NUL, little-endian bytes."""
+    """SHA-256 over every parameter and buffer that arms share, in order: name, NUL, little-endian bytes."""
     sha = hashlib.sha256()
-    for name, tensor in (arm.state.named_weights() | arm.state.named_buffers()).items():
+    shared = {segment.name: segment.view(arm.state.weights) for segment in arm.state.shared_segments}
+    for name, tensor in (shared | arm.state.named_buffers()).items():
         array = tensor.detach().cpu().numpy()
         sha.update(name.encode() + b"\0" + array.astype(array.dtype.newbyteorder("<")).tobytes())
     return sha.digest()

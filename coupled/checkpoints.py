@@ -15,7 +15,7 @@ def arm_bytes(arm: Arm, fingerprint: str) -> bytes:
     groups: dict[str, Mapping[str, Any]] = {
         "weights": arm.state.named_weights(),
         "buffers": arm.state.named_buffers(),
-        "optimiser": arm.optimiser_state(),
+        "optimiser": arm.optimiser.tensors(),
     }
     tensors: dict[str, np.ndarray] = {
         f"{group}.{name}": tensor.detach().cpu().numpy()

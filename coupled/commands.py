@@ -1,14 +1,19 @@
-"""The commands of `coupled-run`: train, plan."""
+"""The commands of `coupled-run`: train, plan, bench, export."""
 
 import argparse
 import dataclasses
 from typing import Any, get_type_hints
 
+from rich.console import Console
+from rich.table import Table
+
+from coupled.bench import bench
 from coupled.config import load
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Config
-from coupled.data import DATASETS
+from coupled.data import known as known_data_sets
 from coupled.driver import is_finished, train
+from coupled.exports import export
 from coupled.models import ENCODERS
 from coupled.objectives import OBJECTIVES
 from coupled.plan import plan, shown_bytes, to_toml
@@ -32,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     fields = "config fields (a TOML file holds them; --set overrides them):\n\n" + field_reference()
     for name, run, what in (
         ("train", _train, "train every arm of a config and record every step"),
-        ("plan", _plan, "show what a config would do: resolved config (as TOML), run directory, parameters, bytes"),
+        ("plan", _plan, "show what a config would do: resolved config (as TOML), run directory, memory, bytes"),
+        ("bench", _bench, "time the acts of a step, and the step against bare compute of the same arms"),
     ):
         command = commands.add_parser(
             name, help=what, description=what, epilog=fields, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -48,7 +54,20 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if name == "train":
             command.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+        if name == "bench":
+            command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
+    _add_export(commands)
     return parser
+
+
+def _add_export(commands: Any) -> None:
+    what = "write one arm of a checkpoint as a plain state dict (safetensors)"
+    command = commands.add_parser("export", help=what, description=what)
+    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument("--arm", required=True, help="name of the arm")
+    command.add_argument("--step", type=int, help="a kept checkpoint's step (default: the last)")
+    command.add_argument("--output", metavar="FILE", help="default: export/<arm>-step-<t>.safetensors in the run")
+    command.set_defaults(run=_export)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -68,11 +87,38 @@ def _plan(arguments: argparse.Namespace) -> int:
     print(f"\n# run directory    {made.directory}")
     print(f"# config digest    {made.digest}")
     print(f"# parameters       {made.parameters:,} per arm, {len(config.arms)} arms")
+    held, active = shown_bytes(made.arm_memory), shown_bytes(made.step_memory)
+    print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
+    print(f"# memory in all    {shown_bytes(made.memory)} for {len(config.arms)} arms, one at a time in its turn")
     print(f"# recorded a step  {shown_bytes(made.per_step)} (streams that record every step)")
     for stream, total in made.streams.items():
         print(f"#   {stream:<15}{shown_bytes(total)} in all")
     print(f"# checkpoints      {count} of {shown_bytes(size)}")
     print(f"# in all           {shown_bytes(made.total)} for {config.train.steps} steps")
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config, arguments.set)
+    made = bench(config, arguments.steps)
+    table = Table("act", "ms a step", "of the step", box=None, header_style="bold", padding=(0, 2))
+    for act, seconds in made.acts.items():
+        table.add_row(act, f"{seconds * 1e3:.2f}", f"{seconds / made.step:.1%}")
+    table.add_row("step", f"{made.step * 1e3:.2f}", "")
+    table.add_row("bare compute", f"{made.bare * 1e3:.2f}", "")
+    Console().print(table)
+    print(f"panels: {made.panel * 1e3:.0f} ms an observation, not in the step")
+    train = config.train
+    print(
+        f"ratio to bare compute: {made.ratio:.3f} ({len(config.arms)} arms, B = {config.batches.size}, "
+        f"{train.precision}, {train.memory_format}, {train.threads} threads, {train.device}, {made.steps} steps)"
+    )
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    path = export(arguments.run_directory, arguments.arm, step=arguments.step, output=arguments.output)
+    print(f"done: the state dict is in {path}; read it with safetensors.torch.load_file")
     return 0
 
 
@@ -96,7 +142,7 @@ def field_reference() -> str:
 
 
 _REGISTRIES = {
-    "data.name": DATASETS,
+    "data.name": known_data_sets(),
     "views.recipe": RECIPES,
     "model.encoder": ENCODERS,
     "arms.<name>.objective": OBJECTIVES,

@@ -45,6 +45,7 @@ def train(config: Config, *, overwrite: bool = False, reporter: Reporter | None 
         try:
             lockstep(run, watching)
         finally:
+            run.stream.close()
             watching.end()
     return path_of(config)
 
@@ -54,8 +55,8 @@ def lockstep(run: Run, reporter: Reporter) -> None:
     reporter.begin(run)
     run.checkpoint(0)
     for step in range(run.config.train.steps):
-        batch = run.source.at(step)
-        rate = learning_rate(run.config.optimiser, step)
+        batch = run.stream.at(step)
+        rate = learning_rate(run.config.optimiser, step, run.config.batches.size)
         for arm in run.arms.values():
             arm.forward_backward(batch)
         guard(run, step)

@@ -9,6 +9,7 @@ stacked along the steps in `group.step` (int64):
     fixed.*   not stacked: the same in every shard of the stream
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -16,7 +17,9 @@ import numpy as np
 
 from coupled import views
 from coupled.config import Config, Schedule
+from coupled.config.arms import objective_of
 from coupled.models.flat import Segment
+from coupled.objectives import is_function_of_sigma, positive_gap
 
 STREAMS: tuple[str, ...] = ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")
 SHARED = "shared"
@@ -49,21 +52,21 @@ def labellings(config: Config) -> list[str]:
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def layout(config: Config, segments: list[Segment], feature_dim: int) -> Layout:
+def layout(config: Config, segments: list[Segment], feature_dim: int, stage_dims: Sequence[int]) -> Layout:
     """stream → owner (arm or "shared") → column name → Column."""
-    real, B, d = config.train.precision, config.batches.size, config.model.projection_dim
+    real, B, d = config.train.dtype, config.batches.size, config.model.projection_dim
     names = labellings(config)
     panel, surrogate = config.panel.size, config.panel.surrogate_size
     digest = Column("uint8", (DIGEST_BYTES,))
+    features = {"state.h": feature_dim, "state.z": d}
+    if config.panel.stages:
+        features |= {f"state.stage.{k}": width for k, width in enumerate(stage_dims)}
     fixed = {f"fixed.labels.{name}": "int64" for name in names} | {"fixed.ids": "int64"}
     streams: Layout = {
         "scalars": {arm: _scalar_columns(config, arm, names) for arm in config.arms},
         "layers": {arm: _layer_columns(config, arm, len(segments)) for arm in config.arms},
         "similarity": {arm: {"batch.z": Column(real, (2 * B, d))} for arm in config.arms},
-        "panel": {
-            arm: {"state.h": Column(real, (panel, feature_dim)), "state.z": Column(real, (panel, d))}
-            for arm in config.arms
-        },
+        "panel": {arm: {name: Column(real, (panel, width)) for name, width in features.items()} for arm in config.arms},
         "surrogate": {arm: {"state.z": Column(real, (2 * surrogate, d))} for arm in config.arms},
         "pixels": {},
     }
@@ -85,9 +88,11 @@ def layout(config: Config, segments: list[Segment], feature_dim: int) -> Layout:
 
 
 def _scalar_columns(config: Config, arm: str, names: list[str]) -> dict[str, Column]:
-    objectives = [name for name, spec in config.arms.items() if spec.kind == "objective"]
-    columns = ["batch.loss", "state.norm", *(f"batch.loss_of.{name}" for name in objectives)]
-    columns += [f"batch.{measure}.{name}" for measure in ("gap", "mass", "skipped") for name in names]
+    columns = ["batch.loss", "state.norm", *(f"batch.loss_of.{name}" for name in crossed(config))]
+    measures = ["gap", "mass", "skipped"]
+    if has_positive_gap(config):
+        measures += ["gap_with_positive", "mass_with_positive"]
+    columns += [f"batch.{measure}.{name}" for measure in measures for name in names]
     if config.arms[arm].anchor is not None:
         columns += ["state.weight_gap", "state.distance"]
     return {column: Column("float64") for column in columns}
@@ -98,6 +103,17 @@ def _layer_columns(config: Config, arm: str, layers: int) -> dict[str, Column]:
     if config.arms[arm].anchor is not None:
         columns += ["state.distance", "state.angle"]
     return {column: Column("float64", (layers,)) for column in columns}
+
+
+def crossed(config: Config) -> list[str]:
+    """The arms whose objective is evaluated on every arm's Σ: those of kind objective, where it is a function of Σ."""
+    objectives = {name: str(arm.objective) for name, arm in config.arms.items() if arm.kind == "objective"}
+    return [name for name, objective in objectives.items() if is_function_of_sigma(objective)]
+
+
+def has_positive_gap(config: Config) -> bool:
+    """Does any arm's denominator hold the positive, so that the gap of such losses is of interest?"""
+    return any(positive_gap(objective_of(arm)) for arm in config.arms.values())
 
 
 def schedule_of(config: Config, stream: str) -> list[int]:

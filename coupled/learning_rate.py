@@ -1,19 +1,34 @@
-"""The learning rate by step."""
+"""The learning rate by step and batch size."""
 
 import math
 
 from coupled.config.schema import Optimiser
 
 
-def learning_rate(optimiser: Optimiser, step: int) -> float:
-    """η of the update from `step` to `step` + 1.
+def peak(optimiser: Optimiser, batch_size: int) -> float:
+    """The rate after warm-up: the given one times (B / reference_batch) to the power 1, 1/2, 1/4 or 0.
+
+    Linear: Goyal et al. 2017 (arXiv 1706.02677). P2 has 0.3·B/256.
+    """
+    if optimiser.scaling == "constant":
+        return optimiser.learning_rate
+    assert optimiser.reference_batch is not None
+    factor = batch_size / optimiser.reference_batch
+    # Square roots round the same everywhere, a power need not: the rate's bits enter the certificate.
+    for _ in range({"linear": 0, "sqrt": 1, "fourth-root": 2}[optimiser.scaling]):
+        factor = math.sqrt(factor)
+    return optimiser.learning_rate * factor
+
+
+def learning_rate(optimiser: Optimiser, step: int, batch_size: int) -> float:
+    """η of the update from `step` to `step` + 1, at B = `batch_size`.
 
     Linear warm-up η·(t+1)/warmup for t < warmup; then constant, or the half cosine that reaches 0 at the horizon.
     """
-    peak, warmup, horizon = optimiser.learning_rate, optimiser.warmup, optimiser.horizon
+    highest, warmup, horizon = peak(optimiser, batch_size), optimiser.warmup, optimiser.horizon
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return highest * (step + 1) / warmup
     if optimiser.schedule == "constant":
-        return peak
+        return highest
     assert horizon is not None
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(horizon - warmup, 1)))
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(horizon - warmup, 1)))

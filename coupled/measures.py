@@ -13,7 +13,8 @@ from torch import Tensor
 from coupled.alignment import weight_gap
 from coupled.arms import Arm
 from coupled.models.flat import FlatState
-from coupled.objectives import evaluate
+from coupled.models.segments import Segments
+from coupled.objectives import Objective, evaluate
 from coupled.source import Batch
 
 
@@ -22,21 +23,27 @@ def in_weight_gap(name: str) -> bool:
     return name.startswith("encoder.") and not name.endswith(".bias")
 
 
-def batch_scalars(arm: Arm, batch: Batch, objectives: Sequence[Arm]) -> dict[str, Tensor]:
-    """Own loss, the loss of every objective arm on this arm's Σ, and gap, mass, skipped anchors of every labelling.
+def batch_scalars(arm: Arm, batch: Batch, others: Sequence[Arm], *, with_positive: bool) -> dict[str, Tensor]:
+    """Own loss, the loss of every objective of `others` on this arm's Σ, and gap, mass, skipped anchors by labelling.
 
     The loss of another arm's objective uses that arm's labelling and temperature; the gap uses this arm's temperature.
+    `with_positive`: gap and mass with the positive in the denominator as well. Objectives that are not functions of Σ
+    are not among `others`.
     """
-    labellings = list(batch.pairs)
-    wanted = {(name, arm.temperature) for name in labellings} | {(o.labelling, o.temperature) for o in objectives}
-    values = {key: evaluate(arm.sigma, batch.pairs[key[0]], key[1]) for key in sorted(wanted)}
+    wanted: dict[tuple[str | None, float], list[Objective]] = {(name, arm.temperature): [] for name in batch.labels}
+    for other in others:
+        wanted.setdefault((other.labelling, other.temperature), []).append(other.objective)
+    values = {key: evaluate(arm.sigma, batch.pairs[key[0]], key[1], asked) for key, asked in wanted.items()}
     columns = {"batch.loss": arm.loss.double()}
-    for other in objectives:
+    for other in others:
         columns[f"batch.loss_of.{other.name}"] = values[other.labelling, other.temperature].losses[other.objective]
-    for name in labellings:
+    for name in batch.labels:
         value = values[name, arm.temperature]
         columns |= {f"batch.gap.{name}": value.gap, f"batch.mass.{name}": value.mass}
         columns[f"batch.skipped.{name}"] = value.skipped
+        if with_positive:
+            columns[f"batch.gap_with_positive.{name}"] = value.gap_with_positive
+            columns[f"batch.mass_with_positive.{name}"] = value.mass_with_positive
     return columns
 
 
@@ -48,36 +55,23 @@ class Layers:
     squares: Tensor
 
 
-class LayerGeometry:
-    """Per-layer sums over flat vectors of one layout."""
+class LayerGeometry(Segments):
+    """Per-layer sums over flat vectors of one layout; what only some arms have (a head) is left out."""
 
     def __init__(self, state: FlatState) -> None:
-        self.names = [segment.name for segment in state.weight_segments]
-        lengths = [segment.padded_stop - segment.start for segment in state.weight_segments]
-        device = state.weights.device
-        self.lengths = torch.tensor(lengths, device=device)
+        super().__init__(state.shared_segments, state.weights.device)
+        self.shared = state.shared
         # Indices, not a mask: selecting by a mask would make a GPU wait for the host.
-        counted = [i for i, name in enumerate(self.names) if in_weight_gap(name)]
-        self._counted = torch.tensor(counted, device=device)
-        self._layer_of = torch.repeat_interleave(torch.arange(len(lengths), device=device), self.lengths)
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Σ of a flat float64 vector over each layer (the padding is 0 in every product)."""
-        # unsafe leaves out a check of the lengths that would make a GPU wait for the host at every call.
-        return torch.segment_reduce(values, "sum", lengths=self.lengths, unsafe=True)
+        counted = [i for i, segment in enumerate(state.shared_segments) if in_weight_gap(segment.name)]
+        self._counted = torch.tensor(counted, device=state.weights.device)
 
     def layers(self, state: FlatState) -> Layers:
-        weights = state.weights.double()
+        weights = state.weights[: self.shared].double()
         return Layers(weights, self.sums(weights * weights))
-
-    def spread(self, values: Tensor) -> Tensor:
-        """Per-layer values (layers,) to every element of its layer, laid out like the flat vector."""
-        return values[self._layer_of]
 
     def norms(self, flat: Tensor) -> Tensor:
         """‖·‖ per layer of a flat vector, float64 (layers,)."""
-        flat = flat.double()
-        return self.sums(flat * flat).sqrt()
+        return super().norms(flat[: self.shared])
 
     def against(self, own: Layers, anchor: Layers) -> dict[str, Tensor]:
         """Distance and angle per layer, global distance, and the weight gap, of two arms' weights."""

@@ -30,8 +30,9 @@ class Panels:
         self.draws = torch.stack(
             [views.view_words(_SEED, Purpose.SURROGATE_VIEW, self.surrogate_ids, visits, view) for view in (0, 1)]
         )
-        self._pixels = source.plain(test.images(self.ids))
-        self._surrogate_pixels = source.pixels(source.split.images(self.surrogate_ids), self.draws)
+        self._pixels = source.plain(test, self.ids)
+        self._surrogate_pixels = source.pixels(self.surrogate_ids, self.draws)
+        self._stages = config.panel.stages
         self._fixed = {
             "panel": {"fixed.ids": self.ids}
             | {f"fixed.labels.{name}": test.labels(name)[self.ids] for name in source.labels},
@@ -40,9 +41,12 @@ class Panels:
         }
 
     def panel(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
-        """h (n, D) and z (n, d) of every arm on the panel."""
-        embedded = {name: arm.embed(self._pixels) for name, arm in arms.items()}
-        return {name: {"state.h": h, "state.z": z} for name, (h, z) in embedded.items()}
+        """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k) of every arm on the panel."""
+        rows = {}
+        for name, arm in arms.items():
+            h, z, *stages = arm.embed(self._pixels, stages=self._stages)
+            rows[name] = {"state.h": h, "state.z": z} | {f"state.stage.{k}": x for k, x in enumerate(stages)}
+        return rows
 
     def surrogate(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
         """z (2n, d) of every arm on the surrogate panel, view 1 first."""

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from coupled.config import Config, digest, resolved
 from coupled.config.identity import given
 from coupled.layout import Layout, row_bytes, schedule_of
+from coupled.models import Network
+from coupled.optimisers import state_tensors
 from coupled.run import meta_network, path_of, train_layout
 
 
@@ -17,15 +20,25 @@ class Plan:
     """Sizes in bytes of tensor data (headers add a few kB a shard).
 
     `per_step` is what the streams record that record at every step; `streams` the total of each stream over
-    the run; `checkpoints` (count, bytes of one with every arm).
+    the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
+    (weights, gradient, optimiser, buffers), `step_memory` what it needs besides while it takes its turn: what the
+    forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper estimate).
     """
 
+    arms: tuple[str, ...]
     directory: Path
     digest: str
     parameters: int
     per_step: int
     streams: dict[str, int]
     checkpoints: tuple[int, int]
+    arm_memory: int
+    step_memory: int
+
+    @property
+    def memory(self) -> int:
+        """What arms hold together, and the turn of one of them."""
+        return len(self.arms) * self.arm_memory + self.step_memory
 
     @property
     def total(self) -> int:
@@ -38,19 +51,49 @@ def plan(config: Config) -> Plan:
     network = meta_network(config)
     parameters = sum(p.numel() for p in network.parameters())
     buffers = sum(b.numel() for b in network.buffers())
-    real = getattr(torch, config.train.precision).itemsize
-    copies = 2 if config.optimiser.momentum else 1
-    checkpoint = real * len(config.arms) * (copies * parameters + buffers)
+    real = getattr(torch, config.train.dtype).itemsize
+    copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
+    checkpoint = real * len(config.arms) * ((1 + copies) * parameters + buffers)
     totals = {stream: _total(config, streams, stream) for stream in streams}
     every = [stream for stream in streams if len(schedule_of(config, stream)) >= config.train.steps]
     return Plan(
+        arms=tuple(config.arms),
         directory=path_of(config),
         digest=digest(config),
         parameters=parameters,
         per_step=sum(_row(streams, stream) for stream in every),
         streams=totals,
         checkpoints=(len(config.checkpoints.keep.upto(config.train.steps)), checkpoint),
+        arm_memory=real * ((2 + copies) * parameters + buffers),
+        step_memory=real * _saved_elements(config, network),
     )
+
+
+def _saved_elements(config: Config, network: Network) -> int:
+    """How many elements the forward of one batch keeps for its backward: counted for 2 and 4 views without storage,
+    and extended along the straight line between them to all 2B.
+    """
+    size = config.views.size
+    assert size is not None
+    few, more = (_saved_by(network, torch.empty(n, 3, size, size, device="meta")) for n in (2, 4))
+    views = 2 * config.batches.size
+    # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
+    return few + (more - few) // 2 * (views - 2) + 3 * views**2
+
+
+def _saved_by(network: Network, images: Tensor) -> int:
+    kept: dict[int, Tensor] = {}
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = tensor  # held, so that no other storage gets its number
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network(images)
+    return sum(tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values())
 
 
 def _row(streams: Layout, stream: str) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from coupled.arms import Arm
 from coupled.certificate import Link, pixel_digests
 from coupled.config import Config
-from coupled.layout import SHARED, STREAMS, Layout, boundaries, schedule_of
+from coupled.layout import SHARED, STREAMS, Layout, boundaries, crossed, has_positive_gap, schedule_of
 from coupled.measures import LayerGeometry, batch_scalars, state_columns
 from coupled.panels import Panels
 from coupled.source import Batch
@@ -38,7 +38,8 @@ class Recorder:
         self.streams, self.arms, self.panels, self.run, self.fingerprint = streams, arms, panels, run, fingerprint
         self.due = {stream: frozenset(schedule_of(config, stream)) for stream in STREAMS}
         self.closing = {stream: frozenset(boundaries(config, streams, stream)) for stream in STREAMS}
-        self.objectives = [arm for arm in arms.values() if arm.spec.kind == "objective"]
+        self.crossed = [arms[name] for name in crossed(config)]
+        self.with_positive = has_positive_gap(config)
         self.geometry = LayerGeometry(next(iter(arms.values())).state)
         self._rows: dict[tuple[str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
         self._first: dict[str, int] = dict.fromkeys(STREAMS, 0)
@@ -89,7 +90,11 @@ class Recorder:
             self._put_each("surrogate", step, self.panels.surrogate(self.arms))
 
     def _observe_scalars(self, step: int, batch: Batch, link: Link) -> None:
-        self._put_each("scalars", step, {n: batch_scalars(a, batch, self.objectives) for n, a in self.arms.items()})
+        rows = {
+            name: batch_scalars(arm, batch, self.crossed, with_positive=self.with_positive)
+            for name, arm in self.arms.items()
+        }
+        self._put_each("scalars", step, rows)
         digests = {"ids_digest": link.ids, "draws_digest": link.draws, "chain": link.chain}
         row = {f"batch.{name}": np.frombuffer(value, np.uint8) for name, value in digests.items()}
         self._put("scalars", SHARED, step, {"batch.learning_rate": np.array(link.learning_rate), **row})

@@ -7,19 +7,21 @@ from typing import Any
 import torch
 
 from coupled import certificate as certificates
-from coupled import checkpoints, data, runtime
+from coupled import checkpoints, runtime
 from coupled.arms import Arm, build_arms, build_network
 from coupled.certificate import Certificate
 from coupled.config import Config, digest, fingerprint, resolved
 from coupled.errors import UserError
 from coupled.layout import Layout, labellings, layout, manifest_lines
 from coupled.measures import in_weight_gap
+from coupled.models import Network
 from coupled.models.flat import Segment, segments_of
 from coupled.panels import Panels
 from coupled.recorder import Recorder
-from coupled.source import Source
+from coupled.source import Source, Stream, load_split
 from coupled.store import RunDirectory, canonical_json, prepare, read_config_digest, state
 from coupled.store.manifest import MAX_ENTRIES
+from coupled.usercode import execute
 
 SCHEMA = 1
 DETERMINISM = "bitwise on one machine type, with the same library versions and identity fields"
@@ -32,6 +34,7 @@ class Run:
     config: Config
     arms: dict[str, Arm]
     source: Source
+    stream: Stream
     recorder: Recorder
     certificate: Certificate
     directory: RunDirectory
@@ -67,12 +70,11 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
     Whatever a user can get wrong fails before the directory is made. Raises UserError.
     """
     device = runtime.configure(config)
+    if execute(config.code.files) != config.code.sha256:
+        raise UserError("code.files changed", "they must be as the config found them", "load the config again")
     if Path(config.paths.runs).exists() and not Path(config.paths.runs).is_dir():
         raise UserError(f"paths.runs = {config.paths.runs}", "a folder, or a place where one can be made")
-    splits = {
-        name: data.load(config.data.name, name, seed=config.data.seed, root=config.paths.data)
-        for name in ("train", "test")
-    }
+    splits = {name: load_split(config, name) for name in ("train", "test")}
     source = Source(config, splits["train"], labellings(config), device)
     arms = build_arms(config, device)
     panels = Panels(config, source, splits["test"])
@@ -87,7 +89,8 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
         return None
     recorder = Recorder(config, streams, arms, panels, directory, mark)
     kept = frozenset(config.checkpoints.keep.upto(config.train.steps))
-    return Run(config, arms, source, recorder, Certificate(initial), directory, mark, kept)
+    stream = Stream(source, config.train.steps)
+    return Run(config, arms, source, stream, recorder, Certificate(initial), directory, mark, kept)
 
 
 def describe(config: Config, initial_weights: str, device: torch.device) -> dict[str, Any]:
@@ -106,8 +109,8 @@ def describe(config: Config, initial_weights: str, device: torch.device) -> dict
     }
 
 
-def meta_network(config: Config) -> torch.nn.Module:
-    """The network without storage: names, shapes, feature dimension."""
+def meta_network(config: Config) -> Network:
+    """The network that arms share, without storage: names, shapes, feature dimension."""
     with torch.device("meta"):
         return build_network(config)
 
@@ -116,8 +119,8 @@ def train_layout(config: Config) -> Layout:
     """The record layout of a config, from shapes alone."""
     network = meta_network(config)
     segments = _weight_segments(config, network)
-    return layout(config, segments, int(network.feature_dim))  # type: ignore[reportArgumentType]
+    return layout(config, segments, network.feature_dim, network.stage_dims)
 
 
-def _weight_segments(config: Config, network: torch.nn.Module) -> list[Segment]:
-    return segments_of(list(network.named_parameters()), getattr(torch, config.train.precision))
+def _weight_segments(config: Config, network: Network) -> list[Segment]:
+    return segments_of(list(network.named_parameters()), getattr(torch, config.train.dtype))

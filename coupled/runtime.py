@@ -19,8 +19,8 @@ def configure(config: Config) -> torch.device:
     # Nothing here reads memory it has not written; filling it first would cost 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = config.train.tf32
+    torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
     if config.train.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "train.device = cuda", "this machine has no CUDA device that torch can use", "use train.device = cpu"

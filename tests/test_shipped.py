@@ -11,7 +11,10 @@ from coupled.store import open_tensors, tree_hash
 
 pytestmark = pytest.mark.slow
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
-assert CONFIGS
+OURS = [path for path in CONFIGS if 'device = "cuda"' not in path.read_text()]
+PAPERS = [path for path in CONFIGS if path not in OURS]
+assert OURS
+assert PAPERS
 
 
 def command(module, *arguments):
@@ -28,7 +31,32 @@ def trained(path, folder, steps):
     return folder / "run"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+# What makes a recipe of the papers small enough for a CPU; all else of it stays.
+SMALL = (
+    "data={name = 'shapes', labelling = 'shape'}",
+    "batches.size=24",
+    "views.size=32",
+    "model.width=16",
+    "model.projection_hidden=64",
+    "optimiser.warmup=2",
+    "train.device=cpu",
+    "train.steps=3",
+    "panel={size = 32, surrogate_size = 8, stages = true}",
+)
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda p: p.stem)
+def test_the_papers_recipes_train_and_draw_at_a_small_size(path, tmp_path):
+    overrides = [*SMALL, f"paths.runs={tmp_path}", "name=run"]
+    if "vit" in path.stem:
+        overrides += ["model.width=24", "model.heads=2", "model.depth=2"]
+    command("coupled", "train", path, *(part for override in overrides for part in ("--set", override)))
+    command("analysis", "curves", tmp_path / "run")
+    distance = open_tensors(tmp_path / "run/records/scalars/ce/steps-000000001-000000002.safetensors")["state.distance"]
+    assert (distance > 0).all()
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda p: p.stem)
 def test_shipped_configs_train_and_draw(path, tmp_path):
     run = trained(path, tmp_path, 12)
     out = command("analysis", "curves", run)

@@ -36,8 +36,9 @@ def _convert(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> A
         )
         return {name: build(get_args(hint)[1], table, f"{path}.{name}.") for name, table in value.items()}
     if get_origin(hint) is tuple:
-        _require(isinstance(value, (list, tuple)), path, value, "a list of integers")
-        return tuple(_scalar((int,), item, path, metadata) for item in value)
+        item_type = get_args(hint)[0]
+        _require(isinstance(value, (list, tuple)), path, value, f"a list of {_PLURALS[item_type]}")
+        return tuple(_scalar((item_type,), item, path, metadata) for item in value)
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return _scalar(options, value, path, metadata)
 
@@ -56,6 +57,7 @@ def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[
     return value
 
 
+_PLURALS = {int: "integers", str: "strings"}
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
+from coupled.config.arms import COPIED
 from coupled.config.schema import Config
 from coupled.store.canonical import digest as canonical_digest
 
@@ -33,7 +34,7 @@ def resolved(config: Config) -> dict[str, Any]:
 
 def given(arm: dict[str, Any]) -> dict[str, Any]:
     """What a config says of a resolved arm: without its name, and for a control without what it copies."""
-    copied = () if arm["kind"] == "objective" else ("objective", "labelling", "temperature")
+    copied = () if arm["kind"] == "objective" else COPIED
     return {key: value for key, value in arm.items() if key not in ("name", *copied)}
 
 

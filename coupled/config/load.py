@@ -19,6 +19,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     """
     path = Path(path)
     raw = _read(path)
+    _anchor_code(raw, path.parent)
     config = from_tables({"name": path.stem, **raw})
     if not overrides:
         return config
@@ -31,6 +32,13 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     return from_tables({**raw, "name": f"{config.name}-{digest(changed)[:8]}"})
 
 
+def _anchor_code(raw: dict[str, Any], folder: Path) -> None:
+    """A config's own code.files are relative to the config; those of an override to the working directory."""
+    code = raw.get("code")
+    if isinstance(code, dict) and isinstance(code.get("files"), list):
+        code["files"] = [str(folder / file) if isinstance(file, str) else file for file in code["files"]]
+
+
 def from_tables(raw: dict[str, Any]) -> Config:
     """The resolved config of nested tables (what TOML gives)."""
     return resolve(build(Config, raw))
@@ -39,11 +47,12 @@ def from_tables(raw: dict[str, Any]) -> Config:
 def from_resolved(tables: dict[str, Any]) -> Config:
     """The config that `identity.resolved` made these tables of (run.json's), by the same rules as any other.
 
-    Its name and paths are placeholders. Raises UserError where fields break a rule, KeyError, TypeError or
-    AttributeError where arms are not named tables.
+    Its name and paths are placeholders; no code of its user is run. Raises UserError where fields break a rule,
+    KeyError, TypeError or AttributeError where arms are not named tables.
     """
     arms = {table["name"]: given(table) for table in tables["arms"]}
-    return from_tables(_with_values({"name": "resolved", **tables, "arms": arms}))
+    made = build(Config, _with_values({"name": "resolved", **tables, "arms": arms}))
+    return resolve(made, elsewhere=True)
 
 
 def _with_values(tables: dict[str, Any]) -> dict[str, Any]:

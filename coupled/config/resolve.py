@@ -1,57 +1,154 @@
-"""Rules that join fields, and defaults that depend on others. No data is read: sizes are registry constants."""
+"""Rules that join fields, and defaults that depend on others. No file is read but a user's own code and the listing of
+an image folder: sizes are registry constants.
+"""
 
-import dataclasses
-import difflib
 import re
 from dataclasses import replace
 
 from coupled import data
-from coupled.config.schema import Arm, Config
+from coupled.config.arms import resolve_arms
+from coupled.config.schema import Code, Config, Optimiser
+from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
-from coupled.models import ENCODERS
-from coupled.objectives import OBJECTIVES
+from coupled.models import ENCODERS, check_model, defaults
+from coupled.usercode import execute
 from coupled.views import RECIPES
 
-_ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# Fields of [optimiser] that only some optimisers have, with their defaults.
+_OWN_FIELDS = {
+    "sgd": {"momentum": 0.9},
+    "lars": {"momentum": 0.9, "trust": 1e-3},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+}
+_REFERENCE_BATCH = 256
+# Found with torch 2.14.1 on AVX2: the backward of a strided 1×1 convolution of channels_last inputs with fewer than 8
+# channels corrupts the heap.
+_SAFE_WIDTH = 8
 
 
-def resolve(config: Config) -> Config:
-    """The config with every default filled in; raises UserError where fields do not fit each other."""
-    info = data.info(config.data.name)
-    for name, registry, what in (
-        (config.views.recipe, RECIPES, "views.recipe"),
-        (config.model.encoder, ENCODERS, "model.encoder"),
-    ):
-        if name not in registry:
-            raise unknown(what, name, registry)
-    labelling = config.data.labelling or info.default_labelling
-    balance_by = config.data.balance_by or labelling
-    for name, key in ((labelling, "data.labelling"), (balance_by, "data.balance_by")):
-        if name not in info.classes:
-            raise unknown(key, name, info.classes)
-    _check_unused(config, info)
-    _check_sizes(config, info)
-    horizon = _horizon(config)
-    balanced = config.batches.stream == "balanced"
-    seed = (config.data.seed or 0) if info.procedural else None
+def resolve(config: Config, *, elsewhere: bool = False) -> Config:
+    """The config with every default filled in; raises UserError where fields do not fit each other.
+
+    `elsewhere`: the config was resolved before, of a run that may have used code or folders that are not here. No code
+    is run, and what only they could tell is not checked.
+    """
+    config = replace(config, code=_code(config.code, elsewhere))
+    if config.views.recipe not in RECIPES:
+        raise unknown("views.recipe", config.views.recipe, RECIPES)
+    if config.model.encoder not in ENCODERS:
+        raise unknown("model.encoder", config.model.encoder, ENCODERS)
+    _check_name(config)
+    if config.model.dropout:
+        raise UserError(
+            f"model.dropout = {config.model.dropout:g}",
+            "only 0: masks would be randomness that arms do not share",
+            "remove it",
+        )
+    known = not elsewhere or config.data.name in data.DATASETS
+    info = data.info(config.data.name, config.paths.data) if known else None
+    config = _resolve_data(config, info)
+    size = config.views.size
+    assert size is not None, "a config that was resolved elsewhere names its size"
+    check_model(config.model, size)
     config = replace(
         config,
-        data=replace(config.data, labelling=labelling, balance_by=balance_by if balanced else None, seed=seed),
-        views=replace(config.views, size=config.views.size or info.size),
-        optimiser=replace(config.optimiser, horizon=horizon),
+        model=defaults(config.model, size),
+        optimiser=_optimiser(config),
     )
-    return replace(config, arms=_arms(config, info))
+    _check_train(config)
+    return replace(config, arms=resolve_arms(config, None if info is None else info.classes))
 
 
-def _check_unused(config: Config, info: data.DataInfo) -> None:
-    """A field that would change nothing is a mistake, not a decoration."""
-    for value, used, key, condition in (
-        (config.data.balance_by, config.batches.stream == "balanced", "data.balance_by", "batches.stream = balanced"),
-        (config.optimiser.horizon, config.optimiser.schedule == "cosine", "optimiser.horizon", "schedule = cosine"),
-        (config.data.seed, info.procedural, "data.seed", "a procedural data set"),
+def _code(code: Code, elsewhere: bool) -> Code:
+    if elsewhere:
+        return code
+    found = execute(code.files)
+    if code.sha256 and code.sha256 != found:
+        raise UserError(
+            f"code.sha256 = {', '.join(s[:12] for s in code.sha256)}",
+            f"the files have {', '.join(s[:12] for s in found) or 'none: code.files is empty'}",
+            "restore the files, or remove code.sha256",
+        )
+    return replace(code, sha256=found)
+
+
+def _check_name(config: Config) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", config.name):
+        raise UserError(
+            f"name = {config.name!r}",
+            "at most 128 letters, digits, '.', '_' and '-', as it names the run directory",
+            "set name",
+        )
+
+
+def _resolve_data(config: Config, info: DataInfo | None) -> Config:
+    """Labellings, seed and image size; batches and panels against the data set's size."""
+    given, balanced = config.data, config.batches.stream == "balanced"
+    _unused(given.balance_by, balanced, "data.balance_by", "batches.stream = balanced")
+    if info is None:
+        return config
+    _unused(given.seed, info.procedural, "data.seed", "a procedural data set")
+    labelling = given.labelling or info.default_labelling or None
+    balance_by = given.balance_by or labelling
+    for name, key in ((labelling, "data.labelling"), (balance_by, "data.balance_by")):
+        if name is not None and name not in info.classes:
+            raise unknown(key, name, info.classes)
+    if balanced and balance_by is None:
+        raise UserError("batches.stream = balanced", f"{config.data.name} has no labels", "use uniform")
+    resolved = replace(
+        given,
+        labelling=labelling,
+        balance_by=balance_by if balanced else None,
+        seed=(given.seed or 0) if info.procedural else None,
+    )
+    config = replace(config, data=resolved, views=replace(config.views, size=config.views.size or info.size))
+    _check_sizes(config, subset_of(config, info))
+    return config
+
+
+def subset_of(config: Config, info: DataInfo) -> DataInfo:
+    """What is left of a data set by the classes, per_class and imbalance of a config."""
+    given = config.data
+    if not given.classes and given.per_class is None and given.imbalance is None:
+        return info
+    if given.labelling is None:
+        raise UserError("data.classes, per_class or imbalance", f"{given.name} has no labels", "remove them")
+    return data.subset_info(
+        info,
+        labelling=given.labelling,
+        classes=given.classes or None,
+        per_class=given.per_class,
+        imbalance=given.imbalance,
+        seed=given.seed,
+    )
+
+
+def _check_sizes(config: Config, info: DataInfo) -> None:
+    for value, most, key, what in (
+        (config.batches.size, info.train_size, "batches.size", "training images"),
+        (config.panel.size, info.test_size, "panel.size", "test images"),
+        (config.panel.surrogate_size, info.train_size, "panel.surrogate_size", "training images"),
     ):
-        if value is not None and not used:
-            raise UserError(f"{key} = {value}", f"it only counts with {condition}", "remove it")
+        if value > most:
+            raise UserError(f"{key} = {value}", f"at most {most}, the {what} of {config.data.name}")
+
+
+def _optimiser(config: Config) -> Optimiser:
+    given = config.optimiser
+    own = _OWN_FIELDS[given.name]
+    for field in dict.fromkeys(field for fields in _OWN_FIELDS.values() for field in fields):
+        takers = " or ".join(name for name, fields in _OWN_FIELDS.items() if field in fields)
+        _unused(getattr(given, field), field in own, f"optimiser.{field}", f"optimiser.name = {takers}")
+    scaled = given.scaling != "constant"
+    _unused(given.reference_batch, scaled, "optimiser.reference_batch", "optimiser.scaling = linear, sqrt, fourth-root")
+    _unused(given.horizon, given.schedule == "cosine", "optimiser.horizon", "schedule = cosine")
+    filled = {field: default for field, default in own.items() if getattr(given, field) is None}
+    return replace(
+        given,
+        horizon=_horizon(config),
+        reference_batch=(given.reference_batch or _REFERENCE_BATCH) if scaled else None,
+        **filled,
+    )
 
 
 def _horizon(config: Config) -> int | None:
@@ -66,90 +163,28 @@ def _horizon(config: Config) -> int | None:
     return horizon
 
 
-def _check_sizes(config: Config, info: data.DataInfo) -> None:
-    for value, most, key, what in (
-        (config.batches.size, info.train_size, "batches.size", "training images"),
-        (config.panel.size, info.test_size, "panel.size", "test images"),
-        (config.panel.surrogate_size, info.train_size, "panel.surrogate_size", "training images"),
-    ):
-        if value > most:
-            raise UserError(f"{key} = {value}", f"at most {most}, the {what} of {config.data.name}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", config.name):
+def _check_train(config: Config) -> None:
+    train = config.train
+    _unused(train.tf32 or None, train.device == "cuda", "train.tf32", "train.device = cuda")
+    _unused(train.tf32 or None, train.precision == "float32", "train.tf32", "train.precision = float32")
+    width = config.model.width
+    assert width is not None
+    if (train.memory_format, train.device) == ("channels_last", "cpu") and width < _SAFE_WIDTH:
         raise UserError(
-            f"name = {config.name!r}",
-            "at most 128 letters, digits, '.', '_' and '-', as it names the run directory",
-            "set name",
+            f"model.width = {width} with train.memory_format = channels_last",
+            f"at least {_SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
+            "use contiguous",
         )
+    _unused(config.panel.stages or None, _records(config, "panel"), "panel.stages", "a schedule in record.panel")
 
 
-def _arms(config: Config, info: data.DataInfo) -> dict[str, Arm]:
-    if not config.arms:
-        raise UserError("no arms", "at least one is needed", 'for example [arms.cl] objective = "dcl"')
-    for name in config.arms:
-        if not _ARM_NAME.fullmatch(name) or name == "shared":
-            raise UserError(f"arm name {name!r}", "letters, digits, '_' and '-'; not 'shared'")
-    first = next(iter(config.arms))
-    if config.arms[first].kind != "objective":
-        raise UserError(f"arms.{first} is a control", "the first arm must have kind = objective", "move it down")
-    own = {n: _objective(n, arm, config, info) for n, arm in config.arms.items() if arm.kind == "objective"}
-    arms = {n: own[n] if n in own else _control(n, arm, own, first) for n, arm in config.arms.items()}
-    arms = {n: _anchored(n, arm, arms, first) for n, arm in arms.items()}
-    _check_draws(arms)
-    return arms
+def _records(config: Config, stream: str) -> bool:
+    schedule = getattr(config.record, stream)
+    return bool(schedule.every or schedule.log or schedule.steps or schedule.last)
 
 
-def _objective(name: str, arm: Arm, config: Config, info: data.DataInfo) -> Arm:
-    for key in ("of", "scale", "draw"):
-        if getattr(arm, key) is not None:
-            raise UserError(
-                f"arms.{name}.{key}", "only controls take it (kind = twin, nudged, independent)", "remove it"
-            )
-    if arm.objective is None:
-        near = difflib.get_close_matches(name, [other for other in config.arms if other != name], n=1)
-        hint = f"did you mean arms.{near[0]}?" if near else ""
-        raise UserError(f"arms.{name} has no objective", "one of " + ", ".join(OBJECTIVES), hint)
-    if arm.objective not in OBJECTIVES:
-        raise unknown(f"arms.{name}.objective", arm.objective, OBJECTIVES)
-    labelling = arm.labelling or config.data.labelling
-    if labelling not in info.classes:
-        raise unknown(f"arms.{name}.labelling", str(labelling), info.classes)
-    return replace(arm, labelling=labelling, temperature=arm.temperature or config.train.temperature)
-
-
-def _control(name: str, arm: Arm, objectives: dict[str, Arm], first: str) -> Arm:
-    for key in ("objective", "labelling", "temperature"):
-        if getattr(arm, key) is not None:
-            raise UserError(
-                f"arms.{name}.{key}", f"a control ({arm.kind}) takes it from the arm it copies", "remove it"
-            )
-    of = arm.of or first
-    if of not in objectives:
-        raise UserError(f"arms.{name}.of = {of}", "an arm of kind objective: " + ", ".join(objectives))
-    if arm.scale is not None and arm.kind != "nudged":
-        raise UserError(f"arms.{name}.scale", "only kind = nudged takes it", "remove it")
-    if isinstance(arm.scale, str) and arm.scale != "ulp":
-        raise UserError(f"arms.{name}.scale = {arm.scale!r}", '"ulp" or a number above 0')
-    if arm.draw is not None and arm.kind == "twin":
-        raise UserError(f"arms.{name}.draw", "a twin draws nothing", "remove it")
-    copied = {key: getattr(objectives[of], key) for key in ("objective", "labelling", "temperature")}
-    scale = (arm.scale or "ulp") if arm.kind == "nudged" else None
-    return replace(arm, of=of, scale=scale, draw=None if arm.kind == "twin" else arm.draw or 1, **copied)
-
-
-def _anchored(name: str, arm: Arm, arms: dict[str, Arm], first: str) -> Arm:
-    anchor = arm.anchor or arm.of or (None if name == first else first)
-    if anchor is not None and (anchor not in arms or anchor == name):
-        others = [other for other in arms if other != name]
-        raise UserError(f"arms.{name}.anchor = {anchor}", "another arm: " + (", ".join(others) or "there is none"))
-    return replace(arm, anchor=anchor)
-
-
-def _check_draws(arms: dict[str, Arm]) -> None:
-    """Two controls that draw the same are one control twice: a mistake."""
-    seen: dict[tuple[object, ...], str] = {}
-    for name, arm in arms.items():
-        if arm.kind in ("nudged", "independent"):
-            key = tuple(v for k, v in dataclasses.asdict(arm).items() if k != "anchor")
-            if key in seen:
-                raise UserError(f"arms.{seen[key]} and arms.{name} are the same control", "give one another `draw`")
-            seen[key] = name
+def _unused(value: object, used: bool, key: str, condition: str) -> None:
+    """A field that would change nothing is a mistake, not a decoration."""
+    if value is not None and not used:
+        shown = str(value).lower() if isinstance(value, bool) else value
+        raise UserError(f"{key} = {shown}", f"it only counts with {condition}", "remove it")

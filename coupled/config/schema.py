@@ -7,6 +7,16 @@ from coupled.config.fields import Schedule, option
 
 
 @dataclass(frozen=True)
+class Code:
+    """[code] A user's own objectives and data sets."""
+
+    files: tuple[str, ...] = option(
+        (), "Python files that register objectives or data sets (docs/own_code.md)", kind="elastic"
+    )
+    sha256: tuple[str, ...] = option((), "SHA-256 of those files; filled in, and refused when it does not fit")
+
+
+@dataclass(frozen=True)
 class Data:
     """[data] What is trained on."""
 
@@ -16,6 +26,16 @@ class Data:
     )
     labelling: str | None = option(None, "labels of every arm that names none; default: the data set's own")
     balance_by: str | None = option(None, "batches.stream = balanced: by this labelling; default: data.labelling")
+    classes: tuple[int, ...] = option(
+        (), "only these classes of data.labelling, renumbered in this order; default: all", low=0
+    )
+    per_class: int | None = option(None, "at most this many training images of each class", low=1)
+    imbalance: float | None = option(
+        None, "long tail: training images of the largest class over those of the smallest", low=1, open_low=True
+    )
+    workers: int = option(
+        0, "image folders: processes that decode and crop ahead (0: none)", kind="elastic", low=0, high=256
+    )
 
 
 @dataclass(frozen=True)
@@ -41,19 +61,47 @@ class Model:
     """[model] Encoder and projector, the same for every arm."""
 
     encoder: str = option("resnet-small", "encoder")
-    width: int = option(8, "channels of the first stage", low=1, high=4096)
-    projection_hidden: int = option(64, "hidden width of the projector", low=1, high=65536)
+    width: int | None = option(
+        None, "channels of the first stage (vit: of a token); default: the encoder's own", low=1, high=4096
+    )
+    stem: str | None = option(
+        None,
+        "resnet18/34/50: 3×3 without pooling, or 7×7 with; default: cifar up to 64 px",
+        choices=("cifar", "imagenet"),
+    )
+    patch: int | None = option(None, "vit: side of a patch in pixels; default: 4", low=1, high=64)
+    depth: int | None = option(None, "vit: layers; default: 12", low=1, high=64)
+    heads: int | None = option(None, "vit: attention heads; default: 12", low=1, high=64)
+    projection_hidden: int | None = option(
+        None, "hidden width of the projector; default: the dimension of h", low=1, high=65536
+    )
     projection_dim: int = option(64, "dimension d of z", low=2, high=65536)
+    dropout: float = option(0.0, "must be 0: masks would be randomness that arms do not share", low=0, high=1)
 
 
 @dataclass(frozen=True)
 class Optimiser:
     """[optimiser] The same for every arm."""
 
-    name: str = option("sgd", "optimiser", choices=("sgd",))
-    learning_rate: float = option(0.3, "peak learning rate, as given (not scaled by batch size)", low=0, open_low=True)
-    momentum: float = option(0.9, "momentum", low=0, high=1, open_high=True)
-    weight_decay: float = option(0.0, "coupled weight decay of all parameters", low=0)
+    name: str = option("sgd", "optimiser", choices=("sgd", "lars", "adamw"))
+    learning_rate: float = option(0.3, "peak learning rate, before `scaling`", low=0, open_low=True)
+    scaling: str = option(
+        "constant",
+        "the peak times (batches.size / reference_batch) to the power 0, 1, 1/2, 1/4",
+        choices=("constant", "linear", "sqrt", "fourth-root"),
+    )
+    reference_batch: int | None = option(None, "the batch size that learning_rate is for; default: 256", low=1)
+    momentum: float | None = option(None, "sgd, lars: momentum; default: 0.9", low=0, high=1, open_high=True)
+    weight_decay: float = option(
+        0.0, "sgd: coupled, of all parameters; lars: coupled, adamw: decoupled, of those with two axes or more", low=0
+    )
+    trust: float | None = option(None, "lars: trust coefficient; default: 0.001", low=0, open_low=True)
+    beta1: float | None = option(None, "adamw: decay of the mean; default: 0.9", low=0, high=1, open_high=True)
+    beta2: float | None = option(None, "adamw: decay of the square; default: 0.999", low=0, high=1, open_high=True)
+    epsilon: float | None = option(None, "adamw: added to the root; default: 1e-8", low=0, open_low=True)
+    clip_norm: float | None = option(
+        None, "an arm's gradient is scaled down to this global norm; default: no clipping", low=0, open_low=True
+    )
     schedule: str = option(
         "cosine", "after warm-up: cosine to 0 at the horizon, or constant", choices=("cosine", "constant")
     )
@@ -67,9 +115,28 @@ class Train:
 
     steps: int = option(300, "updates (T); the states recorded are 0 … T", low=0, high=10_000_000)
     temperature: float = option(0.5, "temperature τ of every arm that names none", low=0, open_low=True)
-    precision: str = option("float32", "of weights, gradients and activations", choices=("float32", "float64"))
+    views_forward: str = option(
+        "joint",
+        "one forward of both views, or one of each: batch-norm then sees a view at a time",
+        choices=("joint", "separate"),
+    )
+    precision: str = option(
+        "float32",
+        "of weights, gradients and activations; bf16: matrix products in bfloat16, all else in float32",
+        choices=("float32", "float64", "bf16"),
+    )
+    memory_format: str = option(
+        "contiguous", "layout of activations; changes bits and speed", choices=("contiguous", "channels_last")
+    )
     threads: int = option(1, "CPU threads of the process; changes bits", low=1, high=1024)
     device: str = option("cpu", "where arms live", choices=("cpu", "cuda"))
+    tf32: bool = option(False, "device = cuda: matrix products and convolutions of float32 in TF32")
+    compile: bool = option(False, "torch.compile of the training forward and backward")
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype of weights, gradients, h and z: float32 or float64."""
+        return "float64" if self.precision == "float64" else "float32"
 
 
 @dataclass(frozen=True)
@@ -94,6 +161,7 @@ class Panel:
     surrogate_size: int = option(
         128, "training samples of the surrogate panel, two fixed views each", kind="recorded", low=2
     )
+    stages: bool = option(False, "record the pooled features of every encoder stage as well", kind="recorded")
 
 
 @dataclass(frozen=True)
@@ -126,6 +194,12 @@ class Arm:
     temperature: float | None = option(
         None, "temperature τ (kind objective); default: train.temperature", low=0, open_low=True
     )
+    lam: float | None = option(
+        None, "objective homotopy: weight λ of same-class pairs (1: dcl, 0: nscl)", low=0, high=1
+    )
+    positive_in_denominator: bool | None = option(
+        None, "nscl, homotopy: the positive pair inside the logarithm as well; default: false"
+    )
     of: str | None = option(None, "the arm that a control copies; default: the first arm")
     anchor: str | None = option(
         None, "the arm this one is compared with; default: `of` for controls, else the first arm", kind="recorded"
@@ -148,6 +222,7 @@ class Config:
 
     name: str = option("", "name of the run; default: the config file's", kind="elastic")
     seed: int = option(0, "run seed: initial weights, batches, views", low=0, high=2**64 - 1)
+    code: Code = dataclasses.field(default_factory=Code)
     data: Data = dataclasses.field(default_factory=Data)
     batches: Batches = dataclasses.field(default_factory=Batches)
     views: Views = dataclasses.field(default_factory=Views)

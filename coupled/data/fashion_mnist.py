@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from coupled.data.base import DataInfo, Split
+from coupled.data.base import DataInfo, ImageSplit, Split
 from coupled.errors import UserError
 
 DEFAULT_ROOT = "/usr/share/datasets/fashion-mnist"  # where the Debian package puts the files
@@ -27,12 +27,14 @@ info = DataInfo(
     std=(0.3530, 0.3530, 0.3530),
     classes={"class": 10},
     default_labelling="class",
+    train_counts={"class": (6000,) * 10},
+    test_counts={"class": (1000,) * 10},
 )
 
 _REMEDY = "apt-get install dataset-fashion-mnist, or set paths.data to the directory of the four IDX files"
 
 
-class FashionMnist(Split):
+class FashionMnist(ImageSplit):
     """A split held as grey bytes (N, 28, 28); the one channel is repeated when images are asked for."""
 
     def __init__(self, grey: Tensor, classes: Tensor) -> None:
@@ -42,7 +44,7 @@ class FashionMnist(Split):
         return len(self._grey)
 
     def images(self, ids: Tensor) -> Tensor:
-        return self._grey[ids].unsqueeze(1).repeat(1, 3, 1, 1)
+        return self._grey.index_select(0, ids).unsqueeze(1).repeat(1, 3, 1, 1)
 
     def labels(self, labelling: str) -> Tensor:
         if labelling not in info.classes:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from coupled.address import Purpose, words
 from coupled.data import drawing
-from coupled.data.base import DataInfo, Split
+from coupled.data.base import DataInfo, ImageSplit, Split
 from coupled.errors import UserError
 
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -78,7 +78,7 @@ def render(seed: int, numbers: Tensor) -> Tensor:
     return images
 
 
-class Shapes(Split):
+class Shapes(ImageSplit):
     """Samples offset … offset + count − 1; an image is drawn when first asked for, then kept (3 KiB)."""
 
     def __init__(self, seed: int, offset: int, count: int) -> None:

@@ -1,30 +1,57 @@
-"""Encoders by name, and the network an arm trains: encoder, projector, L2 normalisation."""
+"""The network an arm trains: encoder, projector, L2 normalisation and, for some arms, a classifier head."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupled.models.resnet import Projector, SmallResNet
+from coupled.models.encoders import ENCODERS, EncoderInfo, check_model, defaults
+from coupled.models.resnet import Projector
 
-# An encoder takes images (N, 3, S, S) and returns h (N, feature_dim) and its stage features.
-ENCODERS: dict[str, Callable[[int], nn.Module]] = {"resnet-small": SmallResNet}
+if TYPE_CHECKING:
+    from coupled.config.schema import Model
+
+__all__ = ["ENCODERS", "EncoderInfo", "Network", "check_model", "defaults", "evaluating"]
 
 
 class Network(nn.Module):
-    """Encoder and projector. Images (N, 3, S, S) → h (N, D) and z (N, d), the L2-normalised projector output."""
+    """Encoder and projector. Images (N, 3, S, S) → h (N, D) and z (N, d), the L2-normalised projector output.
 
-    def __init__(self, encoder: str, width: int, projection_hidden: int, projection_dim: int) -> None:
+    `model` has every default filled in and S = `image_size`. With `classes` the network has a `head` as well, a linear
+    map of z to logits (N, classes), which the caller applies; its parameters come last. Without, `head` is None.
+    """
+
+    def __init__(self, model: "Model", image_size: int, classes: int | None = None) -> None:
         super().__init__()
-        self.encoder = ENCODERS[encoder](width)
-        self.feature_dim = int(self.encoder.feature_dim)  # type: ignore[reportArgumentType]
-        self.projector = Projector(self.feature_dim, projection_hidden, projection_dim)
+        assert model.width is not None and model.projection_hidden is not None
+        info = ENCODERS[model.encoder]
+        self.encoder = info.build(model, image_size)
+        self.feature_dim = info.feature_dim(model.width)
+        self.stage_dims = info.stage_dims(model.width, model.depth)
+        self.projector = Projector(self.feature_dim, model.projection_hidden, model.projection_dim)
+        self.head = None if classes is None else nn.Linear(model.projection_dim, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         h, _ = self.encoder(images)
-        return h, F.normalize(self.projector(h), dim=1)
+        h = _wide(h)
+        return h, self._project(h)
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """h, z and the pooled features of every encoder stage, [(N, stage_dims[k])]."""
+        h, stages = self.encoder(images, stages=True)
+        h = _wide(h)
+        return h, self._project(h), [_wide(stage) for stage in stages]
+
+    def _project(self, h: Tensor) -> Tensor:
+        return F.normalize(_wide(self.projector(h)), dim=1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x` in float32 or better: what is recorded and compared is never bfloat16."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 # Every parameter starts on a 64-byte boundary, where allocations of its own would start; the padding stays 0.
 _ALIGN_BYTES = 64
+# How the names of a classifier head's parameters begin.
+HEAD = "head."
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,17 @@ def segments_of(named: list[tuple[str, Tensor]], dtype: torch.dtype) -> list[Seg
 
 
 class FlatState:
-    """Weights, gradient and buffers of a network built on the meta device, given storage of their own (zeros)."""
+    """Weights, gradient and buffers of a network built on the meta device, given storage of their own (zeros).
+
+    A classifier head (`head.*`), which only some arms have, lies last: what all arms have in common is a prefix, the
+    first `shared` elements of `weights`, in the segments `shared_segments`.
+    """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
         self.weight_segments = segments_of(list(network.named_parameters()), dtype)
         self.buffer_segments = segments_of(list(network.named_buffers()), dtype)
+        self.shared_segments = [segment for segment in self.weight_segments if not segment.name.startswith(HEAD)]
+        self.shared = self.shared_segments[-1].padded_stop
         self.weights = torch.zeros(self.weight_segments[-1].padded_stop, dtype=dtype, device=device)
         self.gradient = torch.zeros_like(self.weights)
         self.buffers = torch.zeros(self.buffer_segments[-1].padded_stop, dtype=dtype, device=device)
@@ -55,8 +63,8 @@ class FlatState:
             _assign(network, segment.name, segment.view(self.buffers))
 
     def copy_from(self, other: "FlatState") -> None:
-        """Take another state's weights and buffers; storage stays separate."""
-        self.weights.copy_(other.weights)
+        """Take another state's weights and buffers, but for a head; storage stays separate."""
+        self.weights[: self.shared].copy_(other.weights[: other.shared])
         self.buffers.copy_(other.buffers)
 
     def named_weights(self) -> dict[str, Tensor]:

@@ -5,37 +5,79 @@ Parameter names are part of the address, so that adding a layer or building in a
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from coupled.address import Purpose, name_word, normal, words
-from coupled.models.batchnorm import BatchNorm
-from coupled.models.flat import FlatState
+from coupled.address import Purpose, name_word, normal, uniform, words
+from coupled.models.flat import HEAD, FlatState
 
-Rule = Callable[[int, str, torch.Size, int], Tensor]
+
+@dataclass(frozen=True)
+class _Address:
+    """The address of one parameter's values."""
+
+    seed: int
+    name: str
+    draw: int
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose.HEAD if self.name.startswith(HEAD) else Purpose.INIT
+
+    def normal(self, count: int) -> Tensor:
+        """Standard normal values, float64 (count,)."""
+        return normal(self.seed, self.purpose, count, a=name_word(self.name), b=self.draw)
+
+    def uniform(self, count: int) -> Tensor:
+        """Uniform values in (−1, 1), float64 (count,)."""
+        return 2 * uniform(words(self.seed, self.purpose, count, a=name_word(self.name), b=self.draw)) - 1
+
+
+Rule = Callable[[_Address, torch.Size], Tensor]
 
 
 def _gaussian(std: Callable[[torch.Size], float]) -> Rule:
-    def rule(seed: int, name: str, shape: torch.Size, draw: int) -> Tensor:
-        values = normal(seed, Purpose.INIT, shape.numel(), a=name_word(name), b=draw)
-        return (values * std(shape)).view(shape)
+    return lambda address, shape: (address.normal(shape.numel()) * std(shape)).view(shape)
 
-    return rule
+
+def _uniform(bound: Callable[[torch.Size], float]) -> Rule:
+    return lambda address, shape: (address.uniform(shape.numel()) * bound(shape)).view(shape)
 
 
 def _constant(value: float) -> Rule:
-    return lambda seed, name, shape, draw: torch.full(shape, value, dtype=torch.float64)
+    return lambda address, shape: torch.full(shape, value, dtype=torch.float64)
 
 
-# conv: He et al. 2015, fan-out, as torchvision's ResNets; linear: variance 1/fan-in.
-RULES: dict[tuple[type[nn.Module], str], Rule] = {
-    (nn.Conv2d, "weight"): _gaussian(lambda shape: math.sqrt(2 / (shape[0] * shape[2] * shape[3]))),
-    (nn.Linear, "weight"): _gaussian(lambda shape: 1 / math.sqrt(shape[1])),
-    (BatchNorm, "weight"): _constant(1.0),
-    (BatchNorm, "bias"): _constant(0.0),
-    (BatchNorm, "running_mean"): _constant(0.0),
-    (BatchNorm, "running_var"): _constant(1.0),
+# Glorot & Bengio 2010; also of the three stacked (w, w) matrices of an attention's (3w, w), as torch does it.
+_XAVIER = _uniform(lambda shape: math.sqrt(6 / (shape[0] + shape[1])))
+_ZERO, _ONE = _constant(0.0), _constant(1.0)
+
+# By the name of a class and the rest of the parameter's name; `child.leaf` of a parent comes before the `leaf` of the
+# child. Names, not classes, because torchvision takes seconds to import.
+# conv: He et al. 2015, fan-out, as torchvision's ResNets; linear: variance 1/fan-in. Transformer: the distributions of
+# torchvision's VisionTransformer (its conv_proj is cut at ±2, more than ten standard deviations) and torch's attention.
+RULES: dict[tuple[str, str], Rule] = {
+    ("Conv2d", "weight"): _gaussian(lambda shape: math.sqrt(2 / (shape[0] * shape[2] * shape[3]))),
+    ("Linear", "weight"): _gaussian(lambda shape: 1 / math.sqrt(shape[1])),
+    ("Linear", "bias"): _ZERO,
+    ("BatchNorm", "weight"): _ONE,
+    ("BatchNorm", "bias"): _ZERO,
+    ("BatchNorm", "running_mean"): _ZERO,
+    ("BatchNorm", "running_var"): _ONE,
+    ("LayerNorm", "weight"): _ONE,
+    ("LayerNorm", "bias"): _ZERO,
+    ("ViT", "class_token"): _ZERO,
+    ("ViT", "conv_proj.weight"): _gaussian(lambda shape: 1 / math.sqrt(shape[1:].numel())),
+    ("ViT", "conv_proj.bias"): _ZERO,
+    ("Encoder", "pos_embedding"): _gaussian(lambda shape: 0.02),
+    ("MultiheadAttention", "in_proj_weight"): _XAVIER,
+    ("MultiheadAttention", "in_proj_bias"): _ZERO,
+    ("MultiheadAttention", "out_proj.weight"): _uniform(lambda shape: 1 / math.sqrt(shape[1])),
+    ("MultiheadAttention", "out_proj.bias"): _ZERO,
+    **{("MLPBlock", f"{layer}.weight"): _XAVIER for layer in (0, 3)},
+    **{("MLPBlock", f"{layer}.bias"): _gaussian(lambda shape: 1e-6) for layer in (0, 3)},
 }
 
 
@@ -47,10 +89,31 @@ def initialise(network: nn.Module, state: FlatState, seed: int, draw: int) -> No
     filled = state.named_weights() | state.named_buffers()
     assert len({name_word(name) for name in filled}) == len(filled), "two parameter names share an address"
     for name, tensor in filled.items():
-        path, _, leaf = name.rpartition(".")
-        rule = RULES[type(network.get_submodule(path)), leaf]
-        with torch.no_grad():
-            tensor.copy_(rule(seed, name, tensor.shape, draw))
+        _fill(network, name, tensor, seed, draw)
+
+
+def initialise_head(network: nn.Module, state: FlatState, seed: int, draw: int) -> None:
+    """As `initialise`, of the classifier head alone; nothing where there is none."""
+    for name, tensor in state.named_weights().items():
+        if name.startswith(HEAD):
+            _fill(network, name, tensor, seed, draw)
+
+
+def _fill(network: nn.Module, name: str, tensor: Tensor, seed: int, draw: int) -> None:
+    with torch.no_grad():
+        tensor.copy_(_rule(network, name)(_Address(seed, name, draw), tensor.shape))
+
+
+def _rule(network: nn.Module, name: str) -> Rule:
+    """The rule for a parameter: its parent's parent's for `child.leaf` before its own module's for `leaf`."""
+    parts = name.split(".")
+    keys = []
+    for own in (2, 1):
+        module = network.get_submodule(".".join(parts[:-own]))
+        keys.append((type(module).__name__, ".".join(parts[-own:])))
+    found = [RULES[key] for key in keys if key in RULES]
+    assert found, f"no rule for the initial values of {name}: {' or '.join(map(str, keys))}"
+    return found[0]
 
 
 def nudge(state: FlatState, seed: int, scale: float | str, draw: int) -> None:

@@ -6,10 +6,16 @@ Shapes: images (N, 3, S, S); stage k of the encoder (N, width·2^k, S/2^k, S/2^k
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coupled.models.batchnorm import BatchNorm
+
+
+def pooled(x: Tensor) -> Tensor:
+    """The mean over the image of features (N, C, H, W), (N, C), in float32 or better."""
+    return x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -47,17 +53,16 @@ class SmallResNet(nn.Module):
         self.stages = nn.ModuleList(
             _Block(c_in, c_out, stride=1 if k == 0 else 2) for k, (c_in, c_out) in enumerate(pairwise(channels))
         )
-        self.feature_dim = channels[-1]
 
     def forward(self, images: Tensor, *, stages: bool = False) -> tuple[Tensor, list[Tensor]]:
         """h (N, feature_dim) and, when asked, the pooled features of every stage, [(N, channels)], h last."""
         x = F.relu(self.bn(self.stem(images)))
-        pooled = []
+        features = []
         for stage in self.stages:
             x = stage(x)
             if stages:
-                pooled.append(x.mean((2, 3)))
-        return pooled[-1] if stages else x.mean((2, 3)), pooled
+                features.append(pooled(x))
+        return features[-1] if stages else pooled(x), features
 
 
 class Projector(nn.Module):

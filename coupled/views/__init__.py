@@ -1,28 +1,50 @@
-"""Views: which augmentation an address means (`parameters`), and the pixels it makes (`operators`)."""
+"""Views: which augmentation an address means (`recipes`, `parameters`), and the pixels it makes (`operators`, `blur`).
+
+`two_views` does it all. Where images are decoded one by one, `crop` is the part that needs the image and `finish` the
+rest; the bytes are the same.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from coupled.views.operators import apply
-from coupled.views.parameters import WORDS_PER_VIEW, Recipe, ViewParameters, draw, view_words
+from coupled.views.blur import gaussian_blur
+from coupled.views.operators import crop_resize, recolour
+from coupled.views.parameters import (
+    WORDS_PER_VIEW,
+    Blur,
+    Boxes,
+    Colours,
+    Recipe,
+    ViewParameters,
+    draw,
+    draw_boxes,
+    draw_colours,
+    view_words,
+)
+from coupled.views.recipes import RECIPES, recipe
 
-__all__ = ["RECIPES", "WORDS_PER_VIEW", "Recipe", "ViewParameters", "apply", "draw", "two_views", "view_words"]
-
-RECIPES: dict[str, Recipe] = {
-    # SimCLR's for CIFAR (Chen et al. 2020, appendix B.9, colour strength .5): no blur at 32 px.
-    "simclr-cifar": Recipe(
-        crop_scale=(0.08, 1.0),
-        ratio=(3 / 4, 4 / 3),
-        flip=0.5,
-        jitter=(0.4, 0.4, 0.4, 0.1),
-        jitter_probability=0.8,
-        grey_probability=0.2,
-    ),
-    # Both views are the image itself, resized when its size differs, normalised.
-    "none": Recipe(),
-}
+__all__ = [
+    "RECIPES",
+    "WORDS_PER_VIEW",
+    "Blur",
+    "Boxes",
+    "Colours",
+    "Recipe",
+    "ViewParameters",
+    "apply",
+    "crop",
+    "draw",
+    "draw_boxes",
+    "draw_colours",
+    "finish",
+    "normalise",
+    "plain",
+    "recipe",
+    "two_views",
+    "view_words",
+]
 
 
 def two_views(
@@ -43,3 +65,63 @@ def two_views(
     assert words.shape[:2] == (2, len(images)), f"words {tuple(words.shape)} for {len(images)} images"
     parameters = draw(recipe, words.flatten(0, 1), images.shape[2], images.shape[3])
     return apply(images, parameters, size=size, mean=mean, std=std, out_dtype=out_dtype)
+
+
+def apply(
+    images: Tensor,
+    parameters: ViewParameters,
+    *,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    out_dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Views (n, 3, size, size), normalised by the channels' `mean` and `std`, on the device of `images`.
+
+    `images` is uint8 (m, 3, H, W) and n a multiple of m: row v·m + i of `parameters` is view v of image i. The
+    arithmetic is float32 whatever `out_dtype` is, so runs of different precision see identical pixels.
+    """
+    crops = crop_resize(images, parameters, size)
+    return normalise(gaussian_blur(recolour(crops, parameters), parameters), mean, std, out_dtype)
+
+
+def crop(images: Tensor, words: Tensor, recipe: Recipe, size: int) -> Tensor:
+    """Both views of `images` (n, 3, H, W), uint8, cropped, resized and mirrored: float32 (2n, 3, size, size) in [0, 1].
+
+    `words` (2, n, WORDS_PER_VIEW) as in `two_views`; view 1 of every image first. A row depends on its own image only.
+    """
+    assert words.shape[:2] == (2, len(images)), f"words {tuple(words.shape)} for {len(images)} images"
+    return crop_resize(images, draw_boxes(recipe, words.flatten(0, 1), images.shape[2], images.shape[3]), size)
+
+
+def finish(
+    crops: Tensor,
+    words: Tensor,
+    recipe: Recipe,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    out_dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """What `two_views` returns, from the (2n, 3, S, S) that `crop` made of the same `words` (2, n, …) and `recipe`.
+
+    `crops` may come from images of differing sizes, cropped one at a time, and is left as it is.
+    """
+    assert words.shape[:2].numel() == len(crops), f"words {tuple(words.shape)} for {len(crops)} crops"
+    colours = draw_colours(recipe, words.flatten(0, 1))
+    return normalise(gaussian_blur(recolour(crops, colours), colours), mean, std, out_dtype)
+
+
+def plain(images: Tensor, size: int) -> Tensor:
+    """Whole `images` (n, 3, H, W), uint8, resized to a square: float32 (n, 3, size, size) in [0, 1]."""
+    words = torch.zeros(len(images), WORDS_PER_VIEW, dtype=torch.int64)
+    return crop_resize(images, draw_boxes(Recipe(), words, images.shape[2], images.shape[3]), size)
+
+
+def normalise(
+    crops: Tensor, mean: Sequence[float], std: Sequence[float], out_dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """(crops − mean) / std by channel, in float32, then cast: (n, 3, S, S), a new tensor."""
+    constants = torch.tensor([mean, std], dtype=torch.float32).view(2, 3, 1, 1)
+    means, stds = constants.to(crops.device, non_blocking=True)
+    return (crops - means).div_(stds).to(out_dtype)

@@ -5,83 +5,94 @@ Shapes: m = images, n = views, H × W = image, S = side of a view, T = taps (pix
 The bytes of a view depend on its image and parameters only: not on which views are made together, in which order, or
 by how many threads. It is elementwise IEEE arithmetic in float32 with one rounding per operation that makes it so: no
 matrix product and no library reduction (their order of summation is not ours), no `add(alpha=)` or `lerp` (fused in
-vectors, not in their tails).
+vectors, not in their tails) but with weights 0 and 1, where they are exact.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParameters
+from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, Boxes, Colours
 
 _GREY, _IDLE = 4, 5  # two operators more, beside the four of the jitter
+_LARGE = 1 << 15  # pixels of an image from which on each view is cut out and made alone: what it leaves out counts
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
 
 
-def apply(
-    images: Tensor,
-    parameters: ViewParameters,
-    *,
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    out_dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Views (n, 3, size, size), normalised by the channels' `mean` and `std`, on the device of `images`.
-
-    `images` is uint8 (m, 3, H, W) and n a multiple of m: row v·m + i of `parameters` is view v of image i. The
-    arithmetic is float32 whatever `out_dtype` is, so runs of different precision see identical pixels.
-    """
-    assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, "images are uint8 (m, 3, H, W)"
-    assert len(parameters) % max(1, len(images)) == 0, f"{len(parameters)} views of {len(images)} images"
-    views = recolour(crop_resize(images, parameters, size), parameters)
-    constants = torch.tensor([mean, std], dtype=torch.float32).view(2, 3, 1, 1)
-    means, stds = constants.to(images.device, non_blocking=True)
-    return views.sub_(means).div_(stds).to(out_dtype)
-
-
-def crop_resize(images: Tensor, parameters: ViewParameters, size: int) -> Tensor:
+def crop_resize(images: Tensor, boxes: Boxes, size: int) -> Tensor:
     """Antialiased bilinear resize of each crop box, mirrored where `flip`: float32 (n, 3, size, size) in [0, 1].
 
-    W_y · image · W_xᵀ with both matrices in band storage: first along the width, then along the height.
+    `images` is uint8 (m, 3, H, W) and n a multiple of m: row v·m + i of `boxes` is view v of image i.
     """
-    (m, _, height, width), n, device = images.shape, len(parameters), images.device
-    upright = torch.zeros_like(parameters.flip)
-    columns = band(parameters.left, parameters.width, parameters.flip, width, size)
-    rows = band(parameters.top, parameters.height, upright, height, size)
-    # The resampled axis leads in memory, so that a tap copies whole runs of the others.
+    assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, "images are uint8 (m, 3, H, W)"
+    assert len(boxes) % max(1, len(images)) == 0, f"{len(boxes)} views of {len(images)} images"
+    if images.shape[2] * images.shape[3] < _LARGE:
+        return _cut_resize(images, boxes, size)
+    views = torch.empty(len(boxes), 3, size, size, dtype=torch.float32, device=images.device)
+    sides = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width], dim=1).tolist()
+    for row, (top, left, height, width) in enumerate(sides):
+        cut = images[row % len(images), None, :, top : top + height, left : left + width]
+        views[row] = _cut_resize(cut, boxes[row : row + 1], size, top, left)[0]
+    return views
+
+
+def _cut_resize(images: Tensor, boxes: Boxes, size: int, top: int = 0, left: int = 0) -> Tensor:
+    """`crop_resize` of what was cut out of images at `top`, `left`: it holds every box."""
+    upright = torch.zeros_like(boxes.flip)
+    rows = band(boxes.top, boxes.height, upright, images.shape[2], size, top)
+    return resample(images, rows, band(boxes.left, boxes.width, boxes.flip, images.shape[3], size, left))
+
+
+def resample(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+    """W_y · image · W_xᵀ / 255 with both matrices as `band` stores them: float32 (n, 3, rows, columns) in [0, 1].
+
+    First along the width, then along the height. `images` is uint8 (m, 3, H, W); row v·m + i of the bands is for
+    image i.
+    """
+    (m, _, height, width), device = images.shape, images.device
+    # The resampled axis comes before the others in memory, so that a tap copies whole runs of them.
     pixels = torch.empty(m, width, 3, height, dtype=torch.float32, device=device).copy_(images.permute(0, 3, 1, 2))
-    narrow = _resample(pixels.flatten(2), *columns).view(n, size, 3, height)
-    narrow = narrow.permute(0, 3, 2, 1).contiguous()
-    views = _resample(narrow.flatten(2), *rows).view(n, size, 3, size).permute(0, 2, 1, 3).contiguous()
+    narrow = _product(pixels.flatten(2), *columns).unflatten(2, (3, height))
+    # Each channel is an image of its own from here on: a run is shorter, but comes out where the view has it.
+    planes = narrow.permute(0, 2, 3, 1).contiguous().flatten(0, 1)
+    views = _product(planes, *(column.repeat_interleave(3, dim=0) for column in rows)).unflatten(0, (-1, 3))
     # A tensor, not a number: devices divide by a number through its rounded reciprocal, and 255 must become 1.
     return views.div_(torch.full((1,), 255.0, device=device, dtype=torch.float32))
 
 
-def band(start: Tensor, length: Tensor, mirrored: Tensor, pixels: int, size: int) -> tuple[Tensor, Tensor]:
+def band(
+    start: Tensor, length: Tensor, mirrored: Tensor, pixels: int, size: int, origin: int = 0
+) -> tuple[Tensor, Tensor]:
     """One axis of `crop_resize`: which pixels make each of `size` outputs, and their weights.
 
-    For boxes `start`, `length` (n,) on an axis of `pixels` pixels: the first pixel, int64 (n, size), and the weights
-    of it and its followers, float32 (n, size, T), rounded from float64. The triangle filter is widened by the scale
-    when shrinking (the antialiasing of Pillow and torchvision); weights outside the box are zero, the rest sum to 1.
+    For boxes `start`, `length` (n,) on an axis of which the `pixels` pixels from `origin` on are given: the first
+    pixel, counted from `origin`, int64 (n, size), and the weights of it and its followers, float32 (n, size, T),
+    rounded from float64. The triangle filter is widened by the scale when shrinking (the antialiasing of Pillow and
+    torchvision); weights outside the box are zero, the rest sum to 1.
     """
-    place = torch.arange(size, dtype=torch.float64)
-    place = torch.where(mirrored[:, None], size - 1 - place, place)
-    scale = (length.to(torch.float64) / size)[:, None]
-    centre = start[:, None] + (place + 0.5) * scale
-    reach = scale.clamp_min(1.0)
-    # An open interval of length 2·reach holds at most ⌈2·reach⌉ pixel centres; T is that of the whole image.
+    # In numpy, whose calls are cheaper than torch's: the numbers are few when one image is cropped at a time.
+    begin, extent = (ends.numpy()[:, None].astype(np.float64) for ends in (start, length))
+    place = np.arange(size) + 0.5
+    scale = extent / size
+    centre = begin + np.where(mirrored.numpy()[:, None], size - place, place) * scale
+    reach = np.maximum(scale, 1.0)
+    # An open interval of length 2·reach holds at most ⌈2·reach⌉ pixel centres; T is that of the longest box.
     taps = min(pixels, math.ceil(2 * max(1.0, pixels / size)))
-    first = (centre - reach + 0.5).floor().to(torch.int64).clamp(0, pixels - taps)
-    pixel = first[..., None] + torch.arange(taps)
-    inside = (pixel >= start[:, None, None]) & (pixel < (start + length)[:, None, None])
-    weights = (1 - ((pixel + 0.5 - centre[..., None]) / reach[..., None]).abs()).clamp_min(0.0) * inside
-    return first, (weights / _ordered_sum(weights)).to(torch.float32)
+    first = np.clip(np.floor(centre - reach + 0.5), origin, origin + pixels - taps)
+    weights, total = np.empty((*first.shape, taps)), np.zeros_like(first)
+    for tap in range(taps):
+        middle = first + (tap + 0.5)
+        inside = (middle > begin) & (middle < begin + extent)
+        weights[..., tap] = np.maximum(1.0 - np.abs((middle - centre) / reach), 0.0) * inside
+        total += weights[..., tap]  # from first to last: zeros at either end never change it
+    weights /= total[..., None]
+    return torch.from_numpy((first - origin).astype(np.int64)), torch.from_numpy(weights.astype(np.float32))
 
 
-def _resample(pixels: Tensor, first: Tensor, weights: Tensor) -> Tensor:
+def _product(pixels: Tensor, first: Tensor, weights: Tensor) -> Tensor:
     """Banded product along axis 1 of `pixels` (m, L, C): (n, S, C). Row v·m + i of the band reads image i."""
     (m, length, _), n = pixels.shape, len(first)
     image = torch.arange(n) % m
@@ -95,54 +106,45 @@ def _resample(pixels: Tensor, first: Tensor, weights: Tensor) -> Tensor:
     return total.view(n, -1, pixels.shape[2])
 
 
-def _ordered_sum(values: Tensor) -> Tensor:
-    """Sum over the last axis from first to last, (…, 1): zeros at either end never change it."""
-    total = torch.zeros_like(values[..., :1])
-    for tap in range(values.shape[-1]):
-        total = total + values[..., tap : tap + 1]
-    return total
-
-
-def recolour(views: Tensor, parameters: ViewParameters) -> Tensor:
-    """Jitter, each view in its own order of operators, then grey: float32 (n, 3, S, S) in [0, 1]. Overwrites `views`.
+def recolour(views: Tensor, colours: Colours) -> Tensor:
+    """Jitter, each view in its own order of operators, then grey: a new float32 (n, 3, S, S) in [0, 1].
 
     In each round the views are sorted by operator, so that an operator is one call on consecutive rows.
     """
-    spare = torch.empty_like(views)
-    for rows, counts, factors in _rounds(parameters, views.device):
-        views, spare = torch.index_select(views, 0, rows, out=spare), views
-        start = 0
-        for operator, count in enumerate(counts[:_IDLE]):
-            if count:
-                part = slice(start, start + count)
-                _OPERATORS[operator](views[part], factors[part, None, None, None])
-            start += count
+    rounds = _rounds(colours, views.device)
+    if not rounds:
+        return views.clone()
+    spares = itertools.cycle([torch.empty_like(views), torch.empty_like(views)])
+    for (rows, factors, counts), spare in zip(rounds, spares, strict=False):
+        views = torch.index_select(views, 0, rows, out=spare)
+        parts = zip(views.split(counts), factors.view(-1, 1, 1, 1).split(counts), strict=True)
+        for operator, (part, factor) in enumerate(parts):
+            if len(part) and operator != _IDLE:
+                _OPERATORS[operator](part, factor)
     return views
 
 
-def _rounds(parameters: ViewParameters, device: torch.device) -> list[tuple[Tensor, list[int], Tensor]]:
-    """For each round: the rows to take, how many of them each operator gets, and the rows' factors, float32 (n,).
+def _rounds(colours: Colours, device: torch.device) -> list[tuple[Tensor, Tensor, list[int]]]:
+    """For each round: the rows to take, their factors, float32 (n,), and how many of them each operator gets.
 
-    Made on the CPU and moved once. The last round brings the views back into their order.
+    Made on the CPU and moved once. The last round brings the views back into their order; no round where nothing is
+    done.
     """
-    n = len(parameters)
-    idle = torch.full((n,), _IDLE)
-    rounds = [torch.where(parameters.jittered, operator, idle) for operator in parameters.order.unbind(1)]
-    rounds.append(torch.where(parameters.grey, _GREY, idle))
-    rounds = [operators for operators in rounds if bool((operators != _IDLE).any())]
-    if not rounds:
+    n = len(colours)
+    jitter = colours.order.T.where(colours.jittered, _IDLE)
+    operators = torch.cat([jitter, torch.where(colours.grey, _GREY, _IDLE)[None]])
+    operators = operators[(operators != _IDLE).any(1)]
+    if not len(operators):
         return []
-    every_factor = torch.nn.functional.pad(parameters.factors.to(torch.float32), (0, 2))
-    place = torch.arange(n)  # the row where each view lies now
-    rows, factors = [], []
-    for operators in [*rounds, idle]:
-        order = torch.arange(n) if operators is idle else torch.argsort(operators, stable=True)
-        rows.append(place[order])
-        factors.append(every_factor[order, operators[order]])
-        place = torch.empty_like(place).scatter_(0, order, torch.arange(n))
-    counts = [torch.bincount(operators, minlength=_IDLE + 1).tolist() for operators in [*rounds, idle]]
-    moved = (torch.stack(table).to(device, non_blocking=True) for table in (rows, factors))
-    return [(row, count, factor) for row, factor, count in zip(*moved, counts, strict=True)]
+    operators = torch.nn.functional.pad(operators, (0, 0, 0, 1), value=_IDLE)
+    order = torch.argsort(operators, dim=1, stable=True)
+    place = torch.empty_like(order).scatter_(1, order, torch.arange(n).expand_as(order))  # where each view then lies
+    rows = torch.cat([order[:1], place[:-1].gather(1, order[1:])])
+    every_factor = torch.nn.functional.pad(colours.factors.to(torch.float32), (0, 2))
+    factors = every_factor[order, operators.gather(1, order)]
+    counts = torch.nn.functional.one_hot(operators, _IDLE + 1).sum(1).tolist()
+    moved = (table.to(device, non_blocking=True) for table in (rows, factors))
+    return [(row, factor, count) for row, factor, count in zip(*moved, counts, strict=True)]
 
 
 # The operators change `views` (n, 3, S, S) in place; `factor` is (n, 1, 1, 1), the hue's in turns.
@@ -169,18 +171,20 @@ def _hue(views: Tensor, factor: Tensor) -> None:
     r, g, b = views.unbind(1)
     low, high = torch.minimum(torch.minimum(r, g), b), torch.maximum(torch.maximum(r, g), b)
     chroma = high - low
-    safe = chroma.clamp_min(1e-30)  # grey has numerator 0 and any hue
-    turned = torch.where(
-        r == high, (g - b) / safe, torch.where(g == high, ((b - r) / safe).add_(2.0), ((r - g) / safe).add_(4.0))
-    )
+    # 0 or 1, and lerp is exact at both: several times as fast as `where`, whose branches no processor can foresee.
+    not_r, not_g = (high - r).sign_(), (high - g).sign_()
+    turned = torch.lerp(g - b, torch.lerp(b - r, r - g, not_g), not_r)
+    turned.div_(chroma.clamp_min(1e-30))  # grey has numerator 0 and any hue
+    # Products that are exact, 0, 2 or 4 and multiples of 6: fused or not, there is one rounding.
+    turned.addcmul_(not_g.add_(1.0), not_r, value=2.0)
     turned.add_(factor[:, 0] * 6.0)
-    turned.sub_((turned * (1 / 6)).floor_().mul_(6.0))
+    turned.sub_((turned * (1 / 6)).floor_(), alpha=6.0)
     for channel, share in (
         (r, (turned - 3.0).abs_().sub_(1.0)),
         (g, 2.0 - (turned - 2.0).abs_()),
         (b, 2.0 - (turned - 4.0).abs_()),
     ):
-        channel.copy_(share.clamp_(0.0, 1.0).mul_(chroma).add_(low))
+        torch.add(share.clamp_(0.0, 1.0).mul_(chroma), low, out=channel)
 
 
 def _grey(views: Tensor, factor: Tensor) -> None:
@@ -196,11 +200,12 @@ def _luma(colours: Tensor) -> Tensor:
 def _channel_means(views: Tensor) -> Tensor:
     """Means (n, 3, 1, 1), halving by halving: a library's reduction may split by batch size or thread count."""
     total = views.flatten(2)
-    while total.shape[2] > 1:
-        half = total.shape[2] // 2
-        odd = total[..., 2 * half :]
-        total = total[..., :half] + total[..., half : 2 * half]
-        total[..., : odd.shape[2]] += odd
+    while (count := total.shape[2]) > 1:
+        odd = total[..., -1:] if count % 2 else None
+        left, right = (total if odd is None else total[..., :-1]).chunk(2, dim=2)
+        total = left + right
+        if odd is not None:
+            total[..., :1].add_(odd)
     return total[..., None] * (1 / (views.shape[2] * views.shape[3]))
 
 

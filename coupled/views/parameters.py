@@ -9,7 +9,8 @@ an operator out shifts nothing:
     word 3       order of the four jitter operators: ⌊24u⌋, the lexicographic rank of a permutation of 0 … 3
     word 4 … 7   jitter factors: brightness, contrast, saturation, hue
     word 8, 9    top and left of the crop: ⌊u·(places)⌋
-    word 10, 11  kept for blur: applied, sigma
+    word 10      blur: u < probability
+    word 11      sigma of the blur
     word 12 + 2k, 13 + 2k   area and log-ratio of crop attempt k = 0 … 9
 
 u = (word + ½)·2⁻³². Everything here is IEEE addition, multiplication, division and comparison of float64, never a
@@ -18,8 +19,10 @@ library's `exp` or `sqrt`, which differ between CPUs in the last bit: the intege
 
 import itertools
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,15 +31,30 @@ from coupled.address import Purpose, uniform, words
 WORDS_PER_VIEW = 32
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
-_FLIP, _JITTER, _GREY, _ORDER, _FACTORS, _TOP, _LEFT, _ATTEMPTS = 0, 1, 2, 3, 4, 8, 9, 12
+_FLIP, _JITTER, _GREY, _ORDER, _FACTORS, _TOP, _LEFT, _BLUR, _SIGMA, _ATTEMPTS = 0, 1, 2, 3, 4, 8, 9, 10, 11, 12
 _TRIES = 10
 _ORDERS = tuple(itertools.permutations(range(4)))
 _EXP_TERMS = 24  # |x| ≤ log 8 leaves a remainder below 1e-16
 
 
 @dataclass(frozen=True)
+class Blur:
+    """Gaussian blur: a `kernel` of odd side in pixels, `sigma` uniform in [low, high] pixels, for a share of views."""
+
+    kernel: int
+    sigma: tuple[float, float]
+    probability: float
+
+    def __post_init__(self) -> None:
+        low, high = self.sigma
+        assert self.kernel > 0 and self.kernel % 2 == 1, f"kernel {self.kernel} is not an odd number of pixels"
+        assert 0 < low <= high < math.inf, f"sigma {self.sigma} is not an increasing range of positive numbers"
+        assert 0 <= self.probability <= 1, f"{self.probability} is not a probability"
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """How views are made. Probabilities are in [0, 1]; the order of operators is fixed: crop, flip, jitter, grey.
+    """How views are made. Probabilities are in [0, 1]; the operators' order is crop, flip, jitter, grey, blur.
 
     `crop_scale` is the range of the crop's share of the image area (None: the whole image), `ratio` that of its
     width / height, at most a factor of 8 from 1. `jitter` holds the strengths of brightness, contrast, saturation
@@ -49,7 +67,7 @@ class Recipe:
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_probability: float = 0.0
     grey_probability: float = 0.0
-    blur: None = None  # no recipe blurs yet; words 10 and 11 are kept for it
+    blur: Blur | None = None
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale or (1.0, 1.0)
@@ -60,33 +78,55 @@ class Recipe:
             assert 0 <= probability <= 1, f"{probability} is not a probability"
 
 
-@dataclass(frozen=True, eq=False)
-class ViewParameters:
-    """What is done to the image of each of n views. CPU tensors: int64 (n,) unless said otherwise.
+class _Table:
+    """CPU tensors with one row for each of n views; int64 (n,) unless said otherwise."""
 
-    The crop box is `top`, `left`, `height`, `width` in pixels. `order` (n, 4) lists the jitter operators as they are
-    applied; `factors` (n, 4), float64, are indexed by operator. Both are drawn, and unused, where `jittered` is false.
-    """
+    def __len__(self) -> int:
+        return len(next(iter(vars(self).values())))
+
+    def __getitem__(self, rows: slice | Tensor) -> Self:
+        """The parameters of some views, so that these can be replayed alone."""
+        return type(self)(**{name: column[rows] for name, column in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes(_Table):
+    """Which part of its image a view shows, in pixels, and whether it is mirrored."""
 
     top: Tensor
     left: Tensor
     height: Tensor
     width: Tensor
     flip: Tensor  # bool (n,)
+
+
+@dataclass(frozen=True, eq=False)
+class Colours(_Table):
+    """What is done to the pixels of a view; it does not depend on the size of its image.
+
+    `order` (n, 4) lists the jitter operators as they are applied; `factors` (n, 4), float64, are indexed by operator.
+    `kernel` and `sigma` are those of the blur, in pixels. All are there, and unused, where `jittered` or `blurred` is
+    false.
+    """
+
     jittered: Tensor  # bool (n,)
     order: Tensor
     factors: Tensor
     grey: Tensor  # bool (n,)
+    blurred: Tensor  # bool (n,)
+    sigma: Tensor  # float64 (n,)
+    kernel: Tensor
 
-    def __len__(self) -> int:
-        return len(self.top)
 
-    def __getitem__(self, rows: slice | Tensor) -> "ViewParameters":
-        """The parameters of some views, so that these can be replayed alone."""
-        return ViewParameters(*(getattr(self, field.name)[rows] for field in fields(self)))
+@dataclass(frozen=True, eq=False)
+class ViewParameters(Colours, Boxes):
+    """What is done to the image of each of n views."""
 
     def integers(self) -> Tensor:
-        """Every integer draw, int64 (n, 11): top, left, height, width, flip, jittered, order (4), grey. Portable."""
+        """The integers of crop and colour, int64 (n, 11): top, left, height, width, flip, jittered, order (4), grey.
+
+        The same on every machine.
+        """
         columns = (self.top, self.left, self.height, self.width, self.flip, self.jittered, self.order, self.grey)
         return torch.cat([column.to(torch.int64).view(len(self), -1) for column in columns], dim=1)
 
@@ -106,21 +146,35 @@ def draw(recipe: Recipe, words: Tensor, height: int, width: int) -> ViewParamete
     The crop is torchvision's RandomResizedCrop: the first of ten (area, log-ratio) attempts that fits inside the
     image, else the largest centred box of the nearest allowed ratio.
     """
-    assert words.ndim == 2 and words.shape[1] == WORDS_PER_VIEW, f"words {tuple(words.shape)}, not (n, 32)"
-    u = uniform(words.cpu())
-    top, left, box_height, box_width = _crop(recipe, u, height, width)
+    return ViewParameters(**vars(draw_boxes(recipe, words, height, width)), **vars(draw_colours(recipe, words)))
+
+
+def draw_boxes(recipe: Recipe, words: Tensor, height: int, width: int) -> Boxes:
+    """The part of `draw` that depends on the size of the images."""
+    u = _uniform(words)
+    return Boxes(*_crop(recipe, u, height, width), flip=u[:, _FLIP] < recipe.flip)
+
+
+def draw_colours(recipe: Recipe, words: Tensor) -> Colours:
+    """The part of `draw` that does not."""
+    u = _uniform(words)
     rank = (u[:, _ORDER] * len(_ORDERS)).to(torch.int64)
-    return ViewParameters(
-        top=top,
-        left=left,
-        height=box_height,
-        width=box_width,
-        flip=u[:, _FLIP] < recipe.flip,
+    blur = recipe.blur or Blur(kernel=1, sigma=(1.0, 1.0), probability=0.0)
+    low, high = blur.sigma
+    return Colours(
         jittered=u[:, _JITTER] < recipe.jitter_probability,
         order=torch.tensor(_ORDERS)[rank],
         factors=_factors(recipe, u[:, _FACTORS : _FACTORS + 4]),
         grey=u[:, _GREY] < recipe.grey_probability,
+        blurred=u[:, _BLUR] < blur.probability,
+        sigma=low + u[:, _SIGMA] * (high - low),
+        kernel=torch.full((len(u),), blur.kernel),
     )
+
+
+def _uniform(words: Tensor) -> Tensor:
+    assert words.ndim == 2 and words.shape[1] == WORDS_PER_VIEW, f"words {tuple(words.shape)}, not (n, 32)"
+    return uniform(words.cpu())
 
 
 def _factors(recipe: Recipe, u: Tensor) -> Tensor:
@@ -141,7 +195,7 @@ def _crop(recipe: Recipe, u: Tensor, height: int, width: int) -> tuple[Tensor, T
     low, high = recipe.crop_scale
     area = (low + attempts[..., 0] * (high - low)) * (height * width)
     log_low, log_high = (math.log(end) for end in recipe.ratio)
-    ratio = _exp(log_low + attempts[..., 1] * (log_high - log_low))
+    ratio = exp_series(log_low + attempts[..., 1] * (log_high - log_low))
     heights, widths = _rounded_root(area / ratio, height), _rounded_root(area * ratio, width)
     valid = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
     # One column more, always valid: the fallback is what is left when no attempt fits.
@@ -172,9 +226,13 @@ def _rounded_root(area: Tensor, limit: int) -> Tensor:
     return torch.bucketize(area, halves * halves)
 
 
-def _exp(x: Tensor) -> Tensor:
-    """exp by its Taylor series in Horner form, for |x| ≤ log 8: the same bits on every machine."""
-    total = torch.ones_like(x)
+def exp_series(x: Tensor) -> Tensor:
+    """exp by its Taylor series in Horner form, for |x| ≤ log 8: the same bits on every machine. Float64 on the CPU."""
+    # In numpy, whose calls cost a tenth of torch's: these are 72 on a handful of numbers.
+    given = x.numpy()
+    total = np.ones_like(given)
     for k in range(_EXP_TERMS, 0, -1):
-        total = x * total / k + 1
-    return total
+        total *= given
+        total /= k
+        total += 1
+    return torch.from_numpy(total)

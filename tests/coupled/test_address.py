@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coupled import address
 from coupled.address import Purpose, name_word, normal, permutation, philox, uniform, words
 
 ONES = 0xFFFFFFFF
@@ -57,6 +58,24 @@ def test_words_do_not_depend_on_which_addresses_are_drawn_together():
     alone = torch.stack([words(9, Purpose.VIEW, 5, a=i, b=4) for i in range(10)])
     assert torch.equal(together, alone)
     assert torch.equal(words(9, Purpose.VIEW, 9, a=3)[:5], words(9, Purpose.VIEW, 5, a=3))
+
+
+def test_words_from_a_later_block_on_are_the_words_there():
+    whole = words(9, Purpose.VIEW, 23, a=torch.arange(3), c=1)
+    assert torch.equal(words(9, Purpose.VIEW, 15, a=torch.arange(3), c=1, first=8), whole[:, 8:])
+    with pytest.raises(AssertionError, match="inside a block"):
+        words(9, Purpose.VIEW, 4, first=6)
+
+
+def test_normal_values_do_not_depend_on_the_chunks_they_are_made_in(monkeypatch):
+    whole = normal(2, Purpose.INIT, 1000, a=5, b=1)
+    monkeypatch.setattr(address, "_CHUNK", 64)
+    assert torch.equal(normal(2, Purpose.INIT, 1000, a=5, b=1), whole)
+    pair = words(2, Purpose.INIT, 2000, a=5, b=1).view(1000, 2).tolist()
+    literal = [(high * 2**20 + (low >> 12) + 0.5) / 2**52 for high, low in pair]
+    # Φ undoes the inverse normal: a few roundings of numbers below 1.
+    back = 0.5 * (1 + torch.erf(whole / math.sqrt(2)))
+    assert (back - torch.tensor(literal, dtype=torch.float64)).abs().max() < 1e-15
 
 
 def test_neighbouring_seeds_and_fields_share_no_words():

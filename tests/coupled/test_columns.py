@@ -22,20 +22,25 @@ from coupled.source import Source
 from coupled.store import open_tensors
 
 CPU, B, STEPS = torch.device("cpu"), 12, 3
-OBJECTIVE = {"cl": "dcl", "nscl": "nscl", "nudged": "nscl", "independent": "dcl"}
-LABELLING = {"cl": "size", "nscl": "shape", "nudged": "shape", "independent": "size"}
-TEMPERATURE = {"cl": 0.5, "nscl": 0.2, "nudged": 0.2, "independent": 0.5}
-ANCHOR = {"nscl": "cl", "nudged": "nscl", "independent": "cl"}
+ARMS = ("cl", "nscl", "positive", "ce", "nudged", "independent")
+OBJECTIVE = dict(zip(ARMS, ("dcl", "nscl", "nscl_positive", "ce", "nscl", "dcl"), strict=True))
+LABELLING = dict(zip(ARMS, ("size", "shape", "shape", "size", "shape", "size"), strict=True))
+TEMPERATURE = dict(zip(ARMS, (0.5, 0.2, 0.3, 0.5, 0.2, 0.5), strict=True))
+ANCHOR = dict(zip(ARMS[1:], ("cl", "cl", "cl", "nscl", "cl"), strict=True))
 RATES = [0.3 * 0.5 * (1 + math.cos(math.pi * step / STEPS)) for step in range(STEPS)]
 
 
 def config_in(folder):
-    keys = {"objective": OBJECTIVE, "labelling": LABELLING, "temperature": TEMPERATURE}
-    own = {arm: {key: of[arm] for key, of in keys.items()} for arm in ("cl", "nscl")}
+    own = {
+        arm: {"objective": OBJECTIVE[arm].split("_")[0], "labelling": LABELLING[arm], "temperature": TEMPERATURE[arm]}
+        for arm in ("cl", "nscl", "positive", "ce")
+    }
+    own["positive"]["positive_in_denominator"] = True
     return tiny(
         folder,
         seed=843,  # all samples of the batch at step 2 have one size: every anchor is skipped there
         batches={"size": B},
+        panel={"size": 16, "surrogate_size": 4, "stages": True},
         train={"steps": STEPS, "precision": "float64"},
         checkpoints={"keep": {"every": 1}},
         record={s: {"every": 1} for s in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")},
@@ -55,8 +60,8 @@ class Truth:
         self.panel_ids = first_ids(Purpose.PANEL, len(self.test), config.panel.size)
         self.surrogate_ids = ids = first_ids(Purpose.SURROGATE, len(self.train), config.panel.surrogate_size)
         self.draws = torch.stack([words(0, Purpose.SURROGATE_VIEW, 32, a=ids, c=view) for view in (0, 1)])
-        self.panel_pixels = source.plain(self.test.images(self.panel_ids))
-        self.surrogate_pixels = source.pixels(self.train.images(ids), self.draws)
+        self.panel_pixels = source.plain(self.test, self.panel_ids)
+        self.surrogate_pixels = source.pixels(ids, self.draws)
 
     def recorded(self, stream, owner, column):
         """[(step, row)] over all shards; a fixed column has a row in every shard, of no step."""
@@ -69,7 +74,7 @@ class Truth:
     def network(self, arm, step):
         """An arm's network in the state of a checkpoint, in training mode."""
         saved = open_tensors(self.root / f"checkpoints/step-{step:09d}/{arm}.safetensors")
-        named = {name.partition(".")[2]: torch.from_numpy(saved[name].copy()) for name in saved if "optim" not in name}
+        named = {name.partition(".")[2]: torch.from_numpy(saved[name].copy()) for name in saved if name[:5] != "optim"}
         self.arms[arm].network.load_state_dict(named)
         return self.arms[arm].network.train()
 
@@ -79,14 +84,14 @@ class Truth:
         return {n: t.detach().numpy().copy() for n, t in [*network.named_parameters(), *network.named_buffers()]}
 
     def weights(self, arm, step):
-        return [parameter.detach().numpy().flatten() for parameter in self.network(arm, step).parameters()]
+        return [parameter.detach().numpy().flatten() for parameter in shared(self.network(arm, step)).values()]
 
     def moved(self, arm, step, other, then):
         return norms([w - v for w, v in zip(self.weights(arm, step), self.weights(other, then), strict=True)])
 
     def weight_gap(self, arm, step):
         """Mean of ‖w−v‖ / ½(‖w‖+‖v‖) over the encoder's convolutions and batch-norm scales."""
-        names = dict(self.network(arm, step).named_parameters())
+        names = shared(self.network(arm, step))
         counted = [name.startswith("encoder.") and not name.endswith("bias") for name in names]
         own, anchor = (norms(self.weights(name, step))[counted] for name in (arm, ANCHOR[arm]))
         return (self.moved(arm, step, ANCHOR[arm], step)[counted] / ((own + anchor) / 2)).mean()
@@ -105,8 +110,13 @@ class Truth:
         seen, network = {}, self.network(arm, step)
         with register_module_forward_pre_hook(lambda module, given: seen.update({module: given[0].detach()})):
             _, z = network(self.batch(step).pixels)
-        loss = contrast(z, self.labels(step, LABELLING[arm]), TEMPERATURE[arm])[OBJECTIVE[arm]]
-        return z.detach(), loss.item(), torch.autograd.grad(loss, list(network.parameters())), seen
+        labels = self.labels(step, LABELLING[arm])
+        if arm == "ce":
+            scores = (z @ network.head.weight.T + network.head.bias).exp()
+            loss = -sum((scores[i, labels[i % B]] / scores[i].sum()).log() for i in range(2 * B)) / (2 * B)
+        else:
+            loss = contrast(z, labels, TEMPERATURE[arm])[OBJECTIVE[arm]]
+        return z.detach(), loss.item(), torch.autograd.grad(loss, list(shared(network).values())), seen
 
     def contrast(self, arm, step, labelling, other):
         """What one arm's z says under a labelling and another arm's temperature."""
@@ -115,6 +125,14 @@ class Truth:
     def embedded(self, arm, step, pixels):
         return [value.detach() for value in self.network(arm, step).eval()(pixels)]
 
+    def stage(self, arm, step, number):
+        """The spatial mean of what a stage gives."""
+        network, seen = self.network(arm, step).eval(), []
+        hook = network.encoder.stages[int(number)].register_forward_hook(lambda _module, _given, out: seen.append(out))
+        network(self.panel_pixels)
+        hook.remove()
+        return seen[0].detach().mean((2, 3))
+
     def chain(self, step):
         initial = b"".join(name.encode() + b"\0" + tensor.tobytes() for name, tensor in self.state("cl", 0).items())
         before, batch = self.chain(step - 1) if step else sha(sha(initial)), self.batch(step)
@@ -122,6 +140,11 @@ class Truth:
 
     def pixel_digests(self, step):
         return b"".join(hashlib.blake2b(v.tobytes(), digest_size=16).digest() for v in self.batch(step).pixels.numpy())
+
+
+def shared(network):
+    """The parameters that every arm has: all but a head's."""
+    return {name: parameter for name, parameter in network.named_parameters() if not name.startswith("head.")}
 
 
 def first_ids(purpose, n, size):
@@ -133,20 +156,24 @@ def first_ids(purpose, n, size):
 def contrast(z, labels, temperature):
     """Both losses, their gap, same-class mass and skipped anchors: anchor by anchor as the papers define them."""
     e, A = (z @ z.T / temperature).exp(), 2 * B
-    dcl, nscl, gap, mass = [], [], [], []
+    dcl, nscl, gap, mass, nscl_positive, gap_positive, mass_positive = [], [], [], [], [], [], []
     for i in range(A):
         others = [j for j in range(A) if j % B != i % B]
         same = [j for j in others if labels[j % B] == labels[i % B]]
         different = [j for j in others if j not in same]
         positive = e[i, (i + B) % A]
         dcl.append((e[i, others].sum() / positive).log())
+        nscl_positive.append(((e[i, different].sum() + positive) / positive).log())
+        gap_positive.append(((e[i, others].sum() + positive) / positive).log() - nscl_positive[i])
+        mass_positive.append(e[i, same].sum() / (e[i, others].sum() + positive))
         if different:
             nscl.append((e[i, different].sum() / positive).log())
             gap.append(dcl[i] - nscl[-1])
             mass.append(e[i, same].sum() / e[i, others].sum())
     kept = len(nscl) or math.nan
     means = {"dcl": sum(dcl) / A, "nscl": sum(nscl) / A, "gap": sum(gap) / kept, "mass": sum(mass) / kept}
-    return {**means, "skipped": A - len(nscl)}
+    whole = {"nscl_positive": nscl_positive, "gap_with_positive": gap_positive, "mass_with_positive": mass_positive}
+    return {**means, **{name: sum(values) / A for name, values in whole.items()}, "skipped": A - len(nscl)}
 
 
 def norms(vectors):
@@ -168,6 +195,14 @@ ORACLES = {
     "scalars arm batch.loss_of": (lambda t, arm, step, o: t.contrast(arm, step, LABELLING[o], o)[OBJECTIVE[o]], DIGITS),
     "scalars arm batch.gap": (lambda t, arm, step, y: t.contrast(arm, step, y, arm)["gap"], DIGITS),
     "scalars arm batch.mass": (lambda t, arm, step, y: t.contrast(arm, step, y, arm)["mass"], DIGITS),
+    "scalars arm batch.gap_with_positive": (
+        lambda t, arm, step, y: t.contrast(arm, step, y, arm)["gap_with_positive"],
+        DIGITS,
+    ),
+    "scalars arm batch.mass_with_positive": (
+        lambda t, arm, step, y: t.contrast(arm, step, y, arm)["mass_with_positive"],
+        DIGITS,
+    ),
     "scalars arm batch.skipped": (lambda t, arm, step, y: t.contrast(arm, step, y, arm)["skipped"], DIGITS),
     "scalars arm state.norm": (lambda t, arm, step: math.hypot(*norms(t.weights(arm, step))), DIGITS),
     "scalars arm state.distance": (lambda t, arm, step: math.hypot(*t.moved(arm, step, ANCHOR[arm], step)), DIGITS),
@@ -187,6 +222,7 @@ ORACLES = {
     "similarity shared batch.labels": (Truth.labels, BYTES),
     "panel arm state.h": (lambda t, arm, step: t.embedded(arm, step, t.panel_pixels)[0], BYTES),
     "panel arm state.z": (lambda t, arm, step: t.embedded(arm, step, t.panel_pixels)[1], BYTES),
+    "panel arm state.stage": (Truth.stage, DIGITS),
     "panel shared fixed.ids": (lambda t, _: t.panel_ids, BYTES),
     "panel shared fixed.labels": (lambda t, _, y: t.test.labels(y)[t.panel_ids], BYTES),
     "surrogate arm state.z": (lambda t, arm, step: t.embedded(arm, step, t.surrogate_pixels)[1], BYTES),

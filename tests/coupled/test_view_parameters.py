@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -5,11 +6,34 @@ import pytest
 import torch
 
 from coupled.address import Purpose, uniform
-from coupled.views import RECIPES, WORDS_PER_VIEW, Recipe, draw, view_words
-from coupled.views.parameters import _exp
+from coupled.errors import UserError
+from coupled.views import RECIPES, WORDS_PER_VIEW, Blur, Recipe, draw, draw_boxes, draw_colours, recipe, view_words
+from coupled.views.parameters import exp_series
 
-SIMCLR = RECIPES["simclr-cifar"]
+SIMCLR = recipe("simclr-cifar", 32)
 MANY = 40_000
+SMALL = Recipe((0.08, 1.0), (3 / 4, 4 / 3), 0.5, (0.4, 0.4, 0.4, 0.1), 0.8, 0.2)
+# What each name means at a size, written out.
+LITERAL = {
+    ("paper-v2", 32): SMALL,
+    ("paper-v2", 64): SMALL,
+    ("paper-v2", 127): SMALL,
+    ("paper-v2", 128): Recipe(
+        (0.08, 1.0), (3 / 4, 4 / 3), 0.5, (0.8, 0.8, 0.8, 0.2), 1.0, 0.2, Blur(3, (1.5, 1.5), 0.1)
+    ),
+    ("paper-v2", 224): Recipe(
+        (0.08, 1.0), (3 / 4, 4 / 3), 0.5, (0.8, 0.8, 0.8, 0.2), 1.0, 0.2, Blur(3, (1.5, 1.5), 0.1)
+    ),
+    ("simclr-cifar", 32): SMALL,
+    ("simclr-cifar", 224): SMALL,
+    ("simclr-imagenet", 96): Recipe(
+        (0.08, 1.0), (3 / 4, 4 / 3), 0.5, (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, Blur(9, (0.1, 2.0), 0.5)
+    ),
+    ("simclr-imagenet", 224): Recipe(
+        (0.08, 1.0), (3 / 4, 4 / 3), 0.5, (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, Blur(23, (0.1, 2.0), 0.5)
+    ),
+    ("none", 32): Recipe(None, (3 / 4, 4 / 3), 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, None),
+}
 
 
 def some_words(n):
@@ -18,7 +42,8 @@ def some_words(n):
 
 @pytest.fixture(scope="module")
 def many():
-    return draw(SIMCLR, some_words(MANY), 32, 32)
+    blurred = dataclasses.replace(SIMCLR, blur=Blur(3, (0.1, 2.0), 0.5))
+    return draw(blurred, some_words(MANY), 32, 32)
 
 
 def literal_box(recipe, u, height, width):
@@ -75,9 +100,50 @@ def test_crop_places_are_uniform(many):
         assert abs(share.mean() - 0.5) < 4 * math.sqrt(1 / 12 / len(share))
 
 
-def test_operators_are_applied_with_their_probabilities(many):
-    for applied, p in ((many.flip, 0.5), (many.jittered, 0.8), (many.grey, 0.2)):
-        assert abs(applied.double().mean() - p) < 4 * math.sqrt(p * (1 - p) / MANY)
+@pytest.mark.parametrize(("name", "size"), LITERAL)
+def test_recipes_are_what_their_names_mean(name, size):
+    assert recipe(name, size) == LITERAL[name, size]
+
+
+def test_every_recipe_has_a_meaning_and_is_tested():
+    assert {name for name, _ in LITERAL} == set(RECIPES) and all(RECIPES.values())
+
+
+def test_an_unknown_recipe_is_one_line():
+    with pytest.raises(UserError, match=r"unknown recipe paper-v1; allowed: paper-v2, .*; did you mean paper-v2\?"):
+        recipe("paper-v1", 32)
+
+
+@pytest.mark.parametrize("size", [1, 20, 28, 32, 64, 96, 100, 224, 256])
+def test_the_kernel_is_the_odd_number_nearest_to_a_tenth_of_the_side(size):
+    blur = recipe("simclr-imagenet", size).blur
+    assert blur.kernel % 2 == 1 and abs(blur.kernel - size / 10) <= 1
+    assert blur.kernel // 2 < size
+
+
+@pytest.mark.parametrize(("name", "size"), LITERAL)
+def test_operators_are_applied_with_the_recipes_probabilities(name, size):
+    literal, words = LITERAL[name, size], some_words(MANY // 4)
+    flip, drawn = draw_boxes(Recipe(flip=literal.flip), words, size, size).flip, draw_colours(recipe(name, size), words)
+    blur = literal.blur.probability if literal.blur else 0.0
+    probabilities = (literal.flip, literal.jitter_probability, literal.grey_probability, blur)
+    for applied, p in zip((flip, drawn.jittered, drawn.grey, drawn.blurred), probabilities, strict=True):
+        assert abs(applied.double().mean() - p) <= 4 * math.sqrt(p * (1 - p) / len(words))
+
+
+@pytest.mark.parametrize(("name", "size"), LITERAL)
+def test_factors_and_sigmas_are_uniform_in_the_recipes_ranges(name, size):
+    literal, words = LITERAL[name, size], some_words(MANY // 4)
+    drawn = draw_colours(recipe(name, size), words)
+    ranges = [(1 - strength, 1 + strength) for strength in literal.jitter[:3]] + [
+        (-literal.jitter[3], literal.jitter[3])
+    ]
+    ranges.append(literal.blur.sigma if literal.blur else (1.0, 1.0))
+    for column, (low, high) in zip([*drawn.factors.T, drawn.sigma], ranges, strict=True):
+        assert low <= column.min() and column.max() <= high
+        # Four standard errors of mean and variance of a uniform variable.
+        assert abs(column.mean() - (low + high) / 2) <= 4 * (high - low) * math.sqrt(1 / 12 / len(words))
+        assert abs(column.var() - (high - low) ** 2 / 12) <= 4 * (high - low) ** 2 * math.sqrt(1 / 180 / len(words))
 
 
 def test_all_jitter_orders_occur_equally_often(many):
@@ -87,16 +153,9 @@ def test_all_jitter_orders_occur_equally_often(many):
     assert (counts - MANY / 24).abs().max() < 4.5 * math.sqrt(MANY / 24)
 
 
-def test_jitter_factors_are_uniform_in_their_ranges(many):
-    for column, (low, high) in zip(many.factors.T, [(0.6, 1.4)] * 3 + [(-0.1, 0.1)], strict=True):
-        assert low <= column.min() and column.max() <= high
-        scaled = (column - low) / (high - low)
-        assert abs(scaled.mean() - 0.5) < 4 * math.sqrt(1 / 12 / MANY)
-        assert abs(scaled.var() - 1 / 12) < 4 * math.sqrt(1 / 180 / MANY)
-
-
 def test_draws_of_different_operators_are_independent(many):
     columns = [many.flip, many.jittered, many.grey, many.top, many.left, many.height, *many.factors.T]
+    columns += [many.blurred, many.sigma]
     table = torch.stack([column.double() for column in columns])
     free = torch.corrcoef(table) - torch.eye(len(columns))
     free[3:6, 3:6] = 0  # place and size of a crop do depend on each other
@@ -107,6 +166,22 @@ def test_golden_parameters():
     """These integers define every run: if this fails, old views can no longer be replayed."""
     words = view_words(0, Purpose.VIEW, torch.tensor([3]), torch.tensor([1]), 1)
     assert draw(SIMCLR, words, 32, 32).integers().tolist() == [[6, 6, 22, 24, 0, 1, 1, 0, 3, 2, 1]]
+
+
+def test_blur_reads_words_10_and_11_and_moves_no_other():
+    words = some_words(300)
+    plain, blurred = (draw(recipe(name, 224), words, 40, 30) for name in ("simclr-cifar", "simclr-imagenet"))
+    assert torch.equal(plain.integers(), blurred.integers())
+    u = uniform(words)
+    assert torch.equal(blurred.blurred, u[:, 10] < 0.5) and not plain.blurred.any()
+    assert torch.equal(blurred.sigma, 0.1 + u[:, 11] * (2.0 - 0.1))
+    assert blurred.kernel.tolist() == [23] * 300
+
+
+def test_colours_do_not_depend_on_the_size_of_the_image():
+    words = some_words(50)
+    alone, drawn = draw_colours(SIMCLR, words), draw(SIMCLR, words, 90, 17)
+    assert all(torch.equal(column, getattr(drawn, name)) for name, column in vars(alone).items())
 
 
 def test_parameters_do_not_depend_on_which_views_are_drawn_together():
@@ -126,16 +201,16 @@ def test_both_views_come_from_one_call():
 
 
 def test_none_takes_the_whole_image():
-    drawn = draw(RECIPES["none"], some_words(20), 28, 30)
+    drawn = draw(recipe("none", 28), some_words(20), 28, 30)
     assert drawn.integers()[:, :6].tolist() == [[0, 0, 28, 30, 0, 0]] * 20
-    assert not drawn.grey.any()
+    assert not drawn.grey.any() and not drawn.blurred.any()
 
 
 def test_the_series_is_exp():
     x = torch.linspace(-math.log(8), math.log(8), 1001, dtype=torch.float64)
     literal = torch.tensor([math.exp(v) for v in x.tolist()], dtype=torch.float64)
     # About twenty ulps where terms of both signs cancel.
-    assert ((_exp(x) - literal).abs() / literal).max() < 4e-15
+    assert ((exp_series(x) - literal).abs() / literal).max() < 4e-15
 
 
 @pytest.mark.parametrize(
@@ -151,6 +226,14 @@ def test_the_series_is_exp():
 def test_a_recipe_outside_its_ranges_is_refused(given):
     with pytest.raises(AssertionError):
         Recipe(**given)
+
+
+@pytest.mark.parametrize(
+    "given", [(4, (1, 2), 0.5), (3, (0, 1), 0.5), (3, (2, 1), 0.5), (3, (1, math.inf), 1), (3, (1, 1), 2)]
+)
+def test_a_blur_outside_its_ranges_is_refused(given):
+    with pytest.raises(AssertionError):
+        Blur(*given)
 
 
 def test_drawing_leaves_the_global_generator_alone():

@@ -1,0 +1,147 @@
+"""`coupled-run bench`: where a step's time goes, and how far it is from bare compute.
+
+The run's own loop is timed, act by act, on a scratch directory. After every step the same number of arms, copies with
+weights of their own, do a bare step: forward, backward and optimiser on a fixed batch, same threads and layout. Both
+are taken in turns so that a busy machine slows both, and compared by the median of each.
+"""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import Any
+
+import torch
+
+from coupled.arms import build_arms
+from coupled.config import Config, Schedule
+from coupled.driver import lockstep
+from coupled.errors import UserError
+from coupled.learning_rate import peak
+from coupled.run import Run, assemble
+
+# The acts of a step in their order. `data` is what the loop waits for (ids, labels, pair masks, pixels); the
+# certificate's digests are with `guard`.
+ACTS = ("data", "forward", "backward", "guard", "observe", "optimiser", "record")
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Seconds: medians over the timed steps, but for `record`, whose mean is taken, as shards are written in lumps.
+
+    `step` is the sum of the acts, `ratio` = step / bare. `panel` is the longest observation of both panels by every
+    arm, which is left out of `step` and of `acts`; so are checkpoints, which a bench does not write.
+    """
+
+    steps: int
+    acts: dict[str, float]
+    step: float
+    bare: float
+    panel: float
+
+    @property
+    def ratio(self) -> float:
+        return self.step / self.bare
+
+
+def bench(config: Config, steps: int = 40) -> Bench:
+    """Time `steps` steps of `config` after a few to warm up. Raises UserError, RunStopped."""
+    if steps < 1:
+        raise UserError(f"{steps} steps", "at least 1 is needed")
+    with tempfile.TemporaryDirectory() as scratch:
+        total = steps + WARM_UP
+        short = replace(
+            config,
+            name="bench",
+            train=replace(config.train, steps=total),
+            paths=replace(config.paths, runs=scratch),
+            optimiser=replace(config.optimiser, schedule="constant", horizon=None, warmup=0),
+            checkpoints=replace(config.checkpoints, keep=Schedule()),
+        )
+        run = assemble(short)
+        assert run is not None
+        with run.directory:
+            timer = _Timer(run)
+            try:
+                lockstep(run, timer)
+            finally:
+                run.stream.close()
+    return timer.result()
+
+
+class _Timer:
+    """A reporter that times the acts it wraps, and does a bare step after every real one."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.times = run, defaultdict[str, float](float)
+        self.rows: list[dict[str, float]] = []
+        self.bare: list[float] = []
+        self.copies = build_arms(run.config, run.source.device)
+        self.rate = peak(run.config.optimiser, run.config.batches.size)
+        self.batch = run.source.at(0)
+        self._wrap(run.stream, "at", "data")
+        for arm in run.arms.values():
+            self._wrap(arm, "forward", "forward")
+            self._wrap(arm, "backward", "backward")
+            self._wrap(arm, "update", "optimiser")
+        self._wrap(run.recorder, "observe", "observe")
+        self._wrap(run.recorder, "observe_update", "observe")
+        self._wrap(run.recorder.panels, "panel", "panel")
+        self._wrap(run.recorder.panels, "surrogate", "panel")
+        self._wrap(run, "checkpoint", "record")
+
+    def begin(self, run: Run) -> None:
+        self.started = self._now()
+
+    def stepped(self, step: int) -> None:
+        row = dict(self.times) | {"step": self._now() - self.started}
+        self.bare.append(self._bare_step())
+        if step > WARM_UP:
+            self.rows.append(row)
+        else:
+            self.bare.pop()
+        self.times.clear()
+        self.started = self._now()
+
+    def end(self) -> None: ...
+
+    def result(self) -> Bench:
+        panel = [row["panel"] for row in self.rows if "panel" in row] or [0.0]
+        for row in self.rows:
+            observed, written = row.pop("panel", 0.0), row.get("record", 0.0)
+            row["observe"] = row.get("observe", 0.0) - observed
+            row["rest"] = row["step"] - observed - written
+            row["guard"] = row["rest"] - sum(row.get(act, 0.0) for act in ACTS if act not in ("guard", "record"))
+        acts = {act: median(row.get(act, 0.0) for row in self.rows) for act in ACTS}
+        acts["record"] = fmean(row.get("record", 0.0) for row in self.rows)
+        step = median(row["rest"] for row in self.rows) + acts["record"]
+        return Bench(len(self.rows), acts, step, median(self.bare), max(panel))
+
+    def _bare_step(self) -> float:
+        started = self._now()
+        for arm in self.copies.values():
+            arm.forward_backward(self.batch)
+        for arm in self.copies.values():
+            arm.update(self.rate)
+        return self._now() - started
+
+    def _wrap(self, owner: Any, method: str, act: str) -> None:
+        inner: Callable[..., Any] = getattr(owner, method)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            started = self._now()
+            try:
+                return inner(*arguments, **options)
+            finally:
+                self.times[act] += self._now() - started
+
+        setattr(owner, method, timed)
+
+    def _now(self) -> float:
+        # A GPU works behind the host's back: without waiting for it, an act would be charged to the next.
+        if self.run.source.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()

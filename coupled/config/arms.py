@@ -1,0 +1,110 @@
+"""Rules of the arms: objectives and their options, controls, anchors."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from coupled.config.schema import Arm, Config
+from coupled.errors import UserError, unknown
+from coupled.objectives import NEEDS_LABELS, OBJECTIVES, Objective, known, validate
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# What a control takes from the arm it copies.
+COPIED = ("objective", "labelling", "temperature", "lam", "positive_in_denominator")
+
+
+def objective_of(arm: Arm) -> Objective:
+    """What a resolved arm minimises."""
+    assert arm.objective is not None
+    return Objective(arm.objective, bool(arm.positive_in_denominator), arm.lam)
+
+
+def resolve_arms(config: Config, classes: Mapping[str, int] | None) -> dict[str, Arm]:
+    """The arms with every default filled in. `classes` are the data set's labellings; None: a data set that is not
+    here, whose run was resolved elsewhere. Raises UserError.
+    """
+    if not config.arms:
+        raise UserError("no arms", "at least one is needed", 'for example [arms.cl] objective = "dcl"')
+    for name in config.arms:
+        if not _NAME.fullmatch(name) or name == "shared":
+            raise UserError(f"arm name {name!r}", "letters, digits, '_' and '-'; not 'shared'")
+    first = next(iter(config.arms))
+    if config.arms[first].kind != "objective":
+        raise UserError(f"arms.{first} is a control", "the first arm must have kind = objective", "move it down")
+    own = {n: _objective(n, arm, config, classes) for n, arm in config.arms.items() if arm.kind == "objective"}
+    arms = {n: own[n] if n in own else _control(n, arm, own, first) for n, arm in config.arms.items()}
+    arms = {n: _anchored(n, arm, arms, first) for n, arm in arms.items()}
+    _check_draws(arms)
+    return arms
+
+
+def _objective(name: str, arm: Arm, config: Config, classes: Mapping[str, int] | None) -> Arm:
+    for key in ("of", "scale", "draw"):
+        if getattr(arm, key) is not None:
+            raise UserError(
+                f"arms.{name}.{key}", "only controls take it (kind = twin, nudged, independent)", "remove it"
+            )
+    if arm.objective is None:
+        near = difflib.get_close_matches(name, [other for other in config.arms if other != name], n=1)
+        hint = f"did you mean arms.{near[0]}?" if near else ""
+        raise UserError(f"arms.{name} has no objective", "one of " + ", ".join(known()), hint)
+    if classes is not None or arm.objective in known():
+        validate(objective_of(arm), f"arms.{name}.")
+    labelling = arm.labelling or config.data.labelling
+    if classes is not None:
+        if arm.labelling is not None and arm.labelling not in classes:
+            raise unknown(f"arms.{name}.labelling", arm.labelling, classes)
+        if labelling is None and (arm.objective in NEEDS_LABELS or arm.objective not in OBJECTIVES):
+            raise UserError(
+                f"arms.{name}.objective = {arm.objective}",
+                f"it needs labels, and {config.data.name} has none",
+                "use dcl or nt_xent, or another data set",
+            )
+    takes_positive = arm.objective in ("nscl", "homotopy")
+    return replace(
+        arm,
+        labelling=labelling,
+        temperature=arm.temperature or config.train.temperature,
+        positive_in_denominator=bool(arm.positive_in_denominator) if takes_positive else None,
+    )
+
+
+def _control(name: str, arm: Arm, objectives: dict[str, Arm], first: str) -> Arm:
+    for key in COPIED:
+        if getattr(arm, key) is not None:
+            raise UserError(
+                f"arms.{name}.{key}", f"a control ({arm.kind}) takes it from the arm it copies", "remove it"
+            )
+    of = arm.of or first
+    if of not in objectives:
+        raise UserError(f"arms.{name}.of = {of}", "an arm of kind objective: " + ", ".join(objectives))
+    if arm.scale is not None and arm.kind != "nudged":
+        raise UserError(f"arms.{name}.scale", "only kind = nudged takes it", "remove it")
+    if isinstance(arm.scale, str) and arm.scale != "ulp":
+        raise UserError(f"arms.{name}.scale = {arm.scale!r}", '"ulp" or a number above 0')
+    if arm.draw is not None and arm.kind == "twin":
+        raise UserError(f"arms.{name}.draw", "a twin draws nothing", "remove it")
+    copied = {key: getattr(objectives[of], key) for key in COPIED}
+    scale = (arm.scale or "ulp") if arm.kind == "nudged" else None
+    return replace(arm, of=of, scale=scale, draw=None if arm.kind == "twin" else arm.draw or 1, **copied)
+
+
+def _anchored(name: str, arm: Arm, arms: dict[str, Arm], first: str) -> Arm:
+    anchor = arm.anchor or arm.of or (None if name == first else first)
+    if anchor is not None and (anchor not in arms or anchor == name):
+        others = [other for other in arms if other != name]
+        raise UserError(f"arms.{name}.anchor = {anchor}", "another arm: " + (", ".join(others) or "there is none"))
+    return replace(arm, anchor=anchor)
+
+
+def _check_draws(arms: dict[str, Arm]) -> None:
+    """Two controls that draw the same are one control twice: a mistake."""
+    seen: dict[tuple[object, ...], str] = {}
+    for name, arm in arms.items():
+        if arm.kind in ("nudged", "independent"):
+            key = tuple(v for k, v in dataclasses.asdict(arm).items() if k != "anchor")
+            if key in seen:
+                raise UserError(f"arms.{seen[key]} and arms.{name} are the same control", "give one another `draw`")
+            seen[key] = name

@@ -1,0 +1,86 @@
+"""A split that is held as arrays, and the check of a split's labels against what its data set says of them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coupled.data.base import DataInfo, ImageSplit, Split, SplitName
+from coupled.errors import UserError
+
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+class ArraySplit(ImageSplit):
+    """Square images uint8 (N, 3, S, S), or grey (N, S, S), and any number of labellings, integers (N,) from 0.
+
+    Tensors or NumPy arrays, which are kept and not copied where that can be helped; one grey channel is repeated when
+    images are asked for. Raises UserError where shapes, dtypes or labels do not fit.
+    """
+
+    def __init__(self, images: Tensor | np.ndarray, labels: Mapping[str, Tensor | np.ndarray]) -> None:
+        self._images = _tensor(images)
+        shape, dtype = tuple(self._images.shape), self._images.dtype
+        channels = shape[1:2] if len(shape) == 4 else (3,)
+        if len(shape) not in (3, 4) or channels != (3,) or shape[-1] != shape[-2] or 0 in shape or dtype != torch.uint8:
+            raise UserError(
+                f"images of {_named(dtype)} {shape}",
+                "uint8 (N, 3, S, S) in RGB or grey (N, S, S), N and S at least 1",
+                "convert them, channels before rows and columns",
+            )
+        self._labels = {name: self._checked(name, _tensor(values)) for name, values in labels.items()}
+
+    def _checked(self, name: str, labels: Tensor) -> Tensor:
+        if labels.dtype not in _INTEGERS or tuple(labels.shape) != (len(self),):
+            found = f"labels {name!r} of {_named(labels.dtype)} {tuple(labels.shape)}"
+            raise UserError(found, f"integers ({len(self)},), one for each image", "convert them")
+        if int(labels.min()) < 0:
+            raise UserError(f"labels {name!r} hold {int(labels.min())}", "0 to classes − 1", "number classes from 0")
+        return labels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def images(self, ids: Tensor) -> Tensor:
+        some = self._images.index_select(0, ids)  # a tenth of the time of indexing
+        return some.contiguous() if some.ndim == 4 else some.unsqueeze(1).repeat(1, 3, 1, 1)
+
+    def labels(self, labelling: str) -> Tensor:
+        if labelling not in self._labels:
+            allowed = f"allowed: {', '.join(self._labels) or 'none'}"
+            raise UserError(f"the images have no labelling {labelling!r}", allowed, "name one of them")
+        return self._labels[labelling].to(torch.int64)
+
+
+def _tensor(values: Tensor | np.ndarray) -> Tensor:
+    """A CPU tensor; the same memory unless an array is read-only or strange (torch takes neither)."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    try:
+        return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    except TypeError:
+        raise UserError(f"an array of {values.dtype}", "uint8 images, integer labels", "convert it") from None
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def wrong_labels(info: DataInfo, name: SplitName, split: Split) -> str:
+    """What first contradicts `info` in the number of images and the labels of a split; "" where nothing does."""
+    if len(split) != info.size_of(name):
+        return f"has {len(split)} images, not {info.size_of(name)}"
+    for labelling, classes in info.classes.items():
+        labels = split.labels(labelling)
+        if labels.dtype != torch.int64 or tuple(labels.shape) != (len(split),):
+            found = f"{_named(labels.dtype)} {tuple(labels.shape)}"
+            return f"has labels of {found} under {labelling}, not int64 ({len(split)},)"
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            return f"has the label {low if low < 0 else high} under {labelling}, allowed are 0 to {classes - 1}"
+        found, expected = torch.bincount(labels, minlength=classes).tolist(), info.counts_of(name).get(labelling)
+        for c, (count, published) in enumerate(zip(found, expected or found, strict=True)):
+            if count != published:
+                return f"has {count} images of class {c} under {labelling}, not {published}"
+    return ""

@@ -1,0 +1,67 @@
+"""torchvision's ResNet-18, 34 and 50 (He et al. 2016, stride in the 3×3 of a bottleneck) with our batch-norm.
+
+Parameter names and, at width 64 with the ImageNet stem, shapes are torchvision's without `fc`.
+Shapes: images (N, 3, S, S); stage k = 0 … 3 (N, E·width·2^k, s/2^k, s/2^k) with E = 1, for ResNet-50 E = 4, and s = S
+after the CIFAR stem, S/4 after ImageNet's; h (N, 8·E·width).
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from coupled.models.batchnorm import BatchNorm
+from coupled.models.resnet import pooled
+
+_BLOCKS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}
+
+
+class ResNet(nn.Module):
+    """The ResNet called `name`, `width` channels wide (64 is torchvision's; every channel count is in proportion).
+
+    `stem`: "cifar" is a 3×3 convolution of stride 1 and no pooling (Chen et al. 2020, appendix B.9), "imagenet" a 7×7
+    of stride 2 and a max-pool of stride 2.
+    """
+
+    def __init__(self, name: str, width: int, stem: str) -> None:
+        super().__init__()
+        assert stem in ("cifar", "imagenet")
+        block, counts = _BLOCKS[name]
+        self.pools = stem == "imagenet"
+        size, stride, padding = (7, 2, 3) if self.pools else (3, 1, 1)
+        self.conv1 = nn.Conv2d(3, width, size, stride=stride, padding=padding, bias=False)
+        self.bn1 = BatchNorm(width)
+        first, second, third, fourth = (width * 2**k for k in range(4))
+        self.layer1 = _stage(block, counts[0], width, first, stride=1)
+        self.layer2 = _stage(block, counts[1], first * block.expansion, second, stride=2)
+        self.layer3 = _stage(block, counts[2], second * block.expansion, third, stride=2)
+        self.layer4 = _stage(block, counts[3], third * block.expansion, fourth, stride=2)
+
+    def forward(self, images: Tensor, *, stages: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """h (N, feature_dim) and, when asked, the pooled features of every stage, [(N, channels)], h last."""
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        if self.pools:
+            x = F.max_pool2d(x, 3, stride=2, padding=1)
+        features = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            if stages:
+                features.append(pooled(x))
+        return features[-1] if stages else pooled(x), features
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], count: int, channels_in: int, planes: int, stride: int
+) -> nn.Sequential:
+    channels_out = planes * block.expansion
+    downsample = None
+    if stride != 1 or channels_in != channels_out:
+        downsample = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), BatchNorm(channels_out)
+        )
+    blocks = [block(channels_in, planes, stride, downsample, norm_layer=BatchNorm)]
+    blocks += [block(channels_out, planes, norm_layer=BatchNorm) for _ in range(1, count)]
+    return nn.Sequential(*blocks)

@@ -1,0 +1,145 @@
+"""Optimisers on flat vectors: one step moves all weights of a network at once.
+
+Flat vectors have one shape (N,), aligned segments per layer, and padding that stays 0; per-layer values are (layers,).
+Nothing here waits for a GPU or draws, and equal bytes in give equal bytes out.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from coupled.config.schema import Optimiser as Spec
+from coupled.models.flat import FlatState
+from coupled.models.segments import Segments
+
+# clip_grad_norm_ of torch adds it to the norm.
+_CLIP_EPSILON = 1e-6
+
+
+def state_names(name: str, momentum: float | None) -> tuple[str, ...]:
+    """The flat tensors that an optimiser keeps once it has stepped, by torch's names for them."""
+    if name == "adamw":
+        return ("exp_avg", "exp_avg_sq")
+    return ("momentum_buffer",) if momentum else ()
+
+
+def state_tensors(name: str, momentum: float | None) -> int:
+    """How many flat copies of the weights an optimiser keeps."""
+    return len(state_names(name, momentum))
+
+
+class Optimiser:
+    """SGD, LARS or AdamW of one flat state. `spec` is resolved: the fields of its optimiser are there.
+
+    - sgd: coupled decay of all parameters, heavy-ball momentum (torch.optim.SGD).
+    - lars (You, Gitman & Ginsburg 2017, arXiv 1708.03888): parameters with two axes or more are decayed and scaled
+      layer by layer, the others (biases, scales and shifts of norms) neither; then heavy-ball momentum.
+    - adamw (Loshchilov & Hutter 2019; torch.optim.AdamW): decoupled decay of parameters with two axes or more. By that
+      rule a class token (1, 1, D) and a position embedding (1, n, D) are decayed; biases and norms are not.
+
+    With `clip_norm` the whole gradient is scaled to at most that norm first. The gradient itself is left as it was.
+    """
+
+    def __init__(self, spec: Spec, state: FlatState) -> None:
+        self._spec, self._state = spec, state
+        self._names = state_names(spec.name, spec.momentum)
+        self._parameter = torch.nn.Parameter(state.weights)
+        self._inner = _inner(spec, self._parameter)
+        self._lars = _Lars(spec, state) if spec.name == "lars" else None
+        self._undecayed = _undecayed(state) if spec.name == "adamw" and spec.weight_decay else None
+
+    def step(self, learning_rate: float) -> None:
+        """One update of the weights by the state's gradient."""
+        gradient = self._state.gradient
+        if self._spec.clip_norm is not None:
+            gradient = clipped(gradient, self._spec.clip_norm)
+        if self._lars is not None:
+            gradient = self._lars.scaled(gradient)
+        if self._undecayed is not None:
+            keep = torch.full_like(gradient, 1 - learning_rate * self._spec.weight_decay)
+            self._state.weights.mul_(keep.masked_fill_(self._undecayed, 1.0))
+        self._parameter.grad = gradient
+        self._inner.param_groups[0]["lr"] = learning_rate
+        self._inner.step()
+        # A clipped or scaled gradient is a vector of its own: free it before the next forward pass.
+        self._parameter.grad = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by name, each laid out like the flat weights; empty before the first step."""
+        kept = self._inner.state[self._parameter]
+        return {name: kept[name] for name in self._names if name in kept}
+
+    def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Take copies of what `tensors` gave after `step` updates (≥ 0); the next step continues bit for bit."""
+        assert set(tensors) == (set(self._names) if step else set()), (sorted(tensors), self._names, step)
+        weights = self._state.weights
+        assert all(t.shape == weights.shape and t.dtype == weights.dtype for t in tensors.values())
+        kept = {name: tensor.to(weights, copy=True) for name, tensor in tensors.items()}
+        if self._spec.name == "adamw" and step:
+            # AdamW counts its own steps, on the host; float32 counts exactly to 2^24.
+            kept["step"] = torch.tensor(float(step), dtype=torch.float32)
+        self._inner.state[self._parameter] = kept
+
+
+class _Lars:
+    """The layer-wise part of LARS."""
+
+    def __init__(self, spec: Spec, state: FlatState) -> None:
+        assert spec.trust is not None
+        self._trust, self._state = spec.trust, state
+        self._layers = Segments(state.weight_segments, state.weights.device)
+        self._exempt = _exempt(state)
+        self._decay = spec.weight_decay * (~self._exempt).double()
+
+    def scaled(self, gradient: Tensor) -> Tensor:
+        """(g + λw) · trust·‖w‖ / (‖g‖ + λ‖w‖) per layer; the ratio is 1 where exempt, or where ‖w‖ or ‖g‖ is 0."""
+        weights, dtype = self._state.weights, gradient.dtype
+        norm, gradient_norm = self._layers.norms(weights), self._layers.norms(gradient)
+        ratio = self._trust * norm / (gradient_norm + self._decay * norm)
+        # Not torch.where with a number: it would copy the number to a GPU, and wait.
+        ratio.masked_fill_(self._exempt | (norm == 0) | (gradient_norm == 0), 1.0)
+        # A gradient of float32's smallest numbers would make it infinite, and 0 · ∞ in the padding NaN.
+        ratio.clamp_(max=torch.finfo(dtype).max)
+        decayed = torch.addcmul(gradient, self._layers.spread(self._decay.to(dtype)), weights)
+        return decayed.mul_(self._layers.spread(ratio.to(dtype)))
+
+
+def _exempt(state: FlatState) -> Tensor:
+    """Which parameters have fewer than two axes, bool (layers,)."""
+    return torch.tensor([len(segment.shape) < 2 for segment in state.weight_segments], device=state.weights.device)
+
+
+def _undecayed(state: FlatState) -> Tensor:
+    """The elements of those parameters, bool (N,)."""
+    return Segments(state.weight_segments, state.weights.device).spread(_exempt(state))
+
+
+def _inner(spec: Spec, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
+    """The torch optimiser whose step comes last; its rate is set at every step. Neither of them waits for a GPU."""
+    if spec.name == "adamw":
+        assert spec.beta1 is not None and spec.beta2 is not None and spec.epsilon is not None
+        # Decay is ours. Not capturable: the count of steps, and with it the bias correction, stays on the host.
+        return torch.optim.AdamW(
+            [parameter],
+            lr=0.0,
+            betas=(spec.beta1, spec.beta2),
+            eps=spec.epsilon,
+            weight_decay=0.0,
+            foreach=False,
+            fused=False,
+            capturable=False,
+        )
+    assert spec.name in ("sgd", "lars") and spec.momentum is not None
+    decay = spec.weight_decay if spec.name == "sgd" else 0.0
+    return torch.optim.SGD([parameter], lr=0.0, momentum=spec.momentum, weight_decay=decay, foreach=False)
+
+
+def clipped(gradient: Tensor, most: float) -> Tensor:
+    """The gradient times min(1, most/(‖g‖ + 1e-6)), ‖·‖ of the whole vector in float64 (torch's clip_grad_norm_).
+
+    Below the threshold the factor is exactly 1, which changes no bit.
+    """
+    norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)
+    factor = (most / (norm + _CLIP_EPSILON)).clamp(max=1.0)
+    return gradient * factor.to(gradient.dtype)

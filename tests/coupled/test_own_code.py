@@ -1,0 +1,133 @@
+"""The examples of docs/own_code.md, run as they stand, and what can go wrong with a user's files."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import tables
+
+import coupled
+from coupled.config import digest, from_resolved, from_tables, resolved
+from coupled.driver import train
+from coupled.errors import UserError
+from coupled.exports import export
+from coupled.store import open_tensors
+from coupled.usercode import execute
+
+TEXT = (Path(__file__).parents[2] / "docs/own_code.md").read_text()
+EXAMPLES = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, text in EXAMPLES:
+        (tmp_path / name).write_text(text)
+    return {name: str(tmp_path / name) for name, _ in EXAMPLES}
+
+
+def test_the_page_has_both_examples():
+    assert [name for name, _ in EXAMPLES] == ["decoupled.py", "blobs.py"]
+
+
+def own(files, tmp_path, **sections):
+    return from_tables(
+        tables(
+            code={"files": list(files.values())},
+            data={"name": "blobs", "labelling": "side"},
+            paths={"runs": str(tmp_path)},
+            arms={"cl": {"objective": "dcl"}, "hinge": {"objective": "hinge"}},
+            **sections,
+        )
+    )
+
+
+def test_a_users_objective_and_data_set_train_and_are_recorded(files, tmp_path):
+    path = train(own(files, tmp_path))
+    shard = open_tensors(next((path / "records/scalars/cl").iterdir()))
+    assert shard["batch.loss_of.hinge"].shape == shard["batch.loss"].shape
+    assert (shard["batch.loss_of.hinge"] > 0).all()
+
+
+def test_an_edited_file_is_another_run(files, tmp_path):
+    before = digest(own(files, tmp_path))
+    Path(files["decoupled.py"]).write_text(Path(files["decoupled.py"]).read_text() + "# edited\n")
+    assert digest(own(files, tmp_path)) != before
+
+
+def test_reading_a_run_back_runs_no_code(files, tmp_path):
+    config = own(files, tmp_path)
+    for file in files.values():
+        Path(file).write_text("raise SystemExit")
+    again = from_resolved(resolved(config))
+    assert digest(again) == digest(config)
+
+
+def test_a_run_of_own_code_can_be_exported_without_the_code(files, tmp_path):
+    path = train(own(files, tmp_path))
+    execute([])
+    written = export(path, "hinge")
+    assert "encoder.stem.weight" in open_tensors(written)
+
+
+def test_two_configs_each_train_with_their_own_file_of_the_same_names(files, tmp_path):
+    first = own(files, tmp_path, name="first")
+    other = tmp_path / "other"
+    other.mkdir()
+    text = Path(files["decoupled.py"]).read_text()
+    (other / "decoupled.py").write_text(text.replace(").sum(1)", ").sum(1) * 2"))
+    second = own({**files, "decoupled.py": str(other / "decoupled.py")}, tmp_path, name="second")
+    losses = [
+        open_tensors(next((train(c) / "records/scalars/cl").iterdir()))["batch.loss_of.hinge"] for c in (first, second)
+    ]
+    assert losses[1][0] == pytest.approx(2 * losses[0][0])
+
+
+def test_a_file_edited_between_loading_and_training_is_refused(files, tmp_path):
+    config = own(files, tmp_path)
+    Path(files["decoupled.py"]).write_text(Path(files["decoupled.py"]).read_text() + "# edited\n")
+    with pytest.raises(UserError, match="load the config again"):
+        train(config)
+
+
+def test_a_files_hash_that_does_not_fit_is_refused(files, tmp_path):
+    with pytest.raises(UserError, match="restore the files"):
+        from_tables(tables(code={"files": [files["blobs.py"]], "sha256": ["0" * 64]}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("def f(:", "SyntaxError"),
+        ("import coupled\ncoupled.register_objective('dcl')(lambda s, l, t: s)", "dcl"),
+        ("raise ValueError('first\\nsecond')", "ValueError: first"),
+    ],
+)
+def test_a_file_that_fails_is_one_line(text, message, tmp_path):
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(UserError, match=message) as raised:
+        from_tables(tables(code={"files": [str(tmp_path / "bad.py")]}))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        from_tables(tables(code={"files": [str(tmp_path / "absent.py")]}))
+
+
+def test_files_are_looked_for_beside_the_config(files, tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text('[code]\nfiles = ["decoupled.py"]\n[arms.cl]\nobjective = "hinge"\n')
+    monkeypatch.chdir("/")
+    assert len(coupled.load(tmp_path / "own.toml").code.sha256) == 1
+
+
+def test_an_objective_of_the_wrong_shape_is_one_line(tmp_path):
+    @coupled.register_objective("square")
+    def square(sigma, labels, temperature):
+        return sigma
+
+    config = from_tables(tables(paths={"runs": str(tmp_path)}, arms={"cl": {"objective": "square"}}))
+    with pytest.raises(UserError, match="square"):
+        train(config)
+    assert torch.is_grad_enabled()
