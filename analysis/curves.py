@@ -38,7 +38,7 @@ def curves(run: Run) -> list[Curve]:
 def labellings_of(run: Run, arm: str) -> list[str]:
     """The labellings that an arm's loss gap is of interest for: its own, and those of the arms anchored at it."""
     specs = [run.arms[arm], *(spec for spec in run.arms.values() if spec.anchor == arm)]
-    return list(dict.fromkeys(str(spec.labelling) for spec in specs))
+    return list(dict.fromkeys(spec.labelling for spec in specs if spec.labelling is not None))
 
 
 def waiting(run: Run) -> list[str]:

@@ -75,6 +75,9 @@ def _described(arms: Mapping[str, Arm], spec: Arm) -> str:
         case "independent":
             return f"{spec.of} from other initial weights{against}"
     temperatures = {other.temperature for other in arms.values()}
-    tau = f", τ = {spec.temperature:g}" if len(temperatures) > 1 else ""
-    # CL's formula takes no labels: naming some would say that it uses them.
-    return f"{spec.objective}{'' if spec.objective == 'dcl' else f' on {spec.labelling}'}{tau}{against}"
+    tau = f", τ = {spec.temperature:g}" if len(temperatures) > 1 and spec.objective != "ce" else ""
+    # CL's formulas take no labels: naming some would say that they use them.
+    labels = "" if spec.objective in ("dcl", "nt_xent") else f" on {spec.labelling}"
+    lam = "" if spec.lam is None else f", λ = {spec.lam:g}"
+    positive = " with the positive" if spec.positive_in_denominator else ""
+    return f"{spec.objective}{positive}{labels}{lam}{tau}{against}"

@@ -104,7 +104,9 @@ def distance(records: Records, arm: str, spec: Arm, *, anchor: str | None = None
 
 def loss(records: Records, arm: str, spec: Arm) -> Curve:
     """The loss that the arm minimises, on its own batch similarities."""
-    objective = f"{spec.objective}, tau {spec.temperature:g}"
+    objective = str(spec.objective) if spec.objective == "ce" else f"{spec.objective}, tau {spec.temperature:g}"
+    objective += "" if spec.lam is None else f", lambda {spec.lam:g}"
+    objective += ", positive in the denominator" if spec.positive_in_denominator else ""
     return _of_batch(records, "loss", arm, "batch.loss", spec.labelling, objective, "the loss is not finite")
 
 
@@ -225,6 +227,8 @@ def _of_batch(
 def _of_labels(records: Records, measure: str, arm: str, spec: Arm, labelling: str | None, what: str) -> Curve:
     labelling = labelling or spec.labelling
     known = labellings(records.config)
+    if not known:
+        raise UserError(f"{measure} of {records.path}", "its data set has no labels", "ask for another measure")
     if labelling not in known:
         raise unknown("labelling of this run", str(labelling), known)
     estimator = f"{what}, tau {spec.temperature:g}"

@@ -30,7 +30,7 @@ def configure(config: Config) -> torch.device:
 
 def versions() -> dict[str, str]:
     """Versions of what the bits depend on."""
-    names = ("coupled", "torch", "torchvision", "numpy", "safetensors")
+    names = ("coupled", "torch", "torchvision", "numpy", "pillow", "safetensors")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 

@@ -1,6 +1,8 @@
 """From a TOML file and `--set` overrides to a resolved config. Every mistake is a UserError."""
 
 import tomllib
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,24 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     path = Path(path)
     raw = _read(path)
     _anchor_code(raw, path.parent)
-    config = from_tables({"name": path.stem, **raw})
     if not overrides:
-        return config
+        return from_tables({"name": path.stem, **raw})
+    before = deepcopy(raw)
     for override in overrides:
         _merge(raw, override)
     changed = from_tables({"name": path.stem, **raw})
     named = any(override.partition("=")[0].strip() == "name" for override in overrides)
-    if named or digest(changed) == digest(config):
+    if named or digest(changed) == _digest_of({"name": path.stem, **before}):
         return changed
-    return from_tables({**raw, "name": f"{config.name}-{digest(changed)[:8]}"})
+    return replace(changed, name=f"{changed.name}-{digest(changed)[:8]}")
+
+
+def _digest_of(raw: dict[str, Any]) -> str | None:
+    """The digest of the config without overrides; None where only they make it one."""
+    try:
+        return digest(from_tables(raw))
+    except UserError:
+        return None
 
 
 def _anchor_code(raw: dict[str, Any], folder: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coupled.views.parameters import Colours, exp_series
 
-_FAINTEST = -24.0  # exponents below weigh less than 4e-11, a thousandth of the rounding of a pixel: exactly 0
+_FAINTEST = -18.0  # six sigmas: less than 3e-8 of the whole lies beyond, half a rounding of float32; exactly 0
 _SQUARINGS = 4
 _CACHED = 1 << 18  # values
 

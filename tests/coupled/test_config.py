@@ -222,3 +222,11 @@ def test_log_schedules_hit_the_headline_steps():
 def test_a_resolved_config_is_read_back_from_run_json():
     config = from_tables(tables(arms={"cl": {"objective": "dcl"}, "n": {"kind": "nudged", "scale": 0.5}}))
     assert digest(from_resolved(json.loads(canonical_json(resolved(config))))) == digest(config)
+
+
+def test_overrides_can_complete_a_config_that_is_none_without_them(tmp_path):
+    path = write(tmp_path, MINIMAL + "[batches]\nsize = 30000\n")
+    with pytest.raises(UserError, match="at most 20000"):
+        load(path)
+    config = load(path, ["batches.size=64"])
+    assert config.name == f"demo-{digest(config)[:8]}"

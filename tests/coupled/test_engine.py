@@ -7,10 +7,12 @@ from helpers import tables, tiny
 from PIL import Image
 from safetensors.torch import load_file
 
+import analysis
 import coupled
 from coupled.arms import build_arms
 from coupled.bench import ACTS, bench
 from coupled.config import from_tables
+from coupled.data import ArraySplit, DataInfo
 from coupled.driver import train
 from coupled.errors import UserError
 from coupled.plan import plan
@@ -239,3 +241,19 @@ def test_plan_counts_what_the_forward_keeps_for_the_backward(model, tmp_path):
     # matrices, which the CPU's kernel does not.
     low, high = (1.0, 1.5) if model is TINY_VIT else (0.95, 1.05)
     assert low * held <= plan(config).step_memory - pairs <= high * held
+
+
+def test_data_without_labels_train_with_cl_and_say_so_otherwise(tmp_path):
+    images = torch.randint(256, (64, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    info = DataInfo("plain", 64, 64, 16, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3), {}, "")
+    coupled.register_data_set(info, lambda split, root: ArraySplit(images, {}))
+    sections = {"data": {"name": "plain", "labelling": None}, "paths": {"runs": str(tmp_path)}, "train": SHORT}
+    made = tables(**sections, arms={"cl": {"objective": "nt_xent"}, "twin": {"kind": "twin"}})
+    del made["data"]["labelling"]
+    run = analysis.open_run(train(from_tables(made)))
+    assert run.curve("cka", arm="twin").values[-1] == pytest.approx(1)
+    with pytest.raises(UserError, match="no labels"):
+        run.curve("gap", arm="cl")
+    made["arms"]["nscl"] = {"objective": "nscl"}
+    with pytest.raises(UserError, match="it needs labels, and plain has none"):
+        from_tables(made)

@@ -1,42 +1,19 @@
 """Image folders: what the listing says, what is refused in one line, and the pixels."""
 
-import io
 import os
-import random
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pictures import save
 from PIL import Image
-from torchvision.transforms.v2 import functional
 
 from coupled import views
 from coupled.address import Purpose
-from coupled.data import decode, folders
+from coupled.data import folders
 from coupled.data.base import DataInfo
 from coupled.errors import RunStopped, UserError
-
-SIZES = [(48, 40), (33, 71), (64, 64), (90, 35)]  # width, height
-
-
-def _picture(width, height, seed, mode="RGB"):
-    """A soft pattern with some noise."""
-    draw = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width] / 9
-    waves = [128 + 90 * np.sin(draw.normal() * x + draw.normal() * y + phase) for phase in range(3)]
-    noisy = np.stack(waves, axis=2) + draw.normal(size=(height, width, 3)) * 8
-    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).convert(mode)
-
-
-def _save(path, seed=0, size=None, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _picture(*(size or SIZES[seed % len(SIZES)]), seed).save(path, **options)
-    return path
 
 
 @pytest.fixture
@@ -44,7 +21,7 @@ def root(tmp_path):
     """Two classes of three and two training images, one test image each, in nested folders and both formats."""
     names = ["train/b/1.jpg", "train/b/2.PNG", "train/b/deep/er/0.jpeg", "train/a-b/x.JPEG", "train/a-b/X.jpg"]
     for seed, name in enumerate([*names, "test/b/1.jpg", "test/a-b/2.png"]):
-        _save(tmp_path / name, seed)
+        save(tmp_path / name, seed)
     (tmp_path / "train/b/readme.txt").write_text("no image")
     (tmp_path / "train/.cache").mkdir()
     (tmp_path / "train/b/._1.jpg").write_text("a file manager's")
@@ -69,7 +46,7 @@ def test_classes_and_files_are_in_the_order_of_their_bytes(root):
 def test_names_that_are_no_text_are_listed(tmp_path):
     for folder in ("train", "test"):
         for name in (b"\xff", b"z", "𝔵".encode()):
-            _save(tmp_path / folder / os.fsdecode(name) / os.fsdecode(b"\xfe.png"))
+            save(tmp_path / folder / os.fsdecode(name) / os.fsdecode(b"\xfe.png"))
     split = folders.load("image-folder", "train", str(tmp_path))
     assert [os.fsencode(split.path(index).parent.name) for index in range(3)] == [b"z", "𝔵".encode(), b"\xff"]
     assert split.plain(torch.arange(3), 8).shape == (3, 3, 8, 8)
@@ -122,17 +99,17 @@ def _imagenet(root, train=2, test=1, classes=("n01", "n02")):
     for split, count in (("train", train), ("val", test)):
         for wnid in classes:
             for index in range(count):
-                _save(root / split / wnid / f"{wnid}_{index}.JPEG", index, format="JPEG")
+                save(root / split / wnid / f"{wnid}_{index}.JPEG", index, format="JPEG")
     return str(root)
 
 
 def _tiny(root):
     for seed, wnid in enumerate(("n02", "n01")):
         for index in range(2):
-            _save(root / "train" / wnid / "images" / f"{wnid}_{index}.JPEG", seed, (64, 64))
+            save(root / "train" / wnid / "images" / f"{wnid}_{index}.JPEG", seed, (64, 64))
         (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("x")
     for index in range(4):
-        _save(root / "val/images" / f"val_{index}.JPEG", index, (64, 64))
+        save(root / "val/images" / f"val_{index}.JPEG", index, (64, 64))
     labels = ("n02", "n01", "n01", "n02")
     lines = [f"val_{index}.JPEG\t{label}\t0\t32\t44\t62\n" for index, label in enumerate(labels)]
     (root / "val/val_annotations.txt").write_text("".join(lines))
@@ -179,7 +156,7 @@ REFUSED = {
     "no test": (lambda root: _drop(root, "test"), "no folder .*/test or .*/val; the test split lies beside train"),
     "a file": (lambda root: (_drop(root, "test"), (root / "test").touch()), "no folder .*/test or"),
     "flat": (
-        lambda root: (_drop(root, "test"), _save(root / "test/1.jpg")),
+        lambda root: (_drop(root, "test"), save(root / "test/1.jpg")),
         "test holds images but no class folders",
     ),
     "no classes": (lambda root: (_drop(root, "test"), (root / "test").mkdir()), "test holds no class folders"),
@@ -187,7 +164,7 @@ REFUSED = {
         lambda root: (root / "train/b/1.jpg").parent.joinpath("../c").mkdir(),
         "c holds no images; at least",
     ),
-    "another class": (lambda root: _save(root / "test/c/1.jpg"), "class c is in .*/test and not in train; both"),
+    "another class": (lambda root: save(root / "test/c/1.jpg"), "class c is in .*/test and not in train; both"),
     "a class less": (lambda root: _drop(root, "test/b"), "class b is in train and not in .*/test; both"),
     "dead link": (lambda root: (root / "test/b/0.jpg").symlink_to("nowhere"), "test/b/0.jpg is no file; a dead link"),
     "pipe": (lambda root: os.mkfifo(root / "test/b/0.jpg"), "test/b/0.jpg is no file; a dead link or a device"),
@@ -224,7 +201,7 @@ def test_wrong_counts_are_refused(tmp_path, monkeypatch):
 
 def test_validation_images_without_class_folders_say_what_to_do(tmp_path):
     root = _imagenet(tmp_path, test=0)
-    _save(tmp_path / "val/ILSVRC2012_val_00000001.JPEG")
+    save(tmp_path / "val/ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(UserError, match="images but no class folders; expected .*; move each image into a folder"):
         folders.load("imagenet", "test", root)
 
@@ -254,107 +231,6 @@ def test_an_unknown_labelling_is_refused(root):
         folders.load("image-folder", "train", str(root)).labels("fine")
 
 
-# Decoding.
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_every_mode_becomes_rgb_as_pillow_does_it(tmp_path, mode):
-    picture = _picture(20, 12, 3, "RGB").quantize(9) if mode == "P" else _picture(20, 12, 3, mode)
-    picture.save(tmp_path / "x.png")
-    pixels = decode.decode(tmp_path / "x.png")
-    assert pixels.shape == (3, 12, 20) and pixels.dtype == torch.uint8
-    assert pixels.permute(1, 2, 0).tolist() == np.array(picture.convert("RGB")).tolist()
-
-
-def test_transparent_palettes_are_looked_up_in_silence(tmp_path):
-    picture = _picture(20, 12, 3).quantize(9)
-    picture.save(tmp_path / "x.png", transparency=bytes([0, 128, 255]))
-    expected = np.array(picture.convert("RGB"))
-    assert decode.decode(tmp_path / "x.png").permute(1, 2, 0).tolist() == expected.tolist()
-
-
-def test_cmyk_jpegs_become_rgb(tmp_path):
-    _picture(24, 16, 1, "CMYK").save(tmp_path / "x.jpg", quality=95)
-    expected = np.array(_picture(24, 16, 1)).astype(int)
-    assert np.abs(decode.decode(tmp_path / "x.jpg").permute(1, 2, 0).numpy() - expected).mean() < 12  # lossy
-
-
-def test_of_sixteen_bits_the_high_ones_are_kept(tmp_path):
-    grey = np.arange(0, 65536, 331, dtype=np.uint16)[:198].reshape(11, 18)
-    Image.fromarray(grey).save(tmp_path / "x.png")
-    assert decode.decode(tmp_path / "x.png").tolist() == [(grey >> 8).tolist()] * 3
-
-
-def test_orientation_is_ignored(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    _save(tmp_path / "x.jpg", 0, (40, 20), exif=exif)
-    assert decode.decode(tmp_path / "x.jpg").shape == (3, 20, 40)
-
-
-def _png(width, height, body=b""):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
-
-
-def _encoded(kind, **options):
-    buffer = io.BytesIO()
-    _picture(40, 30, 5).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-DAMAGED = {
-    "nothing": (b"", "is neither JPEG nor PNG"),
-    "a text": (b"<html>not found</html>", "is neither JPEG nor PNG"),
-    "a GIF": (_encoded("GIF"), "is neither JPEG nor PNG"),
-    "half a JPEG": (_encoded("JPEG")[:700], "cannot be decoded .*truncated"),
-    "half a PNG": (_encoded("PNG")[:-900], "cannot be decoded"),
-    "a header": (_encoded("JPEG")[:12], "cannot be decoded"),
-    "no pixels": (_png(0, 5), "cannot be decoded"),
-    "too many pixels": (_png(9000, 9000), "has 9000 × 9000 pixels, at most 65500 a side and 64000000 in all"),
-    "a bomb": (_png(60_000, 60_000), "has 60000 × 60000 pixels"),
-    "too long": (_png(65_501, 1, bytes(65_502)), "has 65501 × 1 pixels"),
-}
-
-
-@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=list(DAMAGED))
-def test_a_damaged_image_stops_the_run_and_is_named(root, content, message):
-    (root / "train/b/1.jpg").write_bytes(content)
-    split = folders.load("image-folder", "train", str(root))
-    split.plain(torch.tensor([0, 1, 3, 4]), 8)
-    with pytest.raises(RunStopped, match=f"image-folder: image file .*/train/b/1.jpg {message}") as error:
-        split.crops(torch.tensor([4, 2]), _words(2), views.recipe("simclr-cifar", 16), 16)
-    assert str(error.value).isprintable()
-
-
-@pytest.mark.parametrize("spoil", [os.unlink, lambda path: os.truncate(path, 0)])
-def test_an_image_lost_since_the_listing_stops_the_run(root, spoil):
-    split = folders.load("image-folder", "train", str(root))
-    spoil(split.path(2))
-    with pytest.raises(RunStopped, match=r"train/b/1\.jpg (cannot be decoded .No such file|is neither)"):
-        split.plain(torch.arange(5), 8)
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_any_damage_is_decoded_or_named(tmp_path, kind):
-    """No other exception, no warning, whatever bytes are flipped or cut."""
-    whole, draw, path, named = _encoded(kind), random.Random(7), tmp_path / "x", 0
-    for _ in range(300):
-        content = bytearray(whole[: draw.choice([len(whole), draw.randrange(len(whole))])])
-        for place in draw.choices(range(len(content)), k=draw.choice([0, 1, 4])) if content else ():
-            content[place] = draw.randrange(256)
-        path.write_bytes(content)
-        try:
-            assert decode.decode(path).dtype == torch.uint8
-        except RunStopped as error:
-            named += 1
-            assert str(path) in str(error) and str(error).isprintable()
-    assert named > 100
-
-
 # Pixels.
 
 
@@ -373,44 +249,29 @@ def test_crops_are_those_of_the_views_of_each_image_alone(root):
             assert both[view].numpy().tobytes() == alone[0].numpy().tobytes()
 
 
-@settings(max_examples=25, deadline=None)
-@given(width=st.integers(2, 90), height=st.integers(2, 90), size=st.sampled_from([20, 64, 128, 140]))
-def test_evaluation_resizes_and_cuts_as_torchvision(width, height, size):
-    pixels = torch.from_numpy(np.array(_picture(width, height, width))).permute(2, 0, 1)
-    short = {20: 20, 64: 64, 128: 146, 140: 160}[size]
-    resized = functional.resize(pixels.double() / 255, [short], antialias=True)
-    expected = functional.center_crop(resized, [size, size])
-    # In float64 torchvision's rounding is out of the way: ours is that of float32 weights, products and sums.
-    assert float((decode.evaluation_view(pixels, size) - expected).abs().max()) < 4e-7
+def test_a_damaged_image_stops_the_run_and_is_named(root):
+    (root / "train/b/1.jpg").write_bytes(b"<html>not found</html>")
+    split = folders.load("image-folder", "train", str(root))
+    split.plain(torch.tensor([0, 1, 3, 4]), 8)
+    with pytest.raises(RunStopped, match=r"image-folder: image file .*/train/b/1\.jpg is neither JPEG nor PNG"):
+        split.crops(torch.tensor([4, 2]), _words(2), views.recipe("simclr-cifar", 16), 16)
 
 
-def test_evaluation_at_224_px_agrees_with_torchvision_in_float32():
-    pixels = torch.from_numpy(np.array(_picture(500, 375, 2))).permute(2, 0, 1)
-    expected = functional.center_crop(functional.resize(pixels / 255, [256], antialias=True), [224, 224])
-    # torchvision rounds the scale to float32, which moves its filter's centres.
-    assert float((decode.evaluation_view(pixels, 224) - expected).abs().max()) < 8e-6
-
-
-def test_an_image_of_the_size_asked_for_is_itself():
-    pixels = torch.from_numpy(np.array(_picture(64, 64, 2))).permute(2, 0, 1)
-    assert torch.equal(decode.evaluation_view(pixels, 64), pixels / 255)
-
-
-def test_of_a_very_long_image_the_middle_is_looked_at():
-    pixels = torch.zeros(3, 1, 65_500, dtype=torch.uint8)
-    pixels[..., 32_750] = 255
-    view = decode.evaluation_view(pixels, 224)
-    assert torch.equal(view, decode.evaluation_view(pixels[..., 32_718:32_782], 224)) and float(view.max()) > 0.9
-    assert decode.evaluation_view(pixels.mT, 20).shape == (3, 20, 20)
+@pytest.mark.parametrize("spoil", [os.unlink, lambda path: os.truncate(path, 0)])
+def test_an_image_lost_since_the_listing_stops_the_run(root, spoil):
+    split = folders.load("image-folder", "train", str(root))
+    spoil(split.path(2))
+    with pytest.raises(RunStopped, match=r"train/b/1\.jpg (cannot be decoded .No such file|is neither)"):
+        split.plain(torch.arange(5), 8)
 
 
 def test_the_documented_script_splits_mini_imagenet(tmp_path, monkeypatch):
-    text = Path("docs/folders.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/folders.md").read_text()
     script = text.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     for part, wnid in (("train", "n01"), ("val", "n02"), ("test", "n03")):
         for index in range(5):
-            _save(tmp_path / "mini-imagenet" / part / wnid / f"{index}.jpg", index)
+            save(tmp_path / "mini-imagenet" / part / wnid / f"{index}.jpg", index)
     exec(script.replace("500 else", "3 else"), {})
     info = folders.scan("mini-imagenet-500-100")
     assert info.train_counts == {"class": (3, 3, 3)} and info.test_counts == {"class": (2, 2, 2)}

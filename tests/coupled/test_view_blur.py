@@ -47,7 +47,7 @@ def test_kernel_weights_are_the_normalised_gaussian(sigma, radius):
     ours = kernel_weights(torch.tensor([sigma], dtype=torch.float64), torch.tensor([2 * radius + 1]))[0].double()
     literal = [math.exp(-(k**2) / (2 * sigma**2)) for k in range(radius + 1)]
     literal = torch.tensor(literal, dtype=torch.float64) / (literal[0] + 2 * sum(literal[1:]))
-    # Half a float32 ulp of 1, and what is cut off: e⁻²⁴ at most.
+    # Half a float32 ulp of 1, and what is cut off: e⁻¹⁸ at most.
     assert (ours - literal).abs().max() < 6e-8
     assert len(ours) == radius + 1 and abs(ours[0] + 2 * ours[1:].sum() - 1) < 2e-7
 
@@ -57,7 +57,7 @@ def test_negligible_kernel_weights_are_exact_zeros():
     weights = kernel_weights(sigma, torch.full((5,), 23))
     assert weights[:3].tolist() == [[1.0] + [0.0] * 11] * 3
     assert (weights > 0).sum(1).tolist() == [1, 1, 1, 7, 12]
-    assert weights[weights > 0].min() > 1e-12  # far from denormals
+    assert weights[weights > 0].min() > 1e-9  # far from denormals
 
 
 def test_golden_kernel_weights():

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from coupled.address import Purpose
-from coupled.views import Recipe, apply, crop, draw, finish, normalise, operators, plain, two_views, view_words
+from coupled.views import Blur, Recipe, apply, crop, draw, finish, normalise, operators, plain, two_views, view_words
 from coupled.views import recipe as recipe_named
 from coupled.views.operators import _OPERATORS, _product, band, crop_resize, recolour
 from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION
@@ -214,7 +214,7 @@ def test_none_resizes_when_the_sizes_differ():
     assert (ours - tv.resize(images.double() / 255, [20, 20], antialias=True)).abs().max() < 4e-7
 
 
-@pytest.mark.parametrize("recipe", [SIMCLR, STRONG, Recipe()])
+@pytest.mark.parametrize("recipe", [SIMCLR, STRONG, Recipe(), Recipe(blur=Blur(5, (1.0, 1.0), 1.0))])
 def test_finished_crops_are_two_views_byte_for_byte(recipe):
     """Also when images of differing sizes are cropped one at a time, as loader workers do."""
     words = view_words(4, Purpose.VIEW, torch.arange(8), 2, torch.tensor([[0], [1]]))
