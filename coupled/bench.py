@@ -1,7 +1,7 @@
 """`coupled-run bench`: where a step's time goes, and how far it is from bare compute.
 
-The run's own loop is timed, act by act, on a scratch directory. After every step the same number of arms, copies with
-weights of their own, do a bare step: forward, backward and optimiser on a fixed batch, same threads and layout. Both
+The run's own loop is timed, act by act, on a scratch directory. After every ten steps the same arms, copies with
+weights of their own, do ten bare ones: forward, backward and optimiser on a fixed batch, same threads and layout. Both
 are taken in turns so that a busy machine slows both, and compared by the median of each.
 """
 
@@ -26,13 +26,17 @@ from coupled.run import Run, assemble
 # certificate's digests are with `guard`.
 ACTS = ("data", "forward", "backward", "guard", "observe", "optimiser", "record")
 WARM_UP = 5
+# Steps in a row, then as many bare ones: whoever makes views ahead has a head start of two batches, not of every one.
+BLOCK = 10
 
 
 @dataclass(frozen=True)
 class Bench:
     """Seconds: medians over the timed steps, but for `record`, whose mean is taken, as shards are written in lumps.
 
-    `step` is the sum of the acts, `ratio` = step / bare. `panel` is the longest observation of both panels by every
+    `step` is the median of all acts but record together, plus record; `ratio` = step / bare. `views` is what
+    making a batch takes in this process by itself; in a run another thread or process makes it ahead (not on a GPU),
+    and `data` is the wait for it. `panel` is the longest observation of both panels by every
     arm, which is left out of `step` and of `acts`; so are checkpoints, which a bench does not write.
     """
 
@@ -40,6 +44,7 @@ class Bench:
     acts: dict[str, float]
     step: float
     bare: float
+    views: float
     panel: float
 
     @property
@@ -48,9 +53,10 @@ class Bench:
 
 
 def bench(config: Config, steps: int = 40) -> Bench:
-    """Time `steps` steps of `config` after a few to warm up. Raises UserError, RunStopped."""
+    """Time `steps` steps of `config`, rounded up to tens, after a few to warm up. Raises UserError, RunStopped."""
     if steps < 1:
         raise UserError(f"{steps} steps", "at least 1 is needed")
+    steps = -(-steps // BLOCK) * BLOCK
     with tempfile.TemporaryDirectory() as scratch:
         total = steps + WARM_UP
         short = replace(
@@ -64,15 +70,16 @@ def bench(config: Config, steps: int = 40) -> Bench:
         run = assemble(short)
         assert run is not None
         with run.directory:
-            timer = _Timer(run)
+            timer = Timer(run)
             try:
                 lockstep(run, timer)
             finally:
                 run.stream.close()
-    return timer.result()
+        views = median(timer.seconds_of(run.source.at, step) for step in range(WARM_UP))
+    return replace(timer.result(), views=views)
 
 
-class _Timer:
+class Timer:
     """A reporter that times the acts it wraps, and does a bare step after every real one."""
 
     def __init__(self, run: Run) -> None:
@@ -98,11 +105,12 @@ class _Timer:
 
     def stepped(self, step: int) -> None:
         row = dict(self.times) | {"step": self._now() - self.started}
-        self.bare.append(self._bare_step())
         if step > WARM_UP:
             self.rows.append(row)
-        else:
-            self.bare.pop()
+            if len(self.rows) % BLOCK == 0:
+                self.bare += [self._bare_step() for _ in range(BLOCK)]
+        elif step == WARM_UP:
+            self._bare_step()
         self.times.clear()
         self.started = self._now()
 
@@ -118,7 +126,13 @@ class _Timer:
         acts = {act: median(row.get(act, 0.0) for row in self.rows) for act in ACTS}
         acts["record"] = fmean(row.get("record", 0.0) for row in self.rows)
         step = median(row["rest"] for row in self.rows) + acts["record"]
-        return Bench(len(self.rows), acts, step, median(self.bare), max(panel))
+        return Bench(len(self.rows), acts, step, median(self.bare), views=0.0, panel=max(panel))
+
+    def seconds_of(self, act: Callable[..., object], *arguments: object) -> float:
+        """How long one call takes."""
+        started = self._now()
+        act(*arguments)
+        return self._now() - started
 
     def _bare_step(self) -> float:
         started = self._now()

@@ -89,7 +89,9 @@ def _plan(arguments: argparse.Namespace) -> int:
     print(f"# parameters       {made.parameters:,} per arm, {len(config.arms)} arms")
     held, active = shown_bytes(made.arm_memory), shown_bytes(made.step_memory)
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
-    print(f"# memory in all    {shown_bytes(made.memory)} for {len(config.arms)} arms, one at a time in its turn")
+    print(
+        f"# memory in all    {shown_bytes(made.memory)} for {len(config.arms)} arms in turns; recording and views apart"
+    )
     print(f"# recorded a step  {shown_bytes(made.per_step)} (streams that record every step)")
     for stream, total in made.streams.items():
         print(f"#   {stream:<15}{shown_bytes(total)} in all")
@@ -107,6 +109,9 @@ def _bench(arguments: argparse.Namespace) -> int:
     table.add_row("step", f"{made.step * 1e3:.2f}", "")
     table.add_row("bare compute", f"{made.bare * 1e3:.2f}", "")
     Console().print(table)
+    print(
+        f"views: {made.views * 1e3:.0f} ms a batch, made ahead of the step unless on a GPU: data is the wait for them"
+    )
     print(f"panels: {made.panel * 1e3:.0f} ms an observation, not in the step")
     train = config.train
     print(

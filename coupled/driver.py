@@ -11,6 +11,7 @@ from coupled.config import Config
 from coupled.errors import RunStopped
 from coupled.learning_rate import learning_rate
 from coupled.run import Run, assemble, is_finished, path_of
+from coupled.runtime import one_thread
 
 
 class Reporter(Protocol):
@@ -44,6 +45,11 @@ def train(config: Config, *, overwrite: bool = False, reporter: Reporter | None 
         watching = reporter or Silent()
         try:
             lockstep(run, watching)
+        except torch.OutOfMemoryError as error:
+            raise RunStopped(
+                f"out of memory ({str(error).splitlines()[0]}); coupled-run plan says what a step needs; "
+                "lower batches.size or use a larger device"
+            ) from error
         finally:
             run.stream.close()
             watching.end()
@@ -71,8 +77,9 @@ def lockstep(run: Run, reporter: Reporter) -> None:
 
 def guard(run: Run, step: int) -> None:
     """Stop all arms before the update if any loss or gradient is not finite."""
+    with one_thread():
+        finite = torch.stack([check for arm in run.arms.values() for check in _finite(arm)])
     # A deliberate sync: the host must know before the update.
-    finite = torch.stack([check for arm in run.arms.values() for check in _finite(arm)])
     if not bool(finite.all()):
         found = _first_bad(run.arms, finite.tolist())
         run.directory.log({"event": "stopped", "step": step, "reason": found})

@@ -9,7 +9,7 @@ from coupled.errors import UserError, unknown
 from coupled.objectives import is_function_of_sigma
 from coupled.opened import checkpoints_of, open_checkpoint, read_run
 from coupled.run import meta_network
-from coupled.store import REAL, StoreError, TensorFile, to_bytes
+from coupled.store import REAL, StoreError, TensorFile, object_path, to_bytes
 
 
 def export(run: str | Path, arm: str, *, step: int | None = None, output: str | Path | None = None) -> Path:
@@ -31,7 +31,7 @@ def export(run: str | Path, arm: str, *, step: int | None = None, output: str | 
     if step not in entries:
         raise UserError(f"no checkpoint at step {step}", "kept are " + ", ".join(map(str, entries)))
     state = _state_dict(config, arm, open_checkpoint(path, entries[step], arm, facts["fingerprint"]))
-    target = Path(output) if output else path / "export" / f"{arm}-step-{step:09d}.safetensors"
+    target = Path(output) if output else object_path(path, f"export/{arm}-step-{step:09d}.safetensors")
     _write(target, to_bytes(state, {"arm": arm, "run": facts["config_digest"], "step": step}))
     return target
 
@@ -42,7 +42,7 @@ def _state_dict(config: Config, arm: str, tensors: TensorFile) -> dict[str, np.n
     found = {name: tensors.header.tensors[key].shape for name, key in names.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in meta_network(config).state_dict().items()}
     if not is_function_of_sigma(str(config.arms[arm].objective)):
-        outputs = found.get("head.bias", (0,))[0]
+        outputs = (found.get("head.bias") or (0,))[0]
         expected |= {"head.weight": (outputs, config.model.projection_dim), "head.bias": (outputs,)}
     if found != expected:
         raise StoreError(tensors.path, "its tensors are not those of the config's network")
@@ -57,6 +57,7 @@ def _write(target: Path, data: bytes) -> None:
     try:
         REAL.ensure_directory(target.parent)
         temporary = target.with_name(target.name + ".tmp")
+        temporary.unlink(missing_ok=True)  # of an export that was interrupted
         REAL.write_new(temporary, (data,))
         REAL.replace(temporary, target)
     except OSError as error:

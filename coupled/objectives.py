@@ -162,13 +162,26 @@ def _values(objective: Objective, sigma: Tensor, masks: Pairs, temperature: floa
 
 def _user_values(name: str, sigma: Tensor, labels: Tensor, temperature: float) -> Tensor:
     # Copies: what a user's function writes into its arguments must not reach the records or another arm.
-    values = _REGISTERED[name](sigma.clone(), labels.clone(), temperature)
+    try:
+        values = _REGISTERED[name](sigma.clone(), labels.clone(), temperature)
+    except UserError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        raise UserError(f"objective {name} fails", said, "try it on a small sigma by itself") from error
     if not isinstance(values, Tensor) or values.shape not in ((), (len(sigma),)) or not values.is_floating_point():
         found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
         raise UserError(f"objective {name} returned {found}", f"losses ({len(sigma)},), or their mean, 0-d, is needed")
     if torch.is_grad_enabled() and sigma.requires_grad and not values.requires_grad:
         raise UserError(f"objective {name} returned a value without gradient", "it must be differentiable in sigma")
     return values
+
+
+def try_out(objective: Objective, temperature: float) -> None:
+    """Evaluate a registered objective once, with gradient, on four samples of two classes: UserError if it fails."""
+    if objective.name in _REGISTERED:
+        sigma = torch.eye(8).mul_(0.5).add_(0.5).requires_grad_()
+        batch_loss(objective, sigma, pairs(torch.arange(4) % 2), temperature).backward()
 
 
 def per_anchor(objective: Objective, sigma: Tensor, masks: Pairs, temperature: float) -> Tensor:

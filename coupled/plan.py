@@ -21,8 +21,9 @@ class Plan:
 
     `per_step` is what the streams record that record at every step; `streams` the total of each stream over
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
-    (weights, gradient, optimiser, buffers), `step_memory` what it needs besides while it takes its turn: what the
-    forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper estimate).
+    (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
+    takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
+    estimate).
     """
 
     arms: tuple[str, ...]
@@ -64,7 +65,8 @@ def plan(config: Config) -> Plan:
         per_step=sum(_row(streams, stream) for stream in every),
         streams=totals,
         checkpoints=(len(config.checkpoints.keep.upto(config.train.steps)), checkpoint),
-        arm_memory=real * ((2 + copies) * parameters + buffers),
+        # lars spreads its ratios over layers by an index of its own, int32.
+        arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         step_memory=real * _saved_elements(config, network),
     )
 
@@ -112,9 +114,13 @@ def _total(config: Config, streams: Layout, stream: str) -> int:
 
 
 def to_toml(config: Config) -> str:
-    """The resolved config as TOML (identity and recorded fields); loading it gives the same digest."""
+    """The resolved config as TOML (identity and recorded fields, and where a user's code is); loading it gives the
+    same digest.
+    """
     tables = resolved(config)
     lines = [f"{key} = {_toml(value)}" for key, value in tables.items() if not isinstance(value, dict | list)]
+    if config.code.files:
+        tables["code"]["files"] = [str(Path(file).resolve()) for file in config.code.files]
     for section, table in tables.items():
         if isinstance(table, dict):
             lines += ["", f"[{section}]", *_entries(table)]

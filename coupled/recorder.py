@@ -17,6 +17,7 @@ from coupled.config import Config
 from coupled.layout import SHARED, STREAMS, Layout, boundaries, crossed, has_positive_gap, schedule_of
 from coupled.measures import LayerGeometry, batch_scalars, state_columns
 from coupled.panels import Panels
+from coupled.runtime import one_thread
 from coupled.source import Batch
 from coupled.store import RunDirectory, shard_name, to_bytes
 
@@ -48,6 +49,10 @@ class Recorder:
     def observe(self, step: int, batch: Batch, link: Link) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
         self._observe_state(step)
+        with one_thread():
+            self._observe_batch(step, batch, link)
+
+    def _observe_batch(self, step: int, batch: Batch, link: Link) -> None:
         if self._is_due("scalars", step):
             self._observe_scalars(step, batch, link)
         if self._is_due("layers", step):
@@ -64,7 +69,8 @@ class Recorder:
     def observe_update(self, step: int) -> None:
         """What the update from `step` to `step` + 1 moved."""
         if self._is_due("layers", step):
-            norms = {n: self.geometry.norms(a.state.weights - self._before[n]) for n, a in self.arms.items()}
+            with one_thread():
+                norms = {n: self.geometry.norms(a.state.weights - self._before[n]) for n, a in self.arms.items()}
             self._put_each("layers", step, {name: {"update.norm": norm} for name, norm in norms.items()})
             self._before = {}
 
@@ -80,7 +86,8 @@ class Recorder:
 
     def _observe_state(self, step: int) -> None:
         if self._is_due("scalars", step) or self._is_due("layers", step):
-            scalars, layers = state_columns(self.geometry, self.arms)
+            with one_thread():
+                scalars, layers = state_columns(self.geometry, self.arms)
             for stream, columns in (("scalars", scalars), ("layers", layers)):
                 if self._is_due(stream, step):
                     self._put_each(stream, step, columns)

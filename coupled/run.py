@@ -11,11 +11,13 @@ from coupled import checkpoints, runtime
 from coupled.arms import Arm, build_arms, build_network
 from coupled.certificate import Certificate
 from coupled.config import Config, digest, fingerprint, resolved
+from coupled.config.arms import objective_of
 from coupled.errors import UserError
 from coupled.layout import Layout, labellings, layout, manifest_lines
 from coupled.measures import in_weight_gap
 from coupled.models import Network
 from coupled.models.flat import Segment, segments_of
+from coupled.objectives import try_out
 from coupled.panels import Panels
 from coupled.recorder import Recorder
 from coupled.source import Source, Stream, load_split
@@ -74,6 +76,8 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
         raise UserError("code.files changed", "they must be as the config found them", "load the config again")
     if Path(config.paths.runs).exists() and not Path(config.paths.runs).is_dir():
         raise UserError(f"paths.runs = {config.paths.runs}", "a folder, or a place where one can be made")
+    for arm in config.arms.values():
+        try_out(objective_of(arm), arm.temperature or config.train.temperature)
     splits = {name: load_split(config, name) for name in ("train", "test")}
     source = Source(config, splits["train"], labellings(config), device)
     arms = build_arms(config, device)

@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import torch
@@ -20,12 +22,24 @@ def configure(config: Config) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = config.train.tf32
-    torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
+    # Similarities are divided by the temperature: TF32 would leave the losses three digits.
+    torch.backends.cuda.matmul.allow_tf32 = False
     if config.train.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "train.device = cuda", "this machine has no CUDA device that torch can use", "use train.device = cpu"
         )
     return torch.device(config.train.device)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One CPU thread inside: waking others costs small tensors more than they give (observing took twice as long)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def versions() -> dict[str, str]:

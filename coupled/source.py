@@ -116,7 +116,7 @@ class Source:
     def drawn(self, step: int) -> "Drawn":
         """A batch before its views get their colours, (step, ids, visits, words, crops): all that reads images."""
         ids, visits = self.batches.at(step)
-        words = torch.stack([views.view_words(self.config.seed, Purpose.VIEW, ids, visits, view) for view in (0, 1)])
+        words = views.view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
         return step, ids, visits, words, self._crops(ids, words)
 
     def finished(self, drawn: "Drawn") -> Batch:

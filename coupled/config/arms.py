@@ -21,9 +21,9 @@ def objective_of(arm: Arm) -> Objective:
     return Objective(arm.objective, bool(arm.positive_in_denominator), arm.lam)
 
 
-def resolve_arms(config: Config, classes: Mapping[str, int] | None) -> dict[str, Arm]:
-    """The arms with every default filled in. `classes` are the data set's labellings; None: a data set that is not
-    here, whose run was resolved elsewhere. Raises UserError.
+def resolve_arms(config: Config, classes: Mapping[str, int] | None, *, elsewhere: bool) -> dict[str, Arm]:
+    """The arms with every default filled in. `classes` are the data set's labellings (None: it is not known here);
+    `elsewhere`: resolved before, maybe with objectives that are not known here. Raises UserError.
     """
     if not config.arms:
         raise UserError("no arms", "at least one is needed", 'for example [arms.cl] objective = "dcl"')
@@ -33,14 +33,18 @@ def resolve_arms(config: Config, classes: Mapping[str, int] | None) -> dict[str,
     first = next(iter(config.arms))
     if config.arms[first].kind != "objective":
         raise UserError(f"arms.{first} is a control", "the first arm must have kind = objective", "move it down")
-    own = {n: _objective(n, arm, config, classes) for n, arm in config.arms.items() if arm.kind == "objective"}
+    own = {
+        name: _objective(name, arm, config, classes, elsewhere)
+        for name, arm in config.arms.items()
+        if arm.kind == "objective"
+    }
     arms = {n: own[n] if n in own else _control(n, arm, own, first) for n, arm in config.arms.items()}
     arms = {n: _anchored(n, arm, arms, first) for n, arm in arms.items()}
     _check_draws(arms)
     return arms
 
 
-def _objective(name: str, arm: Arm, config: Config, classes: Mapping[str, int] | None) -> Arm:
+def _objective(name: str, arm: Arm, config: Config, classes: Mapping[str, int] | None, elsewhere: bool) -> Arm:
     for key in ("of", "scale", "draw"):
         if getattr(arm, key) is not None:
             raise UserError(
@@ -50,7 +54,7 @@ def _objective(name: str, arm: Arm, config: Config, classes: Mapping[str, int] |
         near = difflib.get_close_matches(name, [other for other in config.arms if other != name], n=1)
         hint = f"did you mean arms.{near[0]}?" if near else ""
         raise UserError(f"arms.{name} has no objective", "one of " + ", ".join(known()), hint)
-    if classes is not None or arm.objective in known():
+    if not elsewhere or arm.objective in known():
         validate(objective_of(arm), f"arms.{name}.")
     labelling = arm.labelling or config.data.labelling
     if classes is not None:

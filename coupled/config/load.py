@@ -1,7 +1,6 @@
 """From a TOML file and `--set` overrides to a resolved config. Every mistake is a UserError."""
 
 import tomllib
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     _anchor_code(raw, path.parent)
     if not overrides:
         return from_tables({"name": path.stem, **raw})
-    before = deepcopy(raw)
+    # First, so that a user's code that runs last is that of the config that is returned.
+    before = _digest_of({"name": path.stem, **raw})
     for override in overrides:
         _merge(raw, override)
     changed = from_tables({"name": path.stem, **raw})
     named = any(override.partition("=")[0].strip() == "name" for override in overrides)
-    if named or digest(changed) == _digest_of({"name": path.stem, **before}):
+    if named or digest(changed) == before:
         return changed
     return replace(changed, name=f"{changed.name}-{digest(changed)[:8]}")
 

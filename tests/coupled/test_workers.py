@@ -140,7 +140,7 @@ def test_a_worker_killed_between_steps_is_one_line():
         time.sleep(0.1)  # for the next steps to be made: they were, by a worker in doubt
         victim.kill()
         victim.join()
-        with pytest.raises(RunStopped, match="a loader worker was killed before it made step 1, .*; resume with fewer"):
+        with pytest.raises(RunStopped, match="a loader worker was killed before it made step 1, .*; use fewer"):
             ahead.at(1)
     assert not multiprocessing.active_children()
 
