@@ -80,7 +80,7 @@ def bench(config: Config, steps: int = 40) -> Bench:
 
 
 class Timer:
-    """A reporter that times the acts it wraps, and does a bare step after every real one."""
+    """A reporter that times the acts it wraps, and after every block of steps does as many bare ones."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.times = run, defaultdict[str, float](float)

@@ -16,8 +16,8 @@ from coupled.data import ArraySplit, DataInfo
 from coupled.driver import train
 from coupled.errors import UserError
 from coupled.plan import plan
-from coupled.run import assemble
-from coupled.store import open_tensors, tree_hash
+from coupled.run import assemble, meta_network
+from coupled.store import StoreError, open_tensors, tree_hash
 
 CPU = torch.device("cpu")
 TWO = {"cl": {"objective": "dcl"}, "twin": {"kind": "twin"}}
@@ -178,7 +178,7 @@ def test_a_run_on_an_image_folder_is_the_same_for_0_1_and_4_workers(folder, tmp_
 
 def test_another_folder_is_another_run(folder, tmp_path):
     before = of_folder(folder, tmp_path)
-    (folder / "train/class0/0.jpg").rename(folder / "train/class0/again.jpg")
+    (folder / "train/class0/0.jpg").rename(folder / "train/class0/1.jpg")  # a name of the same length
     assert digest(of_folder(folder, tmp_path)) != digest(before)
     with pytest.raises(UserError, match="restore the files"):
         of_folder(folder, tmp_path, listing=before.data.listing)
@@ -227,6 +227,22 @@ def test_export_of_what_is_not_there_is_one_line(options, message, tmp_path):
         coupled.export(path, **options)
 
 
+def test_export_refuses_a_checkpoint_that_is_not_the_networks(tmp_path, monkeypatch):
+    path = train(config_of(tmp_path))
+    other = meta_network(config_of(tmp_path, model={"width": 8}))
+    monkeypatch.setattr("coupled.exports.meta_network", lambda config: other)
+    with pytest.raises(StoreError, match="not those of the config's network"):
+        coupled.export(path, "cl")
+    assert not (path / "export").exists()
+
+
+def test_the_learning_rate_of_a_run_follows_its_batch_size(tmp_path):
+    rule = {"learning_rate": 0.5, "scaling": "linear", "schedule": "constant"}
+    path = train(config_of(tmp_path, batches={"size": 16}, optimiser=rule))
+    rates = open_tensors(next((path / "records/scalars/shared").iterdir()))["batch.learning_rate"]
+    assert set(rates.tolist()) == {0.5 * 16 / 256}
+
+
 def test_export_replaces_no_file_of_another_content(tmp_path):
     path = train(config_of(tmp_path))
     (tmp_path / "mine").write_text("precious")
@@ -249,8 +265,8 @@ def test_bench_leaves_panels_out_and_takes_the_mean_of_what_is_written(tmp_path)
     assert run is not None
     with run.directory:
         timer = Timer(run)
-    rows = [{"forward": 3.0, "backward": 4.0, "observe": 1.0, "step": 9.0} for _ in range(9)]
-    timer.rows = [*rows, {"forward": 3.0, "backward": 4.0, "observe": 6.0, "panel": 5.0, "record": 10.0, "step": 24.0}]
+    row = {"forward": 3.0, "backward": 4.0, "observe": 6.0, "panel": 5.0, "step": 14.0}
+    timer.rows = [*(dict(row) for _ in range(9)), {**row, "record": 10.0, "step": 24.0}]
     timer.bare = [8.0, 8.0, 9.0]
     made = timer.result()
     assert (made.step, made.bare, made.panel) == (10.0, 8.0, 5.0)
