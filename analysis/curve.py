@@ -1,18 +1,43 @@
-"""A measured quantity over steps, with the facts that make its numbers comparable."""
+"""A measured quantity over steps, or a bound on one, with the facts that make its numbers comparable."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Kind = Literal["measured", "upper bound", "lower bound", "limit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A range around or beside a curve at each of its steps: float64 (T,), read-only, NaN where there is none.
+
+    `what` says of what it is, in words for a legend: "95 % jackknife interval, 16 groups of samples".
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    what: str
+
+    def __post_init__(self) -> None:
+        assert self.low.shape == self.high.shape and self.low.dtype == self.high.dtype == np.float64
+        for array in (self.low, self.high):
+            array.flags.writeable = False
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One measured quantity over steps, with everything its values must know. NaN is undefined: `undefined` says why.
+    """One quantity over steps, with everything its values must know. NaN is undefined: `undefined` says why.
 
     steps int64 (T,), values float64 (T,), both read-only. `n` samples and `d` dimensions of what is compared (weights:
     their number, and no samples); what does not apply is None.
+
+    A bound has the facts of the curve that it bounds (`measure`, arm, anchor, source, feature, labelling), a `kind`
+    other than "measured", and a name, `bound`. `flags` are what its reading depends on, in words: assumptions that the
+    run does not meet, digits that were lost. `interval` is the uncertainty of the values, `null` what they would be if
+    the samples of the two arms were paired at random.
     """
 
     measure: str
@@ -28,10 +53,18 @@ class Curve:
     labelling: str | None
     estimator: str
     undefined: str
+    kind: Kind = "measured"
+    bound: str | None = None
+    flags: tuple[str, ...] = ()
+    interval: Band | None = None
+    null: Band | None = None
 
     def __post_init__(self) -> None:
         assert self.steps.shape == self.values.shape
         assert self.values.dtype == np.float64 and self.steps.dtype == np.int64
+        assert (self.kind == "measured") == (self.bound is None)
+        for band in (self.interval, self.null):
+            assert band is None or band.low.shape == self.steps.shape
         for array in (self.steps, self.values):
             array.flags.writeable = False
 
@@ -39,6 +72,12 @@ class Curve:
         """The value at `step`, None if the curve has no such step."""
         found = np.flatnonzero(self.steps == step)
         return float(self.values[found[0]]) if len(found) else None
+
+    def bounds(self, other: "Curve") -> bool:
+        """Is this a bound (or a limit) of `other`?"""
+        facts = ("measure", "arm", "anchor", "source", "feature", "labelling")
+        same = all(getattr(self, name) == getattr(other, name) for name in facts)
+        return same and self.kind != "measured" and other.kind == "measured"
 
 
 def pick(
@@ -49,11 +88,12 @@ def pick(
     source: str | None = None,
     feature: str | None = None,
     labelling: str | None = None,
+    bound: str | None = None,
 ) -> Curve | None:
-    """The first of the curves that fits what is given; None if there is none."""
+    """The first of the curves that fits what is given; None if there is none. Without `bound`, of measured ones."""
     wanted = {"source": source, "feature": feature, "labelling": labelling}
     for curve in found:
         fits = all(value in (None, getattr(curve, name)) for name, value in wanted.items())
-        if (curve.measure, curve.arm) == (measure, arm) and fits:
+        if (curve.measure, curve.arm, curve.bound) == (measure, arm, bound) and fits:
             return curve
     return None

@@ -1,0 +1,1 @@
+"""The commands of `coupled-analyze`, one module each: `add(commands)` makes its parser."""
