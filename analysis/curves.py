@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from analysis import output
-from analysis.curve import Curve
+from analysis.curve import Band, Curve
 from analysis.measures import FEATURES
 from analysis.run import Run
 from coupled.errors import UserError
 
 CSV_NAME: Final = "curves.csv"
 HEADER: Final = (
-    "step", "arm", "anchor", "measure", "value", "n", "d", "feature", "source", "split", "labelling", "estimator",
-    "note",
+    "step", "arm", "anchor", "measure", "value", "low", "high", "null_low", "null_high", "n", "d", "feature", "source",
+    "split", "labelling", "kind", "bound", "estimator", "interval", "null", "flags", "note",
 )  # fmt: skip
 
 # The surrogate panel is recorded for the drift bounds; its alignment is asked for by name.
@@ -51,25 +51,37 @@ def waiting(run: Run) -> list[str]:
     return said
 
 
-def write_csv(run: Run, found: Iterable[Curve]) -> Path:
+def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
     """Writes RUN/analysis/curves.csv: one row per curve and step, numbers at full precision (repr), UTF-8.
 
-    An undefined value is an empty cell, and only then `note` says why; what does not apply to a measure is empty too.
+    An undefined number is an empty cell, and only where the value itself is undefined `note` says why; what does not
+    apply to a measure is empty too. `interval` and `null` say of what low … high and null_low … null_high are.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for curve in found:
         writer.writerows(_rows(curve))
-    return output.write(run.path / output.FOLDER / CSV_NAME, text.getvalue().encode())
+    return output.write(run.path / output.FOLDER / name, text.getvalue().encode())
 
 
 def _rows(curve: Curve) -> Iterator[tuple[object, ...]]:
     before = (curve.arm, curve.anchor, curve.measure)
-    after = (curve.n, curve.d, curve.feature, curve.source, curve.split, curve.labelling, curve.estimator)
-    for step, value in zip(curve.steps.tolist(), curve.values.tolist(), strict=True):
-        undefined = math.isnan(value)
-        yield step, *before, "" if undefined else repr(value), *after, curve.undefined if undefined else ""
+    about = (curve.n, curve.d, curve.feature, curve.source, curve.split, curve.labelling, curve.kind, curve.bound)
+    bands = [None if band is None else band.what for band in (curve.interval, curve.null)]
+    after = (*about, curve.estimator, *bands, "; ".join(curve.flags))
+    ranges = zip(*_edges(curve.interval, curve), *_edges(curve.null, curve), strict=True)
+    for step, value, edges in zip(curve.steps.tolist(), curve.values.tolist(), ranges, strict=True):
+        yield step, *before, _cell(value), *map(_cell, edges), *after, curve.undefined if math.isnan(value) else ""
+
+
+def _edges(band: Band | None, curve: Curve) -> tuple[list[float], list[float]]:
+    nothing = [math.nan] * len(curve.steps)
+    return (nothing, nothing) if band is None else (band.low.tolist(), band.high.tolist())
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
 
 
 def _of_arm(run: Run, arm: str) -> Iterator[Curve]:
