@@ -28,11 +28,18 @@ def curves(run: Run) -> list[Curve]:
     """All curves of a run, arm by arm.
 
     Streams that the config never records are left out, and so is what an unfinished run has not committed yet
-    (`waiting` says what). Raises UserError if no step is committed yet, StoreError for damaged records.
+    (`waiting` says what). Raises UserError if there is no step to show yet, StoreError for damaged records.
     """
+    check_steps(run)
+    return [curve for arm in run.arms for curve in _of_arm(run, arm)]
+
+
+def check_steps(run: Run) -> None:
+    """Raises UserError for a run without a trained step, or without a committed one yet."""
+    if run.planned_steps == 0:
+        raise UserError(f"{run.path} trained no step", "curves are over steps", "train with train.steps of 1 or more")
     if run.steps is None:
         raise UserError(f"{run.path} has no committed step yet", "records come shard by shard", "try again later")
-    return [curve for arm in run.arms for curve in _of_arm(run, arm)]
 
 
 def labellings_of(run: Run, arm: str) -> list[str]:

@@ -174,14 +174,13 @@ class Records:
             raise StoreError(self.path / MANIFEST, f"{one_line(name)} is no shard of this run")
         return stream, owner
 
-    def _nothing(self, stream: str, owner: str) -> UserError:
+    def _nothing(self, stream: str, owner: str) -> UserError | StoreError:
+        if owner not in self._layout[stream]:
+            return UserError(f"no stream {stream}/{owner}", "there is " + ", ".join(self._layout[stream]))
         if self.finished:
-            return UserError(f"{self.path} has no records {stream}/{owner}", f"it has {self._owners(stream)}")
+            return StoreError(self.path, f"has no records {stream}/{owner}, which its config schedules")
         return UserError(
             f"{self.path} has no step of {stream}/{owner} yet",
             "records are committed shard by shard",
             "try again later",
         )
-
-    def _owners(self, stream: str) -> str:
-        return ", ".join(f"{stream}/{owner}" for found, owner in self._shards if found == stream) or f"no {stream}"

@@ -326,7 +326,7 @@ def test_a_finished_run_without_its_last_shard_is_refused(spoilt):
 
 def test_an_arm_without_records_is_an_error(spoilt):
     spoilt.keep_lines(lambda entry: "/similarity/nscl/" not in (entry.name or ""))
-    with pytest.raises(UserError, match="has no records similarity/nscl; it has similarity/cl, "):
+    with pytest.raises(StoreError, match="has no records similarity/nscl, which its config schedules"):
         analysis.open_run(spoilt.path).curve("cka", arm="nscl", source="batch")
 
 
