@@ -3,6 +3,7 @@
 from analysis.alignment import linear_cka, rsa
 from analysis.curve import Curve
 from analysis.curves import curves, write_csv
+from analysis.geometry import cdnv, directional_cdnv
 from analysis.run import Run, open_run
 
-__all__ = ["Curve", "Run", "curves", "linear_cka", "open_run", "rsa", "write_csv"]
+__all__ = ["Curve", "Run", "cdnv", "curves", "directional_cdnv", "linear_cka", "open_run", "rsa", "write_csv"]
