@@ -51,8 +51,8 @@ def waiting(run: Run) -> list[str]:
     return said
 
 
-def write_csv(run: Run, found: Iterable[Curve]) -> Path:
-    """Writes RUN/analysis/curves.csv: one row per curve and step, numbers at full precision (repr), UTF-8.
+def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
+    """Writes RUN/analysis/curves.csv (or another `name`): one row per curve and step, numbers at full precision (repr), UTF-8.
 
     An undefined value is an empty cell, and only then `note` says why; what does not apply to a measure is empty too.
     """
@@ -61,7 +61,7 @@ def write_csv(run: Run, found: Iterable[Curve]) -> Path:
     writer.writerow(HEADER)
     for curve in found:
         writer.writerows(_rows(curve))
-    return output.write(run.path / output.FOLDER / CSV_NAME, text.getvalue().encode())
+    return output.write(run.path / output.FOLDER / name, text.getvalue().encode())
 
 
 def _rows(curve: Curve) -> Iterator[tuple[object, ...]]:
