@@ -52,7 +52,7 @@ def waiting(run: Run) -> list[str]:
 
 
 def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
-    """Writes RUN/analysis/curves.csv (or another `name`): one row per curve and step, numbers at full precision (repr), UTF-8.
+    """Writes RUN/analysis/curves.csv (or another `name`): a row per curve and step, full precision (repr), UTF-8.
 
     An undefined value is an empty cell, and only then `note` says why; what does not apply to a measure is empty too.
     """

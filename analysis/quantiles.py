@@ -23,16 +23,21 @@ def student_t(p: float, dof: float) -> float:
         return 0.0
     if p > 0.5:
         return -student_t(1 - p, dof)
+    z = NormalDist().inv_cdf(p)
     if dof >= _LARGE:
-        z = NormalDist().inv_cdf(p)
         # Abramowitz and Stegun 26.7.5; every term is 0 for infinite dof.
         return z + (z**3 + z) / (4 * dof) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * dof**2)
-    low, high = 0.0, 1.0
-    while _tail(high, dof) > p:
-        low, high = high, 2 * high
-    while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if _tail(middle, dof) > p else (low, middle)
-    return -middle
+    # The tail is convex and above the normal's, so that Newton's steps from there go up to the root and not beyond.
+    t, step = -z, math.inf
+    while step > 1e-12 * t:
+        step = (_tail(t, dof) - p) / _density(t, dof)
+        t += step
+    return -t
+
+
+def _density(t: float, dof: float) -> float:
+    log_scale = math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2) - 0.5 * math.log(dof * math.pi)
+    return math.exp(log_scale - (dof + 1) / 2 * math.log1p(t * t / dof))
 
 
 def _tail(t: float, dof: float) -> float:
