@@ -172,9 +172,8 @@ def _in_window(
     good = [i for i, reason in enumerate(reasons) if not reason]
     fits = fit(s, values[:, good]) if good else ""
     fitted = {} if isinstance(fits, str) else dict(zip(good, fits, strict=True))
-    ends = (
-        (int(at[0]), int(at[-1]), len(at), float(s[0]), float(s[-1])) if len(at) else (*window[1:], 0, *2 * [math.nan])
-    )
+    first, last = (int(at[0]), int(at[-1])) if len(at) else window[1:]
+    s_first, s_last = (float(s[0]), float(s[-1])) if len(at) else (math.nan, math.nan)
     anchor, made = str(run.arms[arm].anchor), []
     for i, name in enumerate(names):
         why = reasons[i] or (fits if isinstance(fits, str) else "")
