@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from analysis.curve import Curve, pick
@@ -38,12 +38,12 @@ def draw(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> Figure:
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
     _distance(figure.add_subplot(grid[0, 0]), run, found, grown, style_of)
-    halves = grid[1, 0].subgridspec(2, 1, hspace=0.36)
+    halves = grid[1, 0].subgridspec(2, 1, hspace=0.46)
     upper = figure.add_subplot(halves[0])
     _excess(upper, run, found, style_of)
     _angle(figure.add_subplot(halves[1], sharex=upper), run, found, style_of)
     figure.align_ylabels(figure.axes)
-    right = grid[:, 1].subgridspec(1, 3, width_ratios=(0.13, 0.82, 0.025), wspace=0.05)
+    right = grid[:, 1].subgridspec(1, 4, width_ratios=(0.13, 0.77, 0.025, 0.045), wspace=0.05)
     _layers(figure.add_subplot(right[1]), figure.add_subplot(right[2]), run, found)
     return figure
 
@@ -70,8 +70,16 @@ def _distance(
     _growth_axis(axes, rate, grown)
     floors = [f"floor: {floor_of(run, arm)}" for arm in run.arms if own_control(run, arm, "nudged")]
     ceilings = ["ceiling: other initial weights"] if any(own_control(run, a, "independent") for a in run.arms) else []
+    exact = [c for arm in run.arms if (c := pick(found, "distance", arm)) is not None and _exact(run, c)]
+    twins = ["exact twin: 0 at every step"] if exact else []
     axes.text(
-        0.985, 0.05, "\n".join([*ceilings, *floors]), transform=axes.transAxes, ha="right", fontsize=12, color=GREY
+        0.985,
+        0.05,
+        "\n".join([*ceilings, *twins, *dict.fromkeys(floors)]),
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=12,
+        color=GREY,
     )
     axes.text(0.985, 0.5, "\n".join(twin_faults(run, found)), transform=axes.transAxes, ha="right", color=ALARM)
 
@@ -99,8 +107,8 @@ def _growth_axis(axes: Axes, rate: NDArray[np.float64], grown: Sequence[Growth])
     axes.set_ylim(least / 3, 4)
     axes.set_xscale("symlog", linthresh=edge, linscale=1.6)
     axes.set_xlim(0, last * 1.05)
-    inside = [edge * k / 4 for k in range(5)]
-    beyond = [x for k in range(-6, 9) for x in (10.0**k, 3 * 10.0**k) if edge * 1.25 < x <= last]
+    inside = [x for x in MaxNLocator(5).tick_values(0, edge) if 0 <= x <= edge]
+    beyond = [x for k in range(-6, 9) for x in (10.0**k, 3 * 10.0**k) if edge * 1.5 < x <= last]
     axes.xaxis.set_major_locator(FixedLocator([*inside, *beyond]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
@@ -110,29 +118,29 @@ def _growth_axis(axes: Axes, rate: NDArray[np.float64], grown: Sequence[Growth])
 
 
 def _excess(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, Look]) -> None:
-    axes.set_title("b  Excess over the nudged twin")
-    estimators = []
+    axes.set_title("b  Excess")
+    estimators, ends = [], []
     for curve in found:
         if curve.measure == "excess" and not own_control(run, curve.arm, "nudged"):
             look = style_of[curve.arm]
             axes.plot(curve.steps, _positive(curve.values), color=look.colour, linestyle=look.line, linewidth=2.2)
+            ends.append(f"{curve.arm}: {curve.values[-1]:.3g} at step {curve.steps[-1]}")
             estimators.append(curve.estimator.partition("(")[2].rstrip(")"))
     steps_axis(axes, run)
     axes.tick_params(labelbottom=False)
     if not axes.lines:
-        said = "no nudged twin of an anchor" if pick_any(found) else None
-        if said is None:
-            nothing(axes, run, "scalars")
-        else:
-            axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color=GREY)
-            axes.set_yticks([])
+        axes.text(
+            0.5, 0.5, "no nudged twin of an anchor", transform=axes.transAxes, ha="center", va="center", color=GREY
+        )
+        axes.set_yticks([])
         return
     axes.axhline(1, color=GREY, linewidth=1)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel("× floor")
-    note(axes, ", ".join(dict.fromkeys(estimators)))
+    note(axes, "over the " + ", ".join(dict.fromkeys(estimators)))
+    axes.text(0.985, 0.93, "\n".join(ends), transform=axes.transAxes, ha="right", va="top", fontsize=11, color=GREY)
 
 
 def _angle(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, Look]) -> None:
@@ -164,7 +172,6 @@ def _layers(axes: Axes, bar: Axes, run: Run, found: Sequence[Curve]) -> None:
     values = np.ma.masked_invalid(np.where(map_.values > 0, map_.values, np.nan)).T
     axes.set_facecolor("#C8C8C8")
     axes.grid(visible=False)
-    # From white-hot saturation down to the smallest positive value; one map, whatever the range.
     low, high = float(values.min() if values.count() else 0.1), float(values.max() if values.count() else 1)
     norm = LogNorm(low, max(high, low * 1.01))
     steps = map_.steps.astype(float)
@@ -192,10 +199,6 @@ def _names(axes: Axes, map_: LayerMap) -> None:
     shown = range(0, len(map_.layers), every)
     names = [map_.layers[i].removeprefix("encoder.").removesuffix(".weight") for i in shown]
     axes.set_yticks(list(shown), names, fontsize=8.5)
-
-
-def pick_any(found: Sequence[Curve]) -> bool:
-    return any(curve.measure == "distance" for curve in found)
 
 
 def _exact(run: Run, curve: Curve) -> bool:

@@ -72,8 +72,8 @@ def rich_table(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> Tab
 def notes(run: Run, found: Sequence[Curve]) -> str:
     """What the columns mean, and which floors the excess is over, with scale and precision."""
     said = [
-        "exponent: slope of log|w-w'| over the cumulative learning rate; doubling: in steps, at the window's mean rate; "
-        "better model: exponential in S or power law in S, by AIC."
+        "exponent: slope of log|w-w'| over the cumulative learning rate S; doubling: in steps, at the window's mean "
+        f"rate, {ABSENT} where the interval holds 0; better model by AIC, R² of exponential / power law."
     ]
     floors = dict.fromkeys(
         f"excess: {estimator}, at step {step}"
@@ -90,7 +90,7 @@ def undefined(grown: Sequence[Growth]) -> list[str]:
 
 
 def headline_arm(run: Run, found: Sequence[Curve]) -> str | None:
-    """The first arm with an objective of its own among those compared, else the first compared; None if there is none."""
+    """The first compared arm with an objective of its own, else the first compared; None if there is none."""
     arms = [arm for arm in compared(run) if pick(found, "distance", arm) is not None]
     own = [arm for arm in arms if run.arms[arm].kind == "objective"]
     return next(iter([*own, *arms]), None)
@@ -101,8 +101,9 @@ def _cells(growth: Growth) -> list[str]:
     if growth.undefined:
         return [growth.window, steps, "undefined", ABSENT, ABSENT]
     exponent = f"{growth.exponent:.3g} [{growth.low:.3g}, {growth.high:.3g}]"
-    r2 = f"{growth.better} (R² {growth.r2:.3f} / {growth.power_r2:.3f})"
-    doubling = ABSENT if math.isnan(growth.doubling_steps) else f"{growth.doubling_steps:,.3g}"
+    better = f"power law S^{growth.power:.2f}" if growth.better == "power law" else growth.better
+    r2 = f"{better} (R² {growth.r2:.3f} / {growth.power_r2:.3f})"
+    doubling = f"{growth.doubling_steps:,.3g}" if growth.low > 0 else ABSENT
     return [growth.window, steps, exponent, doubling, r2]
 
 

@@ -128,7 +128,7 @@ def fit(rate: Array, distances: Array) -> list[dict[str, float]] | str:
     `doubling_steps` is left to who knows the steps.
     """
     if len(rate) < LEAST_POINTS:
-        return f"{len(rate)} recorded steps in the window, fewer than {LEAST_POINTS}"
+        return f"recorded steps in the window: {len(rate)}, fewer than {LEAST_POINTS}"
     if not rate[-1] - rate[0] > 1e-12 * rate[-1]:
         return "the learning rate is 0 throughout"
     log = np.log(distances)
