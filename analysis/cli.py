@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.commands import curves
+from analysis.commands import curves, divergence
 from coupled.terminal import Parser, guarded
 
-_COMMANDS = (curves,)
+_COMMANDS = (curves, divergence)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
