@@ -138,10 +138,11 @@ class Paper:
         exponent = S / (2 * self.temperature**2 * self.anchors) - scale + self.log_delta
         return torch.where(S > 0, S * exponent.exp(), 0.0)
 
-    def exponential(self, S: float) -> float:
-        """The factor exp(S/(2τ²a)) alone; ∞ where float64 ends."""
-        exponent = S / (2 * self.temperature**2 * self.anchors)
-        return math.exp(exponent) if exponent < 709 else math.inf
+
+def exponential(S: float, temperature: float, anchors: int) -> float:
+    """The factor exp(S/(2τ²a)) of the paper's bound alone; ∞ where float64 ends."""
+    exponent = S / (2 * temperature**2 * anchors)
+    return math.exp(exponent) if exponent < 709 else math.inf
 
 
 def free(S: Tensor, temperature: float, anchors: int) -> Tensor:
@@ -185,22 +186,33 @@ def _first(true: Tensor) -> int | None:
     return int(true.int().argmax()) if true.any() else None
 
 
-def p2_alignment(relative_drift: Tensor) -> Tensor:
-    """P2's corollary: CKA ≥ (1−ρ)/(1+ρ), RSA ≥ (1−r)/(1+r); −1 where the drift is above 1, where P2's for RSA is false.
+def p2_cka(drift: Tensor) -> Tensor:
+    """P2's corollary CKA ≥ (1−ρ)/(1+ρ), ρ = ‖K−K'‖_F/‖K‖_F of the centred K = HΣH. Any shape; NaN stays NaN."""
+    return (1 - drift) / (1 + drift)
 
-    The drifts ρ and r are relative to the first matrix (`analysis.bounds.Relative`). Any shape; NaN stays NaN.
+
+def p2_rsa(drift: Tensor) -> Tensor:
+    """P2's corollary RSA ≥ (1−r)/(1+r), r = ‖b−a‖/‖a‖ of the centred triangles of the RDMs; −1 for r > 1, where it is
+    false. Any shape; NaN stays NaN.
     """
-    return torch.where(relative_drift > 1, -1.0, (1 - relative_drift) / (1 + relative_drift))
+    return torch.where(drift > 1, -1.0, (1 - drift) / (1 + drift))
 
 
-def sharp_alignment(relative_drift: Tensor, *, floor: float) -> Tensor:
-    """√(1−ρ*²), the sharp corollary (ours), of drifts relative to the larger of the two matrices; NaN stays NaN.
-
-    From ρ* = 1 on `floor`: 0 for CKA of true Σ, which are positive semi-definite, −1 for RSA. Attained where the error
-    is orthogonal to the smaller matrix.
+def sharp_cka(drift: Tensor) -> Tensor:
+    """CKA ≥ √(1−ρ*²), ρ* relative to the larger of the two norms (ours); 0 from ρ* = 1 on, as Σ is positive
+    semi-definite. Attained where the error is orthogonal to the smaller matrix. Any shape; NaN stays NaN.
     """
-    inside = (1 - relative_drift.square()).clamp(min=0).sqrt()
-    return torch.where(relative_drift >= 1, floor, inside)
+    return _cosine(drift, 0.0)
+
+
+def sharp_rsa(drift: Tensor) -> Tensor:
+    """RSA ≥ √(1−r*²), r* relative to the larger of the two norms (ours); −1 from r* = 1 on. NaN stays NaN."""
+    return _cosine(drift, -1.0)
+
+
+def _cosine(drift: Tensor, floor: float) -> Tensor:
+    # As a product: 1 − ρ² has no digits left where ρ is nearly 1.
+    return torch.where(drift >= 1, floor, ((1 - drift) * (1 + drift)).clamp(min=0).sqrt())
 
 
 def similarity_error(p: Tensor, q: Tensor, temperature: float, anchors: int) -> Tensor:
