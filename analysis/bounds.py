@@ -9,11 +9,11 @@ import numpy as np
 
 from analysis.alignment_bounds import alignment_curves
 from analysis.curve import Curve, pick
+from analysis.curves import check_steps
 from analysis.drift_bounds import BY_ROW, BY_STEP, DRIFT_BOUNDS, TRIVIAL, drift_curves
 from analysis.gap_bounds import NOT_A_BOUND, SLACK, gap_curves
 from analysis.run import Run
 from coupled.bounds import exponential, sums
-from coupled.errors import UserError
 from coupled.learning_rate import learning_rates
 
 __all__ = ["BY_ROW", "BY_STEP", "TRIVIAL", "Factors", "Vacuous", "bounds", "factors", "vacuity", "violations"]
@@ -25,11 +25,10 @@ _ROUNDING: Final = 1e-6
 def bounds(run: Run) -> list[Curve]:
     """What was measured and every bound on it, all that a figure needs: loss gap, drift of Σ, biased CKA and RSA of z.
 
-    Streams that are not recorded, or not committed yet, are left out. Raises UserError if no step is committed yet,
-    StoreError for damaged records.
+    Streams that are not recorded, or not committed yet, are left out. Raises UserError if there is no step to
+    show yet, StoreError for damaged records.
     """
-    if run.steps is None:
-        raise UserError(f"{run.path} has no committed step yet", "records come shard by shard", "try again later")
+    check_steps(run)
     return [*gap_curves(run), *drift_curves(run), *alignment_curves(run)]
 
 

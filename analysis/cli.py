@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.commands import curves
+from analysis.commands import bounds, curves
 from coupled.terminal import Parser, guarded
 
-_COMMANDS = (curves,)
+_COMMANDS = (curves, bounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

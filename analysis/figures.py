@@ -1,7 +1,7 @@
 """The figure of a run: alignment to the anchor, weight gap against its noise floor, losses and the exact loss gap."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,11 +33,16 @@ _WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1
 
 def save(run: Run, found: Sequence[Curve]) -> list[Path]:
     """Draws the figure of the run's curves into RUN/analysis/curves.png and .svg; equal curves give equal bytes."""
+    return save_as(run, NAMES, lambda: draw(run, found))
+
+
+def save_as(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
+    """Draws a figure in the look of all figures into RUN/analysis/<name>, .png or .svg, for every name."""
     paths = []
     # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
     with style.context(["default", RC]):
-        figure = draw(run, found)
-        for name in NAMES:
+        figure = draw()
+        for name in names:
             kind, data = name.rpartition(".")[2], io.BytesIO()
             undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
             figure.savefig(data, format=kind, dpi=DPI, metadata=undated)
@@ -150,7 +155,7 @@ def _losses(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Lo
         curve = pick(found, "loss", arm)
         if curve is not None:
             axes.plot(curve.steps, curve.values, color=look.colour, **_FAINT)
-            axes.plot(*_running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=_order(look))
+            axes.plot(*running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=_order(look))
     if axes.lines:
         axes.yaxis.set_major_locator(MaxNLocator(4))
     else:
@@ -169,7 +174,7 @@ def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str,
         )
         if curve is not None and not np.isnan(curve.values).all():
             axes.plot(curve.steps, curve.values, color=style_of[user].colour, **_FAINT)
-            axes.plot(*_running_mean(curve), color=style_of[user].colour, linewidth=2.2, zorder=3)
+            axes.plot(*running_mean(curve), color=style_of[user].colour, linewidth=2.2, zorder=3)
             medians.append(float(np.nanmedian(curve.values)))
     axes.set_ylabel(f"gap on {first if len(first) < 9 else '1st arm'}")
     if not medians:
@@ -183,7 +188,7 @@ def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str,
     axes.set_xlabel("step")
 
 
-def _running_mean(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def running_mean(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means over the recorded steps t/1.2 … 1.2 t at log-spaced t; the first steps are themselves. NaN stays NaN."""
     steps = curve.steps.astype(np.float64)
     chosen = np.unique(np.searchsorted(steps, np.geomspace(1, max(steps[-1], 1), 80)).clip(max=len(steps) - 1))

@@ -23,7 +23,7 @@ _LEGEND_CHARACTERS: Final = 135  # that fit into one line of the legend, handles
 class Frame:
     """A figure with title, legend and caption in place; it grows with the legend, so that panels keep their size."""
 
-    def __init__(self, run: Run, found: Sequence[Curve], looks: Mapping[str, Look]) -> None:
+    def __init__(self, run: Run, found: Sequence[Curve], looks: Mapping[str, Look], text: str | None = None) -> None:
         longest = max(len(look.label) for look in looks.values()) + 8
         columns = max(1, min(len(looks), _LEGEND_CHARACTERS // longest))
         lines = -(-len(looks) // columns)
@@ -36,7 +36,7 @@ class Frame:
             for look in looks.values()
         ]
         self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
-        self.figure.text(0.5, 0.16 / self.height, caption(run, found), fontsize=12, ha="center", color=GREY)
+        self.figure.text(0.5, 0.16 / self.height, text or caption(run, found), fontsize=12, ha="center", color=GREY)
         self._title(run)
 
     def grid(self) -> GridSpec:
