@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from analysis.alignment_bounds import SOURCES
@@ -30,7 +31,10 @@ _BOUND: Final[dict[str, dict[str, Any]]] = {
     "free": {"color": "#5A5A5A", "linestyle": "--"},
     "rows": {"color": "#5A5A5A", "linestyle": ":"},
 }
-_ROOM: Final = 11.0  # the axis of steps ends at this times the last step: what is behind it holds the labels
+_LINES: Final[tuple[tuple[str | None, str, Literal["-", ":", "--"]], ...]] = (
+    (None, "measured", "-"), ("sharp", "sharp lower bound", ":"), ("P2", "P2's lower bound", "--"),
+)  # fmt: skip
+_ROOM: Final = 14.0  # the axis of steps ends at this times the last step: what is behind it holds the labels
 _LEAST_GAP: Final = 0.062  # between two labels, of the panel's height
 
 
@@ -87,13 +91,13 @@ class _Labels:
             wanted = [(np.log10(max(value, 1e-300)) - low) / (high - low) for value, _, _ in order]
         for place, (_, text, colour) in zip(_apart(wanted), order, strict=True):
             axes.text(
-                step, place, text, transform=axes.get_yaxis_transform(), color=colour, fontsize=11, va="center",
+                step, place, text, transform=axes.get_xaxis_transform(), color=colour, fontsize=11, va="center",
                 clip_on=False,
             )  # fmt: skip
 
 
 def _apart(wanted: list[float]) -> list[float]:
-    """Ascending places in [0, 1] as moved as little as makes neighbours `_LEAST_GAP` apart: up, then back from the top."""
+    """Ascending places in [0, 1], moved until neighbours are `_LEAST_GAP` apart: up, then back from the top."""
     places: list[float] = []
     for want in wanted:
         places.append(max(min(max(want, 0.02), 0.985), places[-1] + _LEAST_GAP if places else 0.0))
@@ -140,7 +144,10 @@ def _gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
     if measured is not None:
         labels.add(float(running_mean(measured)[1][-1]), "measured", style_of[shown[0]].colour)
     axes.set_yscale("log")
-    axes.set_ylabel(f"mean over anchors, Σ of {' and '.join(shown)}"[:60])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("mean over anchors")
     labels.draw(axes, _steps(axes, run, room=True))
 
 
@@ -199,16 +206,18 @@ def _bounds_of_drift(
                 )
             vacuous = f", vacuous from {curve.steps[above[0]]:,}" if len(above) else ""
             labels.add(min(float(curve.values[-1]), top), f"{bound}{vacuous}", _BOUND[bound]["color"])
-    for measure, text, of, line, colour in (
-        ("surrogate_drift", f"simulated surrogate\n(= {BY_STEP})", arm, "--", style_of[arm].colour),
-        ("drift", f"measured, {arm}", arm, "", style_of[arm].colour),
-        ("moved", f"Σ of {anchor} since step 0", anchor, (0, (4, 1, 1, 1)), "#A6A6A6"),
+    colour, grey = style_of[arm].colour, "#A6A6A6"
+    for measure, of, by, text, look in (
+        ("drift", arm, BY_STEP, "bound measured on it", {"color": colour, "linewidth": 7.0, "alpha": 0.25}),
+        ("surrogate_drift", arm, None, "simulated surrogate", {"color": colour, "linewidth": 1.8, "linestyle": "--"}),
+        ("drift", arm, None, f"measured, {arm}", None),
+        ("moved", anchor, None, f"Σ of {anchor} since step 0", {"color": grey, "linestyle": (0, (4, 1, 1, 1))}),
     ):
-        curve = pick(found, measure, of)
+        curve = pick(found, measure, of, bound=by)
         if curve is not None:
-            if line:
-                axes.plot(curve.steps, _positive(curve.values), color=colour, linestyle=line, linewidth=1.8, zorder=3)
-            labels.add(float(curve.values[-1]), text, colour)
+            if look is not None:
+                axes.plot(curve.steps, _positive(curve.values), zorder=3, **look)
+            labels.add(float(curve.values[-1]), text, grey if measure == "moved" else colour)
 
 
 def _alignment(
@@ -218,19 +227,19 @@ def _alignment(
     arms = [arm for arm, spec in run.arms.items() if spec.kind == "objective" and spec.anchor is not None]
     source = next((source for source in SOURCES if any(pick(found, measure, arm, source=source) for arm in arms)), None)
     for arm in arms if source else ():
-        for bound, look in ((None, "-"), ("sharp", ":"), ("P2", "--")):
+        for bound, _, look in _LINES:
             curve = pick(found, measure, arm, source=source, feature="z", bound=bound)
             if curve is not None:
-                axes.plot(curve.steps, curve.values, color=style_of[arm].colour, **_FAINT, linestyle=look)
+                if bound is None:
+                    axes.plot(curve.steps, curve.values, color=style_of[arm].colour, **_FAINT)
                 width = 2.6 if bound is None else 2.0
                 axes.plot(*running_mean(curve), color=style_of[arm].colour, linestyle=look, linewidth=width, zorder=3)
                 note(axes, f"{source} z, n = {curve.n}")
     if not axes.lines:
         nothing(axes, run, "similarity", "surrogate", "panel")
     else:
-        lines = (("measured", "-"), ("sharp lower bound", ":"), ("P2's lower bound", "--"))
-        handles = [Line2D([], [], color=GREY, linestyle=look, linewidth=2.2, label=label) for label, look in lines]
-        axes.legend(handles=handles, loc="lower left")
+        handles = [Line2D([], [], color=GREY, linestyle=look, linewidth=2.2, label=label) for _, label, look in _LINES]
+        axes.legend(handles=handles, loc="lower right", frameon=True, framealpha=0.85, edgecolor="none")
         axes.set_ylabel("biased linear CKA" if measure == "cka" else "cosine + Pearson RSA")
         low = min(axes.get_ylim()[0], 0.9)
         axes.set_ylim(low, 1 + 0.04 * (1 - low))

@@ -1,4 +1,4 @@
-"""The tables of `coupled-analyze bounds`: every bound beside what was measured, where the slack is, what it rests on."""
+"""The tables of `coupled-analyze bounds`: each bound beside what was measured, its slack, what it rests on."""
 
 import math
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ def flags(found: Sequence[Curve]) -> list[str]:
     for curve in found:
         name = curve.bound or f"{curve.measure} of {curve.arm} against {curve.anchor}"
         for flag in curve.flags:
-            of.setdefault(flag, []).append(name if curve.measure != "drift" or not curve.bound else f"{name}")
+            of.setdefault(flag, []).append(name)
     return [f"{', '.join(dict.fromkeys(names))}: {flag}" for flag, names in of.items()]
 
 
