@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
@@ -16,7 +15,7 @@ from analysis.alignment_bounds import SOURCES
 from analysis.bounds import BY_STEP, TRIVIAL
 from analysis.curve import Curve, pick
 from analysis.figures import running_mean, save_as
-from analysis.frame import GREY, Frame, note, nothing, steps_axis
+from analysis.frame import Frame, note, nothing, steps_axis
 from analysis.looks import Look, looks
 from analysis.run import Run
 
@@ -32,9 +31,9 @@ _BOUND: Final[dict[str, dict[str, Any]]] = {
     "rows": {"color": "#5A5A5A", "linestyle": ":"},
 }
 _LINES: Final[tuple[tuple[str | None, str, Literal["-", ":", "--"]], ...]] = (
-    (None, "measured", "-"), ("sharp", "sharp lower bound", ":"), ("P2", "P2's lower bound", "--"),
+    (None, "measured", "-"), ("sharp", "sharp bound", ":"), ("P2", "P2's bound", "--"),
 )  # fmt: skip
-_ROOM: Final = 14.0  # the axis of steps ends at this times the last step: what is behind it holds the labels
+_ROOM: Final = 16.0  # the axis of steps ends at this times the last step: what is behind it holds the labels
 _LEAST_GAP: Final = 0.062  # between two labels, of the panel's height
 
 
@@ -58,11 +57,9 @@ def draw(run: Run, found: Sequence[Curve]) -> Figure:
 
 def _caption(run: Run, found: Sequence[Curve]) -> str:
     panel = next((curve for curve in found if curve.measure == "drift"), None)
-    said = ["a, c, d bold: mean over steps t/1.2 … 1.2 t"]
+    said = ["a, c, d: mean over steps t/1.2 … 1.2 t; c, d: dotted sharp, dashed P2's bound"]
     if panel is not None:
-        said.append(
-            f"b: Σ of the surrogate panel, {panel.n} views as one full batch; bounds are of the surrogate's drift"
-        )
+        said.append(f"b: Σ of the surrogate panel, {panel.n} views; bounds are of the surrogate")
     return "   ·   ".join(said)
 
 
@@ -84,11 +81,10 @@ class _Labels:
             self._at.append((value, text, colour))
 
     def draw(self, axes: Axes, step: float) -> None:
-        """Writes them from `step` on, on a logarithmic axis whose limits are final."""
-        low, high = np.log10(axes.get_ylim())
-        order = sorted(self._at, key=lambda label: label[0])
-        with np.errstate(divide="ignore"):
-            wanted = [(np.log10(max(value, 1e-300)) - low) / (high - low) for value, _, _ in order]
+        """Writes them from `step` on, on an axis whose limits are final."""
+        scale = axes.yaxis.get_transform().transform
+        (low, high), order = scale(axes.get_ylim()), sorted(self._at, key=lambda label: label[0])
+        wanted = [(float(scale([value])[0]) - low) / (high - low) for value, _, _ in order]
         for place, (_, text, colour) in zip(_apart(wanted), order, strict=True):
             axes.text(
                 step, place, text, transform=axes.get_xaxis_transform(), color=colour, fontsize=11, va="center",
@@ -148,6 +144,7 @@ def _gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel("mean over anchors")
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.25)
     labels.draw(axes, _steps(axes, run, room=True))
 
 
@@ -180,7 +177,8 @@ def _limits(axes: Axes, found: Sequence[Curve], pair: tuple[str, str], labels: _
         limit = pick(found, measure, pair[0], bound=TRIVIAL)
         if limit is not None:
             top = float(limit.values[0])
-            axes.axhline(top, color="#B00020", linewidth=1.0, linestyle="-" if measure == "drift" else "--", zorder=1)
+            ends, look = (limit.steps[[0, -1]], limit.values[[0, -1]]), "-" if measure == "drift" else "--"
+            axes.plot(*ends, color="#B00020", linewidth=1.0, linestyle=look, zorder=1)
             labels.add(top, text, "#B00020")
     for measure in ("drift", "surrogate_drift"):
         curve = pick(found, measure, pair[0])
@@ -208,7 +206,7 @@ def _bounds_of_drift(
             labels.add(min(float(curve.values[-1]), top), f"{bound}{vacuous}", _BOUND[bound]["color"])
     colour, grey = style_of[arm].colour, "#A6A6A6"
     for measure, of, by, text, look in (
-        ("drift", arm, BY_STEP, "bound measured on it", {"color": colour, "linewidth": 7.0, "alpha": 0.25}),
+        ("drift", arm, BY_STEP, "its measured bound", {"color": colour, "linewidth": 7.0, "alpha": 0.25}),
         ("surrogate_drift", arm, None, "simulated surrogate", {"color": colour, "linewidth": 1.8, "linestyle": "--"}),
         ("drift", arm, None, f"measured, {arm}", None),
         ("moved", anchor, None, f"Σ of {anchor} since step 0", {"color": grey, "linestyle": (0, (4, 1, 1, 1))}),
@@ -224,26 +222,27 @@ def _alignment(
     axes: Axes, measure: str, title: str, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
 ) -> None:
     axes.set_title(title)
+    labels, pair = _Labels(), _featured(run, found)
     arms = [arm for arm, spec in run.arms.items() if spec.kind == "objective" and spec.anchor is not None]
     source = next((source for source in SOURCES if any(pick(found, measure, arm, source=source) for arm in arms)), None)
     for arm in arms if source else ():
-        for bound, _, look in _LINES:
+        for bound, text, look in _LINES:
             curve = pick(found, measure, arm, source=source, feature="z", bound=bound)
             if curve is not None:
                 if bound is None:
                     axes.plot(curve.steps, curve.values, color=style_of[arm].colour, **_FAINT)
-                width = 2.6 if bound is None else 2.0
-                axes.plot(*running_mean(curve), color=style_of[arm].colour, linestyle=look, linewidth=width, zorder=3)
+                mean, width = running_mean(curve), 2.6 if bound is None else 2.0
+                axes.plot(*mean, color=style_of[arm].colour, linestyle=look, linewidth=width, zorder=3)
+                if pair and arm == pair[0]:
+                    labels.add(float(mean[1][-1]), text, style_of[arm].colour)
                 note(axes, f"{source} z, n = {curve.n}")
     if not axes.lines:
         nothing(axes, run, "similarity", "surrogate", "panel")
     else:
-        handles = [Line2D([], [], color=GREY, linestyle=look, linewidth=2.2, label=label) for _, label, look in _LINES]
-        axes.legend(handles=handles, loc="lower right", frameon=True, framealpha=0.85, edgecolor="none")
         axes.set_ylabel("biased linear CKA" if measure == "cka" else "cosine + Pearson RSA")
         low = min(axes.get_ylim()[0], 0.9)
         axes.set_ylim(low, 1 + 0.04 * (1 - low))
-    _steps(axes, run, room=False)
+    labels.draw(axes, _steps(axes, run, room=bool(axes.lines)))
     axes.set_xlabel("step")
 
 

@@ -140,7 +140,7 @@ def _bounds(run: Run, pair: Pair, measured: Curve, start: Tensor, last: int) -> 
         (BY_STEP, done.bound, ()),
         (BY_ROW, done.bound_by_rows, ()),
     ):
-        flags = (*_vacuous(values, a), *flags, *always)
+        flags = (*_vacuous(values, a), *_exceeded(measured, values), *flags, *always)
         yield _bound(measured, name, "upper bound", values.numpy().copy(), flags, steps)
 
 
@@ -177,6 +177,12 @@ def _vacuous(values: Tensor, a: int) -> tuple[str, ...]:
     return () if step is None else (f"vacuous from step {step}: above 2n = {2 * a}",)
 
 
+def _exceeded(measured: Curve, values: Tensor) -> tuple[str, ...]:
+    """Where the true run, of which it is no bound, lies above it."""
+    above = measured.values > values[measured.steps.tolist()].numpy()
+    return (f"the true run's drift is above it at {above.sum()} of {len(above)} recorded steps",) if above.any() else ()
+
+
 def _assumptions(run: Run) -> tuple[str, ...]:
     """What the surrogate is, and what of this run is not that."""
     optimiser = run.config.optimiser
@@ -190,4 +196,4 @@ def _assumptions(run: Run) -> tuple[str, ...]:
     if optimiser.clip_norm is not None:
         said.append(f"clipping at {optimiser.clip_norm:g}")
     said.append(f"other batches, of {run.config.batches.size}")
-    return (f"a bound on plain descent on Σ, with the panel as full batch; this run differs: {', '.join(said)}",)
+    return (f"bounds plain descent on Σ, the panel as one full batch; this run differs: {', '.join(said)}",)
