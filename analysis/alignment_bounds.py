@@ -3,6 +3,7 @@
 Shapes: x (…, n, d) the anchor's z and y (…, n, d) the arm's; Σ (…, n, n).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -19,6 +20,7 @@ from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 
 SOURCES: Final = ("batch", "surrogate", "panel")
 MOST_SAMPLES: Final = 4096  # n×n matrices are formed
+_ROUNDING: Final = 1e-14
 _VERY: Final = {
     "cka": "of biased CKA of this very Σ = z zᵀ: not of debiased CKA, nor of h",
     "rsa": "of cosine + Pearson RSA of this very Σ",
@@ -52,7 +54,9 @@ def _drift_of(x: Tensor, y: Tensor) -> Tensor:
     k, m = (t @ t.T for t in (x - x.mean(0), y - y.mean(0)))
     # Off-diagonal entries come twice, which cancels.
     a, b = (_off_diagonal(F.normalize(t, dim=1, eps=1e-300)) for t in (x, y))
-    return torch.stack([*_relative(k, m), *_relative(a, b)])
+    # The rounding of matrices that are constant, as in coupled/alignment.py.
+    least = _ROUNDING**2 * x.square().sum(), math.sqrt(_ROUNDING) * len(x)
+    return torch.stack([*_relative(k, m, float(least[0])), *_relative(a, b, least[1])])
 
 
 def _off_diagonal(unit: Tensor) -> Tensor:
@@ -62,13 +66,12 @@ def _off_diagonal(unit: Tensor) -> Tensor:
     return cosines.sub_(cosines.sum() / (n * (n - 1))).fill_diagonal_(0.0)
 
 
-def _relative(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _relative(a: Tensor, b: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """‖a−b‖ over ‖a‖, and over the larger of both norms; NaN where that is not above `least`."""
     own, other, apart = a.norm(), b.norm(), torch.dist(a, b)
-    return _over(apart, own), _over(apart, torch.maximum(own, other))
-
-
-def _over(apart: Tensor, norm: Tensor) -> Tensor:
-    return apart / norm if norm > 0 else torch.full_like(norm, torch.nan)
+    larger = torch.maximum(own, other)
+    undefined = torch.full_like(own, torch.nan)
+    return (apart / own if own > least else undefined), (apart / larger if larger > least else undefined)
 
 
 def alignment_curves(run: Run) -> Iterator[Curve]:
