@@ -3,7 +3,6 @@
 Shapes: x (…, n, d) the anchor's z and y (…, n, d) the arm's; Σ (…, n, n).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -13,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from analysis import drift
+from analysis.aligned import FEATURES, paired
 from analysis.curve import Curve
-from analysis.measures import FEATURES, paired
 from analysis.run import Run
+from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 
 SOURCES: Final = ("batch", "surrogate", "panel")
-MOST_SAMPLES: Final = 4096  # n×n matrices are formed
-_ROUNDING: Final = 1e-14
 _VERY: Final = {
-    "cka": "of biased CKA of this very Σ = z zᵀ: not of debiased CKA, nor of h",
+    "cka_biased": "of biased CKA of this very Σ = z zᵀ: not of debiased CKA, nor of h",
     "rsa": "of cosine + Pearson RSA of this very Σ",
 }
 
@@ -41,37 +40,10 @@ class Relative(NamedTuple):
 
 
 def relative_drift(x: Tensor, y: Tensor) -> Relative:
-    """The relative drifts of x xᵀ and y yᵀ, by forming them: n ≤ `MOST_SAMPLES`, n ≥ 3."""
-    assert x.shape == y.shape and 3 <= x.shape[-2] <= MOST_SAMPLES, (x.shape, y.shape)
-    flat = [t.double().reshape(-1, *t.shape[-2:]) for t in (x, y)]
-    # One pair at a time: its matrices stay in cache.
-    found = torch.stack([_drift_of(a, b) for a, b in zip(*flat, strict=True)])
-    return Relative(*found.reshape(*x.shape[:-2], 4).unbind(-1))
-
-
-def _drift_of(x: Tensor, y: Tensor) -> Tensor:
-    """(4,) ρ, ρ*, r, r* of x (n, d) and y (n, d)."""
-    k, m = (t @ t.T for t in (x - x.mean(0), y - y.mean(0)))
-    # Off-diagonal entries come twice, which cancels.
-    a, b = (_off_diagonal(F.normalize(t, dim=1, eps=1e-300)) for t in (x, y))
-    # The rounding of matrices that are constant, as in coupled/alignment.py.
-    least = _ROUNDING**2 * x.square().sum(), math.sqrt(_ROUNDING) * len(x)
-    return torch.stack([*_relative(k, m, float(least[0])), *_relative(a, b, least[1])])
-
-
-def _off_diagonal(unit: Tensor) -> Tensor:
-    """The cosines (n, n) of unit rows minus the mean of those off the diagonal, which is 0."""
-    n = len(unit)
-    cosines = (unit @ unit.T).fill_diagonal_(0.0)
-    return cosines.sub_(cosines.sum() / (n * (n - 1))).fill_diagonal_(0.0)
-
-
-def _relative(a: Tensor, b: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """‖a−b‖ over ‖a‖, and over the larger of both norms; NaN where that is not above `least`."""
-    own, other, apart = a.norm(), b.norm(), torch.dist(a, b)
-    larger = torch.maximum(own, other)
-    undefined = torch.full_like(own, torch.nan)
-    return (apart / own if own > least else undefined), (apart / larger if larger > least else undefined)
+    """The relative drifts of x xᵀ and y yᵀ, from moments. RSA is of cosines: r is that of unit rows."""
+    unit = [F.normalize(t.double(), dim=-1, eps=1e-300) for t in (x, y)]
+    of_cka, of_rsa = drift.similarity_drift(x, y), drift.similarity_drift(*unit)
+    return Relative(of_cka.rho, of_cka.rho_star, of_rsa.r, of_rsa.r_star)
 
 
 def alignment_curves(run: Run) -> Iterator[Curve]:
@@ -82,32 +54,35 @@ def alignment_curves(run: Run) -> Iterator[Curve]:
             group = where.column.partition(".")[0]
             if spec.anchor is None or not run.schedules(where.stream, group):
                 continue
-            if not run.awaits(where.stream, arm, spec.anchor) and _samples(run, source) <= MOST_SAMPLES:
+            if not run.awaits(where.stream, arm, spec.anchor):
                 yield from _of_source(run, arm, spec.anchor, source)
 
 
-def _samples(run: Run, source: str) -> int:
-    config = run.config
-    sizes = {"batch": 2 * config.batches.size, "surrogate": 2 * config.panel.surrogate_size, "panel": config.panel.size}
-    return sizes[source]
-
-
 def _of_source(run: Run, arm: str, anchor: str, source: str) -> Iterator[Curve]:
-    cka = run.curve("cka", arm=arm, source=source, feature="z", debiased=False)
-    rsa = run.curve("rsa", arm=arm, source=source, feature="z")
-    drifts = [relative_drift(x, y) for _, y, x in paired(run, arm, anchor, FEATURES[source, "z"])]
-    drift = Relative(*(torch.cat(parts) for parts in zip(*drifts, strict=True)))
-    for measured, bounds in (
-        (cka, {"P2": p2_cka(drift.rho), "sharp": sharp_cka(drift.rho_star)}),
-        (rsa, {"P2": p2_rsa(drift.r), "sharp": sharp_rsa(drift.r_star)}),
+    steps, drifts, values = [], [], []
+    where = FEATURES[source, "z"]
+    for at, x, y in paired(run, arm, anchor, where):
+        steps.append(at)
+        drifts.append(relative_drift(y, x))
+        values.append((alignment.linear_cka(x, y, debiased=False), alignment.rsa(x, y)))
+    moved = Relative(*(torch.cat(parts) for parts in zip(*drifts, strict=True)))
+    cka, rsa = (torch.cat(parts) for parts in zip(*values, strict=True))
+    n, d = run.row_shape(where.stream, arm, where.column)
+    for measure, estimator, value, bounds in (
+        ("cka_biased", "biased linear CKA", cka, {"P2": p2_cka(moved.rho), "sharp": sharp_cka(moved.rho_star)}),
+        ("rsa", "cosine + Pearson RSA", rsa, {"P2": p2_rsa(moved.r), "sharp": sharp_rsa(moved.r_star)}),
     ):
+        measured = Curve(
+            measure, arm, anchor, np.concatenate(steps), value.numpy(), n, d, "z", source, where.split, None, estimator,
+            "0/0: a representation is constant over the samples",
+        )  # fmt: skip
         yield measured
-        for name, values in bounds.items():
+        for name, bound in bounds.items():
             yield replace(
                 measured,
                 kind="lower bound",
                 bound=name,
-                values=np.asarray(values, np.float64).copy(),
+                values=bound.numpy(),
                 estimator=f"{name} corollary, from the measured relative drift of Σ",
-                flags=(_VERY[measured.measure],),
+                flags=(_VERY[measure],),
             )

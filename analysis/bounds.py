@@ -18,8 +18,7 @@ from coupled.learning_rate import learning_rates
 
 __all__ = ["BY_ROW", "BY_STEP", "TRIVIAL", "Factors", "Vacuous", "bounds", "factors", "vacuity", "violations"]
 
-# Recorded z are unit vectors to float32's rounding, so cosines leave [−1, 1] by as much.
-_ROUNDING: Final = 1e-6
+_ROUNDING: Final = 1e-9  # of float64, generously
 
 
 def bounds(run: Run) -> list[Curve]:

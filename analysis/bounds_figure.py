@@ -50,7 +50,7 @@ def draw(run: Run, found: Sequence[Curve]) -> Figure:
     figure, grid = frame.figure, frame.grid()
     _gap(figure.add_subplot(grid[0, 0]), run, found, style_of)
     _drift(figure.add_subplot(grid[0, 1]), run, found, style_of)
-    _alignment(figure.add_subplot(grid[1, 0]), "cka", "c  Biased CKA of z", run, found, style_of)
+    _alignment(figure.add_subplot(grid[1, 0]), "cka_biased", "c  Biased CKA of z", run, found, style_of)
     _alignment(figure.add_subplot(grid[1, 1]), "rsa", "d  RSA of z", run, found, style_of)
     return figure
 
@@ -239,7 +239,7 @@ def _alignment(
     if not axes.lines:
         nothing(axes, run, "similarity", "surrogate", "panel")
     else:
-        axes.set_ylabel("biased linear CKA" if measure == "cka" else "cosine + Pearson RSA")
+        axes.set_ylabel("biased linear CKA" if measure == "cka_biased" else "cosine + Pearson RSA")
         low = min(axes.get_ylim()[0], 0.9)
         axes.set_ylim(low, 1 + 0.04 * (1 - low))
     labels.draw(axes, _steps(axes, run, room=bool(axes.lines)))

@@ -17,7 +17,7 @@ _NAMES: Final = {
     "gap_with_positive": "loss gap, positive in the denominator",
     "drift": "drift of Σ, true run",
     "surrogate_drift": "drift of Σ, simulated surrogate",
-    "cka": "biased CKA of z",
+    "cka_biased": "biased CKA of z",
     "rsa": "RSA of z",
 }
 

@@ -71,11 +71,8 @@ def _moved(run: Run, arm: str, sigmas: _Sigmas) -> Iterator[Curve]:
 
 
 def _of_pair(run: Run, arm: str, anchor: str, sigmas: dict[str, _Sigmas]) -> Iterator[Curve]:
-    # Of a run still written one arm may be a shard ahead.
-    common = min(len(sigmas[arm].steps), len(sigmas[anchor].steps))
-    steps = sigmas[arm].steps[:common]
-    values = torch.stack([torch.dist(sigmas[arm].at(row), sigmas[anchor].at(row)) for row in range(common)])
-    measured = _curve(run, "drift", arm, anchor, steps, values)
+    measured = run.curve("drift", arm=arm, anchor=anchor, source="surrogate")
+    steps, common = measured.steps, len(measured.steps)
     limit = bounds.trivial_limit(2 * run.config.panel.surrogate_size)
     pair = pair_of(run.config, arm)
     if not isinstance(pair, str) and steps[0] != 0:

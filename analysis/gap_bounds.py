@@ -99,7 +99,8 @@ def _evaluated(run: Run, setting: _Setting) -> tuple[np.ndarray, list[_Means]]:
     for (at, z), (_, of_batch) in zip(own, labels, strict=False):
         # Of a run still written one file may be a shard ahead.
         for row in range(min(len(at), len(of_batch))):
-            sigma = similarity(torch.tensor(z[row], dtype=torch.float64))
+            # Recorded z are unit vectors to their precision's rounding only.
+            sigma = similarity(torch.tensor(z[row], dtype=torch.float64)).clamp(-1, 1)
             masks = pairs(torch.tensor(of_batch[row]))
             made = gap_bounds(sigma, masks, setting.temperature, positive_in_denominator=setting.positive)
             steps.append(int(at[row]))

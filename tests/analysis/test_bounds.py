@@ -7,18 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import analysis
-from analysis import alignment_bounds, bounds_figure, bounds_table
+from analysis import bounds_figure, bounds_table
 from analysis.alignment_bounds import relative_drift
 from analysis.bounds import BY_ROW, BY_STEP, TRIVIAL, bounds, factors, vacuity, violations
 from analysis.cli import main
 from analysis.curve import pick
 from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
+from coupled.driver import train
 from coupled.learning_rate import learning_rates
 from coupled.store import open_tensors
 
@@ -102,7 +104,7 @@ def test_arms_that_the_bounds_are_not_about_say_why(bounded):
     assert "momentum 0.9" in assumed and "batch-norm" in assumed
 
 
-@pytest.mark.parametrize("measure", ["cka", "rsa"])
+@pytest.mark.parametrize("measure", ["cka_biased", "rsa"])
 @pytest.mark.parametrize("source", ["batch", "surrogate", "panel"])
 def test_the_sharp_bound_lies_between_p2s_and_the_measured_value(bounded, run, measure, source):
     for arm in ("nscl", "fine", "nudged", "independent"):
@@ -111,7 +113,7 @@ def test_the_sharp_bound_lies_between_p2s_and_the_measured_value(bounded, run, m
         )
         assert (p2.values <= sharp.values + 1e-12).all() and (sharp.values <= measured.values + 1e-9).all()
         assert sharp.kind == p2.kind == "lower bound" and "this very Σ" in sharp.flags[0]
-    assert pick(bounded, "cka", "nscl", source=source).estimator == "biased linear CKA"
+    assert pick(bounded, "cka_biased", "nscl", source=source).estimator == "biased linear CKA"
 
 
 def literal_drift(x, y):
@@ -205,7 +207,7 @@ def spoilt_curves(bounded, measure, bound, factor, arm="nscl"):
         ("gap", "tighter", 0.1),
         ("drift", "free", 1e-6),
         ("drift", BY_ROW, 0.9),
-        ("cka", "sharp", 1.5),
+        ("cka_biased", "sharp", 1.5),
         ("rsa", "P2", 9.0),
     ],
 )
@@ -278,9 +280,22 @@ def test_an_unfinished_run_has_the_bounds_of_its_steps(spoilt):
     assert pick(found, "drift", "nscl").steps.tolist() == [0, 1, 3]
 
 
-def test_matrices_too_large_to_form_are_left_out(run, monkeypatch):
-    monkeypatch.setattr(alignment_bounds, "MOST_SAMPLES", 20)
-    assert {curve.source for curve in alignment_bounds.alignment_curves(run)} == {"surrogate"}
+def test_with_the_positive_in_the_denominator_the_bounds_are_of_that_gap(tmp_path):
+    arms = {"cl": {"objective": "nt_xent"}, "ns": {"objective": "nscl", "positive_in_denominator": True}}
+    run = analysis.open_run(train(tiny(tmp_path, arms=arms)))
+    found = bounds(run)
+    assert violations(found) == [] and pick(found, "surrogate_drift", "ns").values[-1] > 0
+    rows = recorded(run.path, "scalars", "cl", "batch.gap_with_positive.size")
+    measured = pick(found, "gap_with_positive", "cl")
+    assert measured.values.tolist() == pytest.approx([float(rows[step]) for step in range(6)], rel=1e-4)
+    assert {curve.bound for curve in found if curve.bounds(measured)} >= {"per anchor", "tighter", "data set"}
+
+
+def test_balanced_batches_keep_the_data_set_bound(tmp_path):
+    run = analysis.open_run(train(tiny(tmp_path, batches={"stream": "balanced"})))
+    found = bounds(run)
+    assert violations(found) == []
+    assert not any("not a bound" in flag for flag in pick(found, "gap", "cl", bound="data set").flags)
 
 
 def test_the_tables_have_a_row_for_every_bound_of_an_objective_arm(run, bounded):

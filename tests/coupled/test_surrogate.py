@@ -1,6 +1,7 @@
 """The surrogate dynamics: its step is the loss's gradient, every drift bound holds on it, and broken ones are seen."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -126,6 +127,18 @@ def test_the_measured_bound_is_nearly_attained():
     labels, tau = torch.arange(16) % 4, 0.5
     done = simulate(start_of(16, 3, 16), denominators(labels), torch.full((40,), 0.5), tau, 32)
     assert 0.98 < (done.drift[-1] / done.bound_by_rows[-1]).item() <= 1
+
+
+def test_from_equal_similarities_the_first_step_is_known_exactly_and_attains_the_measured_bound():
+    labels, tau, rate = torch.tensor([0, 0, 0, 1, 1, 2]), 0.5, 0.25
+    squares = Fraction(0)
+    for size in (3, 3, 3, 2, 2, 1):  # of the class of each sample, whose two anchors are alike
+        same, other = 2 * (size - 1), 2 * (6 - size)
+        p, q = Fraction(1, same + other), Fraction(1, other)
+        squares += 2 * (same * p**2 + other * (q - p) ** 2)
+    done = simulate(torch.zeros(12, 12), denominators(labels), torch.tensor([rate]), tau, 12)
+    assert done.drift[1].item() == pytest.approx(rate / (tau * 12) * math.sqrt(squares), rel=1e-14)
+    assert done.bound[1].item() == pytest.approx(done.drift[1].item(), rel=1e-14)
 
 
 def test_the_recursion_is_its_formula():
