@@ -8,6 +8,7 @@ from analysis.alignment import (
     rsa,
     similarity_drift,
 )
+from analysis.bounds import bounds
 from analysis.curve import Curve
 from analysis.curves import curves, write_csv
 from analysis.drift import SimilarityDrift
@@ -21,6 +22,7 @@ __all__ = [
     "IllConditionedWarning",
     "Run",
     "SimilarityDrift",
+    "bounds",
     "cdnv",
     "curves",
     "directional_cdnv",

@@ -202,7 +202,7 @@ def _bounds_of_drift(
                 axes.plot(
                     *at, marker="X", markersize=9, color=_BOUND[bound]["color"], markeredgecolor="white", zorder=5
                 )
-            vacuous = f", vacuous from {curve.steps[above[0]]:,}" if len(above) else ""
+            vacuous = f", vacuous ≥ {curve.steps[above[0]]:,}" if len(above) else ""
             labels.add(min(float(curve.values[-1]), top), f"{bound}{vacuous}", _BOUND[bound]["color"])
     colour, grey = style_of[arm].colour, "#A6A6A6"
     for measure, of, by, text, look in (

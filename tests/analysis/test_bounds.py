@@ -298,6 +298,25 @@ def test_balanced_batches_keep_the_data_set_bound(tmp_path):
     assert not any("not a bound" in flag for flag in pick(found, "gap", "cl", bound="data set").flags)
 
 
+NEVER = {"every": 0, "log": 0, "last": False}
+
+
+@pytest.mark.parametrize(
+    ("sections", "missing"),
+    [
+        ({"arms": {"cl": {"objective": "dcl"}}}, {"drift", "cka_biased"}),
+        ({"record": {"surrogate": NEVER}}, {"drift", "moved"}),
+        ({"record": {"similarity": NEVER}}, {"gap", "gap_slack"}),
+        ({"record": {"surrogate": NEVER | {"steps": [3]}}}, {"surrogate_drift", "moved"}),
+    ],
+)
+def test_what_is_not_recorded_is_left_out_by_the_command_too(tmp_path, capsys, sections, missing):
+    path = train(tiny(tmp_path, **sections))
+    assert main(["bounds", str(path)]) == 0 and capsys.readouterr().err == ""
+    measures = {curve.measure for curve in bounds(analysis.open_run(path))}
+    assert measures and not measures & missing
+
+
 def test_the_tables_have_a_row_for_every_bound_of_an_objective_arm(run, bounded):
     tables = {table.title: table for table in bounds_table.tables(run, bounded)}
     assert tables["loss gap, batch"].row_count == 4 * 4 and tables["drift of Σ, true run, surrogate"].row_count == 7
