@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.commands import curves, divergence
+from analysis.commands import bounds, curves, divergence
 from coupled.terminal import Parser, guarded
 
-_COMMANDS = (curves, divergence)
+_COMMANDS = (curves, bounds, divergence)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
