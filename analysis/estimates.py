@@ -23,7 +23,7 @@ from coupled.alignment import Value, cka_of, rsa_of
 from coupled.errors import UserError, unknown
 from coupled.moments import Moments
 
-_BLOCK_NUMBERS = 16 << 20  # float64 numbers of one block of steps: 128 MiB
+_BLOCK_NUMBERS = 4 << 20  # float64 numbers of one block of steps: 32 MiB
 _TWO_SIDED = 1.96  # standard deviations of 95 %
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -70,8 +70,8 @@ def estimate(
     measure: "cka" (debiased), "cka_biased", "rsa", "spearman", "knn_overlap" (k neighbours) or "procrustes". views: V,
     1 or 2; both views of a sample are left out, and re-paired, together. Interval: value ± t·se, t of groups − 1
     degrees of freedom, se of the delete-group jackknife over samples i ≡ j mod groups (as many groups as samples, if
-    these are fewer). Null band: exact moments for CKA and RSA (B ≥ 4), else of `permutations` fixed ones. Raises UserError for
-    an unknown measure, shapes that do not fit, and fewer than 2 groups.
+    these are fewer). Null band: exact moments for CKA and RSA (B ≥ 4), else of `permutations` fixed ones. Raises
+    UserError for an unknown measure, shapes that do not fit, and fewer than 2 groups.
     """
     if measure not in RANGES:
         raise unknown("measure", measure, RANGES)

@@ -46,14 +46,19 @@ def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
 
 def cka_of(moments: Moments, *, debiased: bool = True) -> Value:
     """Linear CKA of the samples behind `moments`; see `linear_cka`. NaN with fewer samples than it needs."""
+    if moments.n < (4 if debiased else 2):
+        return _undefined(moments)
     hsic = _debiased_hsic if debiased else _biased_hsic
     own = moments.of_x, moments.of_y
     xy, (xx, yy) = hsic(moments.cross), (hsic(side) for side in own)
     # Equal off-diagonals (a simplex, say) leave a debiased HSIC of nothing but the rounding of its terms.
     terms = [side.xy.square().sum((-2, -1)) + side.qu for side in own]
     defined = (xx > _ROUNDING * terms[0]) & (yy > _ROUNDING * terms[1]) & _varies(own[0]) & _varies(own[1])
-    value = _correlation(xy, xx, yy, defined & (moments.n >= (4 if debiased else 2)))
-    return Value(value, _EPSILON * torch.maximum(terms[0] / xx, terms[1] / yy))
+    return Value(_correlation(xy, xx, yy, defined), _EPSILON * torch.maximum(terms[0] / xx, terms[1] / yy))
+
+
+def _undefined(moments: Moments) -> Value:
+    return Value(torch.full_like(moments.q, torch.nan), torch.full_like(moments.q, torch.inf))
 
 
 def _varies(own: Cross) -> Tensor:
@@ -63,7 +68,7 @@ def _varies(own: Cross) -> Tensor:
     return (centred > _ROUNDING * own.q) & (centred > _ROUNDING**2 * raw)
 
 
-def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, defined: Tensor | bool) -> Tensor:
+def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, defined: Tensor) -> Tensor:
     """xy/√(xx·yy) where defined, else NaN."""
     one = torch.ones_like(xx)
     scale = torch.where(defined, xx, one).sqrt() * torch.where(defined, yy, one).sqrt()
@@ -101,9 +106,11 @@ def rsa_of(moments: Moments) -> Value:
     after the mean is taken away counts. Above 1e-8 the last digits of a value are not to be trusted.
     """
     assert moments.unit, "RSA compares cosines: moments of unit rows are needed"
-    n, (xy, _, _) = moments.n, _covariance(moments.cross)
+    if moments.n < 3:
+        return _undefined(moments)
+    xy, _, _ = _covariance(moments.cross)
     (xx, x_error), (yy, y_error) = _variance(moments.of_x), _variance(moments.of_y)
-    defined = (x_error < _EPSILON / _ROUNDING) & (y_error < _EPSILON / _ROUNDING) & (n >= 3)
+    defined = (x_error < _EPSILON / _ROUNDING) & (y_error < _EPSILON / _ROUNDING)
     return Value(_correlation(xy, xx, yy, defined), torch.maximum(x_error, y_error))
 
 
