@@ -134,7 +134,9 @@ def test_a_batch_is_what_a_loop_gives_in_any_blocks(measure, monkeypatch):
     found = estimate(measure, x, y, views=2, k=3)
     monkeypatch.setattr("analysis.estimates._BLOCK_NUMBERS", 1)
     for name in ("value", "low", "high", "null_low", "null_high", "ill_conditioned"):
-        looped = [[getattr(estimate(measure, x[i, j], y[i, j], views=2, k=3), name) for j in range(3)] for i in range(2)]
+        looped = [
+            [getattr(estimate(measure, x[i, j], y[i, j], views=2, k=3), name) for j in range(3)] for i in range(2)
+        ]
         assert np.allclose(looped, getattr(found, name), rtol=0, atol=1e-12), name
 
 

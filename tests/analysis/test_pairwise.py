@@ -33,7 +33,9 @@ def cosines(x):
 def literal_overlap(x, y, k):
     def neighbours(x):
         S = cosines(x)
-        return [set(sorted((j for j in range(len(x)) if j != i), key=lambda j: (-S[i, j], j))[:k]) for i in range(len(x))]
+        return [
+            set(sorted((j for j in range(len(x)) if j != i), key=lambda j: (-S[i, j], j))[:k]) for i in range(len(x))
+        ]
 
     return np.mean([len(a & b) / k for a, b in zip(neighbours(x), neighbours(y), strict=True)])
 

@@ -1,6 +1,7 @@
 """The sums behind CKA and RSA: what they are, that they add, and that they never hold a float64 copy of the input."""
 
 from dataclasses import fields
+from itertools import pairwise
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_every_sum_is_the_literal_one(unit):
 def test_moments_add_over_shards_in_any_split_and_order(seed, cuts, unit):
     x, y = pair(seed)
     edges = [0, *sorted(cuts), 12]
-    rows = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    rows = [slice(a, b) for a, b in pairwise(edges)]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     parts = [Moments.of(x[rows[i]], y[rows[i]], *shifts(), unit=unit) for i in order]
     total = parts[0]
