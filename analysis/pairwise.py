@@ -65,7 +65,7 @@ def knn_overlap(k: int) -> Pairwise:
         """The neighbours of every row in the order of their index, (…, n, k); −1 where x is not finite."""
         finite = x.isfinite().all(-1).all(-1)[..., None, None]
         unit, n = F.normalize(torch.where(finite, x, 0.0), dim=-1, eps=1e-300), x.shape[-2]
-        size = max(1, _CHUNK_NUMBERS // (math.prod(x.shape[:-2]) * n))
+        size = max(1, _CHUNK_NUMBERS // max(1, math.prod(x.shape[:-2]) * n))
         found = [_nearest(unit, torch.arange(i, min(i + size, n), device=x.device), k) for i in range(0, n, size)]
         return torch.where(finite, torch.cat(found, -2), -1)
 

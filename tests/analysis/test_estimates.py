@@ -95,6 +95,16 @@ def test_value_and_interval_are_the_literal_jackknife(measure, views):
     assert np.allclose([found.value, found.low, found.high], [value, *limits], rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("measure", EXACT)
+def test_more_features_than_samples_change_nothing(measure):
+    x, y = features(0, 12, 40) + 1, features(1, 12, 3)
+    rotation = np.linalg.qr(features(2, 40, 40))[0]
+    found, turned = estimate(measure, x, y), estimate(measure, x @ rotation, y)
+    assert np.allclose(found.value, VALUES[measure](x, y), rtol=0, atol=1e-10)
+    for name in ("low", "high", "null_low", "null_high"):
+        assert np.allclose(getattr(found, name), getattr(turned, name), rtol=0, atol=1e-10), name
+
+
 @pytest.mark.parametrize("measure", ["spearman", "knn_overlap", "procrustes"])
 def test_simulated_bands_are_those_of_the_addressed_permutations(measure):
     x, y = pair(5, 40)
@@ -149,6 +159,13 @@ def test_quantiles_of_t_are_scipys(degrees):
 def test_what_is_undefined_has_no_interval_and_no_band(measure):
     found = estimate(measure, np.ones((8, 3)), features(0, 8, 3))
     assert np.isnan([found.value, found.low, found.high, found.null_low, found.null_high]).all()
+    assert not found.ill_conditioned
+
+
+@pytest.mark.parametrize("measure", RANGES)
+def test_no_steps_are_no_estimates(measure):
+    found = estimate(measure, np.zeros((0, 8, 3)), np.zeros((0, 8, 3)), k=3)
+    assert found.value.shape == found.null_low.shape == (0,)
 
 
 def test_nearly_equal_similarities_are_flagged():
@@ -163,7 +180,8 @@ def test_nearly_equal_similarities_are_flagged():
         ({"measure": "ckas"}, "did you mean cka"),
         ({"views": 3}, "1 or 2 are possible"),
         ({"views": 2}, "as many rows of every view"),
-        ({"groups": 1}, "at least 2"),
+        ({"groups": 1}, "groups = 1; at least 2"),
+        ({"permutations": 1}, "permutations = 1; at least 2"),
         ({"measure": "knn_overlap", "k": 8, "groups": 3}, "1 to 5 are possible"),
     ],
 )
