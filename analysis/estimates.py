@@ -21,7 +21,7 @@ from analysis.null import chance
 from coupled.address import Purpose, permutation
 from coupled.alignment import Value, cka_of, rsa_of
 from coupled.errors import UserError, unknown
-from coupled.moments import Moments
+from coupled.moments import Moments, narrow
 
 _BLOCK_NUMBERS = 4 << 20  # float64 numbers of one block of steps: 32 MiB
 _TWO_SIDED = 1.96  # standard deviations of 95 %
@@ -132,7 +132,7 @@ def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 def _from_moments(measure: str, x: Tensor, y: Tensor, left_out: list[Tensor], views: int) -> tuple[Tensor, ...]:
     """Value, standard error, null mean, null sd, relative rounding error, each (T,)."""
     function, unit = _OF_MOMENTS[measure], measure == "rsa"
-    x, y = _narrow(x), _narrow(y)
+    x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
     value, rounding = function(total)
     shifts = total.shift_x, total.shift_y
@@ -140,11 +140,6 @@ def _from_moments(measure: str, x: Tensor, y: Tensor, left_out: list[Tensor], vi
     rest = [function(total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)).value for rows in left_out]
     mean, sd = (torch.where(value.isnan(), torch.nan, t) for t in chance(measure, x, y, views=views))
     return value, _jackknife(torch.stack(rest)), mean, sd, rounding
-
-
-def _narrow(x: Tensor) -> Tensor:
-    """The same samples in n features where there were more: CKA and RSA do not see a rotation, and d² sums cost d²."""
-    return torch.linalg.qr(x.double().mT, mode="r").R.mT if x.shape[-2] < x.shape[-1] else x
 
 
 def _from_pairs(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from coupled.moments import Cross, Moments
+from coupled.moments import Cross, Moments, narrow
 
 # A hundred float64 roundings: what is smaller than this, relative to its terms, is not a measurement.
 _ROUNDING = 1e-14
@@ -30,7 +30,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
     [0, 1]. NaN where a representation is constant over samples (0/0), so that it cannot pass for a value.
     """
     assert x.shape[-2] == y.shape[-2] and (x.shape[-2] >= 4 or not debiased), (x.shape, y.shape)
-    return cka_of(Moments.about_mean(x, y), debiased=debiased).value
+    return cka_of(Moments.about_mean(narrow(x), narrow(y)), debiased=debiased).value
 
 
 def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
@@ -40,8 +40,13 @@ def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
     moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal.
     """
     assert comparison == "pearson", comparison
+    return rsa_with_error(x, y).value
+
+
+def rsa_with_error(x: Tensor, y: Tensor) -> Value:
+    """`rsa` and how far rounding may have moved it: see `rsa_of`."""
     assert x.shape[-2] == y.shape[-2] >= 3, (x.shape, y.shape)
-    return rsa_of(Moments.about_mean(x, y, unit=True)).value
+    return rsa_of(Moments.about_mean(narrow(x, unit=True), narrow(y, unit=True), unit=True))
 
 
 def cka_of(moments: Moments, *, debiased: bool = True) -> Value:

@@ -97,6 +97,16 @@ def test_few_samples_have_no_alignment():
     assert rsa_of(Moments.about_mean(x[:2], y[:2], unit=True)).value.isnan()
 
 
+@pytest.mark.parametrize("unit", [False, True])
+def test_samples_in_many_features_are_the_same_in_few(unit):
+    x, _ = pair(8, n=6, d=40)
+    found = moments.narrow(x, unit=unit)
+    kept = x if unit else x - x.mean(0)
+    assert found.shape == (6, 6) and torch.allclose(found @ found.T, kept @ kept.T, rtol=0, atol=1e-12)
+    few = x[:, :6]
+    assert moments.narrow(few, unit=unit) is few
+
+
 def test_rows_go_through_in_pieces_and_the_pieces_do_not_show(monkeypatch):
     x, y = pair(6, n=200, batch=(2,))
     whole = Moments.about_mean(x.float(), y.float())
