@@ -103,8 +103,11 @@ def knn_overlap(
     feature: str | None = None,
     k: int = 10,
 ) -> Curve:
-    """Mean share of a sample's k nearest others (cosine) that are the same for arm and anchor, range [0, 1]."""
-    what = Compared.of(records, arm, spec, anchor, source, feature)
+    """Mean share of a sample's k nearest others (cosine) that are the same for arm and anchor, range [0, 1].
+
+    Of at most 256 samples, evenly spaced over the panel's ids, as all pairs are needed.
+    """
+    what = Compared.of(records, arm, spec, anchor, source, feature, all_pairs=True)
     return _estimated(records, "knn_overlap", what, "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
 
 

@@ -46,16 +46,14 @@ def relative_drift(x: Tensor, y: Tensor) -> Relative:
     return Relative(of_cka.rho, of_cka.rho_star, of_rsa.r, of_rsa.r_star)
 
 
-def alignment_curves(run: Run) -> Iterator[Curve]:
-    """CKA (biased) and RSA of every arm with its anchor on z, with both lower bounds, for every source recorded."""
-    for arm, spec in run.arms.items():
-        for source in SOURCES:
-            where = FEATURES[source, "z"]
-            group = where.column.partition(".")[0]
-            if spec.anchor is None or not run.schedules(where.stream, group):
-                continue
-            if not run.awaits(where.stream, arm, spec.anchor):
-                yield from _of_source(run, arm, spec.anchor, source)
+def alignment_curves(run: Run, arm: str) -> Iterator[Curve]:
+    """CKA (biased) and RSA of an arm with its anchor on z, with both lower bounds, for every source recorded."""
+    anchor = run.arms[arm].anchor
+    for source in SOURCES:
+        where = FEATURES[source, "z"]
+        group = where.column.partition(".")[0]
+        if anchor is not None and run.schedules(where.stream, group) and not run.awaits(where.stream, arm, anchor):
+            yield from _of_source(run, arm, anchor, source)
 
 
 def _of_source(run: Run, arm: str, anchor: str, source: str) -> Iterator[Curve]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Records:
         self._layout = train_layout(config)
         self._shards: dict[tuple[str, str], list[Entry]] = {}
         self._opened: dict[str, TensorFile] = {}
+        self._opening = Lock()
         self._last: int | None = None
         for entry in manifest.entries:
             if entry.kind == "shard":
@@ -160,6 +162,11 @@ class Records:
             raise StoreError(self.path, f"{stream}/{owner} lacks step {missing}, which is scheduled")
 
     def _open(self, shard: Entry) -> TensorFile:
+        # Arms are read side by side: a shard that two of them need is verified once.
+        with self._opening:
+            return self._verified(shard)
+
+    def _verified(self, shard: Entry) -> TensorFile:
         committed = shard.committed()
         if committed.name not in self._opened:
             file = open_tensors(verify_object(self.path, committed))
