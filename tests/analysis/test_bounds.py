@@ -246,24 +246,25 @@ def test_the_factors_of_the_slack_multiply_to_it(run, bounded):
     assert found[0].exponential > 1 == found[1].exponential
 
 
-def test_the_command_writes_its_results_and_says_where(trained, capsys):
-    assert main(["bounds", str(trained)]) == 0
+def test_the_command_writes_its_results_and_says_where(spoilt, capsys):
+    assert main(["bounds", str(spoilt.path)]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == f"results: {trained}/analysis/ (bounds.csv bounds.png bounds.svg)"
+    assert out.splitlines()[-1] == f"results: {spoilt.path}/analysis/ (bounds.csv bounds.png bounds.svg)"
     assert err == "" and "÷ measured" in out and "momentum 0.9" in out.replace("\n", " ")
-    with (trained / "analysis" / "bounds.csv").open(encoding="utf-8") as file:
+    with (spoilt.path / "analysis" / "bounds.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["bound"] == "rows"]
     assert [int(row["step"]) for row in rows] == list(range(21)) and {row["kind"] for row in rows} == {"upper bound"}
 
 
-def test_a_broken_bound_is_a_warning_of_the_command(trained, bounded, capsys, monkeypatch):
+def test_a_broken_bound_is_a_warning_of_the_command(spoilt, bounded, capsys, monkeypatch):
     wrong = spoilt_curves(bounded, "drift", "rows", 1e-9)
     monkeypatch.setattr("analysis.commands.bounds.bounds", lambda run: wrong)
-    assert main(["bounds", str(trained)]) == 0
+    assert main(["bounds", str(spoilt.path)]) == 0
     assert "warning: the upper bound rows does not hold: drift of nscl" in capsys.readouterr().err
 
 
-def test_equal_curves_give_equal_figures(run, bounded, trained):
+def test_equal_curves_give_equal_figures(spoilt, bounded):
+    run = analysis.open_run(spoilt.path)  # a copy: others look into the results of the run itself
     first = [path.read_bytes() for path in bounds_figure.save(run, bounded)]
     assert first == [path.read_bytes() for path in bounds_figure.save(run, bounded)]
 
