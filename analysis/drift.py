@@ -36,6 +36,16 @@ def similarity_drift(x: Tensor, y: Tensor) -> SimilarityDrift:
     )
 
 
+def cosine_drift(x: Tensor, y: Tensor) -> SimilarityDrift:
+    """The same of z, whose rows are unit vectors to their precision's rounding: r and r* of exact cosines, as RSA is.
+
+    drift, ρ and ρ* are of the rows as given, as linear CKA is.
+    """
+    given = similarity_drift(x, y)
+    cosines = similarity_drift(*(F.normalize(t.double(), dim=-1, eps=1e-300) for t in (x, y)))
+    return given._replace(r=cosines.r, r_star=cosines.r_star)
+
+
 def _unless_rounding(norm: Tensor, whole: Tensor) -> Tensor:
     return torch.where(norm > _ROUNDING * whole, norm, torch.nan)
 

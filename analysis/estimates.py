@@ -63,7 +63,7 @@ def estimate(
     views: int = 1,
     groups: int = 16,
     k: int = 10,
-    permutations: int = 32,
+    permutations: int = 16,
 ) -> Estimate:
     """A measure of x (…, VB, d) and y (…, VB, e) with a 95 % interval and the band that chance pairings would give.
 

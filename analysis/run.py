@@ -10,11 +10,7 @@ from coupled.opened import read_run
 
 
 class Run(Records):
-    """A run opened for reading. What it was asked once it remembers: committed records do not change."""
-
-    def __init__(self, *facts: Any) -> None:
-        super().__init__(*facts)
-        self._curves: dict[Any, Curve] = {}
+    """A run opened for reading."""
 
     def curve(self, measure: str, *, arm: str, **options: Any) -> Curve:
         """One measured quantity of `arm` over the recorded steps; see `analysis.measures` for measures and options.
@@ -22,10 +18,8 @@ class Run(Records):
         "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `anchor`; without them
         it is the headline: panel, h, against the arm's own anchor. Raises UserError for what the run does not have.
         """
-        key = (measure, arm, *sorted(options.items()))
-        if key not in self._curves:
-            self._curves[key] = measures.curve(self, measure, arm, **options)
-        return self._curves[key]
+        key = ("curve", measure, arm, *sorted(options.items()))
+        return self.remembered(key, lambda: measures.curve(self, measure, arm, **options))
 
 
 def open_run(path: str | Path) -> Run:
