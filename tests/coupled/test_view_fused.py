@@ -143,8 +143,8 @@ def test_threads_that_share_the_views_change_no_byte(threads, monkeypatch):
 
 
 def test_a_forked_process_makes_the_same_views(monkeypatch):
-    """After its parent has made views with threads, which the child does not have."""
-    torch.set_num_threads(2)
+    """After its parent has made views with threads; loader workers are such processes, with one thread each."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # not torch's own, which no fork survives
     monkeypatch.setattr(fused, "_WORTH", 1)
     expected, context = digest(), multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
