@@ -74,7 +74,6 @@ def test_whole_views_have_the_bytes_of_the_operators(height, width, size, recipe
 @settings(deadline=None)
 @given(size=st.integers(1, 40), length=st.integers(1, 130), cut=st.booleans(), data=st.data())
 def test_any_crop_box_has_the_bytes_of_the_operators(size, length, cut, data):
-    """Also where a pixel's centre lies on the edge of a triangle but for a rounding, as with length : size = 5 : 3."""
     starts = torch.tensor(data.draw(st.lists(st.integers(0, 20), min_size=6, max_size=6)))
     lengths, flips = torch.full((6,), length), torch.arange(6) % 2 == 1
     images = some_images(3, 150, 150)
@@ -82,6 +81,19 @@ def test_any_crop_box_has_the_bytes_of_the_operators(size, length, cut, data):
         patch.setattr(operators, "_LARGE", 0 if cut else 1 << 20)
         boxes = Boxes(starts, starts.flip(0), lengths, lengths.flip(0), flips)
         assert same_bytes(fused.crop_resize(images, boxes, size), operators.crop_resize(images, boxes, size))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_weight_that_is_but_a_rounding_is_kept_where_the_operators_keep_it(cut, monkeypatch):
+    """122 px to 6: centres lie on the edge of a triangle, and whether their weight is 0 or 1e-17 is the window's doing.
+
+    Image k is black but for column 6k + i of row i, and rows are neither shrunk nor blended: each weight is a pixel.
+    """
+    monkeypatch.setattr(operators, "_LARGE", 0 if cut else 1 << 20)
+    images = (torch.eye(150)[:, :, None].expand(-1, -1, 3).view(25, 6, 150, 3).permute(0, 3, 1, 2) * 255).byte()
+    boxes = Boxes(*(torch.full((25,), value) for value in (0, 3, 6, 122)), torch.zeros(25, dtype=torch.bool))
+    ours = fused.crop_resize(images, boxes, 6)
+    assert same_bytes(ours, operators.crop_resize(images, boxes, 6)) and (ours[ours > 0] < 1e-15).any() == cut
 
 
 def test_an_image_of_any_strides_has_the_same_bytes():
