@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.commands import curves
+from analysis.commands import curves, report
 from coupled.terminal import Parser, guarded
 
-_COMMANDS = (curves,)
+_COMMANDS = (curves, report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,68 @@
+"""HTML in small pieces. Every text goes through `text`: names in a run.json are anybody's."""
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from analysis.looks import Look
+
+_DASHES = {"-": "", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
+
+
+def text(value: object) -> str:
+    """Text for an element or a quoted attribute."""
+    return html.escape(str(value))
+
+
+def paragraph(said: str, kind: str = "") -> str:
+    """A paragraph of plain text, nothing if it is empty."""
+    opened = f'<p class="{kind}">' if kind else "<p>"
+    return f"{opened}{text(said)}</p>" if said else ""
+
+
+def items(said: Iterable[str]) -> str:
+    """A list of plain texts, nothing if there are none."""
+    lines = "".join(f"<li>{text(one)}</li>" for one in said)
+    return f"<ul>{lines}</ul>" if lines else ""
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "", words: int = 1) -> str:
+    """A table that scrolls by itself where the page is narrow; the first `words` columns are text, the rest numbers."""
+    head = "".join(f'<th scope="col"{_kind(i, words)}>{text(name)}</th>' for i, name in enumerate(columns))
+    body = "".join(
+        "<tr>" + "".join(f"<td{_kind(i, words)}>{text(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    named = f"<caption>{text(caption)}</caption>" if caption else ""
+    label = text(caption or ", ".join(columns))
+    # Reachable by keyboard, as what scrolls must be.
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{named}<thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """Names and values, in two columns."""
+    lines = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in pairs)
+    return f'<dl class="facts">{lines}</dl>'
+
+
+def swatch(look: Look) -> str:
+    """A sample of an arm's line."""
+    dash = f' stroke-dasharray="{_DASHES[look.line]}"' if _DASHES[look.line] else ""
+    return (
+        '<svg class="swatch" width="28" height="10" aria-hidden="true"><line x1="1" x2="27" y1="5" y2="5" '
+        f'stroke="{look.colour}" stroke-width="2.5"{dash}/></svg>'
+    )
+
+
+def script_json(value: Any) -> str:
+    """JSON that is safe inside a script element: no "<", so no "</script>"; ASCII, so no line separators."""
+    data = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _kind(column: int, words: int) -> str:
+    return "" if column < words else ' class="number"'

@@ -1,0 +1,191 @@
+"""What a report says in words: what lines are of, what is undefined, flagged, missing or left out."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.curve import Curve
+from analysis.curves import waiting
+from analysis.figures import twin_faults
+from analysis.report.content import Content
+from analysis.report.layers import LayerGrid
+from analysis.report.traces import MOST_POINTS, thinned
+
+_NAMES = {"cka": "CKA", "rsa": "RSA", "gap": "loss gap", "mass": "same-class mass", "weight_gap": "weight gap"}
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A quantity that is bounded: its name, its measured curve if there is one, and the bounds on it."""
+
+    name: str
+    measured: Curve | None
+    bounds: list[Curve]
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A value for a table: "0.9409", "undefined" for NaN, a dash for what is not recorded."""
+    if value is None:
+        return "–"
+    if math.isnan(value):
+        return "undefined"
+    return "0" if value == 0 else f"{value:.{digits}g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:,.4g}"
+
+
+def measure_name(curve: Curve) -> str:
+    """The measure in words."""
+    return _NAMES.get(curve.measure, curve.measure.replace("_", " "))
+
+
+def kind_of(curve: Curve) -> str:
+    """What a curve is of, without its arm: the entry of a menu."""
+    where = [part for part in (curve.source, curve.feature) if part and curve.feature and curve.anchor]
+    facts = [" ".join(where), f"labels: {curve.labelling}" if curve.labelling else ""]
+    estimator = "" if curve.labelling else curve.estimator.partition("; mean over")[0]
+    shown = [measure_name(curve), *facts, estimator]
+    bound = f"{curve.bound} ({curve.kind})" if curve.bound else ""
+    return ", ".join(part for part in [*shown, bound] if part)
+
+
+def layer(name: str) -> str:
+    """A layer's name as short as it stays clear: nearly all are weights of the encoder."""
+    return name.removeprefix("encoder.").removesuffix(".weight")
+
+
+def map_name(grid: LayerGrid) -> str:
+    """The menu entry of a map."""
+    return f"{grid.arm} to {grid.anchor}: {grid.measure}"
+
+
+def sources(strong: Sequence[Curve], thin: Sequence[Curve]) -> str:
+    """What markers, bars, bands and thin lines are."""
+    said = []
+    if strong:
+        first = strong[0]
+        said.append(f"{first.estimator}. Markers: panel h, n = {first.n} {first.split} images, d = {first.d}")
+        said += [f"; bars: {first.interval.what}"] if first.interval else []
+        said += [f"; shaded: {first.null.what}"] if first.null else []
+    if thin:
+        first = thin[0]
+        said.append(f"{'. ' if said else ''}Thin lines: batch z, n = {first.n} {first.split} views, d = {first.d}")
+    return "".join(said) + "."
+
+
+def described(found: Sequence[Curve]) -> str:
+    """Curves in words, for those who do not see them: first and last value of each (at most twelve)."""
+    said = []
+    for curve in found[:12]:
+        if len(curve.steps):
+            first, last = (f"{number(float(curve.values[i]))} at step {curve.steps[i]:,}" for i in (0, -1))
+            said.append(f"{curve.arm} {curve.bound or measure_name(curve)}: {first}, {last}")
+    return "; ".join(said) + "."
+
+
+def remarks(found: Sequence[Curve]) -> tuple[str, ...]:
+    """What a chart cannot show: lines that are 0 throughout, holes, bands that are not what their neighbours' are."""
+    said = []
+    for curve in found:
+        if len(curve.values) and not curve.values.any() and not curve.bound:
+            said.append(f"{curve.arm} is 0 at every step ({measure_name(curve)}): it has no place on a log axis.")
+        said += undefined(curve)
+    said += [f"Bands and bars: {what}." for what in dict.fromkeys(c.interval.what for c in found if c.interval)]
+    return tuple(dict.fromkeys(said))
+
+
+def undefined(curve: Curve) -> list[str]:
+    """One sentence if the curve has undefined values."""
+    holes = np.flatnonzero(np.isnan(curve.values))
+    if not len(holes):
+        return []
+    where = f"{len(holes)} of {len(curve.steps)} steps, first at {curve.steps[holes[0]]:,}"
+    return [f"{curve.arm}, {kind_of(curve)}: undefined at {where} ({curve.undefined})."]
+
+
+def bounded(content: Content) -> list[Bounded]:
+    """The bounds by what they are on, with the measured curve wherever it was found."""
+    limits = [curve for curve in content.bounds if curve.kind != "measured"]
+    measured = [curve for curve in (*content.bounds, *content.curves) if curve.kind == "measured"]
+    groups: dict[str, list[Curve]] = {}
+    for bound in limits:
+        groups.setdefault(_bounded_name(bound), []).append(bound)
+    return [
+        Bounded(name, next((curve for curve in measured if group[0].bounds(curve)), None), group)
+        for name, group in groups.items()
+    ]
+
+
+def _bounded_name(bound: Curve) -> str:
+    to = f" to {bound.anchor}" if bound.anchor else ""
+    where = " ".join(part for part in (bound.source, bound.feature) if part)
+    labels = f", labels: {bound.labelling}" if bound.labelling else ""
+    return f"{measure_name(bound)} of {bound.arm}{to} ({where}{labels})"
+
+
+def vacuity(bound: Curve, limits: Sequence[Curve]) -> str:
+    """From which step on a bound says nothing that its limit does not say: "step 17", "never" or "–" without one."""
+    limit = next((curve for curve in limits if curve.kind == "limit"), None)
+    if limit is None or bound.kind == "limit":
+        return "–"
+    for step, value in zip(bound.steps.tolist(), bound.values.tolist(), strict=True):
+        trivial = limit.at(step)
+        if trivial is not None and (value >= trivial if bound.kind == "upper bound" else value <= trivial):
+            return f"step {step:,}"
+    return "not within the run"
+
+
+def notes(content: Content) -> list[str]:
+    """Everything undefined, missing, flagged or left out, a sentence each."""
+    said: list[str] = []
+    for run in content.runs:
+        name = f"{run.name}: " if len(content.runs) > 1 else ""
+        if not run.finished:
+            said.append(f"{name}UNFINISHED: records up to step {run.steps:,} of {run.planned_steps:,}.")
+        said += [f"{name}{late}." for late in waiting(run)]
+        unrecorded = [s for s in ("scalars", "layers", "similarity", "panel", "surrogate") if not run.schedules(s)]
+        said += [f"{name}the stream {stream} is not recorded (record.{stream} is empty)." for stream in unrecorded]
+    said += [f"ALARM: {fault}; the run was not in lockstep." for fault in twin_faults(content.run, content.curves)]
+    said += [line for lines in content.missing.values() for line in lines]
+    every = [*content.curves, *content.bounds, *content.divergence]
+    said += [line for curve in every for line in undefined(curve)]
+    for curve in every:
+        of = f"{curve.arm}, {kind_of(curve)}"
+        said += [f"{of}: {flag}" + ("" if flag.endswith(".") else ".") for flag in curve.flags]
+    said += _left_out(content, every)
+    return list(dict.fromkeys(said))
+
+
+def _left_out(content: Content, every: Sequence[Curve]) -> list[str]:
+    said = ["Values on this page have six significant digits (maps: four); the CSV files have them in full."]
+    if thinned(every):
+        said.append(
+            f"Lines show at most {MOST_POINTS:,} of their recorded steps, about evenly spaced in log(step); the CSV "
+            "files have all."
+        )
+    maps = content.layers[:1]
+    if maps and len(maps[0].steps) < maps[0].of:
+        said.append(
+            f"Per-layer maps show {len(maps[0].steps)} of {maps[0].of:,} recorded steps, about evenly spaced in "
+            "log(step)."
+        )
+    if maps and len(content.runs) > 1:
+        said.append(f"Per-layer maps are of {content.run.name} (seed {content.run.config.seed}) alone.")
+    return said
+
+
+def growth_table(found: Sequence[Any]) -> tuple[list[str], list[list[str]]]:
+    """Growth exponents as columns and rows: the fields of the dataclass, in its own words."""
+    columns = [field.name for field in dataclasses.fields(found[0])]
+    rows = [[_cell(getattr(row, name)) for name in columns] for row in found]
+    return [name.replace("_", " ") for name in columns], rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, tuple | list):
+        return " – ".join(map(_cell, value))
+    return "–" if value is None else str(value)
