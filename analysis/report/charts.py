@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.curve import Curve, pick
 from analysis.looks import Look, looks
@@ -66,7 +67,7 @@ def weights(content: Content, measure: str) -> Chart | None:
     title = {"weight_gap": "Weight gap to the anchor", "distance": "Distance of all weights to the anchor"}[measure]
     found = _of(content, measure)
     data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
-    lead = f"{found[0].estimator}." if found else ""
+    lead = f"{words.capital(found[0].estimator)}." if found else ""
     return _chart(measure, title, lead, data, found, y_log=_spans(found))
 
 
@@ -137,13 +138,22 @@ def layer_map(content: Content) -> Chart | None:
         )
     names = content.layers[0].names
     layout = _layout()
-    layout["xaxis"] |= {"type": "category", "tickangle": 0, "nticks": 8, "showgrid": False}
+    layout["xaxis"] |= {"type": "category", "tickangle": 0, "showgrid": False} | _columns(content.layers[0].steps)
     layout["yaxis"] |= {"type": "category", "autorange": "reversed", "showgrid": False, "tickfont": {"size": 9}}
+    layout["margin"] |= {"b": 50}
     layout |= {"height": 130 + max(10, min(13, 1600 // len(names))) * len(names), "hovermode": "closest"}
     lead = "From the first layer (top) to the last; a column is a recorded step. White: undefined, all weights are 0."
     choices = tuple(dict.fromkeys(words.map_name(grid) for grid in content.layers))
     alt = f"Heat map of {len(names)} layers by {len(content.layers[0].steps)} steps for each arm and measure."
     return Chart("layers", "Layer by layer", lead, data, layout, "own", choices, "arm and measure", None, alt)
+
+
+def _columns(steps: NDArray[np.int64]) -> dict[str, Any]:
+    """Ticks of a map's columns: the recorded steps nearest to 0, 1, 3, 10, 30 …"""
+    wanted = [0, *(factor * 10**power for power in range(12) for factor in (1, 3))]
+    near = (int(np.abs(steps - step).argmin()) for step in wanted if step <= steps[-1])
+    at = list(dict.fromkeys([*near, len(steps) - 1]))
+    return {"tickvals": at, "ticktext": [f"{steps[i]:,}" for i in at]}
 
 
 def _menu(

@@ -19,14 +19,16 @@ function stepsAxis(chart, data) {
   const over = state.over[chart.id] === "rate" && Object.keys(page.rates).length > 0;
   const place = (x) => (over ? page.rates[x] : state.axis === "symlog" && x === 0 ? ZERO : x);
   for (const trace of data) trace.x = trace.x.map(place);
+  const last = data.reduce((most, trace) => trace.x.reduce((m, x) => Math.max(m, x), most), over ? 0 : 1);
   const logarithmic = state.axis === "log" || (state.axis === "symlog" && !over);
   const axis = {
     type: logarithmic ? "log" : "linear",
     title: { text: over ? "cumulative learning rate" : "step", standoff: 8 },
     unifiedhovertitle: { text: over ? "learning-rate sum %{x:.4~g}" : "step %{x:,.0f}" },
   };
+  if (!logarithmic) axis.range = [-0.02 * last, 1.03 * last];
   if (logarithmic && !over) {
-    const last = data.reduce((most, trace) => trace.x.reduce((m, x) => Math.max(m, x), most), 1);
+    axis.range = [Math.log10(state.axis === "log" ? 0.9 : 0.8 * ZERO), Math.log10(1.15 * last)];
     const shown = ticks(last).filter((step) => step > 0 || state.axis === "symlog");
     axis.tickvals = shown.map((step) => step || ZERO);
     axis.ticktext = shown.map((step) => step.toLocaleString("en"));
@@ -48,7 +50,11 @@ function draw(chart) {
   if (chart.x !== "own") {
     Object.assign(layout.xaxis, stepsAxis(chart, data));
     layout.yaxis.type = state.log[chart.id] ? "log" : "linear";
-    if (state.log[chart.id]) Object.assign(layout.yaxis, { exponentformat: "power", dtick: decades(data) });
+    if (state.log[chart.id]) {
+      // What is not positive has no place on this axis; plotly would draw a line down to its edge.
+      for (const trace of data) trace.y = trace.y.map((y) => (y > 0 ? y : null));
+      Object.assign(layout.yaxis, { exponentformat: "e", dtick: decades(data) });
+    }
   } else if (node.clientWidth < 520) {
     // Long names of layers would leave no room for the map.
     layout.yaxis.tickfont.size = 7;

@@ -46,8 +46,12 @@ def headline(content: Content) -> str:
         "Each arm against its anchor. Alignment is of the panel's h (test images that no arm trained on), 1 is equality "
         "up to rotation and scale; the weight gap is 0 for equal weights and 2 for unrelated ones at most."
     )
-    columns = ("arm", "anchor", "step", "CKA", "RSA", "weight gap", "own loss", "excess")
-    body = [_row(content, row) for row in rows]
+    columns = ["arm", "anchor", "step", "CKA", "RSA", "weight gap", "own loss"]
+    columns += ["excess"] if any(curve.measure == "excess" for curve in content.divergence) else []
+    body = [_row(content, row)[: len(columns)] for row in rows]
+    for before, cells in zip(rows, body[1:], strict=False):
+        # An arm's name once: the eye finds where the next begins.
+        cells[:2] = ["", ""] if before.arm == cells[0] else cells[:2]
     last = {row.arm: row for row in rows}
     return (
         paragraph(lead, "lead")

@@ -33,7 +33,9 @@ def number(value: float | None, digits: int = 4) -> str:
         return "–"
     if math.isnan(value):
         return "undefined"
-    return "0" if value == 0 else f"{value:.{digits}g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:,.4g}"
+    if value == 0:
+        return "0"  # 0.0000 would leave open whether it is exactly zero
+    return f"{value:,.{digits}f}" if 1e-3 <= abs(value) < 100 else f"{value:,.{digits}g}"
 
 
 def measure_name(curve: Curve) -> str:
@@ -66,13 +68,18 @@ def sources(strong: Sequence[Curve], thin: Sequence[Curve]) -> str:
     said = []
     if strong:
         first = strong[0]
-        said.append(f"{first.estimator}. Markers: panel h, n = {first.n} {first.split} images, d = {first.d}")
+        said.append(f"{capital(first.estimator)}. Markers: panel h, n = {first.n} {first.split} images, d = {first.d}")
         said += [f"; bars: {first.interval.what}"] if first.interval else []
         said += [f"; shaded: {first.null.what}"] if first.null else []
     if thin:
         first = thin[0]
         said.append(f"{'. ' if said else ''}Thin lines: batch z, n = {first.n} {first.split} views, d = {first.d}")
     return "".join(said) + "."
+
+
+def capital(said: str) -> str:
+    """The text as the start of a sentence."""
+    return said[:1].upper() + said[1:]
 
 
 def described(found: Sequence[Curve]) -> str:
@@ -132,7 +139,7 @@ def vacuity(bound: Curve, limits: Sequence[Curve]) -> str:
         return "–"
     for step, value in zip(bound.steps.tolist(), bound.values.tolist(), strict=True):
         trivial = limit.at(step)
-        if trivial is not None and (value >= trivial if bound.kind == "upper bound" else value <= trivial):
+        if trivial is not None and (value > trivial if bound.kind == "upper bound" else value <= trivial):
             return f"step {step:,}"
     return "not within the run"
 
