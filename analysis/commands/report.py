@@ -1,18 +1,22 @@
 """`coupled-analyze report`: everything about a run on one page, and the CSVs and figures of the other commands."""
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import torch
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from analysis import figures
 from analysis.commands import shown
-from analysis.curves import curves, write_csv
-from analysis.report import collect, write
-from analysis.run import open_run
-from analysis.together import by_seed
+from analysis.curves import write_csv
+from analysis.report import check, combine, gather, words, write
+from analysis.report.gather import Gathered, optional
+from analysis.run import Run, open_run
+
+_SMALL: Final = 256  # samples in a batch
 
 
 def add(commands: Any) -> None:
@@ -34,21 +38,38 @@ def add(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     runs = [open_run(path) for path in options.runs]
-    by_seed(runs)  # what cannot be together is refused before the first result is written
+    check(runs)  # what cannot be together is refused before the first result is written
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        measured = []
+        parts = []
         for run in runs:
-            progress.update(task, description=f"{run.name}: curves")
-            found = curves(run)
-            measured.append(found)
-            write_csv(run, found)
-            progress.update(task, description=f"{run.name}: figures")
-            figures.save(run, found)
-        progress.update(task, description="bounds, divergence, layers")
-        content = collect(runs, measured)
+            _set_threads(run)
+            parts.append(gather(run, lambda what, of=run.name: progress.update(task, description=f"{of}: {what}")))
+            progress.update(task, description=f"{run.name}: CSV files and figures")
+            _write_others(parts[-1])
         progress.update(task, description="page")
+        content = combine(parts)
         path = write(content, options.output)
+    for alarm in words.alarms(content):
+        print(f"coupled-analyze: warning: {alarm}", file=sys.stderr)
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     return 0
+
+
+def _set_threads(run: Run) -> None:
+    # On matrices this small a second thread costs more than it gives, and far more beside another job.
+    if run.config.batches.size <= _SMALL:
+        torch.set_num_threads(1)
+
+
+def _write_others(part: Gathered) -> None:
+    """What the other commands write: CSV files and figures, each where there is something to write."""
+    write_csv(part.run, part.curves)
+    figures.save(part.run, part.curves)
+    for name, found in (("bounds", part.bounds), ("divergence", part.divergence)):
+        if found:
+            write_csv(part.run, found, f"{name}.csv")
+            draw = optional(f"{name}_figure", "save")
+            if draw is not None:
+                draw(part.run, found)

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from analysis import output
-from analysis.report.content import Content, collect
+from analysis.report.content import Content, check, collect, combine
+from analysis.report.gather import gather
 from analysis.report.page import page
 from analysis.run import Run, open_run
 
 NAME: Final = "report.html"
 
-__all__ = ["NAME", "Content", "collect", "page", "report", "write"]
+__all__ = ["NAME", "Content", "check", "collect", "combine", "gather", "page", "report", "write"]
 
 
 def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str | Path | None = None) -> Path:

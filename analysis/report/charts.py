@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from analysis.curve import Curve, pick
 from analysis.looks import Look, looks
-from analysis.measures import FEATURES
 from analysis.report import words
 from analysis.report.content import Content
 from analysis.report.layers import ANGLE
@@ -58,7 +57,7 @@ def alignment(content: Content, measure: str) -> Chart | None:
 def other_alignment(content: Content) -> Chart | None:
     """Every other alignment curve, one kind at a time."""
     shown = {id(c) for m in ("cka", "rsa") for c in [*_headline(content, m), *_of(content, m, "batch", "z")]}
-    rest = [c for c in content.curves if (c.source, c.feature) in FEATURES and c.anchor and id(c) not in shown]
+    rest = [c for c in content.curves if c.feature and c.anchor and id(c) not in shown]
     return _menu(content, "other", "Other alignment measures", rest, words.kind_of, "Choose a measure and its source.")
 
 
@@ -88,7 +87,8 @@ def gaps(content: Content) -> Chart | None:
 
 def divergence(content: Content) -> Chart | None:
     """‖D‖ and what came out of it; where nothing else is there, the recorded distance alone."""
-    found = content.divergence or _of(content, "distance")
+    # The controls' own curves are the floor and the ceiling: their copies as limits of every arm would hide them.
+    found = [c for c in content.divergence if c.kind == "measured"] or _of(content, "distance")
     lead = "Over the cumulative learning rate, a straight line on a logarithmic axis is exponential growth."
     return _menu(content, "divergence", "Divergence of the weights", found, words.kind_of, lead, x="rate", y_log=True)
 
@@ -106,6 +106,9 @@ def bounds(content: Content) -> Chart | None:
             dash = "dot" if limit else _BOUND_DASHES[index % len(_BOUND_DASHES)]
             name = f"{bound.bound} ({bound.kind})" if not limit else f"{bound.bound}"
             data += line(bound, Look(colour, "-", ""), name=name, choice=group.name, dash=dash)
+        for curve in group.beside:
+            name = f"{curve.arm}: {words.measure_name(curve)}"
+            data += line(curve, Look("#8C8C8C", "-", ""), name=name, choice=group.name, strong=False)
     every = [curve for group in groups for curve in (group.measured, *group.bounds) if curve is not None]
     lead = "Black: measured. Broken: bounds; upper ones hold if the black line stays below, lower ones if above."
     # No arm's button hides a bound: the menu already says of which arm it is.

@@ -1,15 +1,18 @@
 """Per-layer maps: how far each layer of an arm is from its anchor's, over steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.run import Run
+from coupled.errors import UserError
 
 RELATIVE: Final = "relative distance"
 ANGLE: Final = "angle (degrees)"
+MEASURES: Final = {"relative_distance": RELATIVE, "angle": ANGLE}  # what it is called where it is measured, and here
 MOST_STEPS: Final = 120
 MOST_CELLS: Final = 240_000  # of all maps together: about 1.7 MB of the page
 
@@ -31,24 +34,25 @@ class LayerGrid:
     of: int
 
 
-def layer_grids(run: Run, missing: dict[str, list[str]]) -> list[LayerGrid]:
-    """Both measures of every arm with an anchor; what is not recorded is said in missing["layers"]."""
-    compared = {arm: spec.anchor for arm, spec in run.arms.items() if spec.anchor is not None}
-    if not compared:
+def layer_grids(run: Run, layers: Callable[..., Any] | None, missing: dict[str, list[str]]) -> list[LayerGrid]:
+    """Both measures of every arm with an anchor, from `layers(run, arm, measure)`; what is not there is said in
+    missing["layers"].
+    """
+    compared = [arm for arm, spec in run.arms.items() if spec.anchor is not None]
+    if layers is None:
+        missing.setdefault("layers", []).append("This version of coupled-analyze has no per-layer maps.")
+    elif not compared:
         missing.setdefault("layers", []).append("The run has one arm: there is nothing to compare it with.")
-        return []
-    if not run.schedules("layers"):
+    elif not run.schedules("layers"):
         missing.setdefault("layers", []).append("The stream layers is not recorded (record.layers is empty).")
-        return []
-    names = tuple(layer["name"] for layer in run.facts["layers"])
-    most = max(2, min(MOST_STEPS, MOST_CELLS // (len(names) * 2 * len(compared))))
-    grids = []
-    for arm, anchor in compared.items():
-        if run.awaits("layers", arm, anchor):
-            missing.setdefault("layers", []).append(f"layers of {arm}: nothing committed yet.")
-            continue
-        grids += _of_arm(run, arm, anchor, names, most)
-    return grids
+    else:
+        maps = [(arm, what, name) for arm in compared for what, name in MEASURES.items()]
+        most = max(2, min(MOST_STEPS, MOST_CELLS // (len(run.facts["layers"]) * len(maps))))
+        try:
+            return [_thinned(layers(run, arm, what), name, most) for arm, what, name in maps]
+        except UserError as error:
+            missing.setdefault("layers", []).append(f"{error}.")
+    return []
 
 
 def spread(steps: NDArray[np.int64], most: int) -> NDArray[np.intp]:
@@ -65,15 +69,7 @@ def spread(steps: NDArray[np.int64], most: int) -> NDArray[np.intp]:
         chosen, targets = more, targets + max(1, targets // 8)
 
 
-def _of_arm(run: Run, arm: str, anchor: str, names: tuple[str, ...], most: int) -> list[LayerGrid]:
-    steps, distance = run.column("layers", arm, "state.distance")
-    _, norm = run.column("layers", arm, "state.norm")
-    _, angle = run.column("layers", arm, "state.angle")
-    others, other = run.column("layers", anchor, "state.norm")
-    # Of a run still written one arm may be a shard ahead.
-    count = min(len(steps), len(others))
-    at = spread(steps[:count], most)
-    scale = (norm[at] + other[at]) / 2
-    relative = np.divide(distance[at], scale, out=np.full_like(scale, np.nan), where=scale > 0)
-    values = {RELATIVE: relative, ANGLE: np.degrees(angle[at])}
-    return [LayerGrid(arm, anchor, what, names, steps[at], grid, count) for what, grid in values.items()]
+def _thinned(found: Any, name: str, most: int) -> LayerGrid:
+    at = spread(found.steps, most)
+    values = np.degrees(found.values[at]) if name == ANGLE else found.values[at]
+    return LayerGrid(found.arm, found.anchor, name, found.layers, found.steps[at], values, len(found.steps))

@@ -75,7 +75,8 @@ def bounds(content: Content, made: Sequence[Chart | None]) -> str:
         "on a bound says no more than the trivial limit does."
     )
     beside = "".join(_bounded(group) for group in words.bounded(content))
-    return paragraph(lead, "lead") + _figures(content, made, ("bounds",)) + beside
+    alarms = "".join(paragraph(f"ALARM: {broken}.", "banner") for broken in content.violations)
+    return paragraph(lead, "lead") + alarms + _figures(content, made, ("bounds",)) + beside + _tables(content, "bounds")
 
 
 def divergence(content: Content, made: Sequence[Chart | None]) -> str:
@@ -85,10 +86,7 @@ def divergence(content: Content, made: Sequence[Chart | None]) -> str:
         "difference in the last bit. An independent twin is the ceiling."
     )
     body = paragraph(lead, "lead") + _figures(content, made, ("divergence",))
-    if content.growth:
-        columns, rows = words.growth_table(content.growth)
-        body += html_table(columns, rows, caption="Growth exponents: slope of log ‖D‖ against the learning-rate sum")
-    return body
+    return body + _tables(content, "divergence")
 
 
 def layers(content: Content, made: Sequence[Chart | None]) -> str:
@@ -232,13 +230,20 @@ def _bounded(group: words.Bounded) -> str:
         measured = group.measured.at(step) if group.measured else None
         values = (words.number(bound.at(step)), words.number(measured), f"{step:,}")
         rows.append((bound.bound, bound.kind, *values, words.vacuity(bound, group.bounds)))
-    flags = dict.fromkeys(f"{bound.bound}: {flag}" for bound in group.bounds for flag in bound.flags)
+    flags = list(group.measured.flags) if group.measured else []
+    flags += dict.fromkeys(f"{bound.bound}: {flag}" for bound in group.bounds for flag in bound.flags)
     columns = ("bound", "kind", "value", "measured", "at step", "vacuous from")
     return (
         f'<div class="beside" data-chart="bounds" data-choice="{text(group.name)}"><h3>{text(group.name)}</h3>'
         + html_table(columns, rows, words=2)
         + (items(flags) or paragraph("No assumption is flagged."))
         + "</div>"
+    )
+
+
+def _tables(content: Content, section: str) -> str:
+    return "".join(
+        html_table(columns, rows, caption=caption, words=2) for caption, columns, rows in words.tables(content, section)
     )
 
 

@@ -1,6 +1,5 @@
 """What a report says in words: what lines are of, what is undefined, flagged, missing or left out."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +15,19 @@ from analysis.report.layers import LayerGrid
 from analysis.report.traces import MOST_POINTS, thinned
 
 _NAMES = {"cka": "CKA", "rsa": "RSA", "gap": "loss gap", "mass": "same-class mass", "weight_gap": "weight gap"}
+_BESIDE = {"drift": ("surrogate_drift", "moved"), "surrogate_drift": ("surrogate_moved",)}
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """A quantity that is bounded: its name, its measured curve if there is one, and the bounds on it."""
+    """A quantity that is bounded: its name, its measured curve if there is one, the bounds on it, and what must be seen
+    beside them: how far anything moved at all, and the surrogate that a drift bound is about.
+    """
 
     name: str
     measured: Curve | None
     bounds: list[Curve]
+    beside: list[Curve]
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -120,9 +123,16 @@ def bounded(content: Content) -> list[Bounded]:
     for bound in limits:
         groups.setdefault(_bounded_name(bound), []).append(bound)
     return [
-        Bounded(name, next((curve for curve in measured if group[0].bounds(curve)), None), group)
+        Bounded(name, next((curve for curve in measured if group[0].bounds(curve)), None), group, _beside(group, measured))
         for name, group in groups.items()
     ]
+
+
+def _beside(group: Sequence[Curve], measured: Sequence[Curve]) -> list[Curve]:
+    first = group[0]
+    pair, wanted = {first.arm, first.anchor}, _BESIDE.get(first.measure, ())
+    # Where a curve names an anchor too, it must be of the same two arms.
+    return [c for c in measured if c.measure in wanted and c.arm in pair and (c.anchor is None or c.anchor in pair)]
 
 
 def _bounded_name(bound: Curve) -> str:
@@ -134,7 +144,8 @@ def _bounded_name(bound: Curve) -> str:
 
 def vacuity(bound: Curve, limits: Sequence[Curve]) -> str:
     """From which step on a bound says nothing that its limit does not say: "step 17", "never" or "–" without one."""
-    limit = next((curve for curve in limits if curve.kind == "limit"), None)
+    # Other limits are references (the value for equal similarities, the distance of a nudged twin).
+    limit = next((curve for curve in limits if curve.bound == "trivial limit"), None)
     if limit is None or bound.kind == "limit":
         return "–"
     for step, value in zip(bound.steps.tolist(), bound.values.tolist(), strict=True):
@@ -154,15 +165,33 @@ def notes(content: Content) -> list[str]:
         said += [f"{name}{late}." for late in waiting(run)]
         unrecorded = [s for s in ("scalars", "layers", "similarity", "panel", "surrogate") if not run.schedules(s)]
         said += [f"{name}the stream {stream} is not recorded (record.{stream} is empty)." for stream in unrecorded]
-    said += [f"ALARM: {fault}; the run was not in lockstep." for fault in twin_faults(content.run, content.curves)]
+    said += alarms(content)
     said += [line for lines in content.missing.values() for line in lines]
     every = [*content.curves, *content.bounds, *content.divergence]
     said += [line for curve in every for line in undefined(curve)]
-    for curve in every:
-        of = f"{curve.arm}, {kind_of(curve)}"
-        said += [f"{of}: {flag}" + ("" if flag.endswith(".") else ".") for flag in curve.flags]
+    said += _flags(every)
     said += _left_out(content, every)
     return list(dict.fromkeys(said))
+
+
+def alarms(content: Content) -> list[str]:
+    """What must not be: an exact twin that left its original, a bound that should hold and does not."""
+    faults = [f"ALARM: {fault}; the run was not in lockstep." for fault in twin_faults(content.run, content.curves)]
+    return faults + [f"ALARM: {broken}." for broken in content.violations]
+
+
+def _flags(every: Sequence[Curve]) -> list[str]:
+    """One sentence for every flag, with all that it is about: "drift, paper (nscl): a bound on plain descent …"."""
+    about: dict[str, dict[str, list[str]]] = {}
+    for curve in every:
+        what = ", ".join(part for part in (measure_name(curve), curve.bound) if part)
+        for flag in curve.flags:
+            arms = about.setdefault(flag, {}).setdefault(what, [])
+            arms += [curve.arm] if curve.arm not in arms else []
+    return [
+        f"{'; '.join(f'{what} ({", ".join(arms)})' for what, arms in of.items())}: {flag.rstrip('.')}."
+        for flag, of in about.items()
+    ]
 
 
 def _left_out(content: Content, every: Sequence[Curve]) -> list[str]:
@@ -183,16 +212,24 @@ def _left_out(content: Content, every: Sequence[Curve]) -> list[str]:
     return said
 
 
-def growth_table(found: Sequence[Any]) -> tuple[list[str], list[list[str]]]:
-    """Growth exponents as columns and rows: the fields of the dataclass, in its own words."""
-    columns = [field.name for field in dataclasses.fields(found[0])]
-    rows = [[_cell(getattr(row, name)) for name in columns] for row in found]
-    return [name.replace("_", " ") for name in columns], rows
+def tables(content: Content, section: str) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Caption, columns and rows of each table of a section: by seed if there are several."""
+    several, made = len(content.runs) > 1, {}
+    for seed, table in content.tables:
+        if table.section == section:
+            rows = made.setdefault(table.caption, (table.columns, []))[1]
+            rows += [[str(seed)] * several + [_cell(getattr(row, name)) for name in table.columns] for row in table.rows]
+    return [
+        (caption, ["seed"] * several + [name.replace("_", " ") for name in columns], rows)
+        for caption, (columns, rows) in made.items()
+    ]
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     if isinstance(value, tuple | list):
         return " – ".join(map(_cell, value))
     return "–" if value is None else str(value)
