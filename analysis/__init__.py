@@ -1,9 +1,35 @@
 """From the records of a run to curves, tables and figures. `open_run(path).curve("cka", arm="nscl")` is the start."""
 
-from analysis.alignment import linear_cka, rsa
+from analysis.alignment import (
+    IllConditionedWarning,
+    knn_overlap,
+    linear_cka,
+    procrustes_distance,
+    rsa,
+    similarity_drift,
+)
 from analysis.curve import Curve
 from analysis.curves import curves, write_csv
+from analysis.drift import SimilarityDrift
+from analysis.estimates import Estimate, estimate
 from analysis.geometry import cdnv, directional_cdnv
 from analysis.run import Run, open_run
 
-__all__ = ["Curve", "Run", "cdnv", "curves", "directional_cdnv", "linear_cka", "open_run", "rsa", "write_csv"]
+__all__ = [
+    "Curve",
+    "Estimate",
+    "IllConditionedWarning",
+    "Run",
+    "SimilarityDrift",
+    "cdnv",
+    "curves",
+    "directional_cdnv",
+    "estimate",
+    "knn_overlap",
+    "linear_cka",
+    "open_run",
+    "procrustes_distance",
+    "rsa",
+    "similarity_drift",
+    "write_csv",
+]

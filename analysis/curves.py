@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from analysis import output
+from analysis import aligned, output
+from analysis.aligned import FEATURES, features, stage_names
 from analysis.curve import Band, Curve
-from analysis.measures import FEATURES
 from analysis.run import Run
 from coupled.errors import UserError
 
@@ -103,11 +103,21 @@ def _of_arm(run: Run, arm: str) -> Iterator[Curve]:
     if _has(run, "scalars", "state", arm):
         yield run.curve("weight_gap", arm=arm)
         yield run.curve("distance", arm=arm)
-    for source, feature in _ALIGNED:
-        where = FEATURES[source, feature]
+    for source, feature in (*_ALIGNED, *(("panel", stage) for stage in stage_names(run))):
+        where = features(run, source, feature)
         if _has(run, where.stream, where.column.partition(".")[0], arm, anchor):
-            yield run.curve("cka", arm=arm, source=source, feature=feature)
-            yield run.curve("rsa", arm=arm, source=source, feature=feature)
+            yield from _aligned(run, arm, source, feature)
+
+
+def _aligned(run: Run, arm: str, source: str, feature: str) -> Iterator[Curve]:
+    """What is asked of the features of one source: the headline measures, and beside them what they leave out."""
+    yield run.curve("cka", arm=arm, source=source, feature=feature)
+    yield run.curve("rsa", arm=arm, source=source, feature=feature)
+    if (source, feature) == ("panel", "h"):
+        yield run.curve("rsa", arm=arm, comparison="spearman")
+        yield from (run.curve(measure, arm=arm) for measure in ("knn_overlap", "procrustes", "gram_angle"))
+    if feature == "z":
+        yield from aligned.drifts(run, arm, run.arms[arm], source=source).values()
 
 
 def _has(run: Run, stream: str, group: str, *owners: str) -> bool:

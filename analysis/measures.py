@@ -1,43 +1,19 @@
 """Measures of a run, each a function from records to a `Curve`. A new one gets a line in `MEASURES`.
 
-Shapes: T recorded steps, n samples (batch streams have both views, n = 2B), d features.
+Those that compare features are in `analysis.aligned`. Shapes: T recorded steps, n = 2B rows of a batch.
 """
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
+from analysis import aligned
 from analysis.curve import Curve
 from analysis.records import Records
-from coupled import alignment
 from coupled.config import Arm
 from coupled.errors import UserError, unknown
 from coupled.layout import labellings
-from coupled.store import StoreError
-
-_CHUNK_BYTES: Final = 32 << 20  # float64 features of one arm that are worked on at a time
-
-
-class Features(NamedTuple):
-    """Where the features of a source are recorded, and which split its samples are of."""
-
-    stream: str
-    column: str
-    split: str
-
-
-FEATURES: Final[dict[tuple[str, str], Features]] = {
-    ("panel", "h"): Features("panel", "state.h", "test"),
-    ("panel", "z"): Features("panel", "state.z", "test"),
-    ("batch", "z"): Features("similarity", "batch.z", "train"),
-    ("surrogate", "z"): Features("surrogate", "state.z", "train"),
-}
 
 
 def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
@@ -54,39 +30,6 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
         if name not in taken:
             raise UserError(f"{measure} takes no {name}", "it takes " + (", ".join(taken) or "no options"))
     return function(records, arm, spec, **given)
-
-
-def cka(
-    records: Records,
-    arm: str,
-    spec: Arm,
-    *,
-    anchor: str | None = None,
-    source: str = "panel",
-    feature: str | None = None,
-    debiased: bool = True,
-) -> Curve:
-    """Linear CKA of the arm's features with the anchor's, at every step that both have (theory of alignment: §6)."""
-
-    def measured(x: Tensor, y: Tensor) -> Tensor:
-        return alignment.linear_cka(x, y, debiased=debiased)
-
-    estimator = f"{'debiased' if debiased else 'biased'} linear CKA"
-    return _compared(records, "cka", arm, anchor or spec.anchor, source, feature, measured, estimator)
-
-
-def rsa(
-    records: Records,
-    arm: str,
-    spec: Arm,
-    *,
-    anchor: str | None = None,
-    source: str = "panel",
-    feature: str | None = None,
-) -> Curve:
-    """RSA (cosine similarities, Pearson correlation) of the arm's features with the anchor's."""
-    estimator = "cosine + Pearson RSA"
-    return _compared(records, "rsa", arm, anchor or spec.anchor, source, feature, alignment.rsa, estimator)
 
 
 def weight_gap(records: Records, arm: str, spec: Arm, *, anchor: str | None = None) -> Curve:
@@ -121,69 +64,18 @@ def mass(records: Records, arm: str, spec: Arm, *, labelling: str | None = None)
 
 
 MEASURES: Final[dict[str, Callable[..., Curve]]] = {
-    "cka": cka,
-    "rsa": rsa,
+    "cka": aligned.cka,
+    "rsa": aligned.rsa,
+    "knn_overlap": aligned.knn_overlap,
+    "procrustes": aligned.procrustes,
+    "gram_angle": aligned.gram_angle,
+    **{name: aligned.drift_of(name) for name in aligned.DRIFTS},
     "weight_gap": weight_gap,
     "distance": distance,
     "loss": loss,
     "gap": gap,
     "mass": mass,
 }
-
-
-def _compared(
-    records: Records,
-    measure: str,
-    arm: str,
-    anchor: str | None,
-    source: str,
-    feature: str | None,
-    function: Callable[[Tensor, Tensor], Tensor],
-    estimator: str,
-) -> Curve:
-    feature = feature or ("h" if source == "panel" else "z")
-    if (source, feature) not in FEATURES:
-        raise UserError(f"{feature} of {source}", "recorded are " + ", ".join(f"{f} of {s}" for s, f in FEATURES))
-    where = FEATURES[source, feature]
-    if anchor is None:
-        raise UserError(f"{arm} has no anchor", "it is what others are compared with", "name an anchor or another arm")
-    records.arm(anchor)
-    steps, values, n, d = [], [], 0, 0
-    for at, x, y in _pairs(records, arm, anchor, where):
-        n, d = x.shape[-2:]
-        steps.append(at)
-        values.append(function(x, y).numpy())
-    return Curve(
-        measure, arm, anchor, np.concatenate(steps), np.concatenate(values), n, d, feature, source, where.split, None,
-        estimator, "0/0: a representation is constant over the samples",
-    )  # fmt: skip
-
-
-def _pairs(
-    records: Records, arm: str, anchor: str, where: Features
-) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """(steps (k,), x (k, n, d), y (k, n, d)) in chunks that fit in memory, float64, checked to be finite."""
-    own, other = (records.blocks(where.stream, name, where.column) for name in (arm, anchor))
-    # Of a run still written one arm may be a shard ahead: the steps that both have count.
-    for (steps, x), (others, y) in zip(own, other, strict=False):
-        if len(steps) != len(others):
-            raise StoreError(records.path, f"{where.stream}/{arm} and {anchor} have shards of different steps")
-        size = max(1, _CHUNK_BYTES // (8 * math.prod(x.shape[1:])))
-        for start in range(0, len(steps), size):
-            chunk = slice(start, start + size)
-            at = steps[chunk]
-            yield at, _finite(arm, where, at, x[chunk]), _finite(anchor, where, at, y[chunk])
-
-
-def _finite(arm: str, where: Features, steps: NDArray[np.int64], values: NDArray[Any]) -> Tensor:
-    tensor = torch.from_numpy(values.astype(np.float64))
-    finite = tensor.isfinite().all(-1).all(-1)
-    if not finite.all():
-        step = steps[int(finite.int().argmin())]
-        raise UserError(
-            f"{where.stream}/{arm} {where.column} is not finite at step {step}", "no measure is defined on it"
-        )
-    return tensor
 
 
 def _recorded_anchor(arm: str, spec: Arm, anchor: str | None) -> str:

@@ -70,6 +70,14 @@ class Records:
             raise unknown("arm", name, self.arms)
         return self.arms[name]
 
+    def columns(self, stream: str) -> list[str]:
+        """The columns that every arm has in a stream, by the config."""
+        return list(self._layout[stream][next(iter(self.arms))])
+
+    def row_shape(self, stream: str, owner: str, column: str) -> tuple[int, ...]:
+        """Shape of one recorded step of a column."""
+        return self._layout[stream][owner][column].shape
+
     def schedules(self, stream: str, group: str = "state") -> bool:
         """Does the config record `group` (state, batch, update) of `stream` at any step? Default: anything of it."""
         if stream not in STREAMS:

@@ -41,6 +41,7 @@ class Purpose(IntEnum):
     SHAPES = 10  # a = sample id: everything about one image of the data set `shapes`
     SUBSET = 11  # a = class, seed 0: which training images of a class a subset keeps
     HEAD = 12  # a = name_word(parameter), b = draw: a classifier head (objective ce)
+    PERMUTATION = 13  # a = number of the permutation, seed 0: which samples a null band pairs with which
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:

@@ -1,86 +1,139 @@
 """Linear CKA, RSA and the weight gap: the formulas that training's display and the analysis both need.
 
-Shapes: x (…, n, d) and y (…, n, d'): n samples of two representations, leading axes are batched (steps, say).
-Everything runs in float64 from d×d' moments: no n×n matrix is formed.
+Shapes: x (…, n, d) and y (…, n, e): n samples of two representations, leading axes are batched (steps, say).
+Everything runs in float64 from the d × e sums of `coupled.moments`: no n × n matrix is formed.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from coupled.moments import Cross, Moments
 
 # A hundred float64 roundings: what is smaller than this, relative to its terms, is not a measurement.
 _ROUNDING = 1e-14
+_EPSILON = 2.0**-52
+
+
+class Value(NamedTuple):
+    """A measure and how far rounding may have moved it, as a fraction of itself at full alignment; both (…)."""
+
+    value: Tensor
+    error: Tensor
 
 
 def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
-    """Linear centred kernel alignment of x (…, n, d) and y (…, n, d'), float64 (…).
+    """Linear centred kernel alignment of x (…, n, d) and y (…, n, e), float64 (…).
 
     debiased: HSIC of Song et al. 2012, range [−1, 1], negative is legal, n ≥ 4. biased: Kornblith et al. 2019, range
     [0, 1]. NaN where a representation is constant over samples (0/0), so that it cannot pass for a value.
     """
     assert x.shape[-2] == y.shape[-2] and (x.shape[-2] >= 4 or not debiased), (x.shape, y.shape)
-    # HSIC is translation-invariant; centred features keep the sums small enough for float64.
-    (x, x_varies), (y, y_varies) = _centred(x), _centred(y)
+    return cka_of(Moments.about_mean(x, y), debiased=debiased).value
+
+
+def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
+    """Representational similarity: Pearson correlation of the two cosine-similarity matrices' off-diagonal entries.
+
+    x (…, n, d), y (…, n, e), float64 (…), range [−1, 1]; 1 − cosine as dissimilarity gives the same value (P2). From
+    moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal.
+    """
+    assert comparison == "pearson", comparison
+    assert x.shape[-2] == y.shape[-2] >= 3, (x.shape, y.shape)
+    return rsa_of(Moments.about_mean(x, y, unit=True)).value
+
+
+def cka_of(moments: Moments, *, debiased: bool = True) -> Value:
+    """Linear CKA of the samples behind `moments`; see `linear_cka`. NaN with fewer samples than it needs."""
     hsic = _debiased_hsic if debiased else _biased_hsic
-    xy, xx, yy = hsic(x, y), hsic(x, x), hsic(y, y)
+    own = moments.of_x, moments.of_y
+    xy, (xx, yy) = hsic(moments.cross), (hsic(side) for side in own)
     # Equal off-diagonals (a simplex, say) leave a debiased HSIC of nothing but the rounding of its terms.
-    x_varies = x_varies & (xx > _ROUNDING * _biased_hsic(x, x))
-    y_varies = y_varies & (yy > _ROUNDING * _biased_hsic(y, y))
-    return _correlation(xy, xx, yy, x_varies & y_varies)
+    terms = [side.xy.square().sum((-2, -1)) + side.qu for side in own]
+    defined = (xx > _ROUNDING * terms[0]) & (yy > _ROUNDING * terms[1]) & _varies(own[0]) & _varies(own[1])
+    value = _correlation(xy, xx, yy, defined & (moments.n >= (4 if debiased else 2)))
+    return Value(value, _EPSILON * torch.maximum(terms[0] / xx, terms[1] / yy))
 
 
-def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x minus its mean over samples, float64, and whether more than rounding is left (…)."""
-    x = x.double()
-    centred = x - x.mean(-2, keepdim=True)
-    return centred, centred.square().sum((-2, -1)) > _ROUNDING**2 * x.square().sum((-2, -1))
+def _varies(own: Cross) -> Tensor:
+    """Whether more than rounding is left of a representation without its mean (…)."""
+    raw = own.q + 2 * _dot(own.shift_x, own.x) + own.n * _dot(own.shift_x, own.shift_x)
+    centred = own.q - _dot(own.x, own.x) / own.n
+    return (centred > _ROUNDING * own.q) & (centred > _ROUNDING**2 * raw)
 
 
-def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, defined: Tensor) -> Tensor:
+def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, defined: Tensor | bool) -> Tensor:
     """xy/√(xx·yy) where defined, else NaN."""
     one = torch.ones_like(xx)
     scale = torch.where(defined, xx, one).sqrt() * torch.where(defined, yy, one).sqrt()
     return torch.where(defined, xy / scale, torch.nan)
 
 
-def _biased_hsic(x: Tensor, y: Tensor) -> Tensor:
-    return (x.mT @ y).square().sum((-2, -1))
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(-1)
 
 
-def _debiased_hsic(x: Tensor, y: Tensor) -> Tensor:
-    """tr(K̃L̃) + (1ᵀK̃1)(1ᵀL̃1)/((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1, K̃ and L̃ with zero diagonals, for centred x and y.
+def _biased_hsic(sums: Cross) -> Tensor:
+    return (sums.xy - sums.x[..., :, None] * sums.y[..., None, :] / sums.n).square().sum((-2, -1))
 
-    Its constant factor 1/(n(n−3)) cancels in CKA. Centred: K1 = L1 = 0, so 1ᵀK̃1 = −Σq and K̃1 = −q.
+
+def _debiased_hsic(sums: Cross) -> Tensor:
+    """tr(K̃L̃) + (1ᵀK̃1)(1ᵀL̃1)/((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1, K̃ and L̃ with zero diagonals (theory of alignment: §6).
+
+    Its constant factor 1/(n(n−3)) cancels in CKA.
     """
-    n = x.shape[-2]
-    q, u = x.square().sum(-1), y.square().sum(-1)
-    diagonal = (q * u).sum(-1)
-    trace = (x.mT @ y).square().sum((-2, -1)) - diagonal
-    return trace + q.sum(-1) * u.sum(-1) / ((n - 1) * (n - 2)) - 2 / (n - 2) * diagonal
+    n = sums.n
+    trace = sums.xy.square().sum((-2, -1)) - sums.qu
+    totals = (_dot(sums.x, sums.x) - sums.q) * (_dot(sums.y, sums.y) - sums.u)
+    rows = _dot(_times(sums.x, sums.xy), sums.y) - _dot(sums.qy, sums.y) - _dot(sums.ux, sums.x) + sums.qu
+    return trace + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * rows
 
 
-def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
-    """Representational similarity: Pearson correlation of the two cosine-similarity matrices' off-diagonal entries.
+def _times(row: Tensor, matrix: Tensor) -> Tensor:
+    return (row[..., None, :] @ matrix)[..., 0, :]
 
-    x (…, n, d), y (…, n, d'), float64 (…), range [−1, 1]; 1 − cosine as dissimilarity gives the same value (P2). From
-    moments, exact in O(n d d'). A zero row has similarity 0 with every other. NaN where all entries are equal.
+
+def rsa_of(moments: Moments) -> Value:
+    """RSA of the samples behind `moments`, which are of unit rows; see `rsa`. NaN with fewer than three samples.
+
+    error: cosines are rounded at their own size, and their covariance at the size of its terms; what is left of both
+    after the mean is taken away counts. Above 1e-8 the last digits of a value are not to be trusted.
     """
-    assert comparison == "pearson", comparison
-    assert x.shape[-2] == y.shape[-2] >= 3, (x.shape, y.shape)
-    n = x.shape[-2]
-    x, y = (F.normalize(t.double(), dim=-1, eps=1e-300) for t in (x, y))
-    xy, xx, yy = _covariance(x, y, n), _covariance(x, x, n), _covariance(y, y, n)
-    # Entries are cosines, of order 1: a variance below this is the rounding of equal entries.
-    noise = n * (n - 1) * _ROUNDING
-    return _correlation(xy, xx, yy, (xx > noise) & (yy > noise))
+    assert moments.unit, "RSA compares cosines: moments of unit rows are needed"
+    n, (xy, _, _) = moments.n, _covariance(moments.cross)
+    (xx, x_error), (yy, y_error) = _variance(moments.of_x), _variance(moments.of_y)
+    defined = (x_error < _EPSILON / _ROUNDING) & (y_error < _EPSILON / _ROUNDING) & (n >= 3)
+    return Value(_correlation(xy, xx, yy, defined), torch.maximum(x_error, y_error))
 
 
-def _covariance(x: Tensor, y: Tensor, n: int) -> Tensor:
-    """Σ_{i≠j} S_ij T_ij − (Σ_{i≠j} S_ij)(Σ_{i≠j} T_ij)/(n(n−1)) of S = x xᵀ, T = y yᵀ with unit (or zero) rows."""
-    q, u = x.square().sum(-1), y.square().sum(-1)
-    products = (x.mT @ y).square().sum((-2, -1)) - (q * u).sum(-1)
-    sums = [t.sum(-2).square().sum(-1) - t.square().sum((-2, -1)) for t in (x, y)]
-    return products - sums[0] * sums[1] / (n * (n - 1))
+def _variance(own: Cross) -> tuple[Tensor, Tensor]:
+    """Σ_{i≠j} (S_ij − mean)² and its relative rounding error."""
+    variance, terms, total = _covariance(own)
+    pairs = own.n * (own.n - 1)
+    mean = _dot(own.shift_x, own.shift_x) + total / pairs
+    square = pairs * mean.square() + variance
+    # A variance below zero is rounding alone.
+    error = (square / variance).sqrt() + terms / variance
+    return variance, torch.where(variance > 0, _EPSILON * error, torch.inf)
+
+
+def _covariance(sums: Cross) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ_{i≠j} S_ij T_ij − (Σ_{i≠j} S_ij)(Σ_{i≠j} T_ij)/(n(n−1)), the sum of its terms' sizes, and Σ_{i≠j} S_ij − ‖c‖².
+
+    Row i is c + δ_i, so S_ij = ‖c‖² + p_i + p_j + δ_i·δ_j with p_i = c·δ_i. The constant drops out of a covariance,
+    and so does the cancellation that near-equal cosines would bring. T likewise.
+    """
+    n, c, e = sums.n, sums.shift_x, sums.shift_y
+    p_y = _times(c, sums.xy)  # Σ p_i y_i
+    r_x = _times(e, sums.xy.mT)  # Σ r_i x_i
+    p, r, pr = _dot(c, sums.x), _dot(e, sums.y), _dot(p_y, e)
+    every = sums.xy.square().sum((-2, -1)) + 2 * (n * pr + p * r + _dot(p_y, sums.y) + _dot(r_x, sums.x))
+    diagonal = 4 * pr + 2 * _dot(c, sums.ux) + 2 * _dot(e, sums.qy) + sums.qu
+    total_x = 2 * (n - 1) * p + _dot(sums.x, sums.x) - sums.q
+    total_y = 2 * (n - 1) * r + _dot(sums.y, sums.y) - sums.u
+    means = total_x * total_y / (n * (n - 1))
+    return every - diagonal - means, every.abs() + diagonal.abs() + means.abs(), total_x
 
 
 def weight_gap(norms: Tensor, other_norms: Tensor, distances: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ def test_wrong_shapes_are_one_clear_line(x, y, options, said):
 
 def test_rsa_says_what_it_can_compare():
     with pytest.raises(UserError, match="pearson"):
-        analysis.rsa(np.zeros((5, 2)), np.zeros((5, 2)), comparison="spearman")
+        analysis.rsa(np.zeros((5, 2)), np.zeros((5, 2)), comparison="kendall")
     with pytest.raises(UserError, match="at least 3 samples"):
         analysis.rsa(np.zeros((2, 2)), np.zeros((2, 2)))
 

@@ -9,7 +9,7 @@ import torch
 from helpers import tiny
 
 import analysis
-from analysis import measures, table
+from analysis import aligned, table
 from analysis.curve import pick
 from analysis.curves import HEADER, labellings_of, waiting
 from coupled import alignment
@@ -41,7 +41,7 @@ def test_the_headline_is_debiased_cka_of_panel_h_with_the_arms_anchor(run, train
 
 @pytest.mark.parametrize("chunk", [1, 10**9])
 def test_batch_cka_is_there_at_every_step_whatever_the_chunks(run, trained, monkeypatch, chunk):
-    monkeypatch.setattr(measures, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(aligned, "_CHUNK_BYTES", chunk)
     curve = run.curve("cka", arm="nscl", source="batch", debiased=False)
     assert (curve.n, curve.d, curve.feature, curve.split) == (32, 8, "z", "train")
     assert curve.steps.tolist() == list(range(20)) and curve.estimator == "biased linear CKA"
@@ -118,10 +118,13 @@ def test_curves_are_frozen(run):
 
 def test_curves_are_all_there_is_of_every_arm(run, found):
     kinds = {(c.measure, c.source, c.feature, c.labelling) for c in found if c.arm == "nscl"}
-    aligned = {(m, s, f, None) for m in ("cka", "rsa") for s, f in (("panel", "h"), ("panel", "z"), ("batch", "z"))}
+    sources = (("panel", "h"), ("panel", "z"), ("batch", "z"))
+    features = {(m, s, f, None) for m in ("cka", "rsa") for s, f in sources}
+    features |= {(m, "panel", "h", None) for m in ("rsa_spearman", "knn_overlap", "procrustes", "gram_angle")}
+    features |= {(m, s, "z", None) for m in aligned.DRIFTS for s in ("panel", "batch")}
     labels = {(m, "batch", "z", name) for m in ("gap", "mass") for name in ("shape", "shape*colour")}
     weights = {(m, "weights", None, None) for m in ("weight_gap", "distance")}
-    assert kinds == aligned | labels | weights | {("loss", "batch", "z", "shape")}
+    assert kinds == features | labels | weights | {("loss", "batch", "z", "shape")}
     assert labellings_of(run, "fine") == ["shape*colour"]
     assert {c.measure for c in found if c.arm == "cl"} == {"loss", "gap", "mass"}
 

@@ -1,0 +1,298 @@
+"""Measures of alignment as curves: the features of an arm beside its anchor's, with interval and null band.
+
+Shapes: T recorded steps, n rows (batch and surrogate have two views of a sample, n = 2B, view 1 first), d features.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.alignment import similarity_drift
+from analysis.curve import Band, Curve
+from analysis.estimates import Estimate, estimate
+from analysis.records import Records
+from coupled.config import Arm
+from coupled.errors import UserError, unknown
+from coupled.store import StoreError
+
+_CHUNK_BYTES: Final = 32 << 20  # float64 features of one arm that are worked on at a time
+_ALL_PAIRS: Final = 256  # samples of a measure that holds all pairs, evenly spaced over the panel's ids
+_CONSTANT: Final = "0/0: a representation is constant over the samples"
+
+
+class Features(NamedTuple):
+    """Where the features of a source are recorded, of which split its samples are, and how many views of each."""
+
+    stream: str
+    column: str
+    split: str
+    views: int
+
+
+FEATURES: Final[dict[tuple[str, str], Features]] = {
+    ("panel", "h"): Features("panel", "state.h", "test", 1),
+    ("panel", "z"): Features("panel", "state.z", "test", 1),
+    ("batch", "z"): Features("similarity", "batch.z", "train", 2),
+    ("surrogate", "z"): Features("surrogate", "state.z", "train", 2),
+}
+DRIFTS: Final = {
+    "drift": "‖Σ-Σ'‖_F of the similarity matrices Σ = z zᵀ",
+    "rho": "‖K-K'‖_F / ‖K'‖_F of the centred Σ, relative to the anchor's",
+    "rho_star": "‖K-K'‖_F of the centred Σ, relative to the larger norm",
+    "r": "‖b-a‖ / ‖a‖ of the RDMs' upper triangles minus their means, relative to the anchor's",
+    "r_star": "‖b-a‖ of the RDMs' upper triangles minus their means, relative to the larger norm",
+}
+
+
+def cka(
+    records: Records,
+    arm: str,
+    spec: Arm,
+    *,
+    anchor: str | None = None,
+    source: str = "panel",
+    feature: str | None = None,
+    debiased: bool = True,
+) -> Curve:
+    """Linear CKA of the arm's features with the anchor's, at every step that both have (theory of alignment: §6).
+
+    Biased CKA is a measure of its own, "cka_biased": other numbers, which no figure may take for debiased ones.
+    """
+    kind, words = ("cka", "debiased linear CKA") if debiased else ("cka_biased", "biased linear CKA")
+    return _estimated(records, kind, Compared.of(records, arm, spec, anchor, source, feature), kind, words)
+
+
+def rsa(
+    records: Records,
+    arm: str,
+    spec: Arm,
+    *,
+    anchor: str | None = None,
+    source: str = "panel",
+    feature: str | None = None,
+    comparison: str = "pearson",
+) -> Curve:
+    """RSA of the arm's features with the anchor's: cosine similarities, compared by Pearson's correlation.
+
+    Or by Spearman's, a measure of its own ("rsa_spearman"), which needs all pairs: those of at most 256 samples, evenly
+    spaced over the panel's ids.
+    """
+    if comparison not in ("pearson", "spearman"):
+        raise unknown("comparison", comparison, ("pearson", "spearman"))
+    all_pairs = comparison == "spearman"
+    what = Compared.of(records, arm, spec, anchor, source, feature, all_pairs=all_pairs)
+    if all_pairs:
+        return _estimated(records, "rsa_spearman", what, "spearman", "cosine + Spearman RSA")
+    return _estimated(records, "rsa", what, "rsa", "cosine + Pearson RSA")
+
+
+def knn_overlap(
+    records: Records,
+    arm: str,
+    spec: Arm,
+    *,
+    anchor: str | None = None,
+    source: str = "panel",
+    feature: str | None = None,
+    k: int = 10,
+) -> Curve:
+    """Mean share of a sample's k nearest others (cosine) that are the same for arm and anchor, range [0, 1]."""
+    what = Compared.of(records, arm, spec, anchor, source, feature)
+    return _estimated(records, "knn_overlap", what, "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
+
+
+def procrustes(
+    records: Records,
+    arm: str,
+    spec: Arm,
+    *,
+    anchor: str | None = None,
+    source: str = "panel",
+    feature: str | None = None,
+) -> Curve:
+    """Orthogonal Procrustes distance of the centred, unit-norm features to the anchor's, range [0, √2]."""
+    what = Compared.of(records, arm, spec, anchor, source, feature)
+    return _estimated(records, "procrustes", what, "procrustes", "orthogonal Procrustes distance")
+
+
+def gram_angle(
+    records: Records,
+    arm: str,
+    spec: Arm,
+    *,
+    anchor: str | None = None,
+    source: str = "panel",
+    feature: str | None = None,
+) -> Curve:
+    """Angle in radians between the two centred Gram matrices, [0, π/2]: the arc cosine of biased linear CKA."""
+    own = cka(records, arm, spec, anchor=anchor, source=source, feature=feature, debiased=False)
+
+    def turned(band: Band | None) -> Band | None:
+        return None if band is None else Band(_arccos(band.high), _arccos(band.low), band.what)
+
+    return replace(
+        own,
+        measure="gram_angle",
+        values=_arccos(own.values),
+        interval=turned(own.interval),
+        null=turned(own.null),
+        estimator="angle between centred Gram matrices: arccos of biased linear CKA",
+    )
+
+
+def drift_of(name: str) -> Callable[..., Curve]:
+    """The measure `name` of `DRIFTS` as a function of records and arm; feature z, on which they are defined."""
+
+    def drift(records: Records, arm: str, spec: Arm, *, anchor: str | None = None, source: str = "panel") -> Curve:
+        return drifts(records, arm, spec, anchor=anchor, source=source)[name]
+
+    return drift
+
+
+def drifts(
+    records: Records, arm: str, spec: Arm, *, anchor: str | None = None, source: str = "panel"
+) -> dict[str, Curve]:
+    """All of `DRIFTS` at once, of z: what the alignment bounds of theory §5 are made of. 0 where Σ is equal."""
+    what = Compared.of(records, arm, spec, anchor, source, "z")
+    parts = [(at, similarity_drift(y, x)) for at, x, y in what.blocks(records)]
+    steps = np.concatenate([at for at, _ in parts])
+    return {
+        name: what.curve(name, steps, np.concatenate([np.asarray(getattr(part, name)) for _, part in parts]), words)
+        for name, words in DRIFTS.items()
+    }
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Which features of which two arms are compared, and on which of the recorded rows (None: on all)."""
+
+    arm: str
+    anchor: str
+    source: str
+    feature: str
+    where: Features
+    n: int
+    d: int
+    rows: Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        records: Records,
+        arm: str,
+        spec: Arm,
+        anchor: str | None,
+        source: str,
+        feature: str | None,
+        *,
+        all_pairs: bool = False,
+    ) -> "Compared":
+        """Raises UserError for what is not recorded, and for an arm without an anchor."""
+        feature = feature or ("h" if source == "panel" else "z")
+        where = features(records, source, feature)
+        anchor = anchor or spec.anchor
+        if anchor is None:
+            raise UserError(
+                f"{arm} has no anchor", "it is what others are compared with", "name an anchor or another arm"
+            )
+        records.arm(anchor)
+        n, d = records.row_shape(where.stream, arm, where.column)
+        rows = _spread(n, where.views) if all_pairs else None
+        return cls(arm, anchor, source, feature, where, n if rows is None else len(rows), d, rows)
+
+    def blocks(self, records: Records) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+        """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the anchor), as recorded, a few steps at a time."""
+        for at, x, y in paired(records, self.arm, self.anchor, self.where):
+            yield (at, x, y) if self.rows is None else (at, x[:, self.rows], y[:, self.rows])
+
+    def curve(
+        self, measure: str, steps: NDArray[np.int64], values: NDArray[np.float64], estimator: str, **bands: Any
+    ) -> Curve:
+        """The curve of some values over steps."""
+        return Curve(
+            measure, self.arm, self.anchor, steps, values, self.n, self.d, self.feature, self.source, self.where.split,
+            None, estimator, _CONSTANT, **bands,
+        )  # fmt: skip
+
+
+def features(records: Records, source: str, feature: str) -> Features:
+    """Where the features of a source are recorded: h, z, or stage.<k> of the panel. UserError if they are not."""
+    if (source, feature) in FEATURES:
+        return FEATURES[source, feature]
+    stages = stage_names(records)
+    if source == "panel" and feature in stages:
+        return Features("panel", f"state.{feature}", "test", 1)
+    known = [f"{name} of {of}" for of, name in FEATURES] + [f"{name} of panel" for name in stages]
+    do = "train with panel.stages = true" if re.fullmatch(r"stage\.\d+", feature) and not stages else ""
+    raise UserError(f"{feature} of {source}", "recorded are " + ", ".join(known), do)
+
+
+def stage_names(records: Records) -> list[str]:
+    """The stage features that the run records on its panel, from the input on: "stage.0", "stage.1" …"""
+    return [name.removeprefix("state.") for name in records.columns("panel") if name.startswith("state.stage.")]
+
+
+def paired(
+    records: Records, arm: str, anchor: str, where: Features
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """(steps (k,), x (k, n, d), y (k, n, d)) of an arm and its anchor, in chunks that fit in memory, checked finite.
+
+    In the precision they were recorded in. Raises what `Records.blocks` raises, and UserError for what is not finite.
+    """
+    own, other = (records.blocks(where.stream, name, where.column) for name in (arm, anchor))
+    # Of a run still written one arm may be a shard ahead: the steps that both have count.
+    for (steps, x), (others, y) in zip(own, other, strict=False):
+        if len(steps) != len(others):
+            raise StoreError(records.path, f"{where.stream}/{arm} and {anchor} have shards of different steps")
+        size = max(1, _CHUNK_BYTES // (8 * math.prod(x.shape[1:])))
+        for start in range(0, len(steps), size):
+            chunk = slice(start, start + size)
+            at = steps[chunk]
+            yield at, _finite(arm, where, at, x[chunk]), _finite(anchor, where, at, y[chunk])
+
+
+def _finite(arm: str, where: Features, steps: NDArray[np.int64], values: NDArray[Any]) -> Tensor:
+    # A copy: torch cannot share the read-only memory of a mapped shard.
+    tensor = torch.from_numpy(values.copy())
+    finite = tensor.isfinite().all(-1).all(-1)
+    if not finite.all():
+        step = steps[int(finite.int().argmin())]
+        raise UserError(
+            f"{where.stream}/{arm} {where.column} is not finite at step {step}", "no measure is defined on it"
+        )
+    return tensor
+
+
+def _spread(n: int, views: int) -> Tensor:
+    """Rows of at most `_ALL_PAIRS` samples, evenly spaced, with all their views."""
+    samples = n // views
+    chosen = torch.arange(min(samples, _ALL_PAIRS)) * samples // min(samples, _ALL_PAIRS)
+    return torch.cat([chosen + view * samples for view in range(views)])
+
+
+def _estimated(records: Records, measure: str, what: Compared, kind: str, estimator: str, **options: Any) -> Curve:
+    parts = [(at, estimate(kind, x, y, views=what.where.views, **options)) for at, x, y in what.blocks(records)]
+    steps = np.concatenate([at for at, _ in parts])
+    found = [part for _, part in parts]
+    ill = _joined(found, "ill_conditioned")
+    flags = (f"ill-conditioned from step {steps[ill][0]}: similarities are nearly equal",) if ill.any() else ()
+    interval = Band(_joined(found, "low"), _joined(found, "high"), found[0].interval)
+    null = Band(_joined(found, "null_low"), _joined(found, "null_high"), found[0].null)
+    values = _joined(found, "value")
+    return what.curve(measure, steps, values, estimator, interval=interval, null=null, flags=flags)
+
+
+def _joined(found: Sequence[Estimate], field: str) -> NDArray[Any]:
+    return np.concatenate([getattr(part, field) for part in found])
+
+
+def _arccos(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    # CKA of equal features is 1 to rounding, on either side.
+    return np.arccos(np.clip(values, 0.0, 1.0))

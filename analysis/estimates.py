@@ -1,0 +1,186 @@
+"""Measures of alignment with what they are worth: an interval over samples, and a null band over their pairings.
+
+Shapes: x (…, V·B, d) and y (…, V·B, e): V views of B samples, view 1 first; leading axes (steps, say) are batched and
+are looped over only in blocks that fit in memory.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis import pairwise
+from analysis.alignment import ILL_CONDITIONED, Features, checked, must_have_neighbours, must_pair
+from analysis.null import chance
+from coupled.address import Purpose, permutation
+from coupled.alignment import Value, cka_of, rsa_of
+from coupled.errors import UserError, unknown
+from coupled.moments import Moments
+
+_BLOCK_NUMBERS = 16 << 20  # float64 numbers of one block of steps: 128 MiB
+_TWO_SIDED = 1.96  # standard deviations of 95 %
+
+RANGES: Final[dict[str, tuple[float, float]]] = {
+    "cka": (-1.0, 1.0),
+    "cka_biased": (0.0, 1.0),
+    "rsa": (-1.0, 1.0),
+    "spearman": (-1.0, 1.0),
+    "knn_overlap": (0.0, 1.0),
+    "procrustes": (0.0, math.sqrt(2.0)),
+}
+_OF_MOMENTS: Final[dict[str, Callable[[Moments], Value]]] = {
+    "cka": cka_of,
+    "cka_biased": lambda moments: cka_of(moments, debiased=False),
+    "rsa": rsa_of,
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measure and its uncertainty, arrays (…) over the leading axes; NaN where undefined."""
+
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]  # 95 % delete-group jackknife interval over samples, clipped to the measure's range
+    high: NDArray[np.float64]
+    null_low: NDArray[np.float64]  # mean ± 1.96 sd over re-pairings of samples, clipped likewise
+    null_high: NDArray[np.float64]
+    ill_conditioned: NDArray[np.bool_]  # rounding may reach the value's eighth digit
+    interval: str  # how low and high were made, in words
+    null: str  # how the null band was made, in words
+
+
+def estimate(
+    measure: str,
+    x: Features,
+    y: Features,
+    *,
+    views: int = 1,
+    groups: int = 16,
+    k: int = 10,
+    permutations: int = 32,
+) -> Estimate:
+    """A measure of x (…, VB, d) and y (…, VB, e) with a 95 % interval and the band that chance pairings would give.
+
+    measure: "cka" (debiased), "cka_biased", "rsa", "spearman", "knn_overlap" (k neighbours) or "procrustes". views: V,
+    1 or 2; both views of a sample are left out, and re-paired, together. Interval: value ± t·se, t of groups − 1
+    degrees of freedom, se of the delete-group jackknife over samples i ≡ j mod groups (as many groups as samples, if
+    these are fewer). Null band: exact moments for CKA and RSA (B ≥ 4), else of `permutations` fixed ones. Raises UserError for
+    an unknown measure, shapes that do not fit, and fewer than 2 groups.
+    """
+    if measure not in RANGES:
+        raise unknown("measure", measure, RANGES)
+    a, b = checked(x, y, measure, 4)
+    samples = _samples(measure, a.shape[-2], views, groups, k)
+    groups = min(groups, samples)
+    batch = a.shape[:-2]
+    a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
+    left_out = [_rows(torch.arange(j, samples, groups), samples, views) for j in range(groups)]
+    if measure in _OF_MOMENTS:
+        parts = [_from_moments(measure, *pair, left_out, views) for pair in _blocks(a, b)]
+        null = "exact mean and sd over all re-pairings of samples"
+    else:
+        orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=i), samples, views) for i in range(permutations)]
+        kind = _pairwise(measure, k)
+        parts = [_from_pairs(kind, *pair, left_out, orders) for pair in _blocks(a, b)]
+        null = f"mean and sd of {permutations} re-pairings of samples"
+    columns = [torch.cat(column).reshape(batch).numpy() for column in zip(*parts, strict=True)]
+    value, error, mean, sd, rounding = columns
+    half = t_quantile(groups - 1) * error
+    limits = [value - half, value + half, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd]
+    clipped = [np.asarray(np.clip(limit, *RANGES[measure])) for limit in limits]
+    interval = f"95 % jackknife interval, {groups} groups of samples left out in turn"
+    ill = np.asarray(rounding > ILL_CONDITIONED)
+    return Estimate(value, *clipped, ill_conditioned=ill, interval=interval, null=f"null band: {null}, ± 1.96 sd")
+
+
+def _samples(measure: str, rows: int, views: int, groups: int, k: int) -> int:
+    """How many samples there are; raises UserError for what does not fit."""
+    if views not in (1, 2):
+        raise UserError(f"views = {views}", "1 or 2 are possible")
+    if rows % views:
+        raise UserError(f"{rows} rows of {views} views", "as many rows of every view are needed, view 1 first")
+    if groups < 2:
+        raise UserError(f"groups = {groups}", "at least 2 are needed, one of which is left out in turn")
+    samples = rows // views
+    if measure == "spearman":
+        must_pair("Spearman RSA", rows)
+    if measure == "knn_overlap":
+        must_have_neighbours(k, rows - views * -(-samples // min(groups, samples)))
+    return samples
+
+
+def _rows(samples: Tensor, of: int, views: int) -> Tensor:
+    """The rows that hold some of the samples, view 1 first."""
+    return torch.cat([samples + view * of for view in range(views)])
+
+
+def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Steps that are worked on together: their rows in float64, their products, all pairs of a few samples."""
+    n, d, e = x.shape[-2], x.shape[-1], y.shape[-1]
+    size = max(1, _BLOCK_NUMBERS // (2 * n * (d + e) + 4 * (d + e) ** 2 + min(n, 1024) ** 2))
+    return zip(x.split(size), y.split(size), strict=True)
+
+
+def _from_moments(measure: str, x: Tensor, y: Tensor, left_out: list[Tensor], views: int) -> tuple[Tensor, ...]:
+    """Value, standard error, null mean, null sd, relative rounding error, each (T,)."""
+    function, unit = _OF_MOMENTS[measure], measure == "rsa"
+    total = Moments.about_mean(x, y, unit=unit)
+    value, rounding = function(total)
+    shifts = total.shift_x, total.shift_y
+    # Sums are taken twice, for all and by group: the groups' own sums together would not fit for wide features.
+    rest = [function(total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)).value for rows in left_out]
+    mean, sd = (torch.where(value.isnan(), torch.nan, t) for t in chance(measure, x, y, views=views))
+    return value, _jackknife(torch.stack(rest)), mean, sd, rounding
+
+
+def _from_pairs(
+    kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Tensor], orders: list[Tensor]
+) -> tuple[Tensor, ...]:
+    """The same for a measure without moments; its null band from `orders` of y's rows."""
+    x, y = x.double(), y.double()
+    a, b = kind.prepare(x), kind.prepare(y)
+    value = kind.compare(a, b)
+    kept = torch.ones(len(left_out), x.shape[-2], dtype=torch.bool)
+    for group, rows in enumerate(left_out):
+        kept[group, rows] = False
+    rest = torch.stack([kind.compare(kind.prepare(x[:, rows]), kind.prepare(y[:, rows])) for rows in kept])
+    null = torch.stack([kind.compare(a, kind.reorder(b, rows)) for rows in orders])
+    return value, _jackknife(rest), null.mean(0), null.std(0), torch.zeros_like(value)
+
+
+def _pairwise(measure: str, k: int) -> pairwise.Pairwise:
+    if measure == "knn_overlap":
+        return pairwise.knn_overlap(k)
+    return pairwise.spearman() if measure == "spearman" else pairwise.procrustes()
+
+
+def _jackknife(rest: Tensor) -> Tensor:
+    """Standard error from the values (g, …) without each group: √((g−1)/g · Σ(θ_j − θ̄)²)."""
+    g = len(rest)
+    return ((g - 1) / g * (rest - rest.mean(0)).square().sum(0)).sqrt()
+
+
+@cache
+def t_quantile(degrees: int, share: float = 0.95) -> float:
+    """The half-width t of a two-sided interval: P(|T| ≤ t) = share for Student's T with whole degrees of freedom."""
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_mass(middle, degrees) < share else (low, middle)
+    return math.sqrt(degrees) * math.tan(low)
+
+
+def _t_mass(angle: float, degrees: int) -> float:
+    """P(|T| ≤ √degrees · tan angle), the finite sums of Abramowitz & Stegun 26.7.3 and 26.7.4."""
+    odd, term, total = degrees % 2, 1.0, 0.0
+    for i in range(degrees // 2):
+        total += term * math.cos(angle) ** (2 * i + odd)
+        term *= (2 * i + 1 + odd) / (2 * i + 2 + odd)
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if odd else total
