@@ -188,10 +188,11 @@ def _flags(every: Sequence[Curve]) -> list[str]:
         for flag in curve.flags:
             arms = about.setdefault(flag, {}).setdefault(what, [])
             arms += [curve.arm] if curve.arm not in arms else []
-    return [
-        f"{'; '.join(f'{what} ({", ".join(arms)})' for what, arms in of.items())}: {flag.rstrip('.')}."
-        for flag, of in about.items()
-    ]
+    said = []
+    for flag, of in about.items():
+        curves = "; ".join(f"{what} ({', '.join(arms)})" for what, arms in of.items())
+        said.append(f"{curves}: {flag.rstrip('.')}.")
+    return said
 
 
 def _left_out(content: Content, every: Sequence[Curve]) -> list[str]:
