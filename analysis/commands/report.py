@@ -31,7 +31,10 @@ def add(commands: Any) -> None:
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument(
-        "--output", type=Path, metavar="FILE", help="where the page goes (default: RUN/analysis/report.html of the first)"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where the page goes (default: RUN/analysis/report.html of the first)",
     )
     command.set_defaults(command=_run)
 

@@ -18,7 +18,7 @@ _INK, _GRID = "#1A1A1A", "#E6E6E6"
 _FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 # Okabe and Ito 2008, as in analysis/looks.py; here a colour is a bound, not an arm.
 _BOUND_COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_BOUND_DASHES: Final = ("dash", "dashdot", "dot", "longdash")
+_BOUND_LINES: Final[tuple[Literal["--", "-."], ...]] = ("--", "-.")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,11 @@ def alignment(content: Content, measure: str) -> Chart | None:
     """CKA or RSA to the anchor: panel h strong, batch z thin; None if there is neither."""
     name = measure.upper()
     strong, thin = _headline(content, measure), _of(content, measure, source="batch", feature="z")
-    data = [trace for curve, look in _styled(content, thin) for trace in line(curve, look, strong=False, name=_z(curve))]
-    data += [trace for curve, look in _styled(content, strong) for trace in line(curve, look, name=_h(curve))]
+    data: list[Trace] = []
+    for curve, look in _styled(content, thin):
+        data += line(curve, look, strong=False, name=f"{curve.arm}, batch z")
+    for curve, look in _styled(content, strong):
+        data += line(curve, look, name=f"{curve.arm}, panel h")
     lead = words.sources(strong, thin)
     return _chart(measure, f"{name} to the anchor", lead, data, strong or thin, y_log=False)
 
@@ -98,17 +101,8 @@ def bounds(content: Content) -> Chart | None:
     data: list[Trace] = []
     groups = words.bounded(content)
     for group in groups:
-        look = Look(_INK, "-", "measured")
-        data += line(group.measured, look, name="measured", choice=group.name) if group.measured else []
-        for index, bound in enumerate(group.bounds):
-            limit = bound.kind == "limit"
-            colour = "#6E6E6E" if limit else _BOUND_COLOURS[index % len(_BOUND_COLOURS)]
-            dash = "dot" if limit else _BOUND_DASHES[index % len(_BOUND_DASHES)]
-            name = f"{bound.bound} ({bound.kind})" if not limit else f"{bound.bound}"
-            data += line(bound, Look(colour, "-", ""), name=name, choice=group.name, dash=dash)
-        for curve in group.beside:
-            name = f"{curve.arm}: {words.measure_name(curve)}"
-            data += line(curve, Look("#8C8C8C", "-", ""), name=name, choice=group.name, strong=False)
+        for curve, look in bound_looks(group):
+            data += line(curve, look, name=look.label, choice=group.name, strong=curve not in group.beside)
     every = [curve for group in groups for curve in (group.measured, *group.bounds) if curve is not None]
     lead = "Black: measured. Broken: bounds; upper ones hold if the black line stays below, lower ones if above."
     # No arm's button hides a bound: the menu already says of which arm it is.
@@ -116,6 +110,19 @@ def bounds(content: Content) -> Chart | None:
         trace["meta"]["arm"] = None
     choices = tuple(group.name for group in groups)
     return _chart("bounds", "Bound and measured", lead, data, every, choices=choices, menu="quantity", y_log=False)
+
+
+def bound_looks(group: words.Bounded) -> list[tuple[Curve, Look]]:
+    """The curves of a bounded quantity with their looks: what was measured black, limits and what is beside grey."""
+    made = [(group.measured, Look(_INK, "-", "measured"))] if group.measured else []
+    for index, bound in enumerate(group.bounds):
+        if bound.kind == "limit":
+            made.append((bound, Look("#6E6E6E", ":", str(bound.bound))))
+        else:
+            colour, dash = _BOUND_COLOURS[index % len(_BOUND_COLOURS)], _BOUND_LINES[index % len(_BOUND_LINES)]
+            made.append((bound, Look(colour, dash, f"{bound.bound} ({bound.kind})")))
+    made += [(curve, Look("#8C8C8C", "-", f"{curve.arm}: {words.measure_name(curve)}")) for curve in group.beside]
+    return made
 
 
 def layer_map(content: Content) -> Chart | None:
@@ -143,7 +150,7 @@ def layer_map(content: Content) -> Chart | None:
     layout = _layout()
     layout["xaxis"] |= {"type": "category", "tickangle": 0, "showgrid": False} | _columns(content.layers[0].steps)
     layout["yaxis"] |= {"type": "category", "autorange": "reversed", "showgrid": False, "tickfont": {"size": 9}}
-    layout["margin"] |= {"b": 50}
+    del layout["xaxis"]["title"]  # it would lie on the ticks; the lead says what a column is
     layout |= {"height": 130 + max(10, min(13, 1600 // len(names))) * len(names), "hovermode": "closest"}
     lead = "From the first layer (top) to the last; a column is a recorded step. White: undefined, all weights are 0."
     choices = tuple(dict.fromkeys(words.map_name(grid) for grid in content.layers))
@@ -175,9 +182,7 @@ def _menu(
     return _chart(id, title, lead, data, found, x=x, choices=choices, menu="measure", y_log=y_log)
 
 
-def _chart(
-    id: str, title: str, lead: str, data: list[Trace], found: Sequence[Curve], **options: Any
-) -> Chart | None:
+def _chart(id: str, title: str, lead: str, data: list[Trace], found: Sequence[Curve], **options: Any) -> Chart | None:
     if not data:
         return None
     arms = tuple(dict.fromkeys(curve.arm for curve in found))
@@ -224,11 +229,3 @@ def _spans(found: Sequence[Curve]) -> bool:
     values = np.concatenate([curve.values for curve in found]) if found else np.zeros(0)
     positive = values[values > 0]
     return len(positive) > 0 and float(positive.max() / positive.min()) > 100
-
-
-def _h(curve: Curve) -> str:
-    return f"{curve.arm}, panel h"
-
-
-def _z(curve: Curve) -> str:
-    return f"{curve.arm}, batch z"

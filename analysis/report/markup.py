@@ -2,11 +2,14 @@
 
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analysis.looks import Look
 
+# A number, a number with its interval, or the word for none.
+_NUMBER = re.compile(r"([-–\d.,e+]+( \([-–\d.,e+ ]+\))?|undefined|)")
 _DASHES = {"-": "", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
 
 
@@ -27,13 +30,15 @@ def items(said: Iterable[str]) -> str:
     return f"<ul>{lines}</ul>" if lines else ""
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "", words: int = 1) -> str:
-    """A table that scrolls by itself where the page is narrow; the first `words` columns are text, the rest numbers."""
-    head = "".join(f'<th scope="col"{_kind(i, words)}>{text(name)}</th>' for i, name in enumerate(columns))
-    body = "".join(
-        "<tr>" + "".join(f"<td{_kind(i, words)}>{text(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
-        for row in rows
-    )
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "") -> str:
+    """A table that scrolls by itself where the page is narrow; columns of numbers are set to the right, and a column
+    with nothing in it is left out.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    there = [i for i in range(len(columns)) if any(row[i] for row in cells)]
+    kinds = {i: ' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in cells) else "" for i in there}
+    head = "".join(f'<th scope="col"{kinds[i]}>{text(columns[i])}</th>' for i in there)
+    body = "".join("<tr>" + "".join(f"<td{kinds[i]}>{text(row[i])}</td>" for i in there) + "</tr>" for row in cells)
     named = f"<caption>{text(caption)}</caption>" if caption else ""
     label = text(caption or ", ".join(columns))
     # Reachable by keyboard, as what scrolls must be.
@@ -62,7 +67,3 @@ def script_json(value: Any) -> str:
     """JSON that is safe inside a script element: no "<", so no "</script>"; ASCII, so no line separators."""
     data = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _kind(column: int, words: int) -> str:
-    return "" if column < words else ' class="number"'

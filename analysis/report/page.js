@@ -8,6 +8,7 @@ const ZERO = 0.4;
 
 function ticks(last) {
   const values = [0];
+  last *= 1.15;
   for (let power = 1; power <= last; power *= 10) {
     values.push(power);
     if (last < 3000 && 3 * power <= last) values.push(3 * power);
@@ -55,12 +56,23 @@ function draw(chart) {
       for (const trace of data) trace.y = trace.y.map((y) => (y > 0 ? y : null));
       Object.assign(layout.yaxis, { exponentformat: "e", dtick: decades(data) });
     }
-  } else if (node.clientWidth < 520) {
+  } else {
     // Long names of layers would leave no room for the map.
-    layout.yaxis.tickfont.size = 7;
-    layout.margin.l = 20;
+    const narrow = node.clientWidth < 520;
+    if (narrow) layout.yaxis.tickfont.size = 7;
+    thinTicks(layout.xaxis, (node.clientWidth - (narrow ? 110 : 150)) / data[0].x.length);
   }
   return window.Plotly.react(node, data, layout, CONFIG);
+}
+
+// Leaves out ticks that would run into the one at their right.
+function thinTicks(axis, column) {
+  const kept = [];
+  for (let i = axis.tickvals.length - 1; i >= 0; i--) {
+    if (kept.length === 0 || (axis.tickvals[kept[0]] - axis.tickvals[i]) * column > 26) kept.unshift(i);
+  }
+  axis.tickvals = kept.map((i) => axis.tickvals[i]);
+  axis.ticktext = kept.map((i) => axis.ticktext[i]);
 }
 
 // One tick a decade where the values span several: plotly would write the digits between them.

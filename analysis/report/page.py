@@ -12,6 +12,7 @@ from analysis.looks import looks
 from analysis.report import sections
 from analysis.report.charts import Chart
 from analysis.report.content import Content
+from analysis.report.headline import headline
 from analysis.report.markup import script_json, swatch, text
 from analysis.report.traces import numbers
 
@@ -68,7 +69,7 @@ def page(content: Content) -> str:
     made = sections.all_charts(content)
     bodies = {
         "shared": sections.shared(content),
-        "headline": sections.headline(content),
+        "headline": headline(content),
         "curves": sections.curves(content, made),
         "bounds": sections.bounds(content, made),
         "divergence": sections.divergence(content, made),
@@ -121,9 +122,7 @@ def _arm_buttons(content: Content) -> str:
 
 
 def _button(kind: str, value: str, label: str, pressed: bool) -> str:
-    return (
-        f'<button type="button" data-{kind}="{text(value)}" aria-pressed="{str(pressed).lower()}">{label}</button>'
-    )
+    return f'<button type="button" data-{kind}="{text(value)}" aria-pressed="{str(pressed).lower()}">{label}</button>'
 
 
 def _data(content: Content, made: Sequence[Chart | None]) -> dict[str, object]:

@@ -40,7 +40,6 @@ def line(
     name: str | None = None,
     choice: str | None = None,
     strong: bool = True,
-    dash: str | None = None,
 ) -> list[Trace]:
     """The traces of a curve: its null band, its interval and itself. `strong`: the one that the eye should follow."""
     at = spread(curve.steps, MOST_POINTS)
@@ -49,8 +48,9 @@ def line(
     meta = {"arm": curve.arm, "choice": choice}
     made: list[Trace] = []
     if curve.null is not None:
-        made += _band(curve, curve.null, at, look.colour, 0.1, meta)
-    if curve.interval is not None and not few:
+        # Grey: the bands of all arms lie on each other, and mixed colours would mean nothing.
+        made += _band(curve, curve.null, at, "#8C8C8C", 0.12, meta)
+    if curve.interval is not None and strong and not few:
         made += _band(curve, curve.interval, at, look.colour, 0.16, meta)
     own: Trace = {
         "type": "scatter",
@@ -58,7 +58,7 @@ def line(
         "x": numbers(steps),
         "y": numbers(values),
         "name": escaped(name or curve.arm),
-        "line": {"color": look.colour, "dash": dash or _DASHES[look.line], "width": _width(few, strong)},
+        "line": {"color": look.colour, "dash": _DASHES[look.line], "width": _width(few, strong)},
         "opacity": 1 if strong else 0.5,
         "meta": meta,
         "hovertemplate": "%{y:.4~g}",
@@ -66,7 +66,7 @@ def line(
     if few and strong:
         own["marker"] = {"color": look.colour, "size": 6}
     if curve.interval is not None:
-        own |= _spread(curve.interval, at, values, look.colour if few else None)
+        own |= _spread(curve.interval, at, values, look.colour if few and strong else None)
     return [*made, own]
 
 

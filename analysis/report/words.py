@@ -14,7 +14,16 @@ from analysis.report.content import Content
 from analysis.report.layers import LayerGrid
 from analysis.report.traces import MOST_POINTS, thinned
 
-_NAMES = {"cka": "CKA", "rsa": "RSA", "gap": "loss gap", "mass": "same-class mass", "weight_gap": "weight gap"}
+_NAMES = {
+    "cka": "CKA",
+    "rsa": "RSA",
+    "gap": "loss gap",
+    "mass": "same-class mass",
+    "weight_gap": "weight gap",
+    "cka_biased": "biased CKA",
+    "rsa_spearman": "Spearman RSA",
+    "knn_overlap": "neighbours shared",
+}
 _BESIDE = {"drift": ("surrogate_drift", "moved"), "surrogate_drift": ("surrogate_moved",)}
 
 
@@ -122,10 +131,11 @@ def bounded(content: Content) -> list[Bounded]:
     groups: dict[str, list[Curve]] = {}
     for bound in limits:
         groups.setdefault(_bounded_name(bound), []).append(bound)
-    return [
-        Bounded(name, next((curve for curve in measured if group[0].bounds(curve)), None), group, _beside(group, measured))
-        for name, group in groups.items()
-    ]
+    made = []
+    for name, group in groups.items():
+        own = next((curve for curve in measured if group[0].bounds(curve)), None)
+        made.append(Bounded(name, own, group, _beside(group, measured)))
+    return made
 
 
 def _beside(group: Sequence[Curve], measured: Sequence[Curve]) -> list[Curve]:
@@ -169,7 +179,8 @@ def notes(content: Content) -> list[str]:
     said += [line for lines in content.missing.values() for line in lines]
     every = [*content.curves, *content.bounds, *content.divergence]
     said += [line for curve in every for line in undefined(curve)]
-    said += _flags(every)
+    # A control's flags are said of the control: its curves as limits of other arms repeat them.
+    said += _flags([curve for curve in every if curve not in content.divergence or curve.kind == "measured"])
     said += _left_out(content, every)
     return list(dict.fromkeys(said))
 
@@ -219,7 +230,9 @@ def tables(content: Content, section: str) -> list[tuple[str, list[str], list[li
     for seed, table in content.tables:
         if table.section == section:
             rows = made.setdefault(table.caption, (table.columns, []))[1]
-            rows += [[str(seed)] * several + [_cell(getattr(row, name)) for name in table.columns] for row in table.rows]
+            rows += [
+                [str(seed)] * several + [_cell(getattr(row, name)) for name in table.columns] for row in table.rows
+            ]
     return [
         (caption, ["seed"] * several + [name.replace("_", " ") for name in columns], rows)
         for caption, (columns, rows) in made.items()
