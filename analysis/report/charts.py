@@ -163,7 +163,8 @@ def _columns(steps: NDArray[np.int64]) -> dict[str, Any]:
     wanted = [0, *(factor * 10**power for power in range(12) for factor in (1, 3))]
     near = (int(np.abs(steps - step).argmin()) for step in wanted if step <= steps[-1])
     at = list(dict.fromkeys([*near, len(steps) - 1]))
-    return {"tickvals": at, "ticktext": [f"{steps[i]:,}" for i in at]}
+    # Columns are named by their steps; a number would be taken for a name first, for a position only then.
+    return {"tickvals": [f"{steps[i]}" for i in at], "ticktext": [f"{steps[i]:,}" for i in at]}
 
 
 def _menu(
@@ -187,7 +188,10 @@ def _chart(id: str, title: str, lead: str, data: list[Trace], found: Sequence[Cu
         return None
     arms = tuple(dict.fromkeys(curve.arm for curve in found))
     alt = f"{title}. {words.described(found)}"
-    return Chart(id, title, lead, data, _layout(), alt=alt, arms=arms, notes=words.remarks(found), **options)
+    notes = tuple(
+        note for note in words.remarks(found) if not any(c.interval and c.interval.what in lead for c in found)
+    )
+    return Chart(id, title, lead, data, _layout(), alt=alt, arms=arms, notes=notes, **options)
 
 
 def _layout() -> dict[str, Any]:

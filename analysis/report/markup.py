@@ -39,13 +39,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
     kinds = {i: ' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in cells) else "" for i in there}
     head = "".join(f'<th scope="col"{kinds[i]}>{text(columns[i])}</th>' for i in there)
     body = "".join("<tr>" + "".join(f"<td{kinds[i]}>{text(row[i])}</td>" for i in there) + "</tr>" for row in cells)
-    named = f"<caption>{text(caption)}</caption>" if caption else ""
-    label = text(caption or ", ".join(columns))
-    # Reachable by keyboard, as what scrolls must be.
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{named}<thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
+    return scrolling(
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", caption or ", ".join(columns), caption
     )
+
+
+def scrolling(made: str, label: str, caption: str = "") -> str:
+    """A table in a box that scrolls; its caption stands outside, where it stays."""
+    # Reachable by keyboard, as what scrolls must be.
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{made}</div>'
+    return paragraph(caption, "caption") + box
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:

@@ -60,16 +60,17 @@ function draw(chart) {
     // Long names of layers would leave no room for the map.
     const narrow = node.clientWidth < 520;
     if (narrow) layout.yaxis.tickfont.size = 7;
-    thinTicks(layout.xaxis, (node.clientWidth - (narrow ? 110 : 150)) / data[0].x.length);
+    thinTicks(layout.xaxis, data[0].x, node.clientWidth - (narrow ? 110 : 150));
   }
   return window.Plotly.react(node, data, layout, CONFIG);
 }
 
 // Leaves out ticks that would run into the one at their right.
-function thinTicks(axis, column) {
+function thinTicks(axis, columns, width) {
+  const place = (i) => (columns.indexOf(axis.tickvals[i]) * width) / columns.length;
   const kept = [];
   for (let i = axis.tickvals.length - 1; i >= 0; i--) {
-    if (kept.length === 0 || (axis.tickvals[kept[0]] - axis.tickvals[i]) * column > 26) kept.unshift(i);
+    if (kept.length === 0 || place(kept[0]) - place(i) > 30) kept.unshift(i);
   }
   axis.tickvals = kept.map((i) => axis.tickvals[i]);
   axis.ticktext = kept.map((i) => axis.ticktext[i]);

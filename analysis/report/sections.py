@@ -8,7 +8,7 @@ from analysis.looks import looks, nudge_of
 from analysis.report import charts, places, words
 from analysis.report.charts import Chart
 from analysis.report.content import Content
-from analysis.report.markup import facts, items, paragraph, swatch, text
+from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
 from analysis.report.markup import table as html_table
 from coupled.config import Arm
 from coupled.plan import to_toml
@@ -123,10 +123,8 @@ def _arms(content: Content) -> str:
         rows.append(f"<tr>{head}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>")
     columns = ("arm", "kind", "objective", "labels", "τ", "anchor")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Arms"><table><caption>What differs</caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    made = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return scrolling(made, "What differs", "What differs")
 
 
 def _kind(spec: Arm) -> str:
