@@ -59,7 +59,7 @@ def waiting(run: Run) -> list[str]:
 
 
 def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
-    """Writes RUN/analysis/curves.csv: one row per curve and step, numbers at full precision (repr), UTF-8.
+    """Writes RUN/analysis/curves.csv (or another `name`): a row per curve and step, full precision (repr), UTF-8.
 
     An undefined number is an empty cell, and only where the value itself is undefined `note` says why; what does not
     apply to a measure is empty too. `interval` and `null` say of what low … high and null_low … null_high are.

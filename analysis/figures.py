@@ -1,28 +1,24 @@
 """The figure of a run: alignment to the anchor, weight gap against its noise floor, losses and the exact loss gap."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis import output
 from analysis.curve import Curve, pick
 from analysis.curves import labellings_of
-from analysis.frame import GREY, Frame, note, nothing, steps_axis
-from analysis.looks import RC, Look, looks, nudge_of
+from analysis.divergence import own_control, twin_faults
+from analysis.frame import ALARM, GREY, Frame, note, nothing, save_figure, steps_axis
+from analysis.looks import Look, looks, nudge_of
 from analysis.run import Run
 
-DPI: Final = 160
 NAMES: Final = ("curves.png", "curves.svg")
-_ALARM: Final = "#B00020"
 _THIN: Final[dict[str, Any]] = {"linewidth": 1.0, "alpha": 0.5, "zorder": 2}
 _FAINT: Final[dict[str, Any]] = {"linewidth": 0.9, "alpha": 0.25, "zorder": 2}
 _BOLD: Final[dict[str, Any]] = {
@@ -33,16 +29,7 @@ _WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1
 
 def save(run: Run, found: Sequence[Curve]) -> list[Path]:
     """Draws the figure of the run's curves into RUN/analysis/curves.png and .svg; equal curves give equal bytes."""
-    paths = []
-    # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
-    with style.context(["default", RC]):
-        figure = draw(run, found)
-        for name in NAMES:
-            kind, data = name.rpartition(".")[2], io.BytesIO()
-            undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-            figure.savefig(data, format=kind, dpi=DPI, metadata=undated)
-            paths.append(output.write(run.path / output.FOLDER / name, data.getvalue()))
-    return paths
+    return save_figure(run, NAMES, lambda: draw(run, found))
 
 
 def draw(run: Run, found: Sequence[Curve]) -> Figure:
@@ -60,18 +47,6 @@ def draw(run: Run, found: Sequence[Curve]) -> Figure:
     _loss_gaps(figure.add_subplot(halves[1], sharex=upper), run, found, style_of)
     figure.align_ylabels(figure.axes[-2:])
     return figure
-
-
-def twin_faults(run: Run, found: Sequence[Curve]) -> list[str]:
-    """One sentence for every exact twin that left its original: then the run was not in lockstep."""
-    faults = []
-    for arm in run.arms:
-        # Not the weight gap, which leaves out biases and the projector.
-        curve = pick(found, "distance", arm)
-        if curve is not None and _own_control(run, arm, "twin") and curve.values.any():
-            step = curve.steps[np.flatnonzero(curve.values)[0]]
-            faults.append(f"{arm} is no exact twin: it left {run.arms[arm].of} at step {step}")
-    return faults
 
 
 def _alignment(
@@ -102,16 +77,16 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
         curve, distance = pick(found, "weight_gap", arm), pick(found, "distance", arm)
         if curve is None:
             continue
-        if _own_control(run, arm, "twin") and distance is not None and not distance.values.any():
+        if own_control(run, arm, "twin") and distance is not None and not distance.values.any():
             exact += 1
             continue
         # Zero, such as the shared start, has no place on a logarithmic axis.
         positive = np.where(curve.values > 0, curve.values, np.nan)
         axes.plot(curve.steps, positive, color=look.colour, linestyle=look.line, linewidth=2.4, zorder=_order(look))
-        if _own_control(run, arm, "nudged"):
+        if own_control(run, arm, "nudged"):
             axes.fill_between(curve.steps, np.full(len(positive), 1e-300), positive, color="#D6D6D6", alpha=0.5, lw=0)
             floors.append(f"noise floor: {nudge_of(run.arms[arm])}, {run.precision}")
-        if _own_control(run, arm, "independent") and not axes.texts:
+        if own_control(run, arm, "independent") and not axes.texts:
             _label_ceiling(axes, curve)
     twins = {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step")
     note(axes, twins and f"{twins}, in all weights")
@@ -123,7 +98,7 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
     for line, text in enumerate(dict.fromkeys(floors)):
         axes.text(0.985, 0.045 + 0.085 * line, text, transform=axes.transAxes, ha="right", fontsize=12.5, color=GREY)
     faults = "\n".join(twin_faults(run, found))
-    axes.text(0.985, 0.5, faults, transform=axes.transAxes, ha="right", color=_ALARM)
+    axes.text(0.985, 0.5, faults, transform=axes.transAxes, ha="right", color=ALARM)
     steps_axis(axes, run)
     axes.set_xlabel("step")
 
@@ -190,12 +165,6 @@ def _running_mean(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64
     at = steps[np.union1d(chosen, np.flatnonzero(steps <= 5))]
     low, high = np.searchsorted(steps, at / _WINDOW), np.searchsorted(steps, at * _WINDOW, side="right")
     return at, np.array([curve.values[i:j].mean() for i, j in zip(low, high, strict=True)])
-
-
-def _own_control(run: Run, arm: str, kind: str) -> bool:
-    """Is the arm a control of this kind that is compared with the arm it copies?"""
-    spec = run.arms[arm]
-    return spec.kind == kind and spec.anchor == spec.of
 
 
 def _order(look: Look) -> int:

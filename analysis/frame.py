@@ -1,29 +1,38 @@
 """What surrounds the panels of a figure: title, legend, caption, the axis of steps."""
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from analysis import output
 from analysis.curve import Curve
 from analysis.curves import waiting
-from analysis.looks import Look
+from analysis.looks import RC, Look
 from analysis.run import Run
 
 GREY: Final = "#5A5A5A"
+ALARM: Final = "#B00020"
+DPI: Final = 160
 _WIDTH, _PANELS = 13.34, 5.6  # inches
 _HEAD, _FOOT, _LEGEND_LINE = 1.22, 1.0, 0.27
 _LEGEND_CHARACTERS: Final = 135  # that fit into one line of the legend, handles counted as eight
 
 
 class Frame:
-    """A figure with title, legend and caption in place; it grows with the legend, so that panels keep their size."""
+    """A figure with title, legend and caption in place; it grows with the legend, so that panels keep their size.
 
-    def __init__(self, run: Run, found: Sequence[Curve], looks: Mapping[str, Look]) -> None:
+    `said` is the caption, in place of that of the alignment panels.
+    """
+
+    def __init__(self, run: Run, found: Sequence[Curve], looks: Mapping[str, Look], *, said: str | None = None) -> None:
         longest = max(len(look.label) for look in looks.values()) + 8
         columns = max(1, min(len(looks), _LEGEND_CHARACTERS // longest))
         lines = -(-len(looks) // columns)
@@ -36,7 +45,8 @@ class Frame:
             for look in looks.values()
         ]
         self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
-        self.figure.text(0.5, 0.16 / self.height, caption(run, found), fontsize=12, ha="center", color=GREY)
+        text = caption(run, found) if said is None else said
+        self.figure.text(0.5, 0.16 / self.height, text, fontsize=12, ha="center", color=GREY)
         self._title(run)
 
     def grid(self) -> GridSpec:
@@ -58,6 +68,20 @@ class Frame:
         name = run.name if len(run.name) <= 70 else f"{run.name[:69]}…"
         self.figure.text(0.07, 1 - 0.4 / self.height, name, fontsize=20, fontweight="bold", parse_math=False)
         self.figure.text(0.07, 1 - 0.69 / self.height, "   ·   ".join(facts), fontsize=14, color=GREY)
+
+
+def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
+    """Draws a figure into RUN/analysis/ under each name, .png or .svg; equal records give equal bytes."""
+    paths = []
+    # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
+    with style.context(["default", RC]):
+        figure = draw()
+        for name in names:
+            kind, data = name.rpartition(".")[2], io.BytesIO()
+            undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+            figure.savefig(data, format=kind, dpi=DPI, metadata=undated)
+            paths.append(output.write(run.path / output.FOLDER / name, data.getvalue()))
+    return paths
 
 
 def caption(run: Run, found: Sequence[Curve]) -> str:

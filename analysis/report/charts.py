@@ -188,9 +188,7 @@ def _chart(id: str, title: str, lead: str, data: list[Trace], found: Sequence[Cu
         return None
     arms = tuple(dict.fromkeys(curve.arm for curve in found))
     alt = f"{title}. {words.described(found)}"
-    notes = tuple(
-        note for note in words.remarks(found) if not any(c.interval and c.interval.what in lead for c in found)
-    )
+    notes = tuple(note for note in words.remarks(found) if not words.is_said(note, lead))
     return Chart(id, title, lead, data, _layout(), alt=alt, arms=arms, notes=notes, **options)
 
 

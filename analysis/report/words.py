@@ -24,6 +24,7 @@ _NAMES = {
     "rsa_spearman": "Spearman RSA",
     "knn_overlap": "neighbours shared",
 }
+_BANDS = "Bands and bars: "
 _BESIDE = {"drift": ("surrogate_drift", "moved"), "surrogate_drift": ("surrogate_moved",)}
 
 
@@ -111,8 +112,13 @@ def remarks(found: Sequence[Curve]) -> tuple[str, ...]:
         if len(curve.values) and not curve.values.any() and not curve.bound:
             said.append(f"{curve.arm} is 0 at every step ({measure_name(curve)}): it has no place on a log axis.")
         said += undefined(curve)
-    said += [f"Bands and bars: {what}." for what in dict.fromkeys(c.interval.what for c in found if c.interval)]
+    said += [f"{_BANDS}{what}." for what in dict.fromkeys(c.interval.what for c in found if c.interval)]
     return tuple(dict.fromkeys(said))
+
+
+def is_said(remark: str, lead: str) -> bool:
+    """Does the lead of a chart say already of what its bands are?"""
+    return remark.removeprefix(_BANDS).rstrip(".") in lead
 
 
 def undefined(curve: Curve) -> list[str]:

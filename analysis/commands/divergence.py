@@ -1,0 +1,72 @@
+"""`coupled-analyze divergence`: weights against the anchor's, between floor and ceiling, and how fast they part."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from analysis import divergence_figure, divergence_tables
+from analysis.commands import shown
+from analysis.curves import write_csv
+from analysis.divergence import divergence, twin_faults
+from analysis.growth import check_window, growth
+from analysis.run import Run, open_run
+from coupled.errors import UserError
+
+CSV_NAME = "divergence.csv"
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    command = commands.add_parser(
+        "divergence",
+        help="distance, angle and excess of weights, growth exponents, by layer: table, figure, CSV",
+        description="Writes RUN/analysis/divergence.csv, growth.csv, layers.csv (last step), divergence.png and "
+        "divergence.svg for each run, finished or not, and prints growth exponents and the excess over nudged twins.",
+        epilog=shown.EXIT_CODES,
+    )
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument(
+        "--window", action="append", default=[], metavar="FIRST:LAST",
+        help="fit growth over these steps as well, such as 1:20; may be given again",
+    )  # fmt: skip
+    command.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    windows = [_window(text) for text in options.window]
+    # Every path is opened before the first result is written.
+    for run in [open_run(path) for path in options.runs]:
+        _analyse(run, windows)
+    return 0
+
+
+def _analyse(run: Run, windows: list[tuple[int, int]]) -> None:
+    found, grown = divergence(run), growth(run, windows=windows)
+    by_layer = run.schedules("layers", "state") and not run.awaits("layers", *run.arms)
+    layered = growth(run, windows=windows, per_layer=True) if by_layer else []
+    # A limit repeats the rows of the control that sets it.
+    written = [
+        write_csv(run, [curve for curve in found if curve.kind == "measured"], CSV_NAME),
+        divergence_tables.write_growth(run, [*grown, *layered]),
+    ]
+    if by_layer:
+        written.append(divergence_tables.write_layers(run))
+    written += divergence_figure.save(run, found, grown)
+    shown.console().print(divergence_tables.rich_table(run, found, grown))
+    for line in divergence_tables.undefined(grown):
+        print(f"no exponent: {line}")
+    if not by_layer:
+        why = "has committed none yet" if run.schedules("layers", "state") else "records none"
+        print(f"nothing by layer: {run.path} {why} (record.layers)")
+    for fault in twin_faults(run, found):
+        print(f"coupled-analyze: warning: {fault}; the run was not in lockstep", file=sys.stderr)
+    shown.results(written)
+
+
+def _window(text: str) -> tuple[int, int]:
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal()):
+        raise UserError(f"--window {text}", "a window is FIRST:LAST in steps", "such as 1:20")
+    check_window(int(first), int(last))
+    return int(first), int(last)
