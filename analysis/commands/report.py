@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from analysis import figures
-from analysis.commands import shown
+from analysis.commands import divergence, shown
 from analysis.curves import write_csv
 from analysis.report import check, combine, gather, words, write
 from analysis.report.gather import Gathered, optional
@@ -70,9 +70,9 @@ def _write_others(part: Gathered) -> None:
     """What the other commands write: CSV files and figures, each where there is something to write."""
     write_csv(part.run, part.curves)
     figures.save(part.run, part.curves)
-    for name, found in (("bounds", part.bounds), ("divergence", part.divergence)):
-        if found:
-            write_csv(part.run, found, f"{name}.csv")
-            draw = optional(f"{name}_figure", "save")
-            if draw is not None:
-                draw(part.run, found)
+    if part.divergence:
+        divergence.write(part.run, part.divergence, part.growth, [])
+    draw = optional("bounds_figure", "save")
+    if part.bounds and draw is not None:
+        write_csv(part.run, part.bounds, "bounds.csv")
+        draw(part.run, part.bounds)

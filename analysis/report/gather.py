@@ -8,30 +8,29 @@ from typing import Any, Final
 
 from analysis.curve import Curve
 from analysis.curves import curves
+from analysis.growth import Growth
 from analysis.report.layers import LayerGrid, layer_grids
 from analysis.run import Run
 from coupled.errors import UserError
 
-# Tables of dataclasses: section, module and function, what the function takes, caption, columns.
+# Tables of bounds: function, what it takes, caption, columns.
 _TABLES: Final = (
     (
-        "bounds", "bounds", "vacuity", "found",
+        "vacuity", "found",
         "First step at which a drift bound exceeds the trivial limit of the surrogate (2n) and of two true matrices "
         "(√2·n); – at none of the run's steps",
         ("arm", "anchor", "bound", "surrogate_limit", "true_limit"),
     ),
     (
-        "bounds", "bounds", "factors", "run and found",
+        "factors", "run and found",
         "Where the slack of drift bounds comes from: bound ÷ measured (ratio) is the product of the next three",
         ("arm", "anchor", "step", "bound", "ratio", "over_rows", "over_surrogate", "over_measured", "exponential"),
     ),
-    (
-        "divergence", "growth", "growth", "run",
-        "Growth exponents: slope of log distance against the cumulative learning rate, with its 95 % interval",
-        ("arm", "window", "first", "last", "n", "exponent", "low", "high", "doubling_steps", "r2", "better",
-         "undefined"),
-    ),
 )  # fmt: skip
+_GROWTH: Final = (
+    "Growth exponents: slope of log distance against the cumulative learning rate, with its 95 % interval",
+    ("arm", "window", "first", "last", "n", "exponent", "low", "high", "doubling_steps", "r2", "better", "undefined"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Gathered:
     curves: list[Curve]
     bounds: list[Curve] = field(default_factory=list)
     divergence: list[Curve] = field(default_factory=list)
+    growth: list[Growth] = field(default_factory=list)
     tables: list[Rows] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
@@ -67,15 +67,16 @@ def gather(run: Run, say: Callable[[str], None] = lambda _: None) -> Gathered:
     made = Gathered(run, curves(run))
     say("bounds")
     made.bounds = _asked(made, "bounds", "bounds", run) or []
+    for function, of, caption, columns in _TABLES if made.bounds else ():
+        rows = _asked(made, "bounds", function, *((run, made.bounds) if of == "run and found" else (made.bounds,)))
+        made.tables += [Rows("bounds", caption, columns, rows)] if rows else []
+    made.violations = (_asked(made, "bounds", "violations", made.bounds) or []) if made.bounds else []
     say("divergence")
     made.divergence = _asked(made, "divergence", "divergence", run) or []
-    for section, module, function, of, caption, columns in _TABLES:
-        given = {"run": (run,), "found": (made.bounds,), "run and found": (run, made.bounds)}[of]
-        rows = list(_asked(made, module, function, *given, section=section) or [])
-        made.tables += [Rows(section, caption, columns, rows)] if rows else []
-    made.violations = _asked(made, "bounds", "violations", made.bounds) or []
+    made.growth = _asked(made, "growth", "growth", run, section="divergence") or [] if made.divergence else []
+    made.tables += [Rows("divergence", *_GROWTH, made.growth)] if made.growth else []
     say("layers")
-    made.layers = layer_grids(run, optional("divergence", "layers"), made.missing)
+    made.layers = layer_grids(run, made.missing)
     made.missing = {section: list(dict.fromkeys(said)) for section, said in made.missing.items()}
     return made
 

@@ -1,12 +1,12 @@
 """Per-layer maps: how far each layer of an arm is from its anchor's, over steps."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.layer_maps import LayerMap, layers
 from analysis.run import Run
 from coupled.errors import UserError
 
@@ -34,14 +34,10 @@ class LayerGrid:
     of: int
 
 
-def layer_grids(run: Run, layers: Callable[..., Any] | None, missing: dict[str, list[str]]) -> list[LayerGrid]:
-    """Both measures of every arm with an anchor, from `layers(run, arm, measure)`; what is not there is said in
-    missing["layers"].
-    """
+def layer_grids(run: Run, missing: dict[str, list[str]]) -> list[LayerGrid]:
+    """Both measures of every arm with an anchor; what is not there is said in missing["layers"]."""
     compared = [arm for arm, spec in run.arms.items() if spec.anchor is not None]
-    if layers is None:
-        missing.setdefault("layers", []).append("This version of coupled-analyze has no per-layer maps.")
-    elif not compared:
+    if not compared:
         missing.setdefault("layers", []).append("The run has one arm: there is nothing to compare it with.")
     elif not run.schedules("layers"):
         missing.setdefault("layers", []).append("The stream layers is not recorded (record.layers is empty).")
@@ -69,7 +65,7 @@ def spread(steps: NDArray[np.int64], most: int) -> NDArray[np.intp]:
         chosen, targets = more, targets + max(1, targets // 8)
 
 
-def _thinned(found: Any, name: str, most: int) -> LayerGrid:
+def _thinned(found: LayerMap, name: str, most: int) -> LayerGrid:
     at = spread(found.steps, most)
     values = np.degrees(found.values[at]) if name == ANGLE else found.values[at]
-    return LayerGrid(found.arm, found.anchor, name, found.layers, found.steps[at], values, len(found.steps))
+    return LayerGrid(found.arm, str(found.anchor), name, found.layers, found.steps[at], values, len(found.steps))

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -180,3 +181,34 @@ def test_the_command_writes_all_results_and_names_the_page(spoilt, tmp_path, cap
     out, _ = capsys.readouterr()
     assert out.splitlines()[-1].startswith(f"report: {target} (") and out.rstrip().endswith("open it in a browser")
     assert target.is_file() and (spoilt.path / "analysis" / "curves.csv").is_file()
+
+
+PROBE = """
+<script>
+const wait = () => {
+  if (!document.documentElement.dataset.drawn) return setTimeout(wait, 50);
+  const lines = (id) => document.querySelectorAll(`#plot-${id} .scatterlayer .trace`).length;
+  const before = lines("loss");
+  document.querySelector('[data-arm="nscl"]').click();
+  document.querySelector('[data-axis="linear"]').click();
+  document.title = `drawn ${before} ${lines("loss")} wide ${document.documentElement.scrollWidth <= innerWidth}`;
+};
+wait();
+</script>
+"""
+
+
+@pytest.mark.slow
+def test_chromium_draws_every_chart_alone_and_without_a_complaint(html, tmp_path):
+    chromium = shutil.which("chromium")
+    assert chromium, "apt-get install chromium"
+    (tmp_path / "page.html").write_text(html.replace("</body>", f"{PROBE}</body>"), "utf-8")
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    flags += " --disable-component-update --enable-logging=stderr --v=0 --dump-dom --virtual-time-budget=10000"
+    own = [f"--user-data-dir={tmp_path}/profile", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=500,900"]
+    address = (tmp_path / "page.html").as_uri()
+    done = subprocess.run([chromium, *flags.split(), *own, address], capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    assert "<title>drawn 6 5 wide true</title>" in done.stdout
+    plots = done.stdout.split('id="plot-')[1:]
+    assert len(plots) == 9 and all("<svg" in plot for plot in plots)
