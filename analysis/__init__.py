@@ -8,6 +8,7 @@ from analysis.alignment import (
     rsa,
     similarity_drift,
 )
+from analysis.bounds import bounds
 from analysis.curve import Curve
 from analysis.curves import curves, write_csv
 from analysis.divergence import divergence
@@ -26,6 +27,7 @@ __all__ = [
     "LayerMap",
     "Run",
     "SimilarityDrift",
+    "bounds",
     "cdnv",
     "curves",
     "directional_cdnv",

@@ -16,7 +16,6 @@ from analysis import drift, pairwise
 from analysis.drift import SimilarityDrift
 from coupled import alignment
 from coupled.errors import UserError
-from coupled.moments import Moments
 
 Features = Tensor | NDArray[Any]
 
@@ -54,7 +53,7 @@ def rsa(x: Features, y: Features, *, comparison: str = "pearson") -> float | Fea
     if comparison == "spearman":
         must_pair("Spearman RSA", a.shape[-2])
         return _like(x, compared(pairwise.spearman(), a, b))
-    value, error = alignment.rsa_of(Moments.about_mean(a, b, unit=True))
+    value, error = alignment.rsa_with_error(a, b)
     worst = torch.where(value.isfinite(), error, 0.0).max().item() if value.numel() else 0.0
     if worst > ILL_CONDITIONED:
         warnings.warn(

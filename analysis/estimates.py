@@ -21,9 +21,9 @@ from analysis.null import chance
 from coupled.address import Purpose, permutation
 from coupled.alignment import Value, cka_of, rsa_of
 from coupled.errors import UserError, unknown
-from coupled.moments import Moments
+from coupled.moments import Moments, narrow
 
-_BLOCK_NUMBERS = 16 << 20  # float64 numbers of one block of steps: 128 MiB
+_BLOCK_NUMBERS = 4 << 20  # float64 numbers of one block of steps: 32 MiB
 _TWO_SIDED = 1.96  # standard deviations of 95 %
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -70,13 +70,15 @@ def estimate(
     measure: "cka" (debiased), "cka_biased", "rsa", "spearman", "knn_overlap" (k neighbours) or "procrustes". views: V,
     1 or 2; both views of a sample are left out, and re-paired, together. Interval: value ± t·se, t of groups − 1
     degrees of freedom, se of the delete-group jackknife over samples i ≡ j mod groups (as many groups as samples, if
-    these are fewer). Null band: exact moments for CKA and RSA (B ≥ 4), else of `permutations` fixed ones. Raises UserError for
-    an unknown measure, shapes that do not fit, and fewer than 2 groups.
+    these are fewer). Null band: exact moments for CKA and RSA (B ≥ 4), else of `permutations` fixed ones. Raises
+    UserError for an unknown measure, shapes that do not fit, and fewer than 2 groups.
     """
     if measure not in RANGES:
         raise unknown("measure", measure, RANGES)
     a, b = checked(x, y, measure, 4)
     samples = _samples(measure, a.shape[-2], views, groups, k)
+    if permutations < 2:
+        raise UserError(f"permutations = {permutations}", "at least 2 are needed")
     groups = min(groups, samples)
     batch = a.shape[:-2]
     a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
@@ -89,13 +91,13 @@ def estimate(
         kind = _pairwise(measure, k)
         parts = [_from_pairs(kind, *pair, left_out, orders) for pair in _blocks(a, b)]
         null = f"mean and sd of {permutations} re-pairings of samples"
-    columns = [torch.cat(column).reshape(batch).numpy() for column in zip(*parts, strict=True)]
+    columns = [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*parts, strict=True)]
     value, error, mean, sd, rounding = columns
     half = t_quantile(groups - 1) * error
     limits = [value - half, value + half, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd]
     clipped = [np.asarray(np.clip(limit, *RANGES[measure])) for limit in limits]
     interval = f"95 % jackknife interval, {groups} groups of samples left out in turn"
-    ill = np.asarray(rounding > ILL_CONDITIONED)
+    ill = np.asarray((rounding > ILL_CONDITIONED) & np.isfinite(value))
     return Estimate(value, *clipped, ill_conditioned=ill, interval=interval, null=f"null band: {null}, ± 1.96 sd")
 
 
@@ -130,6 +132,7 @@ def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 def _from_moments(measure: str, x: Tensor, y: Tensor, left_out: list[Tensor], views: int) -> tuple[Tensor, ...]:
     """Value, standard error, null mean, null sd, relative rounding error, each (T,)."""
     function, unit = _OF_MOMENTS[measure], measure == "rsa"
+    x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
     value, rounding = function(total)
     shifts = total.shift_x, total.shift_y
@@ -151,7 +154,9 @@ def _from_pairs(
         kept[group, rows] = False
     rest = torch.stack([kind.compare(kind.prepare(x[:, rows]), kind.prepare(y[:, rows])) for rows in kept])
     null = torch.stack([kind.compare(a, kind.reorder(b, rows)) for rows in orders])
-    return value, _jackknife(rest), null.mean(0), null.std(0), torch.zeros_like(value)
+    mean = null.mean(0)
+    sd = ((null - mean).square().sum(0) / (len(orders) - 1)).sqrt()
+    return value, _jackknife(rest), mean, sd, torch.zeros_like(value)
 
 
 def _pairwise(measure: str, k: int) -> pairwise.Pairwise:

@@ -125,7 +125,7 @@ def _losses(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Lo
         curve = pick(found, "loss", arm)
         if curve is not None:
             axes.plot(curve.steps, curve.values, color=look.colour, **_FAINT)
-            axes.plot(*_running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=_order(look))
+            axes.plot(*running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=_order(look))
     if axes.lines:
         axes.yaxis.set_major_locator(MaxNLocator(4))
     else:
@@ -144,7 +144,7 @@ def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str,
         )
         if curve is not None and not np.isnan(curve.values).all():
             axes.plot(curve.steps, curve.values, color=style_of[user].colour, **_FAINT)
-            axes.plot(*_running_mean(curve), color=style_of[user].colour, linewidth=2.2, zorder=3)
+            axes.plot(*running_mean(curve), color=style_of[user].colour, linewidth=2.2, zorder=3)
             medians.append(float(np.nanmedian(curve.values)))
     axes.set_ylabel(f"gap on {first if len(first) < 9 else '1st arm'}")
     if not medians:
@@ -158,7 +158,7 @@ def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str,
     axes.set_xlabel("step")
 
 
-def _running_mean(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def running_mean(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means over the recorded steps t/1.2 … 1.2 t at log-spaced t; the first steps are themselves. NaN stays NaN."""
     steps = curve.steps.astype(np.float64)
     chosen = np.unique(np.searchsorted(steps, np.geomspace(1, max(steps[-1], 1), 80)).clip(max=len(steps) - 1))

@@ -32,21 +32,30 @@ def spearman() -> Pairwise:
     def prepare(x: Tensor) -> Tensor:
         """Ranks minus their mean over their norm, (…, n, n) with zero diagonal."""
         unit, n = F.normalize(x, dim=-1, eps=1e-300), x.shape[-2]
-        above = torch.ones(n, n, dtype=torch.bool, device=x.device).triu(1)
-        entries = (unit @ unit.mT)[..., above]
-        ordered = entries.sort(-1).values
-        first, last = (torch.searchsorted(ordered, entries, right=right) for right in (False, True))
-        centred = (first + last).double() / 2 - entries.shape[-1] / 2
-        spread = ordered[..., -1] - ordered[..., 0] > _NOISE
+        i, j = torch.triu_indices(n, n, 1, device=x.device)
+        entries = (unit @ unit.mT).flatten(-2).index_select(-1, i * n + j)
+        centred = _average_ranks(entries) - (len(i) - 1) / 2
+        spread = entries.amax(-1) - entries.amin(-1) > _NOISE
         norm = torch.where(spread, centred.square().sum(-1).sqrt(), torch.nan)
-        ranks = x.new_zeros((*x.shape[:-2], n, n))
-        ranks[..., above] = centred / norm[..., None]
+        ranks = x.new_zeros((*x.shape[:-2], n * n)).index_copy_(-1, i * n + j, centred / norm[..., None])
+        ranks = ranks.unflatten(-1, (n, n))
         return ranks + ranks.mT
 
     def reorder(ranks: Tensor, rows: Tensor) -> Tensor:
         return ranks[..., rows[:, None], rows]
 
     return Pairwise(prepare, reorder, lambda a, b: (a * b).sum((-2, -1)) / 2)
+
+
+def _average_ranks(entries: Tensor) -> Tensor:
+    """Ranks from 0 along the last axis; equal entries share the mean of theirs."""
+    ordered, order = entries.sort(-1)
+    at = torch.arange(entries.shape[-1], dtype=torch.float64, device=entries.device)
+    change = ordered[..., 1:] != ordered[..., :-1]
+    edge = torch.ones_like(change[..., :1])
+    first = torch.where(torch.cat([edge, change], -1), at, 0.0).cummax(-1).values
+    last = torch.where(torch.cat([change, edge], -1), at, torch.inf).flip(-1).cummin(-1).values.flip(-1)
+    return torch.empty_like(entries).scatter_(-1, order, (first + last) / 2)
 
 
 def knn_overlap(k: int) -> Pairwise:
@@ -56,7 +65,7 @@ def knn_overlap(k: int) -> Pairwise:
         """The neighbours of every row in the order of their index, (…, n, k); −1 where x is not finite."""
         finite = x.isfinite().all(-1).all(-1)[..., None, None]
         unit, n = F.normalize(torch.where(finite, x, 0.0), dim=-1, eps=1e-300), x.shape[-2]
-        size = max(1, _CHUNK_NUMBERS // (math.prod(x.shape[:-2]) * n))
+        size = max(1, _CHUNK_NUMBERS // max(1, math.prod(x.shape[:-2]) * n))
         found = [_nearest(unit, torch.arange(i, min(i + size, n), device=x.device), k) for i in range(0, n, size)]
         return torch.where(finite, torch.cat(found, -2), -1)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from coupled.moments import Cross, Moments
+from coupled.moments import Cross, Moments, narrow
 
 # A hundred float64 roundings: what is smaller than this, relative to its terms, is not a measurement.
 _ROUNDING = 1e-14
@@ -30,7 +30,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
     [0, 1]. NaN where a representation is constant over samples (0/0), so that it cannot pass for a value.
     """
     assert x.shape[-2] == y.shape[-2] and (x.shape[-2] >= 4 or not debiased), (x.shape, y.shape)
-    return cka_of(Moments.about_mean(x, y), debiased=debiased).value
+    return cka_of(Moments.about_mean(narrow(x), narrow(y)), debiased=debiased).value
 
 
 def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
@@ -40,20 +40,30 @@ def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
     moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal.
     """
     assert comparison == "pearson", comparison
+    return rsa_with_error(x, y).value
+
+
+def rsa_with_error(x: Tensor, y: Tensor) -> Value:
+    """`rsa` and how far rounding may have moved it: see `rsa_of`."""
     assert x.shape[-2] == y.shape[-2] >= 3, (x.shape, y.shape)
-    return rsa_of(Moments.about_mean(x, y, unit=True)).value
+    return rsa_of(Moments.about_mean(narrow(x, unit=True), narrow(y, unit=True), unit=True))
 
 
 def cka_of(moments: Moments, *, debiased: bool = True) -> Value:
     """Linear CKA of the samples behind `moments`; see `linear_cka`. NaN with fewer samples than it needs."""
+    if moments.n < (4 if debiased else 2):
+        return _undefined(moments)
     hsic = _debiased_hsic if debiased else _biased_hsic
     own = moments.of_x, moments.of_y
     xy, (xx, yy) = hsic(moments.cross), (hsic(side) for side in own)
     # Equal off-diagonals (a simplex, say) leave a debiased HSIC of nothing but the rounding of its terms.
     terms = [side.xy.square().sum((-2, -1)) + side.qu for side in own]
     defined = (xx > _ROUNDING * terms[0]) & (yy > _ROUNDING * terms[1]) & _varies(own[0]) & _varies(own[1])
-    value = _correlation(xy, xx, yy, defined & (moments.n >= (4 if debiased else 2)))
-    return Value(value, _EPSILON * torch.maximum(terms[0] / xx, terms[1] / yy))
+    return Value(_correlation(xy, xx, yy, defined), _EPSILON * torch.maximum(terms[0] / xx, terms[1] / yy))
+
+
+def _undefined(moments: Moments) -> Value:
+    return Value(torch.full_like(moments.q, torch.nan), torch.full_like(moments.q, torch.inf))
 
 
 def _varies(own: Cross) -> Tensor:
@@ -63,7 +73,7 @@ def _varies(own: Cross) -> Tensor:
     return (centred > _ROUNDING * own.q) & (centred > _ROUNDING**2 * raw)
 
 
-def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, defined: Tensor | bool) -> Tensor:
+def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, defined: Tensor) -> Tensor:
     """xy/√(xx·yy) where defined, else NaN."""
     one = torch.ones_like(xx)
     scale = torch.where(defined, xx, one).sqrt() * torch.where(defined, yy, one).sqrt()
@@ -101,9 +111,11 @@ def rsa_of(moments: Moments) -> Value:
     after the mean is taken away counts. Above 1e-8 the last digits of a value are not to be trusted.
     """
     assert moments.unit, "RSA compares cosines: moments of unit rows are needed"
-    n, (xy, _, _) = moments.n, _covariance(moments.cross)
+    if moments.n < 3:
+        return _undefined(moments)
+    xy, _, _ = _covariance(moments.cross)
     (xx, x_error), (yy, y_error) = _variance(moments.of_x), _variance(moments.of_y)
-    defined = (x_error < _EPSILON / _ROUNDING) & (y_error < _EPSILON / _ROUNDING) & (n >= 3)
+    defined = (x_error < _EPSILON / _ROUNDING) & (y_error < _EPSILON / _ROUNDING)
     return Value(_correlation(xy, xx, yy, defined), torch.maximum(x_error, y_error))
 
 

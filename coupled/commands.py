@@ -19,6 +19,7 @@ from coupled.objectives import OBJECTIVES
 from coupled.plan import plan, shown_bytes, to_toml
 from coupled.progress import ProgressReporter
 from coupled.terminal import Parser
+from coupled.vacuity import DELTA, shown, vacuities
 from coupled.views import RECIPES
 
 
@@ -97,7 +98,18 @@ def _plan(arguments: argparse.Namespace) -> int:
         print(f"#   {stream:<15}{shown_bytes(total)} in all")
     print(f"# checkpoints      {count} of {shown_bytes(size)}")
     print(f"# in all           {shown_bytes(made.total)} for {config.train.steps} steps")
+    _print_vacuities(config)
     return 0
+
+
+def _print_vacuities(config: Config) -> None:
+    """From which step on the drift bounds say nothing."""
+    n = config.panel.surrogate_size
+    for found in vacuities(config):
+        pair, shares = found.pair, found.shares
+        print(f"# bounds vacuous   {pair.arm} against {pair.anchor}: {shown(found)}")
+        print(f"#   of             Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}")
+        print(f"#   class shares   {pair.labelling}: largest {shares.largest:.3g} ({shares.said})")
 
 
 def _bench(arguments: argparse.Namespace) -> int:

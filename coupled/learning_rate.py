@@ -2,6 +2,9 @@
 
 import math
 
+import torch
+from torch import Tensor
+
 from coupled.config.schema import Optimiser
 
 
@@ -32,3 +35,14 @@ def learning_rate(optimiser: Optimiser, step: int, batch_size: int) -> float:
         return highest
     assert horizon is not None
     return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(horizon - warmup, 1)))
+
+
+def learning_rates(optimiser: Optimiser, steps: int, batch_size: int) -> Tensor:
+    """η of the first `steps` updates at once, float64 (steps,), for sums: a cosine may differ in its last bit."""
+    highest, warmup, horizon = peak(optimiser, batch_size), optimiser.warmup, optimiser.horizon
+    t = torch.arange(steps, dtype=torch.float64)
+    rates = torch.full_like(t, highest)
+    if optimiser.schedule == "cosine":
+        assert horizon is not None
+        rates = highest * 0.5 * (1 + torch.cos(math.pi * (t - warmup) / max(horizon - warmup, 1)))
+    return torch.where(t < warmup, highest * (t + 1) / max(warmup, 1), rates)

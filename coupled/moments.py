@@ -146,6 +146,19 @@ def mean_row(x: Tensor, *, unit: bool = False) -> Tensor:
     return total / max(1, x.shape[-2])
 
 
+def narrow(x: Tensor, *, unit: bool = False) -> Tensor:
+    """The samples x (…, n, d) in n features where d is more, else x itself: CKA and RSA do not see a rotation.
+
+    Sums then cost n² instead of d². Without `unit` rows lose their mean as well, which CKA does not see either and
+    which keeps the rotation's rounding at the size of the spread.
+    """
+    if x.shape[-2] >= x.shape[-1]:
+        return x
+    x = x.double()
+    x = x if unit else x - x.mean(-2, keepdim=True)
+    return torch.linalg.qr(x.mT, mode="r").R.mT
+
+
 def _rows(x: Tensor, unit: bool) -> Tensor:
     return F.normalize(x.double(), dim=-1, eps=1e-300) if unit else x.double()
 

@@ -9,11 +9,11 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from analysis import figures
-from analysis.commands import divergence, shown
+from analysis import bounds_figure, figures
+from analysis.commands import bounds, divergence, shown
 from analysis.curves import write_csv
 from analysis.report import check, combine, gather, words, write
-from analysis.report.gather import Gathered, optional
+from analysis.report.gather import Gathered
 from analysis.run import Run, open_run
 
 _SMALL: Final = 256  # samples in a batch
@@ -72,7 +72,6 @@ def _write_others(part: Gathered) -> None:
     figures.save(part.run, part.curves)
     if part.divergence:
         divergence.write(part.run, part.divergence, part.growth, [])
-    draw = optional("bounds_figure", "save")
-    if part.bounds and draw is not None:
-        write_csv(part.run, part.bounds, "bounds.csv")
-        draw(part.run, part.bounds)
+    if part.bounds:
+        write_csv(part.run, part.bounds, bounds.CSV_NAME)
+        bounds_figure.save(part.run, part.bounds)

@@ -1,32 +1,27 @@
 """What one run has for a report: each analysis is run once, and what cannot be done is said in words."""
 
-import importlib
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from analysis.bounds import bounds, factors, vacuity, violations
 from analysis.curve import Curve
 from analysis.curves import curves
-from analysis.growth import Growth
+from analysis.divergence import divergence
+from analysis.growth import Growth, growth
 from analysis.report.layers import LayerGrid, layer_grids
 from analysis.run import Run
 from coupled.errors import UserError
 
-# Tables of bounds: function, what it takes, caption, columns.
-_TABLES: Final = (
-    (
-        "vacuity", "found",
-        "First step at which a drift bound exceeds the trivial limit of the surrogate (2n) and of two true matrices "
-        "(√2·n); – at none of the run's steps",
-        ("arm", "anchor", "bound", "surrogate_limit", "true_limit"),
-    ),
-    (
-        "factors", "run and found",
-        "Where the slack of drift bounds comes from: bound ÷ measured (ratio) is the product of the next three",
-        ("arm", "anchor", "step", "bound", "ratio", "over_rows", "over_surrogate", "over_measured", "exponential"),
-    ),
-)  # fmt: skip
+_VACUITY: Final = (
+    "First step at which a drift bound exceeds the trivial limit of the surrogate (2n) and of two true matrices (√2·n); "
+    "– at none of the run's steps",
+    ("arm", "anchor", "bound", "surrogate_limit", "true_limit"),
+)
+_FACTORS: Final = (
+    "Where the slack of drift bounds comes from: bound ÷ measured (ratio) is the product of the next three",
+    ("arm", "anchor", "step", "bound", "ratio", "over_rows", "over_surrogate", "over_measured", "exponential"),
+)
 _GROWTH: Final = (
     "Growth exponents: slope of log distance against the cumulative learning rate, with its 95 % interval",
     ("arm", "window", "first", "last", "n", "exponent", "low", "high", "doubling_steps", "r2", "better", "undefined"),
@@ -57,6 +52,18 @@ class Gathered:
     layers: list[LayerGrid] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)
 
+    def asked(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
+        """What the function finds; of a run that lacks the records for it, nothing, with the reason in `missing`."""
+        try:
+            return function(run)
+        except UserError as error:
+            self.missing.setdefault(section, []).append(f"{error}.")
+            return []
+
+    def table(self, section: str, about: tuple[str, tuple[str, ...]], rows: Sequence[Any]) -> None:
+        """Adds a table, caption and columns `about` it, if it has rows."""
+        self.tables += [Rows(section, *about, list(rows))] if rows else []
+
 
 def gather(run: Run, say: Callable[[str], None] = lambda _: None) -> Gathered:
     """Everything that a report shows of a run; `say` hears what is being worked on.
@@ -66,36 +73,15 @@ def gather(run: Run, say: Callable[[str], None] = lambda _: None) -> Gathered:
     say("curves")
     made = Gathered(run, curves(run))
     say("bounds")
-    made.bounds = _asked(made, "bounds", "bounds", run) or []
-    for function, of, caption, columns in _TABLES if made.bounds else ():
-        rows = _asked(made, "bounds", function, *((run, made.bounds) if of == "run and found" else (made.bounds,)))
-        made.tables += [Rows("bounds", caption, columns, rows)] if rows else []
-    made.violations = (_asked(made, "bounds", "violations", made.bounds) or []) if made.bounds else []
+    made.bounds = made.asked("bounds", bounds, run)
+    made.violations = violations(made.bounds)
+    made.table("bounds", _VACUITY, vacuity(made.bounds))
+    made.table("bounds", _FACTORS, factors(run, made.bounds))
     say("divergence")
-    made.divergence = _asked(made, "divergence", "divergence", run) or []
-    made.growth = _asked(made, "growth", "growth", run, section="divergence") or [] if made.divergence else []
-    made.tables += [Rows("divergence", *_GROWTH, made.growth)] if made.growth else []
+    made.divergence = made.asked("divergence", divergence, run)
+    made.growth = made.asked("divergence", growth, run)
+    made.table("divergence", _GROWTH, made.growth)
     say("layers")
     made.layers = layer_grids(run, made.missing)
     made.missing = {section: list(dict.fromkeys(said)) for section, said in made.missing.items()}
     return made
-
-
-def optional(module: str, function: str) -> Callable[..., Any] | None:
-    """A function of a sibling module of `analysis`, None where this version has none."""
-    if importlib.util.find_spec(f"analysis.{module}") is None:
-        return None
-    return getattr(importlib.import_module(f"analysis.{module}"), function, None)
-
-
-def _asked(made: Gathered, module: str, function: str, *given: Any, section: str | None = None) -> Any:
-    """What the function says; a run that lacks the records for it has the reason in `missing`."""
-    asked = optional(module, function)
-    if asked is None:
-        made.missing.setdefault(section or module, []).append(f"This version of coupled-analyze has no {module}.")
-        return None
-    try:
-        return asked(*given)
-    except UserError as error:
-        made.missing.setdefault(section or module, []).append(f"{error}.")
-        return None

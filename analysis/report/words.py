@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.bounds import TRIVIAL
 from analysis.curve import Curve
 from analysis.curves import waiting
 from analysis.figures import twin_faults
@@ -161,7 +162,7 @@ def _bounded_name(bound: Curve) -> str:
 def vacuity(bound: Curve, limits: Sequence[Curve]) -> str:
     """From which step on a bound says nothing that its limit does not say: "step 17", "never" or "–" without one."""
     # Other limits are references (the value for equal similarities, the distance of a nudged twin).
-    limit = next((curve for curve in limits if curve.bound == "trivial limit"), None)
+    limit = next((curve for curve in limits if curve.bound == TRIVIAL), None)
     if limit is None or bound.kind == "limit":
         return "–"
     for step, value in zip(bound.steps.tolist(), bound.values.tolist(), strict=True):

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import analysis
 from coupled import alignment
+from coupled.alignment import rsa_of
 from coupled.errors import UserError
+from coupled.moments import Moments
 
 SIZES = [(4, 3, 5), (7, 2, 2), (30, 5, 50), (64, 64, 8)]
 
@@ -61,9 +63,46 @@ def test_rsa_is_the_literal_one(n, d, e):
     assert analysis.rsa(x, y) == pytest.approx(literal_rsa(x, y), abs=1e-10)
 
 
-def test_a_mean_a_thousand_times_the_spread_costs_no_digits():
-    x, y = pair(5, 50, 6, 4)
-    assert analysis.linear_cka(x + 1e3, y - 1e3) == pytest.approx(literal_cka(x, y, True), abs=1e-8)
+@pytest.mark.parametrize("debiased", [True, False])
+@pytest.mark.parametrize("n, d, e", SIZES[1:])
+def test_a_mean_ten_thousand_times_the_spread_costs_cka_no_digits(n, d, e, debiased):
+    x, y = features(5, n, d) + 1e4, features(6, n, e) - 1e4
+    expected = literal_cka(x - x.mean(0), y - y.mean(0), debiased)
+    assert analysis.linear_cka(x, y, debiased=debiased) == pytest.approx(expected, abs=1e-10)
+
+
+def precise_rsa(x, y):
+    """In 80-bit arithmetic, which a mean ten thousand times the spread leaves enough of."""
+
+    def entries(x):
+        unit = np.longdouble(x) / np.sqrt(np.square(np.longdouble(x)).sum(1, keepdims=True))
+        found = (unit @ unit.T)[np.triu_indices(len(x), 1)]
+        return found - found.mean()
+
+    a, b = entries(x), entries(y)
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def test_a_mean_ten_thousand_times_the_spread_leaves_rsa_few_digits_and_it_says_so():
+    x, y = features(5, 50, 6) + 1e4, features(6, 50, 4)
+    with pytest.warns(analysis.IllConditionedWarning, match="about 7 digits are left; subtract the mean"):
+        value = analysis.rsa(x, y)
+    assert value == pytest.approx(precise_rsa(x, y), abs=1e-7)
+
+
+@pytest.mark.parametrize("ratio", [1, 1e2, 1e3, 1e4, 1e5])
+def test_the_rounding_error_of_rsa_is_estimated_from_above_and_within_three_digits(ratio):
+    pairs = [(features(seed, 30, 6) + ratio, features(seed + 8, 30, 4)) for seed in range(8)]
+    found = [rsa_of(Moments.about_mean(*map(torch.tensor, pair), unit=True)) for pair in pairs]
+    worst = max(abs(f.value.item() - precise_rsa(*pair)) for f, pair in zip(found, pairs, strict=True))
+    assert worst < min(f.error.item() for f in found) < 1e3 * worst
+
+
+@pytest.mark.filterwarnings("ignore::analysis.IllConditionedWarning")
+@pytest.mark.parametrize("gap", [1e-15, 1e-17])
+def test_a_spread_of_similarities_that_is_rounding_alone_is_no_spread(gap):
+    x = np.ones((20, 4)) + gap * features(0, 20, 4)
+    assert math.isnan(analysis.rsa(x, features(1, 20, 4)))
 
 
 def orthogonal(seed, d):
@@ -102,9 +141,10 @@ def test_cka_is_symmetric_and_within_its_range(seed, debiased):
 
 
 def test_independent_features_have_debiased_cka_near_zero_and_biased_near_one():
-    values = [analysis.linear_cka(features(s, 64, 2048), features(s + 100, 64, 2048)) for s in range(8)]
-    assert abs(np.mean(values)) < 3 * math.sqrt(2) / 64 / math.sqrt(8)
-    assert analysis.linear_cka(features(0, 64, 2048), features(1, 64, 2048), debiased=False) > 0.95
+    pairs = [(features(s, 64, 2048), features(s + 100, 64, 2048)) for s in range(20)]
+    debiased, biased = ([analysis.linear_cka(x, y, debiased=how) for x, y in pairs] for how in (True, False))
+    assert abs(np.mean(debiased)) < 0.02
+    assert np.mean(biased) == pytest.approx(0.97, abs=0.005)
 
 
 def test_a_representation_has_alignment_one_with_itself():
