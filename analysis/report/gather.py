@@ -14,8 +14,8 @@ from analysis.run import Run
 from coupled.errors import UserError
 
 _VACUITY: Final = (
-    "First step at which a drift bound exceeds the trivial limit of the surrogate (2n) and of two true matrices (√2·n); "
-    "– at none of the run's steps",
+    "First step at which a drift bound exceeds the trivial limit of the surrogate (2n) and of two true matrices "
+    "(√2·n); – at none of the run's steps",
     ("arm", "anchor", "bound", "surrogate_limit", "true_limit"),
 )
 _FACTORS: Final = (

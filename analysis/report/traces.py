@@ -83,11 +83,13 @@ def _spread(band: Band, at: NDArray[np.intp], values: NDArray[np.float64], bars:
         "hovertemplate": "%{y:.4~g}  (%{customdata[0]:.4~g} – %{customdata[1]:.4~g})",
     }
     if bars is not None:
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ is a hole
+            above, below = np.maximum(band.high[at] - values, 0), np.maximum(values - band.low[at], 0)
         made["error_y"] = {
             "type": "data",
             "symmetric": False,
-            "array": numbers(np.maximum(band.high[at] - values, 0)),
-            "arrayminus": numbers(np.maximum(values - band.low[at], 0)),
+            "array": numbers(above),
+            "arrayminus": numbers(below),
             "color": bars,
             "thickness": 1.2,
             "width": 3,

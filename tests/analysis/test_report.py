@@ -207,8 +207,9 @@ def test_chromium_draws_every_chart_alone_and_without_a_complaint(html, tmp_path
     flags += " --disable-component-update --enable-logging=stderr --v=0 --dump-dom --virtual-time-budget=10000"
     own = [f"--user-data-dir={tmp_path}/profile", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=500,900"]
     address = (tmp_path / "page.html").as_uri()
-    done = subprocess.run([chromium, *flags.split(), *own, address], capture_output=True, text=True, timeout=120)
+    command = [chromium, *flags.split(), *own, address]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr
     assert "<title>drawn 6 5 wide true</title>" in done.stdout
     plots = done.stdout.split('id="plot-')[1:]
-    assert len(plots) == 9 and all("<svg" in plot for plot in plots)
+    assert len(plots) == 10 and all("<svg" in plot for plot in plots)
