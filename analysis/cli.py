@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.commands import bounds, curves, divergence
+from analysis.commands import bounds, curves, divergence, report
 from coupled.terminal import Parser, guarded
 
-_COMMANDS = (curves, bounds, divergence)
+_COMMANDS = (curves, bounds, divergence, report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

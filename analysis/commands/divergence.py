@@ -2,14 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis import divergence_figure, divergence_tables
 from analysis.commands import shown
+from analysis.curve import Curve
 from analysis.curves import write_csv
 from analysis.divergence import divergence, twin_faults
-from analysis.growth import check_window, growth
+from analysis.growth import Growth, check_window, growth
 from analysis.run import Run, open_run
 from coupled.errors import UserError
 
@@ -41,9 +43,9 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _analyse(run: Run, windows: list[tuple[int, int]]) -> None:
-    found, grown = divergence(run), growth(run, windows=windows)
-    by_layer = run.schedules("layers", "state") and not run.awaits("layers", *run.arms)
+def write(run: Run, found: Sequence[Curve], grown: Sequence[Growth], windows: Sequence[tuple[int, int]]) -> list[Path]:
+    """Writes the CSV files and figures of a run's divergence and growth; returns their paths."""
+    by_layer = _by_layer(run)
     layered = growth(run, windows=windows, per_layer=True) if by_layer else []
     # A limit repeats the rows of the control that sets it.
     written = [
@@ -52,11 +54,20 @@ def _analyse(run: Run, windows: list[tuple[int, int]]) -> None:
     ]
     if by_layer:
         written.append(divergence_tables.write_layers(run))
-    written += divergence_figure.save(run, found, grown)
+    return written + divergence_figure.save(run, found, grown)
+
+
+def _by_layer(run: Run) -> bool:
+    return run.schedules("layers", "state") and not run.awaits("layers", *run.arms)
+
+
+def _analyse(run: Run, windows: list[tuple[int, int]]) -> None:
+    found, grown = divergence(run), growth(run, windows=windows)
+    written = write(run, found, grown, windows)
     shown.console().print(divergence_tables.rich_table(run, found, grown))
     for line in divergence_tables.undefined(grown):
         print(f"no exponent: {line}")
-    if not by_layer:
+    if not _by_layer(run):
         why = "has committed none yet" if run.schedules("layers", "state") else "records none"
         print(f"nothing by layer: {run.path} {why} (record.layers)")
     for fault in twin_faults(run, found):

@@ -1,0 +1,77 @@
+"""`coupled-analyze report`: everything about a run on one page, and the CSVs and figures of the other commands."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from analysis import bounds_figure, figures
+from analysis.commands import bounds, divergence, shown
+from analysis.curves import write_csv
+from analysis.report import check, combine, gather, words, write
+from analysis.report.gather import Gathered
+from analysis.run import Run, open_run
+
+_SMALL: Final = 256  # samples in a batch
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    command = commands.add_parser(
+        "report",
+        help="one self-contained HTML page of everything, beside the CSVs and figures",
+        description="Writes one HTML page that needs no network: headline numbers, interactive curves, bounds, "
+        "divergence, per-layer maps, how to reproduce. Several runs must differ in the seed alone: the page shows "
+        "their mean and range. The CSVs and figures of the other commands are written into each run's analysis/.",
+        epilog=shown.EXIT_CODES,
+    )
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where the page goes (default: RUN/analysis/report.html of the first)",
+    )
+    command.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    runs = [open_run(path) for path in options.runs]
+    check(runs)  # what cannot be together is refused before the first result is written
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        parts = []
+        for run in runs:
+            _set_threads(run)
+            parts.append(gather(run, lambda what, of=run.name: progress.update(task, description=f"{of}: {what}")))
+            progress.update(task, description=f"{run.name}: CSV files and figures")
+            _write_others(parts[-1])
+        progress.update(task, description="page")
+        content = combine(parts)
+        path = write(content, options.output)
+    for alarm in words.alarms(content):
+        print(f"coupled-analyze: warning: {alarm}", file=sys.stderr)
+    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    return 0
+
+
+def _set_threads(run: Run) -> None:
+    # On matrices this small a second thread costs more than it gives, and far more beside another job.
+    if run.config.batches.size <= _SMALL:
+        torch.set_num_threads(1)
+
+
+def _write_others(part: Gathered) -> None:
+    """What the other commands write: CSV files and figures, each where there is something to write."""
+    write_csv(part.run, part.curves)
+    figures.save(part.run, part.curves)
+    if part.divergence:
+        divergence.write(part.run, part.divergence, part.growth, [])
+    if part.bounds:
+        write_csv(part.run, part.bounds, bounds.CSV_NAME)
+        bounds_figure.save(part.run, part.bounds)

@@ -1,0 +1,31 @@
+"""One self-contained HTML page of a run, or of one config at several seeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from analysis import output
+from analysis.report.content import Content, check, collect, combine
+from analysis.report.gather import gather
+from analysis.report.page import page
+from analysis.run import Run, open_run
+
+NAME: Final = "report.html"
+
+__all__ = ["NAME", "Content", "check", "collect", "combine", "gather", "page", "report", "write"]
+
+
+def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str | Path | None = None) -> Path:
+    """Writes the report of a run, or of runs that differ in the seed alone, and returns its path.
+
+    runs: run directories, or runs opened by `open_run`. output: default is analysis/report.html in the first one.
+    Raises UserError for runs that cannot be reported together or have no committed step yet, StoreError for damage.
+    """
+    given = [runs] if isinstance(runs, Run | str | Path) else list(runs)
+    return write(collect([run if isinstance(run, Run) else open_run(run) for run in given]), output)
+
+
+def write(content: Content, path: str | Path | None = None) -> Path:
+    """Writes the page of a content; without a path where it belongs."""
+    where = content.run.path / output.FOLDER / NAME if path is None else Path(path)
+    return output.write(where, page(content).encode())

@@ -1,0 +1,233 @@
+"""The charts of a report: curves in, plotly figures as plain dictionaries out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.curve import Curve, pick
+from analysis.looks import Look, looks
+from analysis.report import words
+from analysis.report.content import Content
+from analysis.report.layers import ANGLE
+from analysis.report.traces import Trace, escaped, line, numbers
+
+_INK, _GRID = "#1A1A1A", "#E6E6E6"
+_FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+# Okabe and Ito 2008, as in analysis/looks.py; here a colour is a bound, not an arm.
+_BOUND_COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_BOUND_LINES: Final[tuple[Literal["--", "-."], ...]] = ("--", "-.")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure: `data` and `layout` as plotly.js takes them, and what the page puts around it.
+
+    `x`: "step" follows the page's choice of axis, "rate" can also be drawn over the cumulative learning rate, "own" is
+    left alone. `choices`: entries of a menu, of which one is shown. `y_log`: is there a switch for y, and how it
+    stands at first (None: no switch).
+    """
+
+    id: str
+    title: str
+    lead: str
+    data: list[Trace]
+    layout: dict[str, Any]
+    x: Literal["step", "rate", "own"] = "step"
+    choices: tuple[str, ...] = ()
+    menu: str = ""
+    y_log: bool | None = None
+    alt: str = ""
+    arms: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def alignment(content: Content, measure: str) -> Chart | None:
+    """CKA or RSA to the anchor: panel h strong, batch z thin; None if there is neither."""
+    name = measure.upper()
+    strong, thin = _headline(content, measure), _of(content, measure, source="batch", feature="z")
+    data: list[Trace] = []
+    for curve, look in _styled(content, thin):
+        data += line(curve, look, strong=False, name=f"{curve.arm}, batch z")
+    for curve, look in _styled(content, strong):
+        data += line(curve, look, name=f"{curve.arm}, panel h")
+    lead = words.sources(strong, thin)
+    return _chart(measure, f"{name} to the anchor", lead, data, strong or thin, y_log=False)
+
+
+def other_alignment(content: Content) -> Chart | None:
+    """Every other alignment curve, one kind at a time."""
+    shown = {id(c) for m in ("cka", "rsa") for c in [*_headline(content, m), *_of(content, m, "batch", "z")]}
+    rest = [c for c in content.curves if c.feature and c.anchor and id(c) not in shown]
+    return _menu(content, "other", "Other alignment measures", rest, words.kind_of, "Choose a measure and its source.")
+
+
+def weights(content: Content, measure: str) -> Chart | None:
+    """Weight gap or distance to the anchor."""
+    title = {"weight_gap": "Weight gap to the anchor", "distance": "Distance of all weights to the anchor"}[measure]
+    found = _of(content, measure)
+    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
+    lead = f"{words.capital(found[0].estimator)}." if found else ""
+    return _chart(measure, title, lead, data, found, y_log=_spans(found))
+
+
+def losses(content: Content) -> Chart | None:
+    """What each arm minimises."""
+    found = _of(content, "loss")
+    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
+    lead = "Each arm's own objective on its own batch; values of different objectives have different scales."
+    return _chart("loss", "Own loss", lead, data, found, y_log=False)
+
+
+def gaps(content: Content) -> Chart | None:
+    """The exact loss gap and the same-class mass, for each labelling."""
+    found = [c for c in content.curves if c.measure in ("gap", "mass")]
+    lead = "The loss CL − NSCL on an arm's own similarities (exact), or the softmax mass of its same-class negatives."
+    return _menu(content, "gap", "Loss gap CL − NSCL", found, words.kind_of, lead)
+
+
+def divergence(content: Content) -> Chart | None:
+    """‖D‖ and what came out of it; where nothing else is there, the recorded distance alone."""
+    # The controls' own curves are the floor and the ceiling: their copies as limits of every arm would hide them.
+    found = [c for c in content.divergence if c.kind == "measured"] or _of(content, "distance")
+    lead = "Over the cumulative learning rate, a straight line on a logarithmic axis is exponential growth."
+    return _menu(content, "divergence", "Divergence of the weights", found, words.kind_of, lead, x="rate", y_log=True)
+
+
+def bounds(content: Content) -> Chart | None:
+    """Each measured curve with the bounds on it, one at a time."""
+    data: list[Trace] = []
+    groups = words.bounded(content)
+    for group in groups:
+        for curve, look in bound_looks(group):
+            data += line(curve, look, name=look.label, choice=group.name, strong=curve not in group.beside)
+    every = [curve for group in groups for curve in (group.measured, *group.bounds) if curve is not None]
+    lead = "Black: measured. Broken: bounds; upper ones hold if the black line stays below, lower ones if above."
+    # No arm's button hides a bound: the menu already says of which arm it is.
+    for trace in data:
+        trace["meta"]["arm"] = None
+    choices = tuple(group.name for group in groups)
+    return _chart("bounds", "Bound and measured", lead, data, every, choices=choices, menu="quantity", y_log=False)
+
+
+def bound_looks(group: words.Bounded) -> list[tuple[Curve, Look]]:
+    """The curves of a bounded quantity with their looks: what was measured black, limits and what is beside grey."""
+    made = [(group.measured, Look(_INK, "-", "measured"))] if group.measured else []
+    for index, bound in enumerate(group.bounds):
+        if bound.kind == "limit":
+            made.append((bound, Look("#6E6E6E", ":", str(bound.bound))))
+        else:
+            colour, dash = _BOUND_COLOURS[index % len(_BOUND_COLOURS)], _BOUND_LINES[index % len(_BOUND_LINES)]
+            made.append((bound, Look(colour, dash, f"{bound.bound} ({bound.kind})")))
+    made += [(curve, Look("#8C8C8C", "-", f"{curve.arm}: {words.measure_name(curve)}")) for curve in group.beside]
+    return made
+
+
+def layer_map(content: Content) -> Chart | None:
+    """Layers × steps, for one arm and measure at a time."""
+    if not content.layers:
+        return None
+    data: list[Trace] = []
+    for grid in content.layers:
+        angle = grid.measure == ANGLE
+        data.append(
+            {
+                "type": "heatmap",
+                "x": [f"{step}" for step in grid.steps],
+                "y": [escaped(words.layer(name)) for name in grid.names],
+                "z": [numbers(row, 4) for row in grid.values.T],
+                "colorscale": "Cividis",
+                "zmin": 0,
+                "zmax": 90 if angle else None,
+                "colorbar": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "thickness": 10, "len": 1},
+                "meta": {"arm": None, "choice": words.map_name(grid)},
+                "hovertemplate": "%{y}<br>step %{x}<br>%{z}<extra></extra>",
+            }
+        )
+    names = content.layers[0].names
+    layout = _layout()
+    layout["xaxis"] |= {"type": "category", "tickangle": 0, "showgrid": False} | _columns(content.layers[0].steps)
+    layout["yaxis"] |= {"type": "category", "autorange": "reversed", "showgrid": False, "tickfont": {"size": 9}}
+    del layout["xaxis"]["title"]  # it would lie on the ticks; the lead says what a column is
+    layout |= {"height": 130 + max(10, min(13, 1600 // len(names))) * len(names), "hovermode": "closest"}
+    lead = "From the first layer (top) to the last; a column is a recorded step. White: undefined, all weights are 0."
+    choices = tuple(dict.fromkeys(words.map_name(grid) for grid in content.layers))
+    alt = f"Heat map of {len(names)} layers by {len(content.layers[0].steps)} steps for each arm and measure."
+    return Chart("layers", "Layer by layer", lead, data, layout, "own", choices, "arm and measure", None, alt)
+
+
+def _columns(steps: NDArray[np.int64]) -> dict[str, Any]:
+    """Ticks of a map's columns: the recorded steps nearest to 0, 1, 3, 10, 30 …"""
+    wanted = [0, *(factor * 10**power for power in range(12) for factor in (1, 3))]
+    near = (int(np.abs(steps - step).argmin()) for step in wanted if step <= steps[-1])
+    at = list(dict.fromkeys([*near, len(steps) - 1]))
+    # Columns are named by their steps; a number would be taken for a name first, for a position only then.
+    return {"tickvals": [f"{steps[i]}" for i in at], "ticktext": [f"{steps[i]:,}" for i in at]}
+
+
+def _menu(
+    content: Content,
+    id: str,
+    title: str,
+    found: Sequence[Curve],
+    kind: Callable[[Curve], str],
+    lead: str,
+    *,
+    x: Literal["step", "rate"] = "step",
+    y_log: bool = False,
+) -> Chart | None:
+    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look, choice=kind(curve))]
+    choices = tuple(dict.fromkeys(map(kind, found)))
+    return _chart(id, title, lead, data, found, x=x, choices=choices, menu="measure", y_log=y_log)
+
+
+def _chart(id: str, title: str, lead: str, data: list[Trace], found: Sequence[Curve], **options: Any) -> Chart | None:
+    if not data:
+        return None
+    arms = tuple(dict.fromkeys(curve.arm for curve in found))
+    alt = f"{title}. {words.described(found)}"
+    notes = tuple(note for note in words.remarks(found) if not words.is_said(note, lead))
+    return Chart(id, title, lead, data, _layout(), alt=alt, arms=arms, notes=notes, **options)
+
+
+def _layout() -> dict[str, Any]:
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "ticks": "outside", "tickcolor": _GRID}
+    return {
+        "height": 330,
+        "margin": {"l": 46, "r": 10, "t": 8, "b": 42},
+        "font": {"family": _FONT, "size": 12, "color": _INK},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "showlegend": False,
+        "hovermode": "x unified",
+        "hoverlabel": {"font": {"size": 12}, "namelength": -1},
+        "dragmode": "zoom",
+        "xaxis": axis | {"title": {"text": "step", "standoff": 8}},
+        "yaxis": dict(axis),
+    }
+
+
+def _headline(content: Content, measure: str) -> list[Curve]:
+    """Panel h of every arm: the first curve of that kind, which is the headline's estimator."""
+    picked = (pick(content.curves, measure, arm, source="panel", feature="h") for arm in content.run.arms)
+    return [curve for curve in picked if curve is not None]
+
+
+def _of(content: Content, measure: str, source: str | None = None, feature: str | None = None) -> list[Curve]:
+    picked = (pick(content.curves, measure, arm, source=source, feature=feature) for arm in content.run.arms)
+    return [curve for curve in picked if curve is not None]
+
+
+def _styled(content: Content, found: Iterable[Curve]) -> list[tuple[Curve, Look]]:
+    """Curves with the looks of their arms, controls first: what is drawn later lies above."""
+    style_of = looks(content.run.arms)
+    return sorted(((curve, style_of[curve.arm]) for curve in found), key=lambda pair: pair[1].line == "-")
+
+
+def _spans(found: Sequence[Curve]) -> bool:
+    """Is a logarithmic axis the better first view: are there positive values over more than two decades?"""
+    values = np.concatenate([curve.values for curve in found]) if found else np.zeros(0)
+    positive = values[values > 0]
+    return len(positive) > 0 and float(positive.max() / positive.min()) > 100

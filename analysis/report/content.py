@@ -1,0 +1,100 @@
+"""What a report is made of; the page is a pure function of this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.curve import Curve
+from analysis.report.gather import Gathered, Rows, gather
+from analysis.report.layers import LayerGrid
+from analysis.run import Run
+from analysis.together import by_seed, over_seeds
+from coupled.errors import UserError
+
+_SAME: Final = (
+    "measure", "arm", "anchor", "feature", "source", "split", "labelling", "kind", "bound", "estimator", "d",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Content:
+    """The matter of a report: runs of one config at one or several seeds, and what was measured in them.
+
+    Curves are means over seeds where there are several (`interval` is then their range). `tables` have, each, the seed
+    and the rows. `layers` and `rates`, the cumulative learning rate of the first t steps, are of the first run.
+    `missing` says, section by section ("bounds", "divergence", "layers"), in words why something is not there.
+    """
+
+    runs: tuple[Run, ...]
+    curves: list[Curve]
+    bounds: list[Curve] = field(default_factory=list)
+    divergence: list[Curve] = field(default_factory=list)
+    tables: list[tuple[int, Rows]] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    layers: list[LayerGrid] = field(default_factory=list)
+    rates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    missing: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Run:
+        """The first run: where the seeds do not matter, it stands for all."""
+        return self.runs[0]
+
+
+def check(runs: Sequence[Run]) -> None:
+    """Raises UserError unless the runs differ in the seed alone."""
+    groups = by_seed(runs)
+    if len(groups) > 1:
+        raise UserError(
+            f"{groups[0][0].path} and {groups[1][0].path} differ in more than the seed",
+            "a report is of one config, at one or several seeds",
+            "make one report for each",
+        )
+
+
+def collect(runs: Sequence[Run]) -> Content:
+    """Everything that a report of these runs shows.
+
+    Raises UserError if the runs differ in more than the seed or have no committed step, StoreError if one is damaged.
+    """
+    check(runs)
+    return combine([gather(run) for run in runs])
+
+
+def combine(gathered: Sequence[Gathered]) -> Content:
+    """The parts of several runs as one content."""
+    missing: dict[str, list[str]] = {}
+    for part in gathered:
+        for section, said in part.missing.items():
+            missing.setdefault(section, []).extend(said)
+    return Content(
+        runs=tuple(part.run for part in gathered),
+        curves=merged([part.curves for part in gathered]),
+        bounds=merged([part.bounds for part in gathered]),
+        divergence=merged([part.divergence for part in gathered]),
+        tables=[(part.run.config.seed, rows) for part in gathered for rows in part.tables],
+        violations=[broken for part in gathered for broken in part.violations],
+        layers=gathered[0].layers,
+        rates=_cumulative_rates(gathered[0].run),
+        missing={section: list(dict.fromkeys(said)) for section, said in missing.items()},
+    )
+
+
+def merged(found: Sequence[Sequence[Curve]]) -> list[Curve]:
+    """Curves of several runs as one list: those of the same quantity become their mean and range."""
+    groups: dict[tuple[Any, ...], list[Curve]] = {}
+    for curve in (curve for of_run in found for curve in of_run):
+        groups.setdefault(tuple(getattr(curve, name) for name in _SAME), []).append(curve)
+    return [over_seeds(same) for same in groups.values()]
+
+
+def _cumulative_rates(run: Run) -> NDArray[np.float64]:
+    """[0, η_0, η_0 + η_1, …]; only [0] where the rates are not recorded at every step."""
+    if not run.schedules("scalars", "batch") or run.awaits("scalars", "shared"):
+        return np.zeros(1)
+    steps, rates = run.column("scalars", "shared", "batch.learning_rate")
+    whole = len(steps) == steps[-1] + 1
+    return np.concatenate([[0.0], np.cumsum(rates)]) if whole else np.zeros(1)

@@ -1,0 +1,89 @@
+"""The headline numbers of a report: the last step as cards, single steps as a table."""
+
+from analysis import table
+from analysis.curve import Curve, pick
+from analysis.looks import looks
+from analysis.report import words
+from analysis.report.content import Content
+from analysis.report.markup import paragraph, swatch, text
+from analysis.report.markup import table as html_table
+
+_CELLS = (("cka", "panel", "h"), ("rsa", "panel", "h"), ("weight_gap", None, None), ("loss", None, None))
+
+
+def headline(content: Content) -> str:
+    """The last step as cards, and the table of steps."""
+    rows = table.rows(content.run, content.curves)
+    lead = (
+        "Each arm against its anchor. Alignment is of the panel's h (test images that no arm trained on), 1 is "
+        "equality up to rotation and scale; the weight gap is 0 for equal weights and 2 for unrelated ones at most."
+    )
+    columns = ["arm", "anchor", "step", "CKA", "RSA", "weight gap", "own loss"]
+    columns += ["excess"] if any(curve.measure == "excess" for curve in content.divergence) else []
+    body = [_row(content, row)[: len(columns)] for row in rows]
+    for before, cells in zip(rows, body[1:], strict=False):
+        # An arm's name once: the eye finds where the next begins.
+        cells[:2] = ["", ""] if before.arm == cells[0] else cells[:2]
+    last = {row.arm: row for row in rows}
+    return (
+        paragraph(lead, "lead")
+        + f'<div class="cards">{"".join(_card(content, row) for row in last.values())}</div>'
+        + html_table(columns, body, caption="At single steps")
+        + paragraph(_beneath(content), "small")
+    )
+
+
+def _row(content: Content, row: table.Row) -> list[str]:
+    cells = [
+        _with_interval(pick(content.curves, measure, row.arm, source=source, feature=feature), row.step)
+        for measure, source, feature in _CELLS
+    ]
+    return [row.arm, row.anchor or "–", f"{row.step:,}", *cells, words.number(_excess(content, row.arm, row.step), 3)]
+
+
+def _with_interval(curve: Curve | None, step: int) -> str:
+    value = None if curve is None else curve.at(step)
+    said = words.number(value)
+    if curve is None or value is None or curve.interval is None:
+        return said
+    low, high = (float(side[curve.steps == step][0]) for side in (curve.interval.low, curve.interval.high))
+    return said if low != low else f"{said} ({words.number(low)} – {words.number(high)})"
+
+
+def _excess(content: Content, arm: str, step: int) -> float | None:
+    curve = pick(content.divergence, "excess", arm)
+    return None if curve is None else curve.at(step)
+
+
+def _card(content: Content, row: table.Row) -> str:
+    style_of = looks(content.run.arms)
+    lines = []
+    for (measure, source, feature), name in zip(_CELLS, ("CKA", "RSA", "weight gap", "own loss"), strict=True):
+        curve = pick(content.curves, measure, row.arm, source=source, feature=feature)
+        # The last state has no batch: the loss is that of the last batch.
+        step = int(curve.steps[-1]) if curve is not None and measure == "loss" else row.step
+        name += "" if step == row.step else f", step {step:,}"
+        value = words.number(None if curve is None else curve.at(step))
+        spread = _with_interval(curve, step)[len(value) :].strip()
+        lines.append(f"<div><dt>{name}</dt><dd><b>{text(value)}</b> <span>{text(spread)}</span></dd></div>")
+    excess = _excess(content, row.arm, row.step)
+    if excess is not None:
+        lines.append(f"<div><dt>excess</dt><dd><b>{text(words.number(excess, 3))}</b></dd></div>")
+    head = f"{swatch(style_of[row.arm])} {text(row.arm)}"
+    against = f" against {row.anchor}" if row.anchor else ""
+    return (
+        f'<section class="card"><h3>{head}</h3><p>{text(f"step {row.step:,}{against}")}</p>'
+        f"<dl>{''.join(lines)}</dl></section>"
+    )
+
+
+def _beneath(content: Content) -> str:
+    said = [table.notes(content.run, content.curves)]
+    panel = pick(content.curves, "cka", list(content.run.arms)[-1], source="panel", feature="h")
+    if panel is not None and panel.interval is not None:
+        said.append(f"In brackets: {panel.interval.what}.")
+    if panel is not None and panel.null is not None:
+        last = len(panel.steps) - 1
+        low, high = words.number(float(panel.null.low[last])), words.number(float(panel.null.high[last]))
+        said.append(f"CKA of {panel.arm} with nothing in common ({panel.null.what}): {low} to {high} at the last step.")
+    return " ".join(said)

@@ -1,0 +1,71 @@
+"""Per-layer maps: how far each layer of an arm is from its anchor's, over steps."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.layer_maps import LayerMap, layers
+from analysis.run import Run
+from coupled.errors import UserError
+
+RELATIVE: Final = "relative distance"
+ANGLE: Final = "angle (degrees)"
+MEASURES: Final = {"relative_distance": RELATIVE, "angle": ANGLE}  # what it is called where it is measured, and here
+MOST_STEPS: Final = 120
+MOST_CELLS: Final = 240_000  # of all maps together: about 1.7 MB of the page
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGrid:
+    """One measure of an arm against its anchor: values float64 (T, L) at steps (T,) for L named layers.
+
+    NaN where a layer is all 0 in both (distance) or in either (angle). `of` is how many steps were recorded: T is less
+    where steps were left out for size.
+    """
+
+    arm: str
+    anchor: str
+    measure: str
+    names: tuple[str, ...]
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    of: int
+
+
+def layer_grids(run: Run, missing: dict[str, list[str]]) -> list[LayerGrid]:
+    """Both measures of every arm with an anchor; what is not there is said in missing["layers"]."""
+    compared = [arm for arm, spec in run.arms.items() if spec.anchor is not None]
+    if not compared:
+        missing.setdefault("layers", []).append("The run has one arm: there is nothing to compare it with.")
+    elif not run.schedules("layers"):
+        missing.setdefault("layers", []).append("The stream layers is not recorded (record.layers is empty).")
+    else:
+        maps = [(arm, what, name) for arm in compared for what, name in MEASURES.items()]
+        most = max(2, min(MOST_STEPS, MOST_CELLS // (len(run.facts["layers"]) * len(maps))))
+        try:
+            return [_thinned(layers(run, arm, what), name, most) for arm, what, name in maps]
+        except UserError as error:
+            missing.setdefault("layers", []).append(f"{error}.")
+    return []
+
+
+def spread(steps: NDArray[np.int64], most: int) -> NDArray[np.intp]:
+    """The positions of at most `most` steps: all, or about evenly spaced in log(step), with the first and last."""
+    if len(steps) <= most:
+        return np.arange(len(steps))
+    # Where steps are whole numbers, log-spaced targets meet the same step: more targets until there are enough.
+    chosen, targets = np.zeros(0, np.intp), most
+    while True:
+        at = np.geomspace(1, steps[-1] + 1, targets) - 1
+        more = np.unique(np.searchsorted(steps, at).clip(max=len(steps) - 1))
+        if len(more) > most:
+            return chosen
+        chosen, targets = more, targets + max(1, targets // 8)
+
+
+def _thinned(found: LayerMap, name: str, most: int) -> LayerGrid:
+    at = spread(found.steps, most)
+    values = np.degrees(found.values[at]) if name == ANGLE else found.values[at]
+    return LayerGrid(found.arm, str(found.anchor), name, found.layers, found.steps[at], values, len(found.steps))

@@ -1,0 +1,72 @@
+"""HTML in small pieces. Every text goes through `text`: names in a run.json are anybody's."""
+
+import html
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from analysis.looks import Look
+
+# A number, a number with its interval, or the word for none.
+_NUMBER = re.compile(r"([-–\d.,e+]+( \([-–\d.,e+ ]+\))?|undefined|)")
+_DASHES = {"-": "", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
+
+
+def text(value: object) -> str:
+    """Text for an element or a quoted attribute."""
+    return html.escape(str(value))
+
+
+def paragraph(said: str, kind: str = "") -> str:
+    """A paragraph of plain text, nothing if it is empty."""
+    opened = f'<p class="{kind}">' if kind else "<p>"
+    return f"{opened}{text(said)}</p>" if said else ""
+
+
+def items(said: Iterable[str]) -> str:
+    """A list of plain texts, nothing if there are none."""
+    lines = "".join(f"<li>{text(one)}</li>" for one in said)
+    return f"<ul>{lines}</ul>" if lines else ""
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "") -> str:
+    """A table that scrolls by itself where the page is narrow; columns of numbers are set to the right, and a column
+    with nothing in it is left out.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    there = [i for i in range(len(columns)) if any(row[i] for row in cells)]
+    kinds = {i: ' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in cells) else "" for i in there}
+    head = "".join(f'<th scope="col"{kinds[i]}>{text(columns[i])}</th>' for i in there)
+    body = "".join("<tr>" + "".join(f"<td{kinds[i]}>{text(row[i])}</td>" for i in there) + "</tr>" for row in cells)
+    return scrolling(
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", caption or ", ".join(columns), caption
+    )
+
+
+def scrolling(made: str, label: str, caption: str = "") -> str:
+    """A table in a box that scrolls; its caption stands outside, where it stays."""
+    # Reachable by keyboard, as what scrolls must be.
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{made}</div>'
+    return paragraph(caption, "caption") + box
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """Names and values, in two columns."""
+    lines = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in pairs)
+    return f'<dl class="facts">{lines}</dl>'
+
+
+def swatch(look: Look) -> str:
+    """A sample of an arm's line."""
+    dash = f' stroke-dasharray="{_DASHES[look.line]}"' if _DASHES[look.line] else ""
+    return (
+        '<svg class="swatch" width="28" height="10" aria-hidden="true"><line x1="1" x2="27" y1="5" y2="5" '
+        f'stroke="{look.colour}" stroke-width="2.5"{dash}/></svg>'
+    )
+
+
+def script_json(value: Any) -> str:
+    """JSON that is safe inside a script element: no "<", so no "</script>"; ASCII, so no line separators."""
+    data = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,168 @@
+"use strict";
+// Draws the charts of the page and keeps them in step with its buttons. One state, one function that draws a chart.
+const page = JSON.parse(document.getElementById("data").textContent);
+const state = { hidden: new Set(), axis: "symlog", over: {}, menu: {}, log: {} };
+const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, doubleClick: "reset" };
+// Where step 0 stands on a logarithmic axis; it rounds to 0, so that the hover text reads "step 0".
+const ZERO = 0.4;
+
+function ticks(last) {
+  const values = [0];
+  last *= 1.15;
+  for (let power = 1; power <= last; power *= 10) {
+    values.push(power);
+    if (last < 3000 && 3 * power <= last) values.push(3 * power);
+  }
+  return values;
+}
+
+function stepsAxis(chart, data) {
+  const over = state.over[chart.id] === "rate" && Object.keys(page.rates).length > 0;
+  const place = (x) => (over ? page.rates[x] : state.axis === "symlog" && x === 0 ? ZERO : x);
+  for (const trace of data) trace.x = trace.x.map(place);
+  const last = data.reduce((most, trace) => trace.x.reduce((m, x) => Math.max(m, x), most), over ? 0 : 1);
+  const logarithmic = state.axis === "log" || (state.axis === "symlog" && !over);
+  const axis = {
+    type: logarithmic ? "log" : "linear",
+    title: { text: over ? "cumulative learning rate" : "step", standoff: 8 },
+    unifiedhovertitle: { text: over ? "learning-rate sum %{x:.4~g}" : "step %{x:,.0f}" },
+  };
+  if (!logarithmic) axis.range = [-0.02 * last, 1.03 * last];
+  if (logarithmic && !over) {
+    axis.range = [Math.log10(state.axis === "log" ? 0.9 : 0.8 * ZERO), Math.log10(1.15 * last)];
+    const shown = ticks(last).filter((step) => step > 0 || state.axis === "symlog");
+    axis.tickvals = shown.map((step) => step || ZERO);
+    axis.ticktext = shown.map((step) => step.toLocaleString("en"));
+  }
+  return axis;
+}
+
+function visible(chart) {
+  const choice = state.menu[chart.id] ?? chart.choices[0];
+  return chart.data.filter(
+    ({ meta }) => !state.hidden.has(meta.arm) && (meta.choice === undefined || meta.choice === null || meta.choice === choice),
+  );
+}
+
+function draw(chart) {
+  const node = document.getElementById(`plot-${chart.id}`);
+  const data = visible(chart).map((trace) => ({ ...trace }));
+  const layout = structuredClone(chart.layout);
+  if (chart.x !== "own") {
+    Object.assign(layout.xaxis, stepsAxis(chart, data));
+    layout.yaxis.type = state.log[chart.id] ? "log" : "linear";
+    if (state.log[chart.id]) {
+      // What is not positive has no place on this axis; plotly would draw a line down to its edge.
+      for (const trace of data) trace.y = trace.y.map((y) => (y > 0 ? y : null));
+      Object.assign(layout.yaxis, { exponentformat: "e", dtick: decades(data) });
+    }
+  } else {
+    // Long names of layers would leave no room for the map.
+    const narrow = node.clientWidth < 520;
+    if (narrow) layout.yaxis.tickfont.size = 7;
+    thinTicks(layout.xaxis, data[0].x, node.clientWidth - (narrow ? 110 : 150));
+  }
+  return window.Plotly.react(node, data, layout, CONFIG);
+}
+
+// Leaves out ticks that would run into the one at their right.
+function thinTicks(axis, columns, width) {
+  const place = (i) => (columns.indexOf(axis.tickvals[i]) * width) / columns.length;
+  const kept = [];
+  for (let i = axis.tickvals.length - 1; i >= 0; i--) {
+    if (kept.length === 0 || place(kept[0]) - place(i) > 30) kept.unshift(i);
+  }
+  axis.tickvals = kept.map((i) => axis.tickvals[i]);
+  axis.ticktext = kept.map((i) => axis.ticktext[i]);
+}
+
+// One tick a decade where the values span several: plotly would write the digits between them.
+function decades(data) {
+  const values = data.flatMap((trace) => trace.y.filter((y) => y > 0));
+  const low = values.reduce((a, b) => Math.min(a, b), Infinity);
+  const high = values.reduce((a, b) => Math.max(a, b), 0);
+  const span = Math.log10(high / low);
+  return span > 1.5 ? Math.max(1, Math.round(span / 5)) : undefined;
+}
+
+function drawAll() {
+  return Promise.all(page.charts.map(draw));
+}
+
+function press(button, on) {
+  button.setAttribute("aria-pressed", String(on));
+}
+
+function showBeside(id) {
+  const choice = state.menu[id];
+  for (const words of document.querySelectorAll(`[data-chart="${id}"]`)) words.hidden = words.dataset.choice !== choice;
+}
+
+function listen() {
+  const chartOf = (id) => page.charts.find((chart) => chart.id === id);
+  document.querySelectorAll("[data-arm]").forEach((button) =>
+    button.addEventListener("click", () => {
+      const arm = button.dataset.arm;
+      if (!state.hidden.delete(arm)) state.hidden.add(arm);
+      press(button, !state.hidden.has(arm));
+      drawAll();
+    }),
+  );
+  const axes = document.querySelectorAll("[data-axis]");
+  axes.forEach((button) =>
+    button.addEventListener("click", () => {
+      state.axis = button.dataset.axis;
+      axes.forEach((other) => press(other, other === button));
+      drawAll();
+    }),
+  );
+  document.querySelectorAll("[data-menu]").forEach((menu) => {
+    const id = menu.dataset.menu;
+    const choose = () => {
+      state.menu[id] = menu.value;
+      showBeside(id);
+    };
+    choose();
+    menu.addEventListener("change", () => { choose(); draw(chartOf(id)); });
+  });
+  document.querySelectorAll("[data-over]").forEach((menu) => {
+    if (Object.keys(page.rates).length === 0) menu.querySelector('[value="rate"]').disabled = true;
+    state.over[menu.dataset.over] = menu.value;
+    menu.addEventListener("change", () => { state.over[menu.dataset.over] = menu.value; draw(chartOf(menu.dataset.over)); });
+  });
+  document.querySelectorAll("[data-log]").forEach((box) => {
+    state.log[box.dataset.log] = box.checked;
+    box.addEventListener("change", () => { state.log[box.dataset.log] = box.checked; draw(chartOf(box.dataset.log)); });
+  });
+  // Paper is narrower than the window: plots take the width that they have there, and then their own again.
+  const fit = () => page.charts.forEach(({ id }) => window.Plotly.Plots.resize(document.getElementById(`plot-${id}`)));
+  window.addEventListener("beforeprint", fit);
+  window.addEventListener("afterprint", fit);
+}
+
+async function loadPlotly() {
+  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);
+}
+
+function apologise(why) {
+  const banner = document.getElementById("banner");
+  banner.textContent = `The charts cannot be drawn here: ${why}. Tables and words are complete; the same curves are in the PNG and SVG files beside this page.`;
+  banner.hidden = false;
+}
+
+async function main() {
+  if (typeof DecompressionStream === "undefined" || typeof structuredClone === "undefined") {
+    apologise("this browser lacks DecompressionStream, which Chrome 98, Firefox 113, Safari 16.4 and later have");
+    return;
+  }
+  await loadPlotly();
+  listen();
+  await drawAll();
+  document.documentElement.dataset.drawn = String(page.charts.length);
+}
+
+main().catch((error) => { apologise(String(error)); console.error(error); });

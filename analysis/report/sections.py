@@ -1,0 +1,190 @@
+"""The sections of a report in their order: each a function from the content to HTML."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.looks import looks, nudge_of
+from analysis.report import charts, places, words
+from analysis.report.charts import Chart
+from analysis.report.content import Content
+from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
+from analysis.report.markup import table as html_table
+from coupled.config import Arm
+from coupled.plan import to_toml
+
+
+def shared(content: Content) -> str:
+    """What the arms had in common, and what each differed in."""
+    run, config = content.run, content.run.config
+    machine, versions = run.facts.get("machine", {}), run.facts.get("versions", {})
+    optimiser = config.optimiser
+    pairs = [
+        ("data", f"{config.data.name}, {config.views.size} px, views {config.views.recipe}"),
+        ("batches", f"{config.batches.size} samples × 2 views, {config.batches.stream} stream"),
+        ("seed", ", ".join(str(one.config.seed) for one in content.runs)),
+        *(_initial(content)),
+        ("encoder", f"{config.model.encoder}, projector to d = {config.model.projection_dim}"),
+        ("optimiser", f"{optimiser.name}, learning rate {optimiser.learning_rate:g} ({optimiser.schedule})"),
+        ("steps", f"{config.train.steps:,}"),
+        ("arithmetic", f"{config.train.precision}, {config.train.threads} threads, {machine.get('device', '?')}"),
+        ("views forward", config.train.views_forward),
+        ("machine", " ".join(str(part) for part in machine.values())),
+        ("equal bytes", run.facts.get("determinism", "nothing is promised")),
+        ("torch", versions.get("torch", "?")),
+    ]
+    lead = "The arms differ in nothing but this table; all else, listed below it, is the same for all of them."
+    return paragraph(lead, "lead") + _arms(content) + facts(pairs)
+
+
+def curves(content: Content, made: Sequence[Chart | None]) -> str:
+    """Alignment, weights and losses."""
+    lead = "Point at a curve for its values; drag over a stretch to enlarge it, double-click to go back."
+    names = ("cka", "rsa", "other", "weight_gap", "distance", "loss", "gap")
+    return paragraph(lead, "lead") + '<div class="grid">' + places.figures(content, made, names) + "</div>"
+
+
+def bounds(content: Content, made: Sequence[Chart | None]) -> str:
+    """Bounds beside what was measured, their assumptions in words."""
+    lead = (
+        "A bound is worth what its assumptions are: what this run does not meet stands beside it. From its vacuity "
+        "step on a bound says no more than the trivial limit does."
+    )
+    beside = "".join(_bounded(group) for group in words.bounded(content))
+    alarms = "".join(paragraph(f"ALARM: {broken}.", "banner") for broken in content.violations)
+    return (
+        paragraph(lead, "lead")
+        + alarms
+        + places.figures(content, made, ("bounds",))
+        + beside
+        + _tables(content, "bounds")
+    )
+
+
+def divergence(content: Content, made: Sequence[Chart | None]) -> str:
+    """How the weights part, and how fast."""
+    lead = (
+        "How far the weights of each arm are from its anchor's. A nudged twin is the floor: what chaos alone makes of "
+        "a difference in the last bit. An independent twin is the ceiling."
+    )
+    body = paragraph(lead, "lead") + places.figures(content, made, ("divergence",))
+    return body + _tables(content, "divergence")
+
+
+def layers(content: Content, made: Sequence[Chart | None]) -> str:
+    """The map of layers over steps."""
+    lead = "Dark: the layer is where the anchor's is. Relative distance: ‖w − w′‖ over the mean of ‖w‖ and ‖w′‖."
+    return paragraph(lead, "lead") + places.figures(content, made, ("layers",))
+
+
+def reproduce(content: Content) -> str:
+    """Commands, digests, config, versions."""
+    run = content.run
+    seeds = [one.config.seed for one in content.runs]
+    paths = " ".join(shlex.quote(str(one.path)) for one in content.runs)
+    train = ["coupled-run train config.toml"] + [f"coupled-run train config.toml --set seed={s}" for s in seeds[1:]]
+    commands = "\n".join([*train, f"coupled-analyze report {paths}"])
+    pairs: list[tuple[str, Any]] = [("config digest", one.facts["config_digest"]) for one in content.runs]
+    pairs += [("fingerprint", one.facts["fingerprint"]) for one in content.runs]
+    pairs += [(name, version) for name, version in sorted(run.facts.get("versions", {}).items())]
+    lead = (
+        "Save the config below as config.toml and train it: on the same machine type, with the same versions, the "
+        "manifest has the same bytes. The digests say whether it is the same config."
+    )
+    where = f"Numbers and figures: the CSV, PNG and SVG files in {run.path}/analysis/ beside this page."
+    return (
+        paragraph(lead, "lead")
+        + f"<pre><code>{text(commands)}</code></pre>"
+        + paragraph(where)
+        + facts(pairs)
+        + "<details open><summary>Resolved config (TOML)</summary>"
+        + f'<pre class="config"><code>{text(to_toml(run.config))}</code></pre></details>'
+    )
+
+
+def notes(content: Content) -> str:
+    """Everything that a reader must know and no figure shows."""
+    return paragraph("All that is undefined, missing, flagged or left out.", "lead") + items(words.notes(content))
+
+
+def _arms(content: Content) -> str:
+    run, style_of = content.run, looks(content.run.arms)
+    rows = []
+    for name, spec in run.arms.items():
+        kind = _kind(spec)
+        tau = "–" if spec.objective == "ce" else f"{spec.temperature:g}"
+        lam = "" if spec.lam is None else f", λ = {spec.lam:g}"
+        positive = ", positive in the denominator" if spec.positive_in_denominator else ""
+        # CL's formulas take no labels: naming them as the others' would say that they do.
+        labels = f"{spec.labelling} (loss gap alone)" if spec.objective in ("dcl", "nt_xent") else spec.labelling
+        labels = labels if spec.labelling else "–"
+        cells = (kind, f"{spec.objective}{lam}{positive}", labels, tau, spec.anchor or "–")
+        head = f'<th scope="row">{swatch(style_of[name])} {text(name)}</th>'
+        rows.append(f"<tr>{head}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>")
+    columns = ("arm", "kind", "objective", "labels", "τ", "anchor")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    made = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return scrolling(made, "What differs", "What differs")
+
+
+def _kind(spec: Arm) -> str:
+    match spec.kind:
+        case "twin":
+            return f"exact copy of {spec.of}"
+        case "nudged":
+            return f"{nudge_of(spec)} of {spec.of}"
+        case "independent":
+            return f"{spec.of} from other initial weights"
+    return "objective"
+
+
+def _initial(content: Content) -> list[tuple[str, object]]:
+    found = []
+    for run in content.runs:
+        digest = str(run.facts.get("certificate", {}).get("initial_weights", "not recorded"))
+        of = f" (seed {run.config.seed})" if len(content.runs) > 1 else ""
+        found.append((f"initial weights{of}", digest))
+    return found
+
+
+def _bounded(group: words.Bounded) -> str:
+    """The words beside a bound's chart: shown with the menu's choice, and all of them without scripts."""
+    rows = []
+    for bound in group.bounds:
+        step = int(bound.steps[-1]) if len(bound.steps) else 0
+        measured = group.measured.at(step) if group.measured else None
+        values = (words.number(bound.at(step)), words.number(measured), f"{step:,}")
+        rows.append((bound.bound, bound.kind, *values, words.vacuity(bound, group.bounds)))
+    flags = list(group.measured.flags) if group.measured else []
+    flags += dict.fromkeys(f"{bound.bound}: {flag}" for bound in group.bounds for flag in bound.flags)
+    columns = ("bound", "kind", "value", "measured", "at step", "vacuous from")
+    legend = "".join(f"<span>{swatch(look)} {text(look.label)}</span>" for _, look in charts.bound_looks(group))
+    return (
+        f'<div class="beside" data-chart="bounds" data-choice="{text(group.name)}"><p class="legend">{legend}</p>'
+        f"<h3>{text(group.name)}</h3>"
+        + html_table(columns, rows)
+        + (items(flags) or paragraph("No assumption is flagged."))
+        + "</div>"
+    )
+
+
+def _tables(content: Content, section: str) -> str:
+    return "".join(
+        html_table(columns, rows, caption=caption) for caption, columns, rows in words.tables(content, section)
+    )
+
+
+def all_charts(content: Content) -> list[Chart | None]:
+    """Every chart of the page, None where its records are not there."""
+    return [
+        charts.alignment(content, "cka"),
+        charts.alignment(content, "rsa"),
+        charts.other_alignment(content),
+        charts.weights(content, "weight_gap"),
+        charts.weights(content, "distance"),
+        charts.losses(content),
+        charts.gaps(content),
+        charts.bounds(content),
+        charts.divergence(content),
+        charts.layer_map(content),
+    ]
