@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.curve import Band, Curve
-from analysis.drift import cosine_drift
-from analysis.estimates import Estimate, estimate
+from analysis.drift import similarity_drift, unit_rows
+from analysis.estimates import Estimate, estimates
 from analysis.records import Records
 from coupled.config import Arm
 from coupled.errors import UserError, unknown
@@ -173,7 +173,7 @@ def drifts(
 
 
 def _drifts(records: Records, what: "Compared") -> dict[str, Curve]:
-    parts = [(at, cosine_drift(y, x)) for at, x, y in what.blocks(records)]
+    parts = [(at, similarity_drift(y, x)) for at, x, y in what.blocks(records)]
     steps = np.concatenate([at for at, _ in parts])
     return {
         name: what.curve(name, steps, np.concatenate([np.asarray(getattr(part, name)) for _, part in parts]), words)
@@ -220,9 +220,13 @@ class Compared:
         return cls(arm, anchor, source, feature, where, n if rows is None else len(rows), d, rows)
 
     def blocks(self, records: Records) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-        """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the anchor), as recorded, a few steps at a time."""
+        """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the anchor), a few steps at a time.
+
+        As recorded, but for z: there in float64 and of norm 1 exactly, so that Σ = z zᵀ holds cosines.
+        """
         for at, x, y in paired(records, self.arm, self.anchor, self.where):
-            yield (at, x, y) if self.rows is None else (at, x[:, self.rows], y[:, self.rows])
+            a, b = (x, y) if self.rows is None else (x[:, self.rows], y[:, self.rows])
+            yield (at, unit_rows(a), unit_rows(b)) if self.feature == "z" else (at, a, b)
 
     def curve(
         self, measure: str, steps: NDArray[np.int64], values: NDArray[np.float64], estimator: str, **bands: Any
@@ -290,17 +294,26 @@ def _spread(n: int, views: int, most: int) -> Tensor:
 
 
 def _estimated(records: Records, measure: str, what: Compared, kind: str, estimator: str, **options: Any) -> Curve:
-    views = what.where.views
-    groups = _GROUPS[views]
-    parts = [(at, estimate(kind, x, y, views=views, groups=groups, **options)) for at, x, y in what.blocks(records)]
+    # Of z, whose rows are unit vectors, the headline pair has its sums in common.
+    kinds = ("cka", "rsa") if what.feature == "z" and kind in ("cka", "rsa") else (kind,)
+    key = ("estimates", kinds, what.arm, what.anchor, what.source, what.feature, *options.items())
+    parts = records.remembered(key, lambda: _all_estimates(records, what, kinds, options))
     steps = np.concatenate([at for at, _ in parts])
-    found = [part for _, part in parts]
+    found = [part[kind] for _, part in parts]
     ill = _joined(found, "ill_conditioned")
     flags = (f"ill-conditioned from step {steps[ill][0]}: similarities are nearly equal",) if ill.any() else ()
     interval = Band(_joined(found, "low"), _joined(found, "high"), found[0].interval)
     null = Band(_joined(found, "null_low"), _joined(found, "null_high"), found[0].null)
     values = _joined(found, "value")
     return what.curve(measure, steps, values, estimator, interval=interval, null=null, flags=flags)
+
+
+def _all_estimates(
+    records: Records, what: Compared, kinds: tuple[str, ...], options: dict[str, Any]
+) -> list[tuple[NDArray[np.int64], dict[str, Estimate]]]:
+    views = what.where.views
+    options = {"views": views, "groups": _GROUPS[views], "unit": "rsa" in kinds, **options}
+    return [(at, estimates(kinds, x, y, **options)) for at, x, y in what.blocks(records)]
 
 
 def _joined(found: Sequence[Estimate], field: str) -> NDArray[Any]:

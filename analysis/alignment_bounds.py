@@ -13,6 +13,7 @@ import torch
 from analysis import aligned
 from analysis.aligned import FEATURES, paired
 from analysis.curve import Curve
+from analysis.drift import unit_rows
 from analysis.run import Run
 from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
@@ -37,7 +38,8 @@ def alignment_curves(run: Run, arm: str) -> Iterator[Curve]:
 def _of_source(run: Run, arm: str, anchor: str, source: str) -> Iterator[Curve]:
     where = FEATURES[source, "z"]
     steps, ckas, rsas = [], [], []
-    for at, x, y in paired(run, arm, anchor, where):
+    for at, *features in paired(run, arm, anchor, where):
+        x, y = map(unit_rows, features)
         steps.append(at)
         ckas.append(alignment.linear_cka(x, y, debiased=False))
         rsas.append(alignment.rsa(x, y))
