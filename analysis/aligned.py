@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.checks import due
 from analysis.curve import Band, Curve
 from analysis.drift import similarity_drift, unit_rows
 from analysis.estimates import Estimate, estimates
@@ -25,8 +27,10 @@ from coupled.store import StoreError
 _CHUNK_BYTES: Final = 32 << 20  # float64 features of one arm that are worked on at a time
 # Samples of a measure that holds all pairs, evenly spaced over the panel's ids. Ranks of pairs are sorted anew for
 # every group left out: 128 samples are 8128 pairs.
-_NEIGHBOURS: Final = 256
+_NEIGHBOURS: Final = 128
 _RANKED: Final = 128
+# Steps of a curve that get interval and null band: neighbours in time have nearly the same.
+_BANDED: Final = 64
 # Groups of the jackknife, by views: batches are compared at every step, so they get fewer.
 _GROUPS: Final = {1: 16, 2: 8}
 _CONSTANT: Final = "0/0: a representation is constant over the samples"
@@ -110,7 +114,7 @@ def knn_overlap(
 ) -> Curve:
     """Mean share of a sample's k nearest others (cosine) that are the same for arm and anchor, range [0, 1].
 
-    Of at most 256 samples, evenly spaced over the panel's ids, as all pairs are needed.
+    Of at most 128 samples, evenly spaced over the panel's ids, as all pairs are needed.
     """
     what = Compared.of(records, arm, spec, anchor, source, feature, most=_NEIGHBOURS)
     return _estimated(records, "knn_overlap", what, "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
@@ -294,8 +298,9 @@ def _spread(n: int, views: int, most: int) -> Tensor:
 
 
 def _estimated(records: Records, measure: str, what: Compared, kind: str, estimator: str, **options: Any) -> Curve:
-    # Of z, whose rows are unit vectors, the headline pair has its sums in common.
-    kinds = ("cka", "rsa") if what.feature == "z" and kind in ("cka", "rsa") else (kind,)
+    # What comes of the same sums is asked for together: of z, whose rows are unit vectors, CKA and RSA.
+    joint = ("cka", "rsa") if what.feature == "z" else ("cka", "cka_biased")
+    kinds = joint if kind in joint else (kind,)
     key = ("estimates", kinds, what.arm, what.anchor, what.source, what.feature, *options.items())
     parts = records.remembered(key, lambda: _all_estimates(records, what, kinds, options))
     steps = np.concatenate([at for at, _ in parts])
@@ -313,7 +318,22 @@ def _all_estimates(
 ) -> list[tuple[NDArray[np.int64], dict[str, Estimate]]]:
     views = what.where.views
     options = {"views": views, "groups": _GROUPS[views], "unit": "rsa" in kinds, **options}
-    return [(at, estimates(kinds, x, y, **options)) for at, x, y in what.blocks(records)]
+    banded = _banded(records, what)
+    return [
+        (at, estimates(kinds, x, y, banded=None if banded is None else torch.tensor(np.isin(at, banded)), **options))
+        for at, x, y in what.blocks(records)
+    ]
+
+
+def _banded(records: Records, what: Compared) -> NDArray[np.int64] | None:
+    """The steps that get interval and null band: of a stream recorded at many, some evenly spaced in log(step)."""
+    group = what.where.column.partition(".")[0]
+    some = list(islice(due(records.config, what.where.stream, group), _BANDED + 1))
+    if len(some) <= _BANDED:
+        return None
+    recorded = np.concatenate([at for at, _ in records.blocks(what.where.stream, what.arm, what.where.column)])
+    wanted = np.geomspace(1, max(recorded[-1], 1), _BANDED)
+    return np.union1d(recorded[:1], recorded[np.searchsorted(recorded, wanted).clip(max=len(recorded) - 1)])
 
 
 def _joined(found: Sequence[Estimate], field: str) -> NDArray[Any]:

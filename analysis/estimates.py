@@ -91,8 +91,12 @@ def estimates(
     k: int = 10,
     permutations: int = 16,
     unit: bool = False,
+    banded: Tensor | None = None,
 ) -> dict[str, Estimate]:
-    """Several measures at once; those of moments share their sums, of rows as given or of `unit` rows, as RSA needs."""
+    """Several measures at once; those of moments share their sums, of rows as given or of `unit` rows, as RSA needs.
+
+    `banded` bool (…): where measures of moments get interval and null band; elsewhere these are NaN. Default: all.
+    """
     for measure in measures:
         if measure not in RANGES:
             raise unknown("measure", measure, RANGES)
@@ -106,11 +110,12 @@ def estimates(
     orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=i), samples, views) for i in range(permutations)]
     of_moments = [measure for measure in measures if measure in _OF_MOMENTS]
     parts: dict[str, list[Columns]] = {measure: [] for measure in measures}
-    for pair in _blocks(a, b):
-        for measure, columns in _from_moments(of_moments, *pair, left_out, views, unit).items():
+    where = torch.ones(len(a), dtype=torch.bool) if banded is None else banded.reshape(-1)
+    for left, right, chosen in _blocks(a, b, where):
+        for measure, columns in _from_moments(of_moments, left, right, left_out, views, unit, chosen).items():
             parts[measure].append(columns)
         for measure in set(measures) - set(of_moments):
-            parts[measure].append(_from_pairs(_pairwise(measure, k), *pair, left_out, orders))
+            parts[measure].append(_from_pairs(_pairwise(measure, k), left, right, left_out, orders))
     simulated = f"mean and sd of {permutations} re-pairings of samples"
     return {
         measure: _estimate(
@@ -152,20 +157,35 @@ def _rows(samples: Tensor, of: int, views: int) -> Tensor:
     return torch.cat([samples + view * of for view in range(views)])
 
 
-def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _blocks(x: Tensor, y: Tensor, where: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Steps that are worked on together: their rows in float64, their products, all pairs of a few samples."""
     n, d, e = x.shape[-2], x.shape[-1], y.shape[-1]
     size = max(1, _BLOCK_NUMBERS // (2 * n * (d + e) + 4 * (d + e) ** 2 + min(n, 1024) ** 2))
-    return zip(x.split(size), y.split(size), strict=True)
+    return zip(x.split(size), y.split(size), where.split(size), strict=True)
 
 
 def _from_moments(
-    measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], views: int, unit: bool
+    measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], views: int, unit: bool, banded: Tensor
 ) -> dict[str, Columns]:
     """Value, standard error, null mean, null sd, relative rounding error of each measure, each (T,)."""
     if not measures:
         return {}
     x, y = narrow(x, unit=unit), narrow(y, unit=unit)
+    total = Moments.about_mean(x, y, unit=unit)
+    found = {measure: _OF_MOMENTS[measure](total) for measure in measures}
+    x, y = x[banded], y[banded]
+    errors = _errors(measures, x, y, left_out, unit)
+    made = {}
+    for measure, (value, rounding) in found.items():
+        bands = value.new_full((3, len(value)), torch.nan)
+        bands[:, banded] = torch.stack([errors[measure], *chance(measure, x, y, views=views)])
+        error, mean, sd = torch.where(value.isnan(), torch.nan, bands)
+        made[measure] = value, error, mean, sd, rounding
+    return made
+
+
+def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], unit: bool) -> dict[str, Tensor]:
+    """Jackknife standard error of each measure (T,)."""
     total = Moments.about_mean(x, y, unit=unit)
     shifts, rest = (total.shift_x, total.shift_y), {measure: [] for measure in measures}
     # Sums are taken twice, for all and by group: the groups' own sums together would not fit for wide features.
@@ -173,12 +193,7 @@ def _from_moments(
         without = total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)
         for measure in measures:
             rest[measure].append(_OF_MOMENTS[measure](without).value)
-    made = {}
-    for measure in measures:
-        value, rounding = _OF_MOMENTS[measure](total)
-        mean, sd = (torch.where(value.isnan(), torch.nan, t) for t in chance(measure, x, y, views=views))
-        made[measure] = value, _jackknife(torch.stack(rest[measure])), mean, sd, rounding
-    return made
+    return {measure: _jackknife(torch.stack(values)) for measure, values in rest.items()}
 
 
 def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Tensor], orders: list[Tensor]) -> Columns:

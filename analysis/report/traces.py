@@ -78,9 +78,11 @@ def _width(few: bool, strong: bool) -> float:
 def _spread(band: Band, at: NDArray[np.intp], values: NDArray[np.float64], bars: str | None) -> Trace:
     """The interval in the hover text, and as bars if there is a colour for them."""
     low, high = numbers(band.low[at]), numbers(band.high[at])
+    known = np.isfinite(band.low[at]) & np.isfinite(band.high[at])
+    said = ("%{y:.4~g}", "%{y:.4~g}  (%{customdata[0]:.4~g} – %{customdata[1]:.4~g})")
     made: Trace = {
         "customdata": [list(pair) for pair in zip(low, high, strict=True)],
-        "hovertemplate": "%{y:.4~g}  (%{customdata[0]:.4~g} – %{customdata[1]:.4~g})",
+        "hovertemplate": said[1] if known.all() else [said[there] for there in known.astype(int)],
     }
     if bars is not None:
         with np.errstate(invalid="ignore"):  # ∞ − ∞ is a hole
@@ -99,6 +101,8 @@ def _spread(band: Band, at: NDArray[np.intp], values: NDArray[np.float64], bars:
 
 def _band(curve: Curve, band: Band, at: NDArray[np.intp], colour: str, opacity: float, meta: Trace) -> list[Trace]:
     """One closed outline for every stretch without a hole: a fill across holes would claim values that are not."""
+    # A band may be known at some steps only; that is no hole. Where the value itself is undefined, there is one.
+    at = at[np.isfinite(band.low[at]) | np.isnan(curve.values[at])]
     low, high, steps = band.low[at], band.high[at], curve.steps[at]
     there = np.isfinite(low) & np.isfinite(high)
     made: list[Trace] = []
