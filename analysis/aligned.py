@@ -14,16 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.alignment import similarity_drift
 from analysis.curve import Band, Curve
-from analysis.estimates import Estimate, estimate
+from analysis.drift import similarity_drift, unit_rows
+from analysis.estimates import Estimate, estimates
 from analysis.records import Records
 from coupled.config import Arm
 from coupled.errors import UserError, unknown
 from coupled.store import StoreError
 
 _CHUNK_BYTES: Final = 32 << 20  # float64 features of one arm that are worked on at a time
-_ALL_PAIRS: Final = 256  # samples of a measure that holds all pairs, evenly spaced over the panel's ids
+# Samples of a measure that holds all pairs, evenly spaced over the panel's ids. Ranks of pairs are sorted anew for
+# every group left out: 128 samples are 8128 pairs.
+_NEIGHBOURS: Final = 256
+_RANKED: Final = 128
+# Groups of the jackknife, by views: batches are compared at every step, so they get fewer.
+_GROUPS: Final = {1: 16, 2: 8}
 _CONSTANT: Final = "0/0: a representation is constant over the samples"
 
 
@@ -81,14 +86,14 @@ def rsa(
 ) -> Curve:
     """RSA of the arm's features with the anchor's: cosine similarities, compared by Pearson's correlation.
 
-    Or by Spearman's, a measure of its own ("rsa_spearman"), which needs all pairs: those of at most 256 samples, evenly
+    Or by Spearman's, a measure of its own ("rsa_spearman"), which needs all pairs: those of at most 128 samples, evenly
     spaced over the panel's ids.
     """
     if comparison not in ("pearson", "spearman"):
         raise unknown("comparison", comparison, ("pearson", "spearman"))
-    all_pairs = comparison == "spearman"
-    what = Compared.of(records, arm, spec, anchor, source, feature, all_pairs=all_pairs)
-    if all_pairs:
+    most = _RANKED if comparison == "spearman" else None
+    what = Compared.of(records, arm, spec, anchor, source, feature, most=most)
+    if most is not None:
         return _estimated(records, "rsa_spearman", what, "spearman", "cosine + Spearman RSA")
     return _estimated(records, "rsa", what, "rsa", "cosine + Pearson RSA")
 
@@ -103,8 +108,11 @@ def knn_overlap(
     feature: str | None = None,
     k: int = 10,
 ) -> Curve:
-    """Mean share of a sample's k nearest others (cosine) that are the same for arm and anchor, range [0, 1]."""
-    what = Compared.of(records, arm, spec, anchor, source, feature)
+    """Mean share of a sample's k nearest others (cosine) that are the same for arm and anchor, range [0, 1].
+
+    Of at most 256 samples, evenly spaced over the panel's ids, as all pairs are needed.
+    """
+    what = Compared.of(records, arm, spec, anchor, source, feature, most=_NEIGHBOURS)
     return _estimated(records, "knn_overlap", what, "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
 
 
@@ -161,6 +169,10 @@ def drifts(
 ) -> dict[str, Curve]:
     """All of `DRIFTS` at once, of z: what the alignment bounds of theory §5 are made of. 0 where Σ is equal."""
     what = Compared.of(records, arm, spec, anchor, source, "z")
+    return records.remembered(("drifts", arm, what.anchor, source), lambda: _drifts(records, what))
+
+
+def _drifts(records: Records, what: "Compared") -> dict[str, Curve]:
     parts = [(at, similarity_drift(y, x)) for at, x, y in what.blocks(records)]
     steps = np.concatenate([at for at, _ in parts])
     return {
@@ -192,7 +204,7 @@ class Compared:
         source: str,
         feature: str | None,
         *,
-        all_pairs: bool = False,
+        most: int | None = None,
     ) -> "Compared":
         """Raises UserError for what is not recorded, and for an arm without an anchor."""
         feature = feature or ("h" if source == "panel" else "z")
@@ -204,13 +216,17 @@ class Compared:
             )
         records.arm(anchor)
         n, d = records.row_shape(where.stream, arm, where.column)
-        rows = _spread(n, where.views) if all_pairs else None
+        rows = None if most is None else _spread(n, where.views, most)
         return cls(arm, anchor, source, feature, where, n if rows is None else len(rows), d, rows)
 
     def blocks(self, records: Records) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-        """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the anchor), as recorded, a few steps at a time."""
+        """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the anchor), a few steps at a time.
+
+        As recorded, but for z: there in float64 and of norm 1 exactly, so that Σ = z zᵀ holds cosines.
+        """
         for at, x, y in paired(records, self.arm, self.anchor, self.where):
-            yield (at, x, y) if self.rows is None else (at, x[:, self.rows], y[:, self.rows])
+            a, b = (x, y) if self.rows is None else (x[:, self.rows], y[:, self.rows])
+            yield (at, unit_rows(a), unit_rows(b)) if self.feature == "z" else (at, a, b)
 
     def curve(
         self, measure: str, steps: NDArray[np.int64], values: NDArray[np.float64], estimator: str, **bands: Any
@@ -270,23 +286,34 @@ def _finite(arm: str, where: Features, steps: NDArray[np.int64], values: NDArray
     return tensor
 
 
-def _spread(n: int, views: int) -> Tensor:
-    """Rows of at most `_ALL_PAIRS` samples, evenly spaced, with all their views."""
+def _spread(n: int, views: int, most: int) -> Tensor:
+    """Rows of at most `most` samples, evenly spaced, with all their views."""
     samples = n // views
-    chosen = torch.arange(min(samples, _ALL_PAIRS)) * samples // min(samples, _ALL_PAIRS)
+    chosen = torch.arange(min(samples, most)) * samples // min(samples, most)
     return torch.cat([chosen + view * samples for view in range(views)])
 
 
 def _estimated(records: Records, measure: str, what: Compared, kind: str, estimator: str, **options: Any) -> Curve:
-    parts = [(at, estimate(kind, x, y, views=what.where.views, **options)) for at, x, y in what.blocks(records)]
+    # Of z, whose rows are unit vectors, the headline pair has its sums in common.
+    kinds = ("cka", "rsa") if what.feature == "z" and kind in ("cka", "rsa") else (kind,)
+    key = ("estimates", kinds, what.arm, what.anchor, what.source, what.feature, *options.items())
+    parts = records.remembered(key, lambda: _all_estimates(records, what, kinds, options))
     steps = np.concatenate([at for at, _ in parts])
-    found = [part for _, part in parts]
+    found = [part[kind] for _, part in parts]
     ill = _joined(found, "ill_conditioned")
     flags = (f"ill-conditioned from step {steps[ill][0]}: similarities are nearly equal",) if ill.any() else ()
     interval = Band(_joined(found, "low"), _joined(found, "high"), found[0].interval)
     null = Band(_joined(found, "null_low"), _joined(found, "null_high"), found[0].null)
     values = _joined(found, "value")
     return what.curve(measure, steps, values, estimator, interval=interval, null=null, flags=flags)
+
+
+def _all_estimates(
+    records: Records, what: Compared, kinds: tuple[str, ...], options: dict[str, Any]
+) -> list[tuple[NDArray[np.int64], dict[str, Estimate]]]:
+    views = what.where.views
+    options = {"views": views, "groups": _GROUPS[views], "unit": "rsa" in kinds, **options}
+    return [(at, estimates(kinds, x, y, **options)) for at, x, y in what.blocks(records)]
 
 
 def _joined(found: Sequence[Estimate], field: str) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from analysis.curve import Curve, pick
 from analysis.curves import check_steps
 from analysis.drift_bounds import BY_ROW, BY_STEP, DRIFT_BOUNDS, TRIVIAL, drift_curves
 from analysis.gap_bounds import NOT_A_BOUND, SLACK, gap_curves
+from analysis.parallel import by_arm
 from analysis.run import Run
 from coupled.bounds import exponential, sums
 from coupled.learning_rate import learning_rates
@@ -28,7 +29,8 @@ def bounds(run: Run) -> list[Curve]:
     show yet, StoreError for damaged records.
     """
     check_steps(run)
-    return [*gap_curves(run), *drift_curves(run), *alignment_curves(run)]
+    kinds = (gap_curves, drift_curves, alignment_curves)
+    return [curve for kind in kinds for curve in by_arm(run.arms, lambda arm, kind=kind: kind(run, arm))]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Final
 from analysis import aligned, output
 from analysis.aligned import FEATURES, features, stage_names
 from analysis.curve import Band, Curve
+from analysis.parallel import by_arm
 from analysis.run import Run
 from coupled.errors import UserError
 
@@ -31,7 +32,7 @@ def curves(run: Run) -> list[Curve]:
     (`waiting` says what). Raises UserError if there is no step to show yet, StoreError for damaged records.
     """
     check_steps(run)
-    return [curve for arm in run.arms for curve in _of_arm(run, arm)]
+    return by_arm(run.arms, lambda arm: _of_arm(run, arm))
 
 
 def check_steps(run: Run) -> None:

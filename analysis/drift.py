@@ -29,11 +29,21 @@ def similarity_drift(x: Tensor, y: Tensor) -> SimilarityDrift:
     x, y = (F.pad(t.double(), (0, width - t.shape[-1])) for t in (x, y))
     # With M = (x + y)/2 and D = x − y, Σ_x − Σ_y = MDᵀ + DMᵀ: differences are taken before anything is squared.
     drift, centred, off_diagonal = _norms((x + y) / 2, x - y)
-    own = [_norms(t, t / 2) for t in (x, y)]
+    own = [_own_norms(t) for t in (x, y)]
     k, a = ([_unless_rounding(norms[i], norms[0]) for norms in own] for i in (1, 2))
     return SimilarityDrift(
         drift, centred / k[0], centred / torch.maximum(*k), off_diagonal / a[0], off_diagonal / torch.maximum(*a)
     )
+
+
+def cosine_drift(x: Tensor, y: Tensor) -> SimilarityDrift:
+    """The same of z: of exact cosines, as its recorded rows are unit vectors to their precision's rounding only."""
+    return similarity_drift(unit_rows(x), unit_rows(y))
+
+
+def unit_rows(z: Tensor) -> Tensor:
+    """Rows of norm 1 in float64; a zero row stays zero."""
+    return F.normalize(z.double(), dim=-1, eps=1e-300)
 
 
 def _unless_rounding(norm: Tensor, whole: Tensor) -> Tensor:
@@ -53,7 +63,21 @@ def _norms(m: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     product = eta.mT @ mu
     w = 2 * ((mu.mT @ mu) * (eta.mT @ eta)).sum((-2, -1)) + 2 * (product * product.mT).sum((-2, -1))
     linear, constant = 2 * n * g.square().sum(-1), (2 * n * (c * e).sum((-2, -1))).square()
-    diagonal = 2 * (g + (mu * eta).sum(-1))
+    return _joined(n, constant, linear, w, 2 * (g + (mu * eta).sum(-1)))
+
+
+def _own_norms(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of S = x xᵀ, with a third of the products."""
+    n, c = x.shape[-2], x.mean(-2, keepdim=True)
+    mu = x - c
+    g = (mu @ c.mT)[..., 0]
+    w = (mu.mT @ mu).square().sum((-2, -1))
+    linear, constant = 2 * n * g.square().sum(-1), (n * c.square().sum((-2, -1))).square()
+    return _joined(n, constant, linear, w, 2 * g + mu.square().sum(-1))
+
+
+def _joined(n: int, constant: Tensor, linear: Tensor, w: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three norms from the squares of the parts, and S's diagonal less its constant (…, n)."""
     off = linear + w - diagonal.square().sum(-1) - diagonal.sum(-1).square() / (n * (n - 1))
     # A hundred roundings of its terms are no spread: a simplex has none.
     off = torch.where(off <= _ROUNDING * (linear + w), 0.0, off)

@@ -31,15 +31,14 @@ BY_STEP, BY_ROW = "measured on the surrogate", "measured on the surrogate, row b
 DRIFT_BOUNDS: Final = ("paper", "free", "rows", BY_STEP, BY_ROW)
 
 
-def drift_curves(run: Run) -> Iterator[Curve]:
-    """Drift of every arm to its anchor with all bounds, and how far each arm's own Σ moved; none if not recorded."""
-    if not run.schedules("surrogate") or run.awaits("surrogate", SHARED, *run.arms):
+def drift_curves(run: Run, arm: str) -> Iterator[Curve]:
+    """Drift of an arm to its anchor with all bounds, and how far its own Σ moved; none if not recorded."""
+    anchor = run.arms[arm].anchor
+    if not run.schedules("surrogate") or run.awaits("surrogate", SHARED, arm, *([anchor] if anchor else [])):
         return
-    sigmas = {arm: _Sigmas(run, arm) for arm in run.arms}
-    for arm, spec in run.arms.items():
-        yield from _moved(run, arm, sigmas[arm])
-        if spec.anchor is not None:
-            yield from _of_pair(run, arm, spec.anchor, sigmas)
+    yield from _moved(run, arm, _Sigmas(run, arm))
+    if anchor is not None:
+        yield from _of_pair(run, arm, anchor)
 
 
 class _Sigmas:
@@ -70,7 +69,7 @@ def _moved(run: Run, arm: str, sigmas: _Sigmas) -> Iterator[Curve]:
         yield _curve(run, "moved", arm, None, sigmas.steps, values)
 
 
-def _of_pair(run: Run, arm: str, anchor: str, sigmas: dict[str, _Sigmas]) -> Iterator[Curve]:
+def _of_pair(run: Run, arm: str, anchor: str) -> Iterator[Curve]:
     measured = run.curve("drift", arm=arm, anchor=anchor, source="surrogate")
     steps, common = measured.steps, len(measured.steps)
     limit = bounds.trivial_limit(2 * run.config.panel.surrogate_size)
@@ -83,7 +82,7 @@ def _of_pair(run: Run, arm: str, anchor: str, sigmas: dict[str, _Sigmas]) -> Ite
         return
     yield measured
     yield _bound(measured, TRIVIAL, "limit", np.full(common, limit), ("of two cosine matrices, √2·n",))
-    yield from _bounds(run, pair, measured, sigmas[pair.cl].at(0), int(steps[-1]))
+    yield from _bounds(run, pair, measured, _Sigmas(run, pair.cl).at(0), int(steps[-1]))
 
 
 def _bound(

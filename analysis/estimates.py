@@ -5,9 +5,8 @@ are looped over only in blocks that fit in memory.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from analysis import pairwise
 from analysis.alignment import ILL_CONDITIONED, Features, checked, must_have_neighbours, must_pair
 from analysis.null import chance
+from analysis.quantiles import student_t
 from coupled.address import Purpose, permutation
 from coupled.alignment import Value, cka_of, rsa_of
 from coupled.errors import UserError, unknown
@@ -39,6 +39,9 @@ _OF_MOMENTS: Final[dict[str, Callable[[Moments], Value]]] = {
     "cka_biased": lambda moments: cka_of(moments, debiased=False),
     "rsa": rsa_of,
 }
+
+
+Columns = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def estimate(
     views: int = 1,
     groups: int = 16,
     k: int = 10,
-    permutations: int = 32,
+    permutations: int = 16,
 ) -> Estimate:
     """A measure of x (…, VB, d) and y (…, VB, e) with a 95 % interval and the band that chance pairings would give.
 
@@ -73,27 +76,54 @@ def estimate(
     these are fewer). Null band: exact moments for CKA and RSA (B ≥ 4), else of `permutations` fixed ones. Raises
     UserError for an unknown measure, shapes that do not fit, and fewer than 2 groups.
     """
-    if measure not in RANGES:
-        raise unknown("measure", measure, RANGES)
-    a, b = checked(x, y, measure, 4)
-    samples = _samples(measure, a.shape[-2], views, groups, k)
+    return estimates(
+        (measure,), x, y, views=views, groups=groups, k=k, permutations=permutations, unit=measure == "rsa"
+    )[measure]
+
+
+def estimates(
+    measures: Sequence[str],
+    x: Features,
+    y: Features,
+    *,
+    views: int = 1,
+    groups: int = 16,
+    k: int = 10,
+    permutations: int = 16,
+    unit: bool = False,
+) -> dict[str, Estimate]:
+    """Several measures at once; those of moments share their sums, of rows as given or of `unit` rows, as RSA needs."""
+    for measure in measures:
+        if measure not in RANGES:
+            raise unknown("measure", measure, RANGES)
     if permutations < 2:
         raise UserError(f"permutations = {permutations}", "at least 2 are needed")
-    groups = min(groups, samples)
-    batch = a.shape[:-2]
+    a, b = checked(x, y, " and ".join(measures), 4)
+    samples = min(_samples(measure, a.shape[-2], views, groups, k) for measure in measures)
+    groups, batch = min(groups, samples), a.shape[:-2]
     a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
     left_out = [_rows(torch.arange(j, samples, groups), samples, views) for j in range(groups)]
-    if measure in _OF_MOMENTS:
-        parts = [_from_moments(measure, *pair, left_out, views) for pair in _blocks(a, b)]
-        null = "exact mean and sd over all re-pairings of samples"
-    else:
-        orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=i), samples, views) for i in range(permutations)]
-        kind = _pairwise(measure, k)
-        parts = [_from_pairs(kind, *pair, left_out, orders) for pair in _blocks(a, b)]
-        null = f"mean and sd of {permutations} re-pairings of samples"
-    columns = [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*parts, strict=True)]
+    orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=i), samples, views) for i in range(permutations)]
+    of_moments = [measure for measure in measures if measure in _OF_MOMENTS]
+    parts: dict[str, list[Columns]] = {measure: [] for measure in measures}
+    for pair in _blocks(a, b):
+        for measure, columns in _from_moments(of_moments, *pair, left_out, views, unit).items():
+            parts[measure].append(columns)
+        for measure in set(measures) - set(of_moments):
+            parts[measure].append(_from_pairs(_pairwise(measure, k), *pair, left_out, orders))
+    simulated = f"mean and sd of {permutations} re-pairings of samples"
+    return {
+        measure: _estimate(
+            measure, [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*found, strict=True)], groups,
+            "exact mean and sd over all re-pairings of samples" if measure in of_moments else simulated,
+        )
+        for measure, found in parts.items()
+    }  # fmt: skip
+
+
+def _estimate(measure: str, columns: list[NDArray[np.float64]], groups: int, null: str) -> Estimate:
     value, error, mean, sd, rounding = columns
-    half = t_quantile(groups - 1) * error
+    half = student_t(0.975, groups - 1) * error
     limits = [value - half, value + half, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd]
     clipped = [np.asarray(np.clip(limit, *RANGES[measure])) for limit in limits]
     interval = f"95 % jackknife interval, {groups} groups of samples left out in turn"
@@ -129,22 +159,29 @@ def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(x.split(size), y.split(size), strict=True)
 
 
-def _from_moments(measure: str, x: Tensor, y: Tensor, left_out: list[Tensor], views: int) -> tuple[Tensor, ...]:
-    """Value, standard error, null mean, null sd, relative rounding error, each (T,)."""
-    function, unit = _OF_MOMENTS[measure], measure == "rsa"
+def _from_moments(
+    measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], views: int, unit: bool
+) -> dict[str, Columns]:
+    """Value, standard error, null mean, null sd, relative rounding error of each measure, each (T,)."""
+    if not measures:
+        return {}
     x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
-    value, rounding = function(total)
-    shifts = total.shift_x, total.shift_y
+    shifts, rest = (total.shift_x, total.shift_y), {measure: [] for measure in measures}
     # Sums are taken twice, for all and by group: the groups' own sums together would not fit for wide features.
-    rest = [function(total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)).value for rows in left_out]
-    mean, sd = (torch.where(value.isnan(), torch.nan, t) for t in chance(measure, x, y, views=views))
-    return value, _jackknife(torch.stack(rest)), mean, sd, rounding
+    for rows in left_out:
+        without = total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)
+        for measure in measures:
+            rest[measure].append(_OF_MOMENTS[measure](without).value)
+    made = {}
+    for measure in measures:
+        value, rounding = _OF_MOMENTS[measure](total)
+        mean, sd = (torch.where(value.isnan(), torch.nan, t) for t in chance(measure, x, y, views=views))
+        made[measure] = value, _jackknife(torch.stack(rest[measure])), mean, sd, rounding
+    return made
 
 
-def _from_pairs(
-    kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Tensor], orders: list[Tensor]
-) -> tuple[Tensor, ...]:
+def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Tensor], orders: list[Tensor]) -> Columns:
     """The same for a measure without moments; its null band from `orders` of y's rows."""
     x, y = x.double(), y.double()
     a, b = kind.prepare(x), kind.prepare(y)
@@ -169,23 +206,3 @@ def _jackknife(rest: Tensor) -> Tensor:
     """Standard error from the values (g, …) without each group: √((g−1)/g · Σ(θ_j − θ̄)²)."""
     g = len(rest)
     return ((g - 1) / g * (rest - rest.mean(0)).square().sum(0)).sqrt()
-
-
-@cache
-def t_quantile(degrees: int, share: float = 0.95) -> float:
-    """The half-width t of a two-sided interval: P(|T| ≤ t) = share for Student's T with whole degrees of freedom."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_mass(middle, degrees) < share else (low, middle)
-    return math.sqrt(degrees) * math.tan(low)
-
-
-def _t_mass(angle: float, degrees: int) -> float:
-    """P(|T| ≤ √degrees · tan angle), the finite sums of Abramowitz & Stegun 26.7.3 and 26.7.4."""
-    odd, term, total = degrees % 2, 1.0, 0.0
-    for i in range(degrees // 2):
-        total += term * math.cos(angle) ** (2 * i + odd)
-        term *= (2 * i + 1 + odd) / (2 * i + 2 + odd)
-    total *= math.sin(angle)
-    return 2 / math.pi * (angle + total) if odd else total

@@ -37,16 +37,16 @@ class _Setting:
         return "gap_with_positive" if self.positive else "gap"
 
 
-def gap_curves(run: Run) -> Iterator[Curve]:
-    """Gap, bounds and least slack of every arm and labelling of interest, recomputed in float64 from the recorded z."""
-    if not run.schedules("similarity") or run.awaits("similarity", SHARED, *run.arms):
+def gap_curves(run: Run, arm: str) -> Iterator[Curve]:
+    """Gap, bounds and least slack of an arm for every labelling of interest, in float64 from the recorded z."""
+    if not run.schedules("similarity") or run.awaits("similarity", SHARED, arm):
         return
     positives = (False, True) if has_positive_gap(run.config) else (False,)
-    for arm, spec in run.arms.items():
-        for labelling in labellings_of(run, arm):
-            for positive in positives:
-                assert spec.temperature is not None
-                yield from _curves(run, _Setting(arm, labelling, spec.temperature, positive))
+    temperature = run.arms[arm].temperature
+    assert temperature is not None
+    for labelling in labellings_of(run, arm):
+        for positive in positives:
+            yield from _curves(run, _Setting(arm, labelling, temperature, positive))
 
 
 def _curves(run: Run, setting: _Setting) -> Iterator[Curve]:

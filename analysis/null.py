@@ -113,7 +113,7 @@ def _components(k: Matrix, views: int) -> tuple[Tensor, Tensor, Tensor]:
     one = torch.ones_like(k.f)
     # K^vw = left_v right_wᵀ: the two last columns carry f_a + f_b.
     left, right = (_by_view(torch.cat([k.z, torch.stack(last, -1)], -1), views) for last in ([k.f, one], [one, k.f]))
-    lefts, rights = (t[..., :, None, :, :].mT @ t[..., None, :, :, :] for t in (left, right))
+    lefts, rights = (_between_views(t) for t in (left, right))
     inner = torch.einsum("...acij,...bdij->...abcd", lefts, rights).flatten(-4, -3).flatten(-2, -1)
     diagonal = torch.einsum("...vbk,...wbk->...vwb", left, right)
     rows = torch.einsum("...vbk,...wk->...vwb", left, right.sum(-2)) - diagonal
@@ -124,6 +124,13 @@ def _components(k: Matrix, views: int) -> tuple[Tensor, Tensor, Tensor]:
     flat = torch.where(same, own[..., :, None, :], diagonal).flatten(-3, -2)
     mix = _MIX[views].to(own)
     return mix @ inner @ mix.T, mix @ flat, mix @ rows.flatten(-3, -2)
+
+
+def _between_views(rows: Tensor) -> Tensor:
+    """rows_vᵀ rows_w (…, V, V, k, k) of rows (…, V, B, k), as one product."""
+    side_by_side = rows.transpose(-3, -2).flatten(-2)
+    shape = (rows.shape[-3], rows.shape[-1]) * 2
+    return (side_by_side.mT @ side_by_side).unflatten(-1, shape[:2]).unflatten(-3, shape[:2]).transpose(-3, -2)
 
 
 _HALF = math.sqrt(0.5)

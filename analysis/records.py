@@ -1,8 +1,9 @@
 """The records of a run, checked before they are believed: hash, fingerprint, columns, steps. Arrays are mapped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from coupled.store import Entry, Manifest, StoreError, TensorFile, open_tensors,
 from coupled.store.errors import one_line
 from coupled.store.manifest import MANIFEST
 
+T = TypeVar("T")
 Block = tuple[NDArray[np.int64], NDArray[Any]]
 
 
@@ -33,6 +35,8 @@ class Records:
         self._layout = train_layout(config)
         self._shards: dict[tuple[str, str], list[Entry]] = {}
         self._opened: dict[str, TensorFile] = {}
+        self._opening = Lock()
+        self._remembered: dict[Hashable, Any] = {}
         self._last: int | None = None
         for entry in manifest.entries:
             if entry.kind == "shard":
@@ -69,6 +73,12 @@ class Records:
         if name not in self.arms:
             raise unknown("arm", name, self.arms)
         return self.arms[name]
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once: what is committed does not change."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
 
     def columns(self, stream: str) -> list[str]:
         """The columns that every arm has in a stream, by the config."""
@@ -160,6 +170,11 @@ class Records:
             raise StoreError(self.path, f"{stream}/{owner} lacks step {missing}, which is scheduled")
 
     def _open(self, shard: Entry) -> TensorFile:
+        # Arms are read side by side: a shard that two of them need is verified once.
+        with self._opening:
+            return self._verified(shard)
+
+    def _verified(self, shard: Entry) -> TensorFile:
         committed = shard.committed()
         if committed.name not in self._opened:
             file = open_tensors(verify_object(self.path, committed))

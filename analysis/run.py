@@ -18,7 +18,8 @@ class Run(Records):
         "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `anchor`; without them
         it is the headline: panel, h, against the arm's own anchor. Raises UserError for what the run does not have.
         """
-        return measures.curve(self, measure, arm, **options)
+        key = ("curve", measure, arm, *sorted(options.items()))
+        return self.remembered(key, lambda: measures.curve(self, measure, arm, **options))
 
 
 def open_run(path: str | Path) -> Run:

@@ -69,6 +69,7 @@ class Stream:
     def __init__(self, source: "Source", steps: int) -> None:
         self._finish: Callable[[Any], Batch] = lambda batch: batch
         if isinstance(source.split, FileSplit):
+            views.load_kernels()  # once, for all the workers that will be forked
             self._ahead = Ahead(source.drawn, source.config.data.workers, steps)
             self._finish = source.finished
         elif source.device.type == "cpu":

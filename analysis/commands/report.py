@@ -3,9 +3,8 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -14,9 +13,7 @@ from analysis.commands import bounds, divergence, shown
 from analysis.curves import write_csv
 from analysis.report import check, combine, gather, words, write
 from analysis.report.gather import Gathered
-from analysis.run import Run, open_run
-
-_SMALL: Final = 256  # samples in a batch
+from analysis.run import open_run
 
 
 def add(commands: Any) -> None:
@@ -47,7 +44,6 @@ def _run(options: argparse.Namespace) -> int:
         task = progress.add_task("", total=None)
         parts = []
         for run in runs:
-            _set_threads(run)
             parts.append(gather(run, lambda what, of=run.name: progress.update(task, description=f"{of}: {what}")))
             progress.update(task, description=f"{run.name}: CSV files and figures")
             _write_others(parts[-1])
@@ -58,12 +54,6 @@ def _run(options: argparse.Namespace) -> int:
         print(f"coupled-analyze: warning: {alarm}", file=sys.stderr)
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     return 0
-
-
-def _set_threads(run: Run) -> None:
-    # On matrices this small a second thread costs more than it gives, and far more beside another job.
-    if run.config.batches.size <= _SMALL:
-        torch.set_num_threads(1)
 
 
 def _write_others(part: Gathered) -> None:

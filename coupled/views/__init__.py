@@ -1,7 +1,8 @@
-"""Views: which augmentation an address means (`recipes`, `parameters`), and the pixels it makes (`operators`, `blur`).
+"""Views: which augmentation an address means (`recipes`, `parameters`), and the pixels it makes.
 
-`two_views` does it all. Where images are decoded one by one, `crop` is the part that needs the image and `finish` the
-rest; the bytes are the same.
+`operators` and `blur` make pixels on any device, `fused` the same bytes on a CPU, several times as fast. `two_views`
+does it all. Where images are decoded one by one, `crop` is the part that needs the image and `finish` the rest; the
+bytes are the same.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from coupled.views import fused, operators
 from coupled.views.blur import gaussian_blur
-from coupled.views.operators import crop_resize, recolour
+from coupled.views.fused import load_kernels
 from coupled.views.parameters import (
     WORDS_PER_VIEW,
     Blur,
@@ -39,6 +41,7 @@ __all__ = [
     "draw_boxes",
     "draw_colours",
     "finish",
+    "load_kernels",
     "normalise",
     "plain",
     "recipe",
@@ -81,8 +84,7 @@ def apply(
     `images` is uint8 (m, 3, H, W) and n a multiple of m: row v·m + i of `parameters` is view v of image i. The
     arithmetic is float32 whatever `out_dtype` is, so runs of different precision see identical pixels.
     """
-    crops = crop_resize(images, parameters, size)
-    return normalise(gaussian_blur(recolour(crops, parameters), parameters), mean, std, out_dtype)
+    return _finished(_cropped(images, parameters, size), parameters, mean, std).to(out_dtype)
 
 
 def crop(images: Tensor, words: Tensor, recipe: Recipe, size: int) -> Tensor:
@@ -91,7 +93,7 @@ def crop(images: Tensor, words: Tensor, recipe: Recipe, size: int) -> Tensor:
     `words` (2, n, WORDS_PER_VIEW) as in `two_views`; view 1 of every image first. A row depends on its own image only.
     """
     assert words.shape[:2] == (2, len(images)), f"words {tuple(words.shape)} for {len(images)} images"
-    return crop_resize(images, draw_boxes(recipe, words.flatten(0, 1), images.shape[2], images.shape[3]), size)
+    return _cropped(images, draw_boxes(recipe, words.flatten(0, 1), images.shape[2], images.shape[3]), size)
 
 
 def finish(
@@ -108,20 +110,33 @@ def finish(
     `crops` may come from images of differing sizes, cropped one at a time, and is left as it is.
     """
     assert words.shape[:2].numel() == len(crops), f"words {tuple(words.shape)} for {len(crops)} crops"
-    colours = draw_colours(recipe, words.flatten(0, 1))
-    return normalise(gaussian_blur(recolour(crops, colours), colours), mean, std, out_dtype)
+    return _finished(crops, draw_colours(recipe, words.flatten(0, 1)), mean, std).to(out_dtype)
 
 
 def plain(images: Tensor, size: int) -> Tensor:
     """Whole `images` (n, 3, H, W), uint8, resized to a square: float32 (n, 3, size, size) in [0, 1]."""
     words = torch.zeros(len(images), WORDS_PER_VIEW, dtype=torch.int64)
-    return crop_resize(images, draw_boxes(Recipe(), words, images.shape[2], images.shape[3]), size)
+    return _cropped(images, draw_boxes(Recipe(), words, images.shape[2], images.shape[3]), size)
 
 
 def normalise(
     crops: Tensor, mean: Sequence[float], std: Sequence[float], out_dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """(crops − mean) / std by channel, in float32, then cast: (n, 3, S, S), a new tensor."""
-    constants = torch.tensor([mean, std], dtype=torch.float32).view(2, 3, 1, 1)
-    means, stds = constants.to(crops.device, non_blocking=True)
+    means, stds = _constants(mean, std).view(2, 3, 1, 1).to(crops.device, non_blocking=True)
     return (crops - means).div_(stds).to(out_dtype)
+
+
+def _constants(mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    return torch.tensor([mean, std], dtype=torch.float32)
+
+
+def _cropped(images: Tensor, boxes: Boxes, size: int) -> Tensor:
+    made_by = fused if images.device.type == "cpu" else operators
+    return made_by.crop_resize(images, boxes, size)
+
+
+def _finished(crops: Tensor, colours: Colours, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    if crops.device.type == "cpu":
+        return fused.finish(crops, colours, _constants(mean, std))
+    return normalise(gaussian_blur(operators.recolour(crops, colours), colours), mean, std)

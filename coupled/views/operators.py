@@ -27,9 +27,8 @@ def crop_resize(images: Tensor, boxes: Boxes, size: int) -> Tensor:
 
     `images` is uint8 (m, 3, H, W) and n a multiple of m: row v·m + i of `boxes` is view v of image i.
     """
-    assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, "images are uint8 (m, 3, H, W)"
-    assert len(boxes) % max(1, len(images)) == 0, f"{len(boxes)} views of {len(images)} images"
-    if images.shape[2] * images.shape[3] < _LARGE:
+    check_images(images, boxes)
+    if not cut_out(images):
         return _cut_resize(images, boxes, size)
     views = torch.empty(len(boxes), 3, size, size, dtype=torch.float32, device=images.device)
     sides = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width], dim=1).tolist()
@@ -37,6 +36,17 @@ def crop_resize(images: Tensor, boxes: Boxes, size: int) -> Tensor:
         cut = images[row % len(images), None, :, top : top + height, left : left + width]
         views[row] = _cut_resize(cut, boxes[row : row + 1], size, top, left)[0]
     return views
+
+
+def check_images(images: Tensor, boxes: Boxes) -> None:
+    """Assert what `crop_resize` asks of its arguments."""
+    assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, "images are uint8 (m, 3, H, W)"
+    assert len(boxes) % max(1, len(images)) == 0, f"{len(boxes)} views of {len(images)} images"
+
+
+def cut_out(images: Tensor) -> bool:
+    """Whether `crop_resize` cuts boxes out first: `band` then counts taps by the box instead of the image."""
+    return images.shape[2] * images.shape[3] >= _LARGE
 
 
 def _cut_resize(images: Tensor, boxes: Boxes, size: int, top: int = 0, left: int = 0) -> Tensor:

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 import analysis
 from analysis import bounds_figure, bounds_table
-from analysis.alignment_bounds import relative_drift
 from analysis.bounds import BY_ROW, BY_STEP, TRIVIAL, bounds, factors, vacuity, violations
 from analysis.cli import main
 from analysis.curve import pick
+from analysis.drift import cosine_drift
 from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 from coupled.driver import train
@@ -137,17 +137,17 @@ def pair_of(seed, n=7, d=3, apart=1.0):
 
 def test_relative_drift_is_that_of_a_literal_computation():
     pairs = [pair_of(seed) for seed in range(3)]
-    found = relative_drift(*(torch.stack(side) for side in zip(*pairs, strict=True)))
+    found = cosine_drift(*(torch.stack(side) for side in zip(*pairs, strict=True)))[1:]
     for k, (x, y) in enumerate(pairs):
         assert [float(t[k]) for t in found] == pytest.approx(literal_drift(x.numpy(), y.numpy()), rel=1e-10)
     flat = torch.tensor([[0.6, 0.8, 0.1]], dtype=torch.float64).expand(5, 3)
-    assert all(value.isnan() for value in relative_drift(flat, flat))
+    assert all(value.isnan() for value in cosine_drift(flat, flat)[1:])
 
 
 @given(st.integers(0, 10**6), st.integers(4, 9), st.integers(2, 5), st.sampled_from([1e-6, 0.1, 1.0, 10.0]))
 def test_both_corollaries_hold_for_biased_cka_and_rsa(seed, n, d, apart):
     x, y = pair_of(seed, n, d, apart)
-    drift, cka, rsa = relative_drift(x, y), alignment.linear_cka(x, y, debiased=False), alignment.rsa(x, y)
+    drift, cka, rsa = cosine_drift(x, y), alignment.linear_cka(x, y, debiased=False), alignment.rsa(x, y)
     assert p2_cka(drift.rho) <= sharp_cka(drift.rho_star) + 1e-12 <= cka + 1e-9
     assert p2_rsa(drift.r) <= sharp_rsa(drift.r_star) + 1e-12 <= rsa + 1e-9
 
@@ -171,16 +171,16 @@ def orthogonal_rsa():
 
 def test_an_error_orthogonal_to_the_smaller_matrix_attains_the_sharp_bounds():
     for x, y in (orthogonal_cka(), orthogonal_cka()[::-1]):
-        drift, cka = relative_drift(x, y), alignment.linear_cka(x, y, debiased=False)
+        drift, cka = cosine_drift(x, y), alignment.linear_cka(x, y, debiased=False)
         assert sharp_cka(drift.rho_star).item() == pytest.approx(cka.item(), abs=1e-12) and cka < 0.99
     for x, y in (orthogonal_rsa(), orthogonal_rsa()[::-1]):
-        drift, rsa = relative_drift(x, y), alignment.rsa(x, y)
+        drift, rsa = cosine_drift(x, y), alignment.rsa(x, y)
         assert sharp_rsa(drift.r_star).item() == pytest.approx(rsa.item(), abs=1e-12) and rsa < 0.99
 
 
 def test_a_sharp_bound_relative_to_the_smaller_matrix_or_of_debiased_cka_is_not_attained():
     x, y = orthogonal_cka()[::-1]  # the smaller matrix first: ρ is relative to it, ρ* is not
-    cka, drift = alignment.linear_cka(x, y, debiased=False), relative_drift(x, y)
+    cka, drift = alignment.linear_cka(x, y, debiased=False), cosine_drift(x, y)
     assert abs(sharp_cka(drift.rho) - cka) > 1e-3 and drift.rho > drift.rho_star
     assert abs(alignment.linear_cka(x, y) - cka) > 1e-3
 
@@ -192,7 +192,7 @@ def test_p2s_bound_for_rsa_is_false_beyond_one():
     b = torch.eye(4, dtype=torch.float64)
     b[0, 1] = b[1, 0] = -0.9
     x, y = torch.linalg.cholesky(a), torch.linalg.cholesky(b)
-    r, rsa = relative_drift(x, y).r, alignment.rsa(x, y)
+    r, rsa = cosine_drift(x, y).r, alignment.rsa(x, y)
     assert r > 1 and rsa < (1 - r) / (1 + r) and p2_rsa(r) <= rsa + 1e-12
 
 
@@ -246,24 +246,25 @@ def test_the_factors_of_the_slack_multiply_to_it(run, bounded):
     assert found[0].exponential > 1 == found[1].exponential
 
 
-def test_the_command_writes_its_results_and_says_where(trained, capsys):
-    assert main(["bounds", str(trained)]) == 0
+def test_the_command_writes_its_results_and_says_where(spoilt, capsys):
+    assert main(["bounds", str(spoilt.path)]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == f"results: {trained}/analysis/ (bounds.csv bounds.png bounds.svg)"
+    assert out.splitlines()[-1] == f"results: {spoilt.path}/analysis/ (bounds.csv bounds.png bounds.svg)"
     assert err == "" and "÷ measured" in out and "momentum 0.9" in out.replace("\n", " ")
-    with (trained / "analysis" / "bounds.csv").open(encoding="utf-8") as file:
+    with (spoilt.path / "analysis" / "bounds.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["bound"] == "rows"]
     assert [int(row["step"]) for row in rows] == list(range(21)) and {row["kind"] for row in rows} == {"upper bound"}
 
 
-def test_a_broken_bound_is_a_warning_of_the_command(trained, bounded, capsys, monkeypatch):
+def test_a_broken_bound_is_a_warning_of_the_command(spoilt, bounded, capsys, monkeypatch):
     wrong = spoilt_curves(bounded, "drift", "rows", 1e-9)
     monkeypatch.setattr("analysis.commands.bounds.bounds", lambda run: wrong)
-    assert main(["bounds", str(trained)]) == 0
+    assert main(["bounds", str(spoilt.path)]) == 0
     assert "warning: the upper bound rows does not hold: drift of nscl" in capsys.readouterr().err
 
 
-def test_equal_curves_give_equal_figures(run, bounded, trained):
+def test_equal_curves_give_equal_figures(spoilt, bounded):
+    run = analysis.open_run(spoilt.path)  # a copy: others look into the results of the run itself
     first = [path.read_bytes() for path in bounds_figure.save(run, bounded)]
     assert first == [path.read_bytes() for path in bounds_figure.save(run, bounded)]
 

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 import analysis
-from analysis.estimates import RANGES, estimate, t_quantile
+from analysis.estimates import RANGES, estimate
 from analysis.null import chance
 from coupled.address import Purpose, permutation
 from coupled.errors import UserError
@@ -148,11 +148,6 @@ def test_a_batch_is_what_a_loop_gives_in_any_blocks(measure, monkeypatch):
             [getattr(estimate(measure, x[i, j], y[i, j], views=2, k=3), name) for j in range(3)] for i in range(2)
         ]
         assert np.allclose(looped, getattr(found, name), rtol=0, atol=1e-12), name
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 7, 15, 30])
-def test_quantiles_of_t_are_scipys(degrees):
-    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-10)
 
 
 @pytest.mark.parametrize("measure", EXACT)

@@ -1,0 +1,25 @@
+"""Arms side by side: the work of each is many small tensors, which threads of one kernel do not speed up."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from coupled.runtime import one_thread
+
+T = TypeVar("T")
+
+
+def by_arm(arms: Iterable[str], work: Callable[[str], Iterable[T]]) -> list[T]:
+    """What `work` gives for each arm, in the order of arms; as many at once as torch would use threads.
+
+    Each runs on one thread, so that values do not depend on how many there are. The first error ends it.
+    """
+    workers = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        tasks = [pool.submit(lambda arm=arm: list(work(arm))) for arm in arms]
+        try:
+            return [item for task in tasks for item in task.result()]
+        finally:
+            pool.shutdown(cancel_futures=True)
