@@ -31,8 +31,9 @@ _NEIGHBOURS: Final = 128
 _RANKED: Final = 128
 # Steps of a curve that get interval and null band: neighbours in time have nearly the same.
 _BANDED: Final = 64
-# Groups of the jackknife, by views: batches are compared at every step, so they get fewer.
-_GROUPS: Final = {1: 16, 2: 8}
+# Groups of the jackknife: fewer for batches, compared at every step, and for measures that each group computes anew.
+_GROUPS: Final = 16
+_FEW_GROUPS: Final = 8
 _CONSTANT: Final = "0/0: a representation is constant over the samples"
 
 
@@ -267,20 +268,32 @@ def paired(
     In the precision they were recorded in. Raises what `Records.blocks` raises, and UserError for what is not finite.
     """
     own, other = (records.blocks(where.stream, name, where.column) for name in (arm, anchor))
+    size = max(1, _CHUNK_BYTES // (8 * math.prod(records.row_shape(where.stream, arm, where.column))))
+    waiting: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]] = []
     # Of a run still written one arm may be a shard ahead: the steps that both have count.
     for (steps, x), (others, y) in zip(own, other, strict=False):
         if len(steps) != len(others):
             raise StoreError(records.path, f"{where.stream}/{arm} and {anchor} have shards of different steps")
-        size = max(1, _CHUNK_BYTES // (8 * math.prod(x.shape[1:])))
         for start in range(0, len(steps), size):
             chunk = slice(start, start + size)
-            at = steps[chunk]
-            yield at, _finite(arm, where, at, x[chunk]), _finite(anchor, where, at, y[chunk])
+            # Early shards hold a step each: together they cost the calls of one.
+            if sum(len(at) for at, _, _ in waiting) + len(steps[chunk]) > size:
+                yield _together(waiting, arm, anchor, where)
+                waiting = []
+            waiting.append((steps[chunk], x[chunk], y[chunk]))
+    if waiting:
+        yield _together(waiting, arm, anchor, where)
+
+
+def _together(
+    parts: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]], arm: str, anchor: str, where: Features
+) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+    at, x, y = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return at, _finite(arm, where, at, x), _finite(anchor, where, at, y)
 
 
 def _finite(arm: str, where: Features, steps: NDArray[np.int64], values: NDArray[Any]) -> Tensor:
-    # A copy: torch cannot share the read-only memory of a mapped shard.
-    tensor = torch.from_numpy(values.copy())
+    tensor = torch.from_numpy(values)
     finite = tensor.isfinite().all(-1).all(-1)
     if not finite.all():
         step = steps[int(finite.int().argmin())]
@@ -317,7 +330,8 @@ def _all_estimates(
     records: Records, what: Compared, kinds: tuple[str, ...], options: dict[str, Any]
 ) -> list[tuple[NDArray[np.int64], dict[str, Estimate]]]:
     views = what.where.views
-    options = {"views": views, "groups": _GROUPS[views], "unit": "rsa" in kinds, **options}
+    groups = _FEW_GROUPS if views == 2 or what.rows is not None or "procrustes" in kinds else _GROUPS
+    options = {"views": views, "groups": groups, "unit": "rsa" in kinds, **options}
     banded = _banded(records, what)
     return [
         (at, estimates(kinds, x, y, banded=None if banded is None else torch.tensor(np.isin(at, banded)), **options))

@@ -107,8 +107,9 @@ def estimates(
     groups, batch = min(groups, samples), a.shape[:-2]
     a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
     left_out = [_rows(torch.arange(j, samples, groups), samples, views) for j in range(groups)]
-    orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=i), samples, views) for i in range(permutations)]
     of_moments = [measure for measure in measures if measure in _OF_MOMENTS]
+    keys = range(permutations if len(of_moments) < len(measures) else 0)
+    orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=key), samples, views) for key in keys]
     parts: dict[str, list[Columns]] = {measure: [] for measure in measures}
     where = torch.ones(len(a), dtype=torch.bool) if banded is None else banded.reshape(-1)
     for left, right, chosen in _blocks(a, b, where):

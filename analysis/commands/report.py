@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> int:
     runs = [open_run(path) for path in options.runs]
     check(runs)  # what cannot be together is refused before the first result is written
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2) as progress:
         task = progress.add_task("", total=None)
         parts = []
         for run in runs:
