@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,26 +41,39 @@ def _run(options: argparse.Namespace) -> int:
     runs = [open_run(path) for path in options.runs]
     check(runs)  # what cannot be together is refused before the first result is written
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2) as progress:
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2)
+    # Figures are drawn on one thread, which others need not wait for: drawing is not torch's work.
+    with bar as progress, ThreadPoolExecutor(1) as drawing:
         task = progress.add_task("", total=None)
-        parts = []
+        parts, drawn = [], []
         for run in runs:
-            parts.append(gather(run, lambda what, of=run.name: progress.update(task, description=f"{of}: {what}")))
-            progress.update(task, description=f"{run.name}: CSV files and figures")
-            _write_others(parts[-1])
+            parts.append(
+                gather(
+                    run,
+                    lambda what, of=run.name: progress.update(task, description=f"{of}: {what}"),
+                    lambda part: drawn.append(drawing.submit(_write_curves, part)),
+                )
+            )
+            drawn.append(drawing.submit(_write_others, parts[-1]))
         progress.update(task, description="page")
         content = combine(parts)
         path = write(content, options.output)
+        progress.update(task, description="CSV files and figures")
+        for written in drawn:
+            written.result()
     for alarm in words.alarms(content):
         print(f"coupled-analyze: warning: {alarm}", file=sys.stderr)
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     return 0
 
 
-def _write_others(part: Gathered) -> None:
-    """What the other commands write: CSV files and figures, each where there is something to write."""
+def _write_curves(part: Gathered) -> None:
     write_csv(part.run, part.curves)
     figures.save(part.run, part.curves)
+
+
+def _write_others(part: Gathered) -> None:
+    """What the other commands write: CSV files and figures, each where there is something to write."""
     if part.divergence:
         divergence.write(part.run, part.divergence, part.growth, [])
     if part.bounds:

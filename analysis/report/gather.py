@@ -65,13 +65,19 @@ class Gathered:
         self.tables += [Rows(section, *about, list(rows))] if rows else []
 
 
-def gather(run: Run, say: Callable[[str], None] = lambda _: None) -> Gathered:
-    """Everything that a report shows of a run; `say` hears what is being worked on.
+def gather(
+    run: Run,
+    say: Callable[[str], None] = lambda _: None,
+    begun: Callable[[Gathered], None] = lambda _: None,
+) -> Gathered:
+    """Everything that a report shows of a run; `say` hears what is being worked on, `begun` gets it when its curves
+    are there and no more.
 
     Raises UserError for a run without a committed step, StoreError for damaged records.
     """
     say("curves")
     made = Gathered(run, curves(run))
+    begun(made)
     say("bounds")
     made.bounds = made.asked("bounds", bounds, run)
     made.violations = violations(made.bounds)

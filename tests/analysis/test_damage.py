@@ -10,7 +10,7 @@ from helpers import tiny
 from analysis.cli import main
 from coupled.driver import train
 
-COMMANDS = ["curves"]
+COMMANDS = ["curves", "bounds", "divergence", "report"]
 
 
 def cut_short(spoilt):
