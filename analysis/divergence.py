@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.curve import Curve, pick
+from analysis.curves import check_steps
 from analysis.layer_maps import joined, layers, relative
 from analysis.looks import nudge_of
 from analysis.run import Run
@@ -29,8 +30,9 @@ def divergence(run: Run) -> list[Curve]:
     Measured: "distance" ‖w−w'‖, "relative_distance" over ½(‖w‖+‖w'‖), "angle" in radians, "weight_gap", and, once for
     each nudged twin of the anchor, "excess", the arm's distance over that twin's. An arm's `limit` curves are the same
     measures of its anchor's controls: bound "nudged twin (one ulp, float32)" or "independent twin". Raises UserError
-    for a run with nothing to compare or without the stream `scalars`.
+    for a run with no step to show yet, with nothing to compare, or without the stream `scalars`.
     """
+    check_steps(run)
     arms = compared(run)
     if not arms:
         raise UserError(f"{run.path} has nothing to compare", "none of its arms has an anchor", "train two arms")

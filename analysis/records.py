@@ -1,5 +1,6 @@
 """The records of a run, checked before they are believed: hash, fingerprint, columns, steps. Arrays are mapped."""
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
@@ -120,6 +121,13 @@ class Records:
         if not shards:
             raise self._nothing(stream, owner)
         return map(self._open, shards)
+
+    def verify(self) -> None:
+        """Checks every committed shard of every stream now, before anything is made of one of them. Raises StoreError."""
+        for stream, owners in self._layout.items():
+            for owner in owners:
+                if self.schedules(stream) and not self.awaits(stream, owner):
+                    deque(self.stream(stream, owner), maxlen=0)
 
     def blocks(self, stream: str, owner: str, column: str) -> Iterator[Block]:
         """(steps (k,), values (k, …)) of a column such as "batch.z", shard by shard, values memory-mapped.

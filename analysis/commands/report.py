@@ -39,7 +39,10 @@ def add(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     runs = [open_run(path) for path in options.runs]
-    check(runs)  # what cannot be together is refused before the first result is written
+    # What cannot be together, or believed, is refused before the first result is written.
+    check(runs)
+    for run in runs:
+        run.verify()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2)
     # Figures are drawn on one thread, which others need not wait for: drawing is not torch's work.

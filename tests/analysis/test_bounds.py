@@ -17,7 +17,7 @@ from analysis import bounds_figure, bounds_table
 from analysis.bounds import BY_ROW, BY_STEP, TRIVIAL, bounds, factors, vacuity, violations
 from analysis.cli import main
 from analysis.curve import pick
-from analysis.drift import cosine_drift
+from analysis.drift import cosine_drift, similarity_drift
 from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 from coupled.driver import train
@@ -68,7 +68,7 @@ def test_drift_is_the_distance_of_the_recorded_similarities(bounded, trained):
     curve = pick(bounded, "drift", "nscl")
     own, other = (recorded(trained, "surrogate", arm, "state.z") for arm in ("nscl", "cl"))
     for step, value in zip(curve.steps.tolist(), curve.values.tolist(), strict=True):
-        a, b = (rows[step].astype(np.float64) for rows in (own, other))
+        a, b = (F.normalize(torch.tensor(rows[step], dtype=torch.float64), dim=1).numpy() for rows in (own, other))
         assert value == pytest.approx(np.linalg.norm(a @ a.T - b @ b.T), rel=1e-12, abs=1e-12)
     assert curve.at(0) == 0 and pick(bounded, "drift", "twin").values.max() == 0
     moved = pick(bounded, "moved", "cl")
@@ -171,7 +171,7 @@ def orthogonal_rsa():
 
 def test_an_error_orthogonal_to_the_smaller_matrix_attains_the_sharp_bounds():
     for x, y in (orthogonal_cka(), orthogonal_cka()[::-1]):
-        drift, cka = cosine_drift(x, y), alignment.linear_cka(x, y, debiased=False)
+        drift, cka = similarity_drift(x, y), alignment.linear_cka(x, y, debiased=False)
         assert sharp_cka(drift.rho_star).item() == pytest.approx(cka.item(), abs=1e-12) and cka < 0.99
     for x, y in (orthogonal_rsa(), orthogonal_rsa()[::-1]):
         drift, rsa = cosine_drift(x, y), alignment.rsa(x, y)
@@ -180,7 +180,7 @@ def test_an_error_orthogonal_to_the_smaller_matrix_attains_the_sharp_bounds():
 
 def test_a_sharp_bound_relative_to_the_smaller_matrix_or_of_debiased_cka_is_not_attained():
     x, y = orthogonal_cka()[::-1]  # the smaller matrix first: ρ is relative to it, ρ* is not
-    cka, drift = alignment.linear_cka(x, y, debiased=False), cosine_drift(x, y)
+    cka, drift = alignment.linear_cka(x, y, debiased=False), similarity_drift(x, y)
     assert abs(sharp_cka(drift.rho) - cka) > 1e-3 and drift.rho > drift.rho_star
     assert abs(alignment.linear_cka(x, y) - cka) > 1e-3
 

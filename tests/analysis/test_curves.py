@@ -28,6 +28,11 @@ def by_hand(trained, stream, arm, column):
     return rows
 
 
+def unit(z):
+    """z as it is compared: rows of norm 1 in float64."""
+    return z / np.linalg.norm(z.astype(np.float64), axis=1, keepdims=True)
+
+
 def test_the_headline_is_debiased_cka_of_panel_h_with_the_arms_anchor(run, trained):
     curve = run.curve("cka", arm="fine")
     assert (curve.measure, curve.arm, curve.anchor, curve.n, curve.d) == ("cka", "fine", "nscl", 32, 32)
@@ -40,14 +45,27 @@ def test_the_headline_is_debiased_cka_of_panel_h_with_the_arms_anchor(run, train
 
 
 @pytest.mark.parametrize("chunk", [1, 10**9])
-def test_batch_cka_is_there_at_every_step_whatever_the_chunks(run, trained, monkeypatch, chunk):
+def test_batch_cka_is_there_at_every_step_whatever_the_chunks(trained, monkeypatch, chunk):
     monkeypatch.setattr(aligned, "_CHUNK_BYTES", chunk)
-    curve = run.curve("cka", arm="nscl", source="batch", debiased=False)
+    curve = analysis.open_run(trained).curve("cka", arm="nscl", source="batch", debiased=False)
     assert (curve.n, curve.d, curve.feature, curve.split) == (32, 8, "z", "train")
     assert curve.steps.tolist() == list(range(20)) and curve.estimator == "biased linear CKA"
     own, other = (by_hand(trained, "similarity", arm, "batch.z") for arm in ("nscl", "cl"))
-    values = [analysis.linear_cka(own[step], other[step], debiased=False) for step in range(20)]
+    values = [analysis.linear_cka(unit(own[step]), unit(other[step]), debiased=False) for step in range(20)]
     assert np.allclose(curve.values, values, rtol=0, atol=1e-12)
+
+
+def test_a_curve_of_many_steps_has_bands_at_some_evenly_spaced_in_its_logarithm(trained, monkeypatch):
+    every = analysis.open_run(trained).curve("rsa", arm="nscl", source="batch")
+    monkeypatch.setattr(aligned, "_BANDED", 5)
+    some = analysis.open_run(trained).curve("rsa", arm="nscl", source="batch")
+    there = np.isfinite(some.interval.low)
+    assert some.steps[there].tolist() == [0, 1, 3, 5, 10, 19] and np.isfinite(every.interval.low).all()
+    assert np.array_equal(some.values, every.values)
+    for band in ("interval", "null"):
+        for edge in ("low", "high"):
+            sparse, full = (getattr(getattr(curve, band), edge) for curve in (some, every))
+            assert np.allclose(sparse[there], full[there], rtol=0, atol=1e-12) and np.isnan(sparse[~there]).all()
 
 
 def test_rsa_takes_any_anchor_and_every_source(run, trained):
