@@ -27,8 +27,7 @@ from coupled.store import StoreError
 _CHUNK_BYTES: Final = 32 << 20  # float64 features of one arm that are worked on at a time
 # Samples of a measure that holds all pairs, evenly spaced over the panel's ids. Ranks of pairs are sorted anew for
 # every group left out: 128 samples are 8128 pairs.
-_NEIGHBOURS: Final = 128
-_RANKED: Final = 128
+_ALL_PAIRS: Final = 128
 # Steps of a curve that get interval and null band: neighbours in time have nearly the same.
 _BANDED: Final = 64
 # Groups of the jackknife: fewer for batches, compared at every step, and for measures that each group computes anew.
@@ -96,7 +95,7 @@ def rsa(
     """
     if comparison not in ("pearson", "spearman"):
         raise unknown("comparison", comparison, ("pearson", "spearman"))
-    most = _RANKED if comparison == "spearman" else None
+    most = _ALL_PAIRS if comparison == "spearman" else None
     what = Compared.of(records, arm, spec, anchor, source, feature, most=most)
     if most is not None:
         return _estimated(records, "rsa_spearman", what, "spearman", "cosine + Spearman RSA")
@@ -117,7 +116,7 @@ def knn_overlap(
 
     Of at most 128 samples, evenly spaced over the panel's ids, as all pairs are needed.
     """
-    what = Compared.of(records, arm, spec, anchor, source, feature, most=_NEIGHBOURS)
+    what = Compared.of(records, arm, spec, anchor, source, feature, most=_ALL_PAIRS)
     return _estimated(records, "knn_overlap", what, "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
 
 
@@ -312,7 +311,7 @@ def _spread(n: int, views: int, most: int) -> Tensor:
 
 def _estimated(records: Records, measure: str, what: Compared, kind: str, estimator: str, **options: Any) -> Curve:
     # What comes of the same sums is asked for together: of z, whose rows are unit vectors, CKA and RSA.
-    joint = ("cka", "rsa") if what.feature == "z" else ("cka", "cka_biased")
+    joint = ("cka", "cka_biased", "rsa") if what.feature == "z" else ("cka", "cka_biased")
     kinds = joint if kind in joint else (kind,)
     key = ("estimates", kinds, what.arm, what.anchor, what.source, what.feature, *options.items())
     parts = records.remembered(key, lambda: _all_estimates(records, what, kinds, options))

@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
 import torch
 
 from analysis import aligned
-from analysis.aligned import FEATURES, paired
+from analysis.aligned import FEATURES
 from analysis.curve import Curve
-from analysis.drift import unit_rows
 from analysis.run import Run
-from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 
 SOURCES: Final = ("batch", "surrogate", "panel")
@@ -36,25 +33,13 @@ def alignment_curves(run: Run, arm: str) -> Iterator[Curve]:
 
 
 def _of_source(run: Run, arm: str, anchor: str, source: str) -> Iterator[Curve]:
-    where = FEATURES[source, "z"]
-    steps, ckas, rsas = [], [], []
-    for at, *features in paired(run, arm, anchor, where):
-        x, y = map(unit_rows, features)
-        steps.append(at)
-        ckas.append(alignment.linear_cka(x, y, debiased=False))
-        rsas.append(alignment.rsa(x, y))
-    cka, rsa = torch.cat(ckas), torch.cat(rsas)
+    options = {"arm": arm, "anchor": anchor, "source": source, "feature": "z"}
     apart = aligned.drifts(run, arm, run.arms[arm], anchor=anchor, source=source)
     rho, rho_star, r, r_star = (torch.tensor(apart[name].values) for name in ("rho", "rho_star", "r", "r_star"))
-    n, d = run.row_shape(where.stream, arm, where.column)
-    for measure, estimator, value, bounds in (
-        ("cka_biased", "biased linear CKA", cka, {"P2": p2_cka(rho), "sharp": sharp_cka(rho_star)}),
-        ("rsa", "cosine + Pearson RSA", rsa, {"P2": p2_rsa(r), "sharp": sharp_rsa(r_star)}),
+    for measured, bounds in (
+        (run.curve("cka", debiased=False, **options), {"P2": p2_cka(rho), "sharp": sharp_cka(rho_star)}),
+        (run.curve("rsa", **options), {"P2": p2_rsa(r), "sharp": sharp_rsa(r_star)}),
     ):
-        measured = Curve(
-            measure, arm, anchor, np.concatenate(steps), value.numpy(), n, d, "z", source, where.split, None, estimator,
-            "0/0: a representation is constant over the samples",
-        )  # fmt: skip
         yield measured
         for name, bound in bounds.items():
             yield replace(
@@ -63,5 +48,7 @@ def _of_source(run: Run, arm: str, anchor: str, source: str) -> Iterator[Curve]:
                 bound=name,
                 values=bound.numpy(),
                 estimator=f"{name} corollary, from the measured relative drift of Σ",
-                flags=(_VERY[measure],),
+                flags=(_VERY[measured.measure],),
+                interval=None,
+                null=None,
             )

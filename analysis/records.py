@@ -123,7 +123,7 @@ class Records:
         return map(self._open, shards)
 
     def verify(self) -> None:
-        """Checks every committed shard of every stream now, before anything is made of one of them. Raises StoreError."""
+        """Checks every committed shard now, before anything is made of one of them. Raises StoreError."""
         for stream, owners in self._layout.items():
             for owner in owners:
                 if self.schedules(stream) and not self.awaits(stream, owner):

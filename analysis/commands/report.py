@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from analysis import bounds_figure, figures
 from analysis.commands import bounds, divergence, shown
-from analysis.curves import write_csv
+from analysis.curves import check_steps, write_csv
 from analysis.report import check, combine, gather, words, write
 from analysis.report.gather import Gathered
 from analysis.run import open_run
@@ -42,6 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     # What cannot be together, or believed, is refused before the first result is written.
     check(runs)
     for run in runs:
+        check_steps(run)
         run.verify()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2)
