@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import analysis
+from analysis.bounds import violations
 from coupled.store import open_tensors, tree_hash
 
 pytestmark = pytest.mark.slow
@@ -63,6 +65,9 @@ def test_shipped_configs_train_and_draw(path, tmp_path):
     assert str(run) in out
     assert (run / "analysis/curves.png").stat().st_size > 20_000
     assert (run / "analysis/curves.csv").read_text().count("\n") > 100
+    found = analysis.bounds(analysis.open_run(run))
+    assert {curve.bound for curve in found} >= {"per anchor", "tighter", "sharp", "P2"}
+    assert violations(found) == []
 
 
 @pytest.mark.parametrize("stem", ["fashion_mnist", "fashion_mnist_float64"])
