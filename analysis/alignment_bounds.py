@@ -10,8 +10,8 @@ from typing import Final
 import torch
 
 from analysis import aligned
-from analysis.aligned import FEATURES
 from analysis.curve import Curve
+from analysis.features import FEATURES
 from analysis.run import Run
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 

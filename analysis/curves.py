@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from analysis import aligned, output
-from analysis.aligned import FEATURES, features, stage_names
 from analysis.curve import Band, Curve
+from analysis.features import FEATURES, features, stage_names
 from analysis.parallel import by_arm
 from analysis.run import Run
 from coupled.errors import UserError

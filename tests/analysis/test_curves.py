@@ -9,7 +9,7 @@ import torch
 from helpers import tiny
 
 import analysis
-from analysis import aligned, table
+from analysis import aligned, features, table
 from analysis.curve import pick
 from analysis.curves import HEADER, labellings_of, waiting
 from coupled import alignment
@@ -46,7 +46,7 @@ def test_the_headline_is_debiased_cka_of_panel_h_with_the_arms_anchor(run, train
 
 @pytest.mark.parametrize("chunk", [1, 10**9])
 def test_batch_cka_is_there_at_every_step_whatever_the_chunks(trained, monkeypatch, chunk):
-    monkeypatch.setattr(aligned, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(features, "_CHUNK_BYTES", chunk)
     curve = analysis.open_run(trained).curve("cka", arm="nscl", source="batch", debiased=False)
     assert (curve.n, curve.d, curve.feature, curve.split) == (32, 8, "z", "train")
     assert curve.steps.tolist() == list(range(20)) and curve.estimator == "biased linear CKA"
