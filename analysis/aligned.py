@@ -27,6 +27,7 @@ from coupled.errors import UserError, unknown
 _ALL_PAIRS: Final = 128
 # Steps of a curve that get interval and null band: neighbours in time have nearly the same.
 _BANDED: Final = 64
+ILL_CONDITIONED: Final = "ill-conditioned"  # how a flag begins that says that digits are lost
 # Groups of the jackknife: fewer for batches, compared at every step, and for measures that each group computes anew.
 _GROUPS: Final = 16
 _FEW_GROUPS: Final = 8
@@ -240,7 +241,7 @@ def _estimated(records: Records, measure: str, what: Compared, kind: str, estima
     steps = np.concatenate([at for at, _ in parts])
     found = [part[kind] for _, part in parts]
     ill = _joined(found, "ill_conditioned")
-    flags = (f"ill-conditioned from step {steps[ill][0]}: similarities are nearly equal",) if ill.any() else ()
+    flags = (f"{ILL_CONDITIONED} from step {steps[ill][0]}: similarities are nearly equal",) if ill.any() else ()
     interval = Band(_joined(found, "low"), _joined(found, "high"), found[0].interval)
     null = Band(_joined(found, "null_low"), _joined(found, "null_high"), found[0].null)
     values = _joined(found, "value")
@@ -266,7 +267,11 @@ def _banded(records: Records, what: Compared) -> NDArray[np.int64] | None:
     some = list(islice(due(records.config, what.where.stream, group), _BANDED + 1))
     if len(some) <= _BANDED:
         return None
-    recorded = np.concatenate([at for at, _ in records.blocks(what.where.stream, what.arm, what.where.column)])
+    own, other = (
+        np.concatenate([at for at, _ in records.blocks(what.where.stream, arm, what.where.column)])
+        for arm in (what.arm, what.anchor)
+    )
+    recorded = np.intersect1d(own, other)
     wanted = np.geomspace(1, max(recorded[-1], 1), _BANDED)
     return np.union1d(recorded[:1], recorded[np.searchsorted(recorded, wanted).clip(max=len(recorded) - 1)])
 

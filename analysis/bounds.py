@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from analysis.aligned import ILL_CONDITIONED
 from analysis.alignment_bounds import alignment_curves
 from analysis.curve import Curve, pick
 from analysis.curves import check_steps
@@ -132,6 +133,8 @@ def _against(found: Sequence[Curve], bound: Curve) -> list[str]:
     measure = "surrogate_drift" if bound.measure == "drift" else bound.measure
     for curve in found:
         if curve.kind == "measured" and curve.measure == measure and _same_facts(curve, bound):
+            if any(flag.startswith(ILL_CONDITIONED) for flag in curve.flags):
+                return []  # what digits are left of the measured value cannot break a bound
             both, here, there = np.intersect1d(curve.steps, bound.steps, return_indices=True)
             assert len(both), "a bound is on steps of what it bounds"
             pair = (curve.values[here], bound.values[there])

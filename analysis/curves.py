@@ -20,6 +20,7 @@ HEADER: Final = (
     "split", "labelling", "kind", "bound", "estimator", "interval", "null", "flags", "note",
 )  # fmt: skip
 
+_NEIGHBOURHOOD: Final = 24  # samples of a panel below which ten neighbours are half of it, or more than there are
 # The surrogate panel is recorded for the drift bounds; its alignment is asked for by name.
 _ALIGNED: Final = tuple(pair for pair in FEATURES if pair[0] != "surrogate")
 SOURCES: Final = ("scalars", *dict.fromkeys(FEATURES[pair].stream for pair in _ALIGNED))
@@ -39,6 +40,8 @@ def check_steps(run: Run) -> None:
     """Raises UserError for a run without a trained step, or without a committed one yet."""
     if run.planned_steps == 0:
         raise UserError(f"{run.path} trained no step", "curves are over steps", "train with train.steps of 1 or more")
+    if run.steps is None and run.finished:
+        raise UserError(f"{run.path} records nothing", "every schedule of its [record] is empty", "train with one")
     if run.steps is None:
         raise UserError(f"{run.path} has no committed step yet", "records come shard by shard", "try again later")
 
@@ -116,7 +119,9 @@ def _aligned(run: Run, arm: str, source: str, feature: str) -> Iterator[Curve]:
     yield run.curve("rsa", arm=arm, source=source, feature=feature)
     if (source, feature) == ("panel", "h"):
         yield run.curve("rsa", arm=arm, comparison="spearman")
-        yield from (run.curve(measure, arm=arm) for measure in ("knn_overlap", "procrustes", "gram_angle"))
+        yield from (run.curve(measure, arm=arm) for measure in ("procrustes", "gram_angle"))
+        if run.config.panel.size >= _NEIGHBOURHOOD:
+            yield run.curve("knn_overlap", arm=arm)
     if feature == "z":
         yield from aligned.drifts(run, arm, run.arms[arm], source=source).values()
 

@@ -36,11 +36,6 @@ def similarity_drift(x: Tensor, y: Tensor) -> SimilarityDrift:
     )
 
 
-def cosine_drift(x: Tensor, y: Tensor) -> SimilarityDrift:
-    """The same of z: of exact cosines, as its recorded rows are unit vectors to their precision's rounding only."""
-    return similarity_drift(unit_rows(x), unit_rows(y))
-
-
 def unit_rows(z: Tensor) -> Tensor:
     """Rows of norm 1 in float64; a zero row stays zero."""
     return F.normalize(z.double(), dim=-1, eps=1e-300)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from analysis import pairwise
 from analysis.alignment import ILL_CONDITIONED, Features, checked, must_have_neighbours, must_pair
+from analysis.drift import unit_rows
 from analysis.null import chance
 from analysis.quantiles import student_t
 from coupled.address import Purpose, permutation
@@ -171,6 +172,8 @@ def _from_moments(
     """Value, standard error, null mean, null sd, relative rounding error of each measure, each (T,)."""
     if not measures:
         return {}
+    if unit:
+        x, y = unit_rows(x), unit_rows(y)
     x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
     found = {measure: _OF_MOMENTS[measure](total) for measure in measures}

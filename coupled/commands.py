@@ -13,6 +13,7 @@ from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Config
 from coupled.data import known as known_data_sets
 from coupled.driver import is_finished, train
+from coupled.errors import UserError
 from coupled.exports import export
 from coupled.models import ENCODERS
 from coupled.objectives import OBJECTIVES
@@ -105,7 +106,12 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _print_vacuities(config: Config) -> None:
     """From which step on the drift bounds say nothing."""
     n = config.panel.surrogate_size
-    for found in vacuities(config):
+    try:
+        every = vacuities(config)
+    except UserError as error:
+        print(f"# bounds vacuous   not known: {error}")
+        return
+    for found in every:
         pair, shares = found.pair, found.shares
         print(f"# bounds vacuous   {pair.arm} against {pair.anchor}: {shown(found)}")
         print(f"#   of             Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}")

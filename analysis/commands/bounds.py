@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from analysis import bounds_figure, bounds_table
 from analysis.bounds import bounds, violations
 from analysis.commands import shown
@@ -14,7 +12,6 @@ from analysis.curves import write_csv
 from analysis.run import Run, open_run
 
 CSV_NAME: Final = "bounds.csv"
-_SMALL: Final = 256  # samples in a batch
 
 
 def add(commands: Any) -> None:
@@ -32,11 +29,8 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    threads = torch.get_num_threads()
     # Every path is opened before the first result is written.
     for run in [open_run(path) for path in options.runs]:
-        # On matrices this small a second thread costs more than it gives, and far more beside another job.
-        torch.set_num_threads(1 if run.config.batches.size <= _SMALL else threads)
         found = bounds(run)
         written = [write_csv(run, found, CSV_NAME), *bounds_figure.save(run, found)]
         _print(run, found)

@@ -1,5 +1,6 @@
 """What a report is made of; the page is a pure function of this."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -86,8 +87,13 @@ def combine(gathered: Sequence[Gathered]) -> Content:
 def merged(found: Sequence[Sequence[Curve]]) -> list[Curve]:
     """Curves of several runs as one list: those of the same quantity become their mean and range."""
     groups: dict[tuple[Any, ...], list[Curve]] = {}
-    for curve in (curve for of_run in found for curve in of_run):
-        groups.setdefault(tuple(getattr(curve, name) for name in _SAME), []).append(curve)
+    for of_run in found:
+        seen: Counter[tuple[Any, ...]] = Counter()
+        for curve in of_run:
+            facts = tuple(getattr(curve, name) for name in _SAME)
+            # Two of one run (twins that differ in their draw, say) are no two seeds.
+            groups.setdefault((*facts, seen[facts]), []).append(curve)
+            seen[facts] += 1
     return [over_seeds(same) for same in groups.values()]
 
 

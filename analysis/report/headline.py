@@ -86,4 +86,8 @@ def _beneath(content: Content) -> str:
         last = len(panel.steps) - 1
         low, high = words.number(float(panel.null.low[last])), words.number(float(panel.null.high[last]))
         said.append(f"CKA of {panel.arm} with nothing in common ({panel.null.what}): {low} to {high} at the last step.")
+    excess = dict.fromkeys(curve.estimator for curve in content.divergence if curve.measure == "excess")
+    if excess:
+        first, *others = excess
+        said.append(f"Excess: {first}" + (f"; also in divergence.csv: {'; '.join(others)}." if others else "."))
     return " ".join(said)

@@ -163,13 +163,11 @@ def vacuity(bound: Curve, limits: Sequence[Curve]) -> str:
     """From which step on a bound says nothing that its limit does not say: "step 17", "never" or "–" without one."""
     # Other limits are references (the value for equal similarities, the distance of a nudged twin).
     limit = next((curve for curve in limits if curve.bound == TRIVIAL), None)
-    if limit is None or bound.kind == "limit":
+    if limit is None or bound.kind == "limit" or not len(limit.values):
         return "–"
-    for step, value in zip(bound.steps.tolist(), bound.values.tolist(), strict=True):
-        trivial = limit.at(step)
-        if trivial is not None and (value > trivial if bound.kind == "upper bound" else value <= trivial):
-            return f"step {step:,}"
-    return "not within the run"
+    # A trivial limit is one number, on fewer steps than the bound has.
+    above = np.flatnonzero(bound.values > limit.values[0])
+    return f"step {bound.steps[above[0]]:,}" if len(above) else "not within the run"
 
 
 def notes(content: Content) -> list[str]:

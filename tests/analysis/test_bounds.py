@@ -17,7 +17,7 @@ from analysis import bounds_figure, bounds_table
 from analysis.bounds import BY_ROW, BY_STEP, TRIVIAL, bounds, factors, vacuity, violations
 from analysis.cli import main
 from analysis.curve import pick
-from analysis.drift import cosine_drift, similarity_drift
+from analysis.drift import similarity_drift, unit_rows
 from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 from coupled.driver import train
@@ -114,6 +114,11 @@ def test_the_sharp_bound_lies_between_p2s_and_the_measured_value(bounded, run, m
         assert (p2.values <= sharp.values + 1e-12).all() and (sharp.values <= measured.values + 1e-9).all()
         assert sharp.kind == p2.kind == "lower bound" and "this very Σ" in sharp.flags[0]
     assert pick(bounded, "cka_biased", "nscl", source=source).estimator == "biased linear CKA"
+
+
+def cosine_drift(x, y):
+    """As curves have it: of unit rows."""
+    return similarity_drift(unit_rows(x), unit_rows(y))
 
 
 def literal_drift(x, y):

@@ -1,0 +1,51 @@
+"""Legal runs at the edge of what there is: every analysis gives what it can, and says what it cannot."""
+
+import pytest
+from helpers import tables, tiny
+
+import analysis
+from analysis.report import report
+from analysis.report.content import collect
+from analysis.report.words import vacuity
+from coupled.config import from_tables
+from coupled.driver import train
+from coupled.errors import UserError
+from coupled.shares import class_shares
+
+
+@pytest.mark.parametrize("size", [4, 12])
+def test_a_panel_too_small_for_neighbours_leaves_them_out(tmp_path, size):
+    run = analysis.open_run(train(tiny(tmp_path, train={"steps": 2}, panel={"size": size})))
+    measures = {curve.measure for curve in analysis.curves(run)}
+    assert "cka" in measures and "knn_overlap" not in measures
+    assert report([run]).is_file()
+    with pytest.raises(UserError, match="neighbours"):
+        run.curve("knn_overlap", arm="nscl")
+
+
+def test_two_twins_of_one_run_are_no_two_seeds(tmp_path):
+    arms = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}, "a": {"kind": "nudged"}}
+    arms["b"] = {"kind": "nudged", "draw": 2}
+    run = analysis.open_run(train(tiny(tmp_path, train={"steps": 2}, arms=arms)))
+    content = collect([run])
+    every = [*content.curves, *content.bounds, *content.divergence]
+    assert every and not [curve for curve in every if "seeds" in curve.estimator]
+
+
+def test_vacuity_is_counted_at_the_bounds_own_steps(trained):
+    found = analysis.bounds(analysis.open_run(trained))
+    bound = next(curve for curve in found if curve.bound == "free")
+    limit = next(curve for curve in found if curve.bound == "trivial limit" and curve.measure == "drift")
+    small = type(limit)(**{**vars(limit), "values": limit.values * 0 + bound.values[5] * 0.999})
+    assert bound.steps[5] not in limit.steps
+    assert vacuity(bound, [small]) == "step 5"
+
+
+def test_shares_that_cannot_be_known_are_not_made_up(tmp_path):
+    made = tables(paths={"runs": str(tmp_path)})
+    made["data"] = {"name": "cifar100", "labelling": "fine", "classes": [3, 5, 7]}
+    with pytest.raises(UserError, match="class shares of coarse; not known without the images"):
+        class_shares(from_tables(made), "coarse")
+    made["data"] = {"name": "cifar100"}
+    shares = class_shares(from_tables(made), "coarse")
+    assert shares.size == 50_000 and shares.largest == 0.05
