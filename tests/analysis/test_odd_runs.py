@@ -46,6 +46,9 @@ def test_shares_that_cannot_be_known_are_not_made_up(tmp_path):
     made["data"] = {"name": "cifar100", "labelling": "fine", "classes": [3, 5, 7]}
     with pytest.raises(UserError, match="class shares of coarse; not known without the images"):
         class_shares(from_tables(made), "coarse")
-    made["data"] = {"name": "cifar100"}
-    shares = class_shares(from_tables(made), "coarse")
-    assert shares.size == 50_000 and shares.largest == 0.05
+
+
+def test_shares_that_are_assumed_keep_the_size_of_the_data_set(tmp_path):
+    shares = class_shares(tiny(tmp_path, data={"name": "imagenet", "labelling": "class"}, views={"size": 32}), "class")
+    assert "assumed equal" in shares.said and shares.largest == 1 / 1000
+    assert shares.size == pytest.approx(1_281_167, rel=1e-3)
