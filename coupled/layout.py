@@ -123,10 +123,18 @@ def schedule_of(config: Config, stream: str) -> list[int]:
     return steps if stream in OF_LAST_STATE else [step for step in steps if step < config.train.steps]
 
 
+def checkpoint_steps(config: Config) -> list[int]:
+    """The steps at which a checkpoint is committed, permanent or for recovery, ascending."""
+    every = (config.checkpoints.keep, config.checkpoints.recovery)
+    return sorted({step for schedule in every for step in schedule.upto(config.train.steps)})
+
+
 def manifest_lines(config: Config, streams: Layout) -> int:
-    """At most how many lines the run's manifest will have: shards, checkpoints, the end."""
+    """At most how many lines the run's manifest will have: beginning, shards, checkpoints, retirements, end."""
     shards = sum(len(owners) * (len(boundaries(config, streams, stream)) + 1) for stream, owners in streams.items())
-    return shards + len(config.checkpoints.keep.upto(config.train.steps)) + 1
+    checkpoints = len(checkpoint_steps(config))
+    retired = checkpoints - len(config.checkpoints.keep.upto(config.train.steps))
+    return 1 + shards + checkpoints + retired + 1
 
 
 def row_bytes(columns: dict[str, Column]) -> int:
@@ -141,7 +149,7 @@ def boundaries(config: Config, streams: Layout, stream: str) -> list[int]:
     The last state T comes after the last boundary, in a shard of its own.
     """
     limit = max(1, SHARD_BYTES // max(map(row_bytes, streams[stream].values())))
-    closing = set(config.checkpoints.keep.upto(config.train.steps)) | {config.train.steps}
+    closing = set(checkpoint_steps(config)) | {config.train.steps}
     rows = 0
     for step in (step for step in schedule_of(config, stream) if step < config.train.steps):
         rows = 0 if step in closing else rows

@@ -1,6 +1,7 @@
 """A run directory opened for reading: run.json and checkpoints, checked before they are believed."""
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from coupled.measures import in_weight_gap
 from coupled.run import SCHEMA, meta_network
 from coupled.store import (
     REAL,
-    Committed,
     Entry,
     Manifest,
     StoreError,
@@ -27,7 +27,8 @@ from coupled.store import (
 from coupled.store.canonical import strict_json
 from coupled.store.errors import naming, one_line
 from coupled.store.manifest import MANIFEST
-from coupled.store.rundir import MAX_RUN_JSON, RUN_JSON
+from coupled.store.rundir import MAX_RUN_JSON, RUN_JSON, STATE
+from coupled.store.saved import Saved, read_saved
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], Config, Manifest]:
@@ -39,8 +40,12 @@ def read_run(path: Path) -> tuple[dict[str, Any], Config, Manifest]:
         raise UserError(f"no run at {path}", "the path of a run directory is needed", nearby_runs(path))
     if not (path / RUN_JSON).is_file():
         raise UserError(f"{path} is not a run", f"a run directory holds {RUN_JSON}", nearby_runs(path))
-    facts = _facts(path / RUN_JSON)
-    return facts, _config(path / RUN_JSON, facts), read_manifest(path / MANIFEST)
+    facts, data = _facts(path / RUN_JSON)
+    config, manifest = _config(path / RUN_JSON, facts), read_manifest(path / MANIFEST)
+    begin = manifest.entries[0].sha256 if manifest.entries else None
+    if begin != hashlib.sha256(data).hexdigest():
+        raise StoreError(path / RUN_JSON, f"not the file that {MANIFEST} begins with (its SHA-256 there is {begin})")
+    return facts, config, manifest
 
 
 def nearby_runs(path: Path) -> str:
@@ -68,27 +73,23 @@ def checkpoints_of(path: Path, manifest: Manifest) -> dict[int, Entry]:
 
 def open_checkpoint(path: Path, entry: Entry, arm: str, fingerprint: str) -> TensorFile:
     """One arm's tensors in a committed checkpoint, its hashes verified. Raises StoreError."""
-    committed = entry.committed()
-    file = verify_object(path, committed)
-    with naming(file):
-        data = REAL.read(file, MAX_RUN_JSON)
-    try:
-        listed = strict_json(data)["files"][f"{arm}.safetensors"]
-        size, sha256 = listed["size"], listed["sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise StoreError(file, f"does not list the arm {arm}") from None
-    if type(size) is not int or not isinstance(sha256, str):
-        raise StoreError(file, f"does not list the arm {arm} by size and sha256")
-    name = f"{checkpoint_folder(entry.first)}/{arm}.safetensors"
-    tensors = open_tensors(verify_object(path, Committed(name, size, sha256)))
+    return open_arm(path, read_saved(path, entry), arm, fingerprint)
+
+
+def open_arm(path: Path, saved: Saved, arm: str, fingerprint: str) -> TensorFile:
+    """One arm's tensors in a saved state, its hash verified. Raises StoreError."""
+    committed = saved.files.get(f"{arm}.safetensors")
+    if committed is None:
+        raise StoreError(path / saved.folder / STATE, f"does not list the arm {arm}")
+    tensors = open_tensors(verify_object(path, committed))
     found = tensors.metadata.get("fingerprint")
     if found != fingerprint:
         raise StoreError(tensors.path, f"its fingerprint is {found}, the run's is {fingerprint}; it is of another run")
     return tensors
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """The content of run.json: an untrusted file, so its parts are checked to be what later code takes them for."""
+def _facts(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The content of run.json, an untrusted file, its parts checked to be what later code takes them for; its bytes."""
     with naming(path):
         data = REAL.read(path, MAX_RUN_JSON)
     try:
@@ -106,7 +107,7 @@ def _facts(path: Path) -> dict[str, Any]:
         )
     if not isinstance(facts.get("config"), dict) or digest(facts["config"]) != facts.get("config_digest"):
         raise StoreError(path, "its config does not have its config_digest")
-    return facts
+    return facts, data
 
 
 def _config(path: Path, facts: Mapping[str, Any]) -> Config:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from coupled.config import Config, digest, resolved
 from coupled.config.identity import given
-from coupled.layout import Layout, row_bytes, schedule_of
+from coupled.layout import Layout, checkpoint_steps, row_bytes, schedule_of
 from coupled.models import Network
 from coupled.optimisers import state_tensors
 from coupled.run import meta_network, path_of, train_layout
@@ -64,11 +64,20 @@ def plan(config: Config) -> Plan:
         parameters=parameters,
         per_step=sum(_row(streams, stream) for stream in every),
         streams=totals,
-        checkpoints=(len(config.checkpoints.keep.upto(config.train.steps)), checkpoint),
+        checkpoints=(_most_on_disk(config), checkpoint),
         # lars spreads its ratios over layers by an index of its own, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         step_memory=real * _saved_elements(config, network),
     )
+
+
+def _most_on_disk(config: Config) -> int:
+    """Checkpoints at the run's end: the permanent ones, and the newest two that only recovery needs.
+
+    While one is written there is one more for a moment.
+    """
+    kept, every = set(config.checkpoints.keep.upto(config.train.steps)), checkpoint_steps(config)
+    return len(kept | set(every[-2:]))
 
 
 def _saved_elements(config: Config, network: Network) -> int:

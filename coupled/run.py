@@ -1,5 +1,6 @@
 """A run assembled: everything the driver's loop touches, built from a config and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from coupled.arms import Arm, build_arms, build_network
 from coupled.certificate import Certificate
 from coupled.config import Config, digest, fingerprint, resolved
 from coupled.config.arms import objective_of
+from coupled.data.base import Split
 from coupled.errors import UserError
-from coupled.layout import Layout, labellings, layout, manifest_lines
+from coupled.layout import Layout, checkpoint_steps, labellings, layout, manifest_lines
 from coupled.measures import in_weight_gap
 from coupled.models import Network
 from coupled.models.flat import Segment, segments_of
@@ -25,7 +27,7 @@ from coupled.store import RunDirectory, canonical_json, prepare, read_config_dig
 from coupled.store.manifest import MAX_ENTRIES
 from coupled.usercode import execute
 
-SCHEMA = 1
+SCHEMA = 2
 DETERMINISM = "bitwise on one machine type, with the same library versions and identity fields"
 
 
@@ -41,12 +43,12 @@ class Run:
     certificate: Certificate
     directory: RunDirectory
     fingerprint: str
-    kept: frozenset[int]
+    checkpoint_steps: frozenset[int]
 
     def checkpoint(self, step: int) -> None:
         """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
         self.recorder.seal(step)
-        if step in self.kept:
+        if step in self.checkpoint_steps:
             checkpoints.commit(self.directory, step, self.arms, self.certificate, self.fingerprint)
 
     def finish(self) -> None:
@@ -87,17 +89,28 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
     streams = train_layout(config)
     if (lines := manifest_lines(config, streams)) > MAX_ENTRIES:
         raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
-    facts, mark = describe(config, initial.hex(), device), fingerprint(config)
-    directory = prepare(path_of(config), canonical_json(facts) + b"\n", digest(config), overwrite)
+    kept = frozenset(config.checkpoints.keep.upto(config.train.steps))
+    facts, mark = describe(config, initial.hex(), splits, device), fingerprint(config)
+    run_json = canonical_json(facts) + b"\n"
+    directory = prepare(path_of(config), run_json, digest(config), overwrite, keeps=kept.__contains__)
     if directory is None:
         return None
     recorder = Recorder(config, streams, arms, panels, directory, mark)
-    kept = frozenset(config.checkpoints.keep.upto(config.train.steps))
     stream = Stream(source, config.train.steps)
-    return Run(config, arms, source, stream, recorder, Certificate(initial), directory, mark, kept)
+    return Run(
+        config,
+        arms,
+        source,
+        stream,
+        recorder,
+        Certificate(initial),
+        directory,
+        mark,
+        frozenset(checkpoint_steps(config)),
+    )
 
 
-def describe(config: Config, initial_weights: str, device: torch.device) -> dict[str, Any]:
+def describe(config: Config, initial_weights: str, splits: Mapping[str, Split], device: torch.device) -> dict[str, Any]:
     """The content of run.json."""
     segments = _weight_segments(config, meta_network(config))
     return {
@@ -106,6 +119,7 @@ def describe(config: Config, initial_weights: str, device: torch.device) -> dict
         "config_digest": digest(config),
         "fingerprint": fingerprint(config),
         "layers": [{"name": s.name, "shape": list(s.shape), "in_weight_gap": in_weight_gap(s.name)} for s in segments],
+        "data": {name: split.fingerprint() for name, split in splits.items()},
         "versions": runtime.versions(),
         "machine": runtime.machine(device),
         "determinism": DETERMINISM,

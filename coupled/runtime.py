@@ -1,10 +1,13 @@
 """Process-wide settings that determinism needs, in one place."""
 
+import hashlib
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -43,9 +46,20 @@ def one_thread() -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the bits depend on."""
-    names = ("coupled", "torch", "torchvision", "numpy", "pillow", "safetensors")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    """Versions of what the bits depend on; that of coupled ends in a digest of its code."""
+    names = ("torch", "torchvision", "numpy", "numba", "pillow", "safetensors")
+    own = f"{version('coupled')}+{_code_digest()[:12]}"
+    return {"coupled": own, "python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+@cache
+def _code_digest() -> str:
+    """SHA-256 (hex) of the package's Python files, names and bytes."""
+    root, sha = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        data = path.read_bytes()
+        sha.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode() + data)
+    return sha.hexdigest()
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -116,7 +116,8 @@ class Optimiser:
 class Train:
     """[train] The run itself."""
 
-    steps: int = option(300, "updates (T); the states recorded are 0 … T", low=0, high=10_000_000)
+    # recorded: how far a training is followed changes no step of it (a cosine's end is optimiser.horizon)
+    steps: int = option(300, "updates (T); the states recorded are 0 … T", kind="recorded", low=0, high=10_000_000)
     temperature: float = option(0.5, "temperature τ of every arm that names none", low=0, open_low=True)
     views_forward: str = option(
         "joint",
@@ -172,6 +173,9 @@ class Checkpoints:
     """[checkpoints] Which states are kept whole."""
 
     keep: Schedule = option(Schedule(log=1, last=True), "permanent checkpoints", kind="recorded")
+    recovery: Schedule = option(
+        Schedule(every=500), "more checkpoints to resume from; the two newest stay on disk", kind="recorded"
+    )
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,14 @@ class Paths:
 
     data: str = option("", "folder of the data set's files; default: where its package puts them", kind="elastic")
     runs: str = option("runs", "folder that run directories are made in", kind="elastic")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """[writing] How records and checkpoints reach the disk; their bytes are the same either way."""
+
+    asynchronous: bool = option(True, "a thread of its own writes while the next steps are computed", kind="elastic")
+    queue_mib: int = option(512, "what may wait for that thread, MiB; then the run waits", kind="elastic", low=1)
 
 
 @dataclass(frozen=True)
@@ -236,4 +248,5 @@ class Config:
     panel: Panel = dataclasses.field(default_factory=Panel)
     checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     paths: Paths = dataclasses.field(default_factory=Paths)
+    writing: Writing = dataclasses.field(default_factory=Writing)
     arms: dict[str, Arm] = dataclasses.field(default_factory=dict)

@@ -1,5 +1,6 @@
 """What a data set is: constants known without its files, images by id, labels by labelling."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,15 @@ class DataInfo:
         return self.train_counts if split == "train" else self.test_counts
 
 
+def content_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of tensors by name: names, dtypes and shapes, then the elements, little-endian."""
+    arrays = {name: tensor.contiguous().numpy() for name, tensor in sorted(tensors.items())}
+    sha = hashlib.sha256(repr([(name, str(array.dtype), array.shape) for name, array in arrays.items()]).encode())
+    for array in arrays.values():
+        sha.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    return sha.hexdigest()
+
+
 class Split(ABC):
     """One split of a data set. Ids are 0 … len−1. Every split is an `ImageSplit` or a `FileSplit`."""
 
@@ -56,6 +66,10 @@ class Split(ABC):
     @abstractmethod
     def labels(self, labelling: str) -> Tensor:
         """Labels of the whole split under `labelling`: int64 (N,) in [0, classes)."""
+
+    def fingerprint(self) -> str | None:
+        """SHA-256 (hex) of images and labels; None where config and code say all there is to know cheaply."""
+        return None
 
 
 class ImageSplit(Split):

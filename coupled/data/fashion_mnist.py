@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from coupled.data.base import DataInfo, ImageSplit, Split
+from coupled.data.base import DataInfo, ImageSplit, Split, content_digest
 from coupled.errors import UserError
 
 DEFAULT_ROOT = "/usr/share/datasets/fashion-mnist"  # where the Debian package puts the files
@@ -50,6 +50,9 @@ class FashionMnist(ImageSplit):
         if labelling not in info.classes:
             raise UserError(f"fashion-mnist has no labelling {labelling!r}", "allowed is class", "write class")
         return self._classes.to(torch.int64)
+
+    def fingerprint(self) -> str:
+        return content_digest({"images": self._grey, "labels.class": self._classes})
 
 
 def load(split: Literal["train", "test"], root: str) -> Split:

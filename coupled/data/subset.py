@@ -100,6 +100,9 @@ class Subset(Split, Generic[_Whole]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def fingerprint(self) -> str | None:
+        return self._whole.fingerprint()  # which of it is kept, the config says
+
     def labels(self, labelling: str) -> Tensor:
         # Only as the data set writes it: another spelling of `labelling` would miss its new numbers.
         if labelling not in self._names:

@@ -8,6 +8,7 @@ from coupled.store.manifest import Entry, Manifest, ManifestWriter, read_manifes
 from coupled.store.objects import Committed, check_name, commit_object, object_path, verify_object
 from coupled.store.prepare import RunState, prepare, remove_run, state
 from coupled.store.rundir import RunDirectory, checkpoint_folder, config_digest, read_config_digest, shard_name
+from coupled.store.saved import Saved, parse_saved, read_saved
 from coupled.store.tensors import Header, TensorFile, TensorInfo, open_tensors, read_header, to_bytes
 from coupled.store.treehash import tree_hash
 
@@ -23,6 +24,7 @@ __all__ = [
     "RunDirectory",
     "RunLock",
     "RunState",
+    "Saved",
     "StoreError",
     "TensorFile",
     "TensorInfo",
@@ -34,10 +36,12 @@ __all__ = [
     "digest",
     "object_path",
     "open_tensors",
+    "parse_saved",
     "prepare",
     "read_config_digest",
     "read_header",
     "read_manifest",
+    "read_saved",
     "remove_run",
     "shard_name",
     "state",

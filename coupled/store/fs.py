@@ -17,12 +17,15 @@ from typing import Final
 
 KILL_POINTS: Final = (
     "run.locked",  # the lock is held, nothing else exists
-    "run.manifest",  # the empty manifest is durable, run.json is not there yet
+    "run.manifest",  # the manifest's first line is durable, run.json is not there yet
     "object.written",
     "object.synced",
     "object.renamed",
     "object.durable",  # on disk under its final name, no manifest line yet
     "checkpoint.files",  # every file of a checkpoint is durable, state.json is not there yet
+    "checkpoint.committed",  # its line is durable, the one before it is not retired yet
+    "checkpoint.retired",  # the one before it is retired, the one before that still on disk
+    "folder.removed",  # a superseded checkpoint, or preempt/, is gone, perhaps not durably
     "manifest.written",
     "manifest.synced",
     "log.written",
@@ -170,7 +173,7 @@ class FileSystem:
             self.sync_directory(path.parent)
         self._durable.add(path)
 
-    def remove_tree(self, path: Path, last: str) -> None:
+    def remove_tree(self, path: Path, last: str = "") -> None:
         """Removes a directory, following no symlink; the file `last` goes after everything else in it."""
         for name in sorted(self.names(path), key=lambda name: (name == last, name)):
             entry = self.status(path / name)

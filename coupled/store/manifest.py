@@ -25,20 +25,27 @@ _MAX_COUNT: Final = (1 << 63) - 1
 _RANGE: Final = frozenset({"seq", "kind", "first", "last"})
 _OBJECT: Final = _RANGE | {"name", "size", "sha256"}
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "begin": _OBJECT,
     "shard": _OBJECT,
     "checkpoint": _OBJECT,
+    "drift": _OBJECT,
     "retire": _RANGE | {"name"},
     "finish": _RANGE,
 }
-_FOLDERS: Final = {"shard": "records/", "checkpoint": "checkpoints/", "retire": "checkpoints/"}
+RUN_JSON: Final = "run.json"
+_FOLDERS: Final = {
+    "begin": RUN_JSON, "shard": "records/", "checkpoint": "checkpoints/", "retire": "checkpoints/", "drift": "drift/"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line: the kind of event and the steps [first, last], both included, that it is about.
 
-    shard: a file of records/. checkpoint: a state.json, first = last = its step. retire: the checkpoint of that name
-    is gone (no size, no sha256). finish: the run is complete, first = 0, last = its last step (no object).
+    begin: run.json, first = last = 0; the first line and no other. shard: a file of records/. checkpoint: a state.json,
+    first = last = its step. retire: the checkpoint of that name is superseded; its files are a spare until the next
+    checkpoint (no size, no sha256). drift: what was not as before when the run was resumed at that step. finish: the
+    run is complete, first = 0, last = its last step (no object).
     """
 
     seq: int
@@ -152,6 +159,8 @@ def _check_place(path: Path, entry: Entry, before: list[Entry], names: set[str])
         raise StoreError(path, f"{where}: seq is {entry.seq}, expected {len(before)}")
     if entry.seq >= MAX_ENTRIES:
         raise StoreError(path, f"{where}: more than {MAX_ENTRIES} lines")
+    if (entry.kind == "begin") != (not before):
+        raise StoreError(path, f"{where}: a manifest begins with the line of {RUN_JSON}, which stands nowhere else")
     if before and before[-1].kind == "finish":
         raise StoreError(path, f"{where}: a line after the one that finished the run")
     if entry.name is not None and (entry.name in names) != (entry.kind == "retire"):
@@ -181,6 +190,8 @@ def _fault(fields: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(name, str) or not name.startswith(_FOLDERS[kind]):
         return f"the name of a {kind} starts with {_FOLDERS[kind]}"
+    if kind == "begin" and name != RUN_JSON:
+        return f"a run begins with {RUN_JSON}"
     try:
         check_name(name)
     except StoreError as error:

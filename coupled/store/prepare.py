@@ -1,6 +1,7 @@
 """What `train` may do with the directory its run would live in: make it, leave it, refuse, or replace it."""
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -36,7 +37,12 @@ def state(path: Path, fs: FileSystem = REAL) -> RunState:
 
 
 def prepare(
-    path: Path, run_json: bytes, digest: str, overwrite: bool = False, fs: FileSystem = REAL
+    path: Path,
+    run_json: bytes,
+    digest: str,
+    overwrite: bool = False,
+    fs: FileSystem = REAL,
+    keeps: Callable[[int], bool] = lambda step: True,
 ) -> RunDirectory | None:
     """The new run's directory, or None if the run of this very config is finished and there is nothing to do.
 
@@ -50,7 +56,7 @@ def prepare(
         remove_run(path, fs)
     found = state(path, fs)
     if found == "absent":
-        return RunDirectory.create(path, run_json, fs)
+        return RunDirectory.create(path, run_json, fs, keeps)
     if found == "foreign":
         raise _not_a_run(path)
     old = read_config_digest(path, fs)

@@ -1,9 +1,10 @@
 """A run directory as its one writer sees it: created exclusively, then grown by committed objects."""
 
+import hashlib
 import socket
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,30 +12,47 @@ from typing import Any, Final, Self
 
 from coupled.errors import UserError
 from coupled.store.canonical import canonical_json, strict_json
-from coupled.store.errors import StoreError, naming
+from coupled.store.errors import INTACT, StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.lock import LOCK, RunLock
-from coupled.store.manifest import MANIFEST, Entry, ManifestWriter
+from coupled.store.manifest import MANIFEST, MAX_LINE, RUN_JSON, Entry, ManifestWriter
 from coupled.store.objects import TEMPORARY, commit_object
 
-RUN_JSON: Final = "run.json"
 EVENTS: Final = "log/events.jsonl"
+STATE: Final = "state.json"
+PREEMPT: Final = "preempt"
 MAX_RUN_JSON: Final = 4 << 20  # bytes
 # what a creation that was killed before its commit point, run.json, can leave
 BEGINNINGS: Final = frozenset({LOCK, MANIFEST, RUN_JSON + TEMPORARY})
 
 
 class RunDirectory:
-    """The open run: holds the lock and the end of the manifest. Not for use by two threads at a time."""
+    """The open run: holds the lock and the end of the manifest. Not for use by two threads at a time, but for `log`.
 
-    def __init__(self, root: Path, fs: FileSystem, lock: RunLock, manifest: ManifestWriter) -> None:
+    `keeps(step)`: is the checkpoint of that step permanent? The others are retired by the next checkpoint and removed
+    by the one after it, so that two of them are on disk. `checkpoints`: the steps of those committed, ascending.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        fs: FileSystem,
+        lock: RunLock,
+        manifest: ManifestWriter,
+        keeps: Callable[[int], bool],
+        checkpoints: Sequence[int] = (),
+    ) -> None:
         self.root = root
         self._fs = fs
         self._lock = lock
         self._manifest = manifest
+        self._keeps = keeps
+        self._checkpoints = list(checkpoints[-2:])
 
     @classmethod
-    def create(cls, root: Path, run_json: bytes, fs: FileSystem = REAL) -> Self:
+    def create(
+        cls, root: Path, run_json: bytes, fs: FileSystem = REAL, keeps: Callable[[int], bool] = lambda step: True
+    ) -> Self:
         """Makes a run where there is nothing, or only an empty folder; its commit point is run.json.
 
         Of several processes exactly one succeeds. Raises UserError if the place is taken, StoreError if the
@@ -53,7 +71,7 @@ class RunDirectory:
         except BaseException:
             lock.release()
             raise
-        return cls(root, fs, lock, ManifestWriter(fs, root / MANIFEST))
+        return cls(root, fs, lock, ManifestWriter(fs, root / MANIFEST, 1), keeps)
 
     def commit_shard(self, name: str, data: bytes | memoryview, first: int, last: int) -> Entry:
         """Commits one sealed shard of the steps [first, last]; `name` comes from `shard_name`. Raises StoreError."""
@@ -72,9 +90,33 @@ class RunDirectory:
             listed[f"{name}.safetensors"] = {"sha256": done.sha256, "size": done.size}
         self._fs.point("checkpoint.files")
         text = canonical_json({"files": listed, "state": dict(state), "step": step})
-        return self._manifest.append(
-            "checkpoint", step, step, commit_object(self._fs, self.root, f"{folder}/state.json", text)
+        entry = self._manifest.append(
+            "checkpoint", step, step, commit_object(self._fs, self.root, f"{folder}/{STATE}", text)
         )
+        self._fs.point("checkpoint.committed")
+        self._supersede(step)
+        return entry
+
+    def _supersede(self, step: int) -> None:
+        """After the checkpoint of `step`: retire the one before it, remove the one before that, and preempt/."""
+        for previous in self._checkpoints[-1:]:
+            if not self._keeps(previous):
+                self._manifest.append("retire", previous, previous, f"{checkpoint_folder(previous)}/{STATE}")
+                self._fs.point("checkpoint.retired")
+        for spare in self._checkpoints[:-1]:
+            if not self._keeps(spare):
+                self._remove(checkpoint_folder(spare))
+        self._remove(PREEMPT)
+        self._checkpoints = [*self._checkpoints, step][-2:]
+
+    def _remove(self, name: str) -> None:
+        """Removes a superseded folder. What a kill leaves of it is an orphan, which recovery removes."""
+        path = self.root / name
+        with naming(path, INTACT):
+            if self._fs.status(path) is not None:
+                self._fs.remove_tree(path)
+                self._fs.point("folder.removed")
+                self._fs.sync_directory(path.parent)
 
     def finish(self, step: int) -> Entry:
         """Commits the end of the run: `step` is its last. Nothing can be committed afterwards."""
@@ -114,6 +156,11 @@ def checkpoint_folder(step: int) -> str:
     return f"checkpoints/step-{step:09d}"
 
 
+def begin_line(run_json: bytes) -> bytes:
+    """The first line of a manifest: it commits run.json."""
+    return Entry(0, "begin", 0, 0, RUN_JSON, len(run_json), hashlib.sha256(run_json).hexdigest()).line()
+
+
 def config_digest(run_json: bytes) -> str:
     """The "config_digest" of a run.json; ValueError if it has none."""
     parsed = strict_json(run_json)
@@ -142,7 +189,7 @@ def is_vacant(root: Path, fs: FileSystem = REAL) -> bool:
     if not stat.S_ISDIR(status.st_mode) or not BEGINNINGS.issuperset(fs.names(root)):
         return False
     manifest = fs.status(root / MANIFEST)
-    return manifest is None or manifest.st_size == 0
+    return manifest is None or manifest.st_size <= MAX_LINE  # its first line, whole or torn
 
 
 def _refuse_taken(root: Path, fs: FileSystem) -> None:
@@ -155,12 +202,12 @@ def _refuse_taken(root: Path, fs: FileSystem) -> None:
 
 
 def _begin(root: Path, run_json: bytes, fs: FileSystem, made: bool) -> None:
-    """Writes the empty manifest, then run.json; the caller holds the lock and found the place vacant."""
+    """Writes the manifest's first line, then run.json; the caller holds the lock and found the place vacant."""
     try:
         with naming(root):
             for name in (MANIFEST, RUN_JSON + TEMPORARY):
                 fs.unlink(root / name)
-            fs.write_new(root / MANIFEST, (), "manifest")
+            fs.write_new(root / MANIFEST, (begin_line(run_json),), "manifest")
             fs.sync_directory(root)
         fs.point("run.manifest")
         commit_object(fs, root, RUN_JSON, run_json)

@@ -9,11 +9,11 @@ from coupled.store.errors import StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.objects import hash_file
 
-_HASHED = ("checkpoints", "manifest.jsonl", "records", "run.json")
+_HASHED = ("checkpoints", "drift", "manifest.jsonl", "records", "run.json")
 
 
 def tree_hash(root: Path, fs: FileSystem = REAL) -> str:
-    """sha256 (hex) over run.json, manifest.jsonl, records/ and checkpoints/: names in byte order, sizes and contents.
+    """sha256 (hex) over run.json, manifest.jsonl, records/, checkpoints/ and drift/: names in order, sizes, contents.
 
     Leftovers count too, so a stray temporary file changes it. Raises StoreError for anything but files and folders.
     """

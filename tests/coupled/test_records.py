@@ -132,7 +132,7 @@ def test_weight_gap_distance_and_angle_are_those_of_the_checkpoints(run):
 
 
 def test_the_weight_gap_counts_convolutions_and_bn_scales_of_the_encoder(config):
-    counted = {x["name"] for x in describe(config, "", CPU)["layers"] if x["in_weight_gap"]}
+    counted = {x["name"] for x in describe(config, "", {}, CPU)["layers"] if x["in_weight_gap"]}
     assert {"encoder.stem.weight", "encoder.bn.weight", "encoder.stages.1.shortcut.0.weight"} <= counted
     assert not any(name.startswith("projector") or name.endswith("bias") for name in counted)
 
