@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coupled.config import load as load
     from coupled.data import register_data_set as register_data_set
+    from coupled.driver import resume as resume
     from coupled.driver import train as train
     from coupled.exports import export as export
     from coupled.objectives import register_objective as register_objective
@@ -20,10 +21,11 @@ _HOMES = {
     "load": "coupled.config",
     "register_data_set": "coupled.data",
     "register_objective": "coupled.objectives",
+    "resume": "coupled.driver",
     "train": "coupled.driver",
 }
 
-__all__ = ["export", "load", "register_data_set", "register_objective", "train"]
+__all__ = ["export", "load", "register_data_set", "register_objective", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

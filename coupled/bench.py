@@ -1,15 +1,16 @@
 """`coupled-run bench`: where a step's time goes, and how far it is from bare compute.
 
-The run's own loop is timed, act by act, on a scratch directory. After every ten steps the same arms, copies with
-weights of their own, do ten bare ones: forward, backward and optimiser on a fixed batch, same threads and layout. Both
-are taken in turns so that a busy machine slows both, and compared by the median of each.
+The run's own loop is timed, act by act, on a scratch directory, with a checkpoint every ten steps. After every ten the
+same arms, copies with weights of their own, do ten bare ones: forward, backward and optimiser on a fixed batch, same
+threads and layout; and a second run, which records nothing, does ten of its own. All are taken in turns so that a busy
+machine slows all, and compared by medians.
 """
 
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from coupled.arms import build_arms
 from coupled.config import Config, Schedule
-from coupled.driver import lockstep
+from coupled.driver import advance, lockstep
 from coupled.errors import UserError
 from coupled.learning_rate import peak
 from coupled.run import Run, assemble
@@ -37,7 +38,9 @@ class Bench:
     `step` is the median of all acts but record together, plus record; `ratio` = step / bare. `views` is what
     making a batch takes in this process by itself; in a run another thread or process makes it ahead (not on a GPU),
     and `data` is the wait for it. `panel` is the longest observation of both panels by every
-    arm, which is left out of `step` and of `acts`; so are checkpoints, which a bench does not write.
+    arm, which is left out of `step` and of `acts`. `recording` is a block of ten steps with everything recorded, a
+    checkpoint included and the disk waited for, over ten of a run that records nothing: the median over the blocks
+    without a panel, each beside its own.
     """
 
     steps: int
@@ -46,6 +49,7 @@ class Bench:
     bare: float
     views: float
     panel: float
+    recording: float
 
     @property
     def ratio(self) -> float:
@@ -59,31 +63,42 @@ def bench(config: Config, steps: int = 40) -> Bench:
     steps = -(-steps // BLOCK) * BLOCK
     with tempfile.TemporaryDirectory() as scratch:
         total = steps + WARM_UP
+        at = tuple(range(WARM_UP + BLOCK, total, BLOCK))
         short = replace(
             config,
             name="bench",
             train=replace(config.train, steps=total),
             paths=replace(config.paths, runs=scratch),
             optimiser=replace(config.optimiser, schedule="constant", horizon=None, warmup=0),
-            checkpoints=replace(config.checkpoints, keep=Schedule()),
+            checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=Schedule(steps=at)),
         )
-        run = assemble(short)
-        assert run is not None
-        with run.directory:
-            timer = Timer(run)
-            try:
-                lockstep(run, timer)
-            finally:
-                run.stream.close()
+        run, silent = assemble(short), assemble(_unrecorded(short))
+        assert run is not None and silent is not None
+        with run, silent:
+            timer = Timer(run, silent)
+            lockstep(run, timer)
         views = median(timer.seconds_of(run.source.at, step) for step in range(WARM_UP))
     return replace(timer.result(), views=views)
 
 
-class Timer:
-    """A reporter that times the acts it wraps, and after every block of steps does as many bare ones."""
+def _unrecorded(config: Config) -> Config:
+    """The same training, with no stream and no checkpoint."""
+    off = {field.name: Schedule() for field in fields(config.record)}
+    return replace(
+        config,
+        name="silent",
+        record=replace(config.record, **off),
+        panel=replace(config.panel, stages=False),
+        checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=Schedule()),
+    )
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.times = run, defaultdict[str, float](float)
+
+class Timer:
+    """A reporter that times the acts it wraps, and after every block of steps does as many bare and unrecorded ones."""
+
+    def __init__(self, run: Run, silent: Run) -> None:
+        self.run, self.silent, self.times = run, silent, defaultdict[str, float](float)
+        self.recording: list[float] = []
         self.rows: list[dict[str, float]] = []
         self.bare: list[float] = []
         self.copies = build_arms(run.config, run.source.device)
@@ -100,6 +115,8 @@ class Timer:
         self._wrap(run.recorder.panels, "surrogate", "panel")
         self._wrap(run, "checkpoint", "record")
 
+    def note(self, text: str) -> None: ...
+
     def begin(self, run: Run) -> None:
         self.started = self._now()
 
@@ -108,13 +125,27 @@ class Timer:
         if step > WARM_UP:
             self.rows.append(row)
             if len(self.rows) % BLOCK == 0:
-                self.bare += [self._bare_step() for _ in range(BLOCK)]
-        elif step == WARM_UP:
-            self._bare_step()
+                self._end_block(step)
+        else:
+            advance(self.silent, step - 1)
+            if step == WARM_UP:
+                self._bare_step()
+                self.run.writer.drain()
+                self.block_started = self._now()
         self.times.clear()
         self.started = self._now()
 
     def end(self) -> None: ...
+
+    def _end_block(self, step: int) -> None:
+        """Wait for what this block wrote, then take the bare and the unrecorded steps beside it."""
+        self.run.writer.drain()
+        recorded = self._now() - self.block_started
+        self.bare += [self._bare_step() for _ in range(BLOCK)]
+        silent = sum(self.seconds_of(advance, self.silent, step - BLOCK + k) for k in range(BLOCK))
+        if not any("panel" in row for row in self.rows[-BLOCK:]):
+            self.recording.append(recorded / silent)
+        self.block_started = self._now()
 
     def result(self) -> Bench:
         panel = [row["panel"] for row in self.rows if "panel" in row] or [0.0]
@@ -125,8 +156,9 @@ class Timer:
             row["guard"] = row["rest"] - sum(row.get(act, 0.0) for act in ACTS if act not in ("guard", "record"))
         acts = {act: median(row.get(act, 0.0) for row in self.rows) for act in ACTS}
         acts["record"] = fmean(row.get("record", 0.0) for row in self.rows)
+        recording = median(self.recording) if self.recording else float("nan")
         step = median(row["rest"] for row in self.rows) + acts["record"]
-        return Bench(len(self.rows), acts, step, median(self.bare), views=0.0, panel=max(panel))
+        return Bench(len(self.rows), acts, step, median(self.bare), 0.0, max(panel), recording)
 
     def seconds_of(self, act: Callable[..., object], *arguments: object) -> float:
         """How long one call takes."""

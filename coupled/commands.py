@@ -1,4 +1,4 @@
-"""The commands of `coupled-run`: train, plan, bench, export."""
+"""The commands of `coupled-run`: train, resume, plan, bench, export."""
 
 import argparse
 import dataclasses
@@ -12,13 +12,14 @@ from coupled.config import load
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Config
 from coupled.data import known as known_data_sets
-from coupled.driver import is_finished, train
+from coupled.driver import is_finished, resume, train
 from coupled.errors import UserError
 from coupled.exports import export
 from coupled.models import ENCODERS
 from coupled.objectives import OBJECTIVES
 from coupled.plan import plan, shown_bytes, to_toml
 from coupled.progress import ProgressReporter
+from coupled.resuming import Terms
 from coupled.terminal import Parser
 from coupled.vacuity import DELTA, shown, vacuities
 from coupled.views import RECIPES
@@ -56,10 +57,38 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if name == "train":
             command.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+            _add_terms(command)
         if name == "bench":
             command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
+    _add_resume(commands)
     _add_export(commands)
     return parser
+
+
+def _add_terms(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow-drift", action="store_true", help="go on under other libraries, machine or data; the run records it"
+    )
+    command.add_argument(
+        "--steal", action="store_true", help="take the run's lock from whoever has it (file systems without locks)"
+    )
+
+
+def _add_resume(commands: Any) -> None:
+    what = "go on with an unfinished run, byte for byte as if it had never stopped"
+    command = commands.add_parser("resume", help=what, description=what)
+    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument(
+        "--extend", type=int, metavar="STEPS", help="make it a run of this length, where its schedule goes that far"
+    )
+    command.add_argument(
+        "--from", type=int, dest="from_step", metavar="STEP", help="from the newest state at or before this step"
+    )
+    command.add_argument(
+        "--set", action="append", default=[], metavar="section.field=value", help="elastic fields only (paths.data, …)"
+    )
+    _add_terms(command)
+    command.set_defaults(run=_resume)
 
 
 def _add_export(commands: Any) -> None:
@@ -75,9 +104,28 @@ def _add_export(commands: Any) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, arguments.set)
     finished = not arguments.overwrite and is_finished(config)
-    path = train(config, overwrite=arguments.overwrite, reporter=ProgressReporter())
+    path = train(
+        config,
+        overwrite=arguments.overwrite,
+        allow_drift=arguments.allow_drift,
+        steal=arguments.steal,
+        reporter=ProgressReporter(),
+    )
     done = "already finished, nothing to do" if finished else "done"
     print(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
+    return 0
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    terms = Terms(arguments.from_step, allow_drift=arguments.allow_drift, steal=arguments.steal)
+    path = resume(
+        arguments.run_directory,
+        extend=arguments.extend,
+        terms=terms,
+        overrides=arguments.set,
+        reporter=ProgressReporter(),
+    )
+    print(f"done: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
     return 0
 
 
@@ -131,6 +179,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         f"views: {made.views * 1e3:.0f} ms a batch, made ahead of the step unless on a GPU: data is the wait for them"
     )
     print(f"panels: {made.panel * 1e3:.0f} ms an observation, not in the step")
+    print(f"ratio to the same run with nothing recorded: {made.recording:.3f} (a checkpoint every 10 steps, on disk)")
     train = config.train
     print(
         f"ratio to bare compute: {made.ratio:.3f} ({len(config.arms)} arms, B = {config.batches.size}, "

@@ -19,6 +19,12 @@ class RunStopped(Exception):  # noqa: N818 - a run that had to stop is not a pro
     exit_code = 3
 
 
+class Preempted(RunStopped):
+    """A run that was asked to stop and did: how to go on. Exit code 143, as of a process that SIGTERM ended."""
+
+    exit_code = 143
+
+
 def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
     """The error for a name that is not one of `valid`, with the nearest valid one."""
     names = list(valid)

@@ -43,7 +43,7 @@ class Optimiser:
 
     def __init__(self, spec: Spec, state: FlatState) -> None:
         self._spec, self._state = spec, state
-        self._names = state_names(spec.name, spec.momentum)
+        self.names = state_names(spec.name, spec.momentum)
         self._parameter = torch.nn.Parameter(state.weights)
         self._inner = _inner(spec, self._parameter)
         self._lars = _Lars(spec, state) if spec.name == "lars" else None
@@ -68,11 +68,11 @@ class Optimiser:
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, each laid out like the flat weights; empty before the first step."""
         kept = self._inner.state[self._parameter]
-        return {name: kept[name] for name in self._names if name in kept}
+        return {name: kept[name] for name in self.names if name in kept}
 
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Take copies of what `tensors` gave after `step` updates (≥ 0); the next step continues bit for bit."""
-        assert set(tensors) == (set(self._names) if step else set()), (sorted(tensors), self._names, step)
+        assert set(tensors) == (set(self.names) if step else set()), (sorted(tensors), self.names, step)
         weights = self._state.weights
         assert all(t.shape == weights.shape and t.dtype == weights.dtype for t in tensors.values())
         kept = {name: tensor.to(weights, copy=True) for name, tensor in tensors.items()}

@@ -31,7 +31,11 @@ class ProgressReporter:
         self.console = console or Console(stderr=True)
         self.watcher: Watcher | None = None
 
+    def note(self, text: str) -> None:
+        self.console.print(text, style="dim", highlight=False, markup=False)
+
     def begin(self, run: Run) -> None:
+        self.first = run.start
         self.run, self.total = run, run.config.train.steps
         self.geometry = LayerGeometry(next(iter(run.arms.values())).state)
         live = self.console.is_terminal
@@ -41,11 +45,11 @@ class ProgressReporter:
 
     def stepped(self, step: int) -> None:
         now = time.monotonic()
-        if now - self.shown < self.interval and step not in (1, self.total):
+        if now - self.shown < self.interval and step not in (self.first + 1, self.total):
             return
         self.shown = now
         assert self.watcher is not None
-        self.watcher.show(step, step / max(now - self.started, 1e-9), self._rows())
+        self.watcher.show(step, (step - self.first) / max(now - self.started, 1e-9), self._rows())
 
     def end(self) -> None:
         # Also after an error: a live display that is left open hides the cursor.

@@ -6,6 +6,9 @@ a stream. Every stream's bytes are independent of which others are on.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +17,21 @@ from torch import Tensor
 from coupled.arms import Arm
 from coupled.certificate import Link, pixel_digests
 from coupled.config import Config
-from coupled.layout import SHARED, STREAMS, Layout, boundaries, crossed, has_positive_gap, schedule_of
+from coupled.layout import SHARED, STREAMS, Column, Layout, boundaries, crossed, has_positive_gap, schedule_of
 from coupled.measures import LayerGeometry, batch_scalars, state_columns
 from coupled.panels import Panels
 from coupled.runtime import one_thread
 from coupled.source import Batch
-from coupled.store import RunDirectory, shard_name, to_bytes
+from coupled.store import RunDirectory, StoreError, TensorFile, shard_name, to_bytes
+from coupled.store.errors import one_line
+from coupled.writer import Writer
 
 Row = Mapping[str, Tensor | np.ndarray]
+Rows = dict[str, list[np.ndarray]]
 
 
 class Recorder:
-    """Observes every step's state and batch by the streams' schedules, and commits shards to `run`."""
+    """Observes every step's state and batch by the streams' schedules, and has `writer` commit shards to `run`."""
 
     def __init__(
         self,
@@ -34,15 +40,17 @@ class Recorder:
         arms: Mapping[str, Arm],
         panels: Panels,
         run: RunDirectory,
+        writer: Writer,
         fingerprint: str,
     ) -> None:
-        self.streams, self.arms, self.panels, self.run, self.fingerprint = streams, arms, panels, run, fingerprint
+        self.streams, self.arms, self.panels, self.fingerprint = streams, arms, panels, fingerprint
+        self.run, self.writer = run, writer
         self.due = {stream: frozenset(schedule_of(config, stream)) for stream in STREAMS}
         self.closing = {stream: frozenset(boundaries(config, streams, stream)) for stream in STREAMS}
         self.crossed = [arms[name] for name in crossed(config)]
         self.with_positive = has_positive_gap(config)
         self.geometry = LayerGeometry(next(iter(arms.values())).state)
-        self._rows: dict[tuple[str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+        self._rows: dict[tuple[str, str], Rows] = defaultdict(lambda: defaultdict(list))
         self._first: dict[str, int] = dict.fromkeys(STREAMS, 0)
         self._before: dict[str, Tensor] = {}
 
@@ -139,10 +147,47 @@ class Recorder:
             if not any(owners.values()):
                 continue
             for owner, rows in owners.items():
-                tensors = {name: np.stack(values) for name, values in rows.items()}
-                if owner == SHARED:
-                    tensors |= self.panels.fixed(stream)
-                if not tensors:
-                    continue
-                data = to_bytes(tensors, {"fingerprint": self.fingerprint})
-                self.run.commit_shard(shard_name(stream, owner, first, last), data, first, last)
+                fixed = self.panels.fixed(stream) if owner == SHARED else {}
+                if rows or fixed:
+                    size = sum(value.nbytes for values in (*rows.values(), fixed.values()) for value in values)
+                    name = shard_name(stream, owner, first, last)
+                    self.writer.put(size, partial(self._commit, name, rows, fixed, first, last))
+
+    def _commit(self, name: str, rows: Rows, fixed: Mapping[str, np.ndarray], first: int, last: int) -> None:
+        data = to_bytes({**_stacked(rows), **fixed}, {"fingerprint": self.fingerprint})
+        self.run.commit_shard(name, data, first, last)
+
+    def open_rows(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """The rows of shards that have not closed, as `stream/owner/column`, and the step each stream's shard began."""
+        rows = {
+            f"{stream}/{owner}/{column}": array
+            for (stream, owner), kept in sorted(self._rows.items())
+            for column, array in _stacked(kept).items()
+        }
+        return rows, dict(self._first)
+
+    def begin_at(self, step: int) -> None:
+        """Go on from a checkpoint at `step`, where every shard closed."""
+        self._first = dict.fromkeys(STREAMS, step)
+
+    def load_open_rows(self, file: TensorFile, first: Mapping[str, Any]) -> None:
+        """Go on from what `open_rows` gave. Raises StoreError if these are not rows of this run."""
+        if first.keys() != self._first.keys() or not all(type(step) is int for step in first.values()):
+            raise StoreError(file.path, "the steps at which its shards began are not those of the run's streams")
+        for name, array in file.items():
+            stream, owner, column = [*name.split("/"), "", ""][:3]
+            self._check_rows(file.path, name, self.streams.get(stream, {}).get(owner, {}), column, array)
+            self._rows[stream, owner][column] = list(array)
+        self._first = dict(first)
+
+    @staticmethod
+    def _check_rows(path: Path, name: str, spec: Mapping[str, Column], column: str, array: np.ndarray) -> None:
+        known = spec.get(column)
+        if known is None and column.endswith(".step"):
+            known = Column("int64")
+        if known is None or (str(array.dtype), array.shape[1:]) != (known.dtype, known.shape) or not array.ndim:
+            raise StoreError(path, f"{one_line(name)} is no column of this run")
+
+
+def _stacked(rows: Rows) -> dict[str, np.ndarray]:
+    return {name: np.stack(values) for name, values in rows.items()}

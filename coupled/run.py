@@ -1,9 +1,12 @@
 """A run assembled: everything the driver's loop touches, built from a config and nothing else."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 
@@ -14,7 +17,7 @@ from coupled.certificate import Certificate
 from coupled.config import Config, digest, fingerprint, resolved
 from coupled.config.arms import objective_of
 from coupled.data.base import Split
-from coupled.errors import UserError
+from coupled.errors import RunStopped, UserError
 from coupled.layout import Layout, checkpoint_steps, labellings, layout, manifest_lines
 from coupled.measures import in_weight_gap
 from coupled.models import Network
@@ -23,17 +26,39 @@ from coupled.objectives import try_out
 from coupled.panels import Panels
 from coupled.recorder import Recorder
 from coupled.source import Source, Stream, load_split
-from coupled.store import RunDirectory, canonical_json, prepare, read_config_digest, state
+from coupled.store import RunDirectory, RunState, canonical_json, prepare, read_config_digest, state
 from coupled.store.manifest import MAX_ENTRIES
 from coupled.usercode import execute
+from coupled.writer import Writer
 
 SCHEMA = 2
 DETERMINISM = "bitwise on one machine type, with the same library versions and identity fields"
 
 
 @dataclass
+class Parts:
+    """All of a run but its directory: built from a config and nothing else."""
+
+    config: Config
+    device: torch.device
+    arms: dict[str, Arm]
+    source: Source
+    panels: Panels
+    streams: Layout
+    initial_weights: bytes
+    facts: dict[str, Any]
+
+    @property
+    def run_json(self) -> bytes:
+        return canonical_json(self.facts) + b"\n"
+
+
+@dataclass
 class Run:
-    """One process's run, ready to step. Closing releases the directory's lock."""
+    """One process's run, ready to step from `start`. Closing releases the directory's lock.
+
+    `restored`: the run goes on from a state that was saved, and not from its beginning.
+    """
 
     config: Config
     arms: dict[str, Arm]
@@ -42,19 +67,63 @@ class Run:
     recorder: Recorder
     certificate: Certificate
     directory: RunDirectory
+    writer: Writer
     fingerprint: str
     checkpoint_steps: frozenset[int]
+    start: int = 0
+    restored: bool = False
+
+    def begin(self) -> None:
+        """Commit the shared start."""
+        if not self.restored:
+            self.checkpoint(0)
 
     def checkpoint(self, step: int) -> None:
         """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
         self.recorder.seal(step)
         if step in self.checkpoint_steps:
-            checkpoints.commit(self.directory, step, self.arms, self.certificate, self.fingerprint)
+            arms = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+            size = sum(array.nbytes for arrays in arms.values() for array in arrays.values())
+            self.writer.put(size, partial(self._commit_checkpoint, step, arms, self._state()))
+
+    def _commit_checkpoint(self, step: int, arms: Mapping[str, checkpoints.Arrays], state: Mapping[str, Any]) -> None:
+        self.directory.commit_checkpoint(step, checkpoints.saved_bytes(arms, self.fingerprint), state)
+
+    def preempt(self, step: int) -> None:
+        """Make the state after `step` updates, between two steps, durable; nothing is committed that would not be."""
+        self.writer.drain()
+        if step in self.checkpoint_steps or step == self.start:
+            return
+        arms = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+        rows, first = self.recorder.open_rows()
+        files = checkpoints.saved_bytes({**arms, checkpoints.OPEN_ROWS: rows}, self.fingerprint)
+        self.directory.commit_preempt(step, files, {**self._state(), "first": first})
 
     def finish(self) -> None:
         """Observe the last state by weights and panels, and commit the end."""
-        self.recorder.observe_last(self.config.train.steps)
-        self.directory.finish(self.config.train.steps)
+        steps = self.config.train.steps
+        self.recorder.observe_last(steps)
+        self.writer.put(0, partial(self.directory.finish, steps))
+        self.writer.drain()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End threads and processes and release the lock. A run that stopped by itself commits what it still can."""
+        try:
+            if isinstance(error, RunStopped):
+                with suppress(RunStopped):  # the first error is the one to tell
+                    self.writer.drain()
+        finally:
+            self.writer.close()
+            self.stream.close()
+            self.directory.close()
+
+    def _state(self) -> dict[str, Any]:
+        return {"chain": self.certificate.link.hex(), "fingerprint": self.fingerprint}
 
 
 def path_of(config: Config) -> Path:
@@ -64,15 +133,21 @@ def path_of(config: Config) -> Path:
 
 def is_finished(config: Config) -> bool:
     """Is this very run already there, whole?"""
+    return _is(config, "finished")
+
+
+def is_unfinished(config: Config) -> bool:
+    """Is this very run there, to be gone on with?"""
+    return _is(config, "unfinished")
+
+
+def _is(config: Config, wanted: RunState) -> bool:
     path = path_of(config)
-    return state(path) == "finished" and read_config_digest(path) == digest(config)
+    return state(path) == wanted and read_config_digest(path) == digest(config)
 
 
-def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
-    """Build arms, data and recorder, then create the run directory; None if the run is there and finished.
-
-    Whatever a user can get wrong fails before the directory is made. Raises UserError.
-    """
+def build(config: Config) -> Parts:
+    """Build arms, data and panels. Whatever a user can get wrong fails here, before anything is written: UserError."""
     device = runtime.configure(config)
     if execute(config.code.files) != config.code.sha256:
         raise UserError("code.files changed", "they must be as the config found them", "load the config again")
@@ -84,30 +159,49 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
     source = Source(config, splits["train"], labellings(config), device)
     arms = build_arms(config, device)
     panels = Panels(config, source, splits["test"])
-    first = next(iter(arms.values()))
-    initial = certificates.weights_digest(first)
+    initial = certificates.weights_digest(next(iter(arms.values())))
     streams = train_layout(config)
     if (lines := manifest_lines(config, streams)) > MAX_ENTRIES:
         raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
-    kept = frozenset(config.checkpoints.keep.upto(config.train.steps))
-    facts, mark = describe(config, initial.hex(), splits, device), fingerprint(config)
-    run_json = canonical_json(facts) + b"\n"
-    directory = prepare(path_of(config), run_json, digest(config), overwrite, keeps=kept.__contains__)
-    if directory is None:
-        return None
-    recorder = Recorder(config, streams, arms, panels, directory, mark)
-    stream = Stream(source, config.train.steps)
+    facts = describe(config, initial.hex(), splits, device)
+    return Parts(config, device, arms, source, panels, streams, initial, facts)
+
+
+def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
+    """A new run of `config`; None if it is there and finished. Raises UserError, also where another run is there."""
+    return begin(build(config), overwrite=overwrite)
+
+
+def begin(parts: Parts, *, overwrite: bool = False) -> Run | None:
+    """A new run of `parts` in its directory, which is made here; None if it is there and finished. Raises UserError."""
+    path, keeps = path_of(parts.config), kept_steps(parts.config).__contains__
+    directory = prepare(path, parts.run_json, digest(parts.config), overwrite, keeps=keeps)
+    return None if directory is None else join(parts, directory)
+
+
+def join(parts: Parts, directory: RunDirectory) -> Run:
+    """The run of `parts` in a directory that is open for writing, at its beginning."""
+    config, mark = parts.config, parts.facts["fingerprint"]
+    writing = config.writing
+    writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
+    recorder = Recorder(config, parts.streams, parts.arms, parts.panels, directory, writer, mark)
     return Run(
         config,
-        arms,
-        source,
-        stream,
+        parts.arms,
+        parts.source,
+        Stream(parts.source, config.train.steps),
         recorder,
-        Certificate(initial),
+        Certificate(parts.initial_weights),
         directory,
+        writer,
         mark,
         frozenset(checkpoint_steps(config)),
     )
+
+
+def kept_steps(config: Config) -> frozenset[int]:
+    """The steps whose checkpoints are permanent."""
+    return frozenset(config.checkpoints.keep.upto(config.train.steps))
 
 
 def describe(config: Config, initial_weights: str, splits: Mapping[str, Split], device: torch.device) -> dict[str, Any]:

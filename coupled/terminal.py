@@ -20,8 +20,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def guarded(program: str, body: Callable[[], int]) -> int:
-    """The exit code of `body`: its own, 2 for the user's mistake, 3 for a run or write that had to stop, 130 for
-    Ctrl-C, 141 when the reader of its output has gone.
+    """The exit code of `body`: its own, 2 for the user's mistake, 3 for a run or write that had to stop, 143 for a run
+    that was asked to, 130 for Ctrl-C, 141 when the reader of its output has gone.
     """
     try:
         code = body()
@@ -29,9 +29,9 @@ def guarded(program: str, body: Callable[[], int]) -> int:
     except (UserError, RunStopped) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{program}: interrupted; whatever was committed is intact and can be analysed", file=sys.stderr)
-        return 130
+        return getattr(error, "exit_code", 130)
     except BrokenPipeError:
         # The reader has gone (`| head`). Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
 """A run is known by what it is: the fields that count, their canonical JSON and its digest."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_type_hints
 
 from coupled.config.arms import COPIED
 from coupled.config.schema import Config
@@ -23,6 +23,25 @@ def classified(value: Any, kinds: tuple[Kind, ...], own: Kind = "identity") -> A
     if isinstance(value, dict):
         return {key: classified(child, kinds, own) for key, child in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def kind_of(dotted: str) -> Kind:
+    """The class of a field by its dotted name; identity for what is no field, which only building a config can tell."""
+    cls, kind = Config, "identity"
+    for key in dotted.split("."):
+        field = getattr(cls, "__dataclass_fields__", {}).get(key)
+        if field is None:
+            break
+        kind, cls = field.metadata.get("kind", "identity"), get_type_hints(cls)[key]
+    return cast(Kind, kind)
+
+
+def field_of(config: Config, dotted: str) -> Any:
+    """The value of a field by its dotted name, a schedule as its parts; None where the config has no such field."""
+    value: Any = config
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def resolved(config: Config) -> dict[str, Any]:

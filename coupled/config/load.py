@@ -26,7 +26,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     # First, so that a user's code that runs last is that of the config that is returned.
     before = _digest_of({"name": path.stem, **raw})
     for override in overrides:
-        _merge(raw, override)
+        merge(raw, override)
     changed = from_tables({"name": path.stem, **raw})
     named = any(override.partition("=")[0].strip() == "name" for override in overrides)
     if named or digest(changed) == before:
@@ -60,9 +60,12 @@ def from_resolved(tables: dict[str, Any]) -> Config:
     Its name and paths are placeholders; no code of its user is run. Raises UserError where fields break a rule,
     KeyError, TypeError or AttributeError where arms are not named tables.
     """
-    arms = {table["name"]: given(table) for table in tables["arms"]}
-    made = build(Config, _with_values({"name": "resolved", **tables, "arms": arms}))
-    return resolve(made, elsewhere=True)
+    return resolve(build(Config, {"name": "resolved", **tables_of(tables)}), elsewhere=True)
+
+
+def tables_of(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What TOML would say of the tables that `identity.resolved` made. Raises like `from_resolved`."""
+    return _with_values({**resolved, "arms": {table["name"]: given(table) for table in resolved["arms"]}})
 
 
 def _with_values(tables: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not TOML", str(error).splitlines()[0]) from None
 
 
-def _merge(raw: dict[str, Any], override: str) -> None:
+def merge(raw: dict[str, Any], override: str) -> None:
     """Set one dotted key of `raw` to the TOML value in "section.field=value"; a bare word is a string."""
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")

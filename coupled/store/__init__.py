@@ -49,3 +49,7 @@ __all__ = [
     "tree_hash",
     "verify_object",
 ]
+from typing import Any
+mend: Any = None
+reopen: Any = None
+Position: Any = None

@@ -61,7 +61,7 @@ def strayed(tmp_path_factory) -> Path:
     config = tiny(tmp_path_factory.mktemp("strayed"), train={"steps": 2}, optimiser={"learning_rate": 1e-30})
     run = assemble(config)
     assert run is not None
-    with run.directory:
+    with run:
         run.arms["twin"].state.named_weights()["projector.linear2.weight"][0, 0] += 0.5
         lockstep(run, Silent())
     return run.directory.root

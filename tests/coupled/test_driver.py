@@ -57,7 +57,7 @@ def test_a_one_ulp_mutant_of_the_twin_shows(tmp_path):
     twin, anchor = made.arms["twin"].state.weights, made.arms["cl"].state.weights
     assert twin.untyped_storage().data_ptr() != anchor.untyped_storage().data_ptr()
     twin[0] = torch.nextafter(twin[0], torch.tensor(torch.inf))
-    with made.directory:
+    with made:
         lockstep(made, Nothing())
     assert (stacked(made.directory.root, "scalars", "twin", "state.distance") > 0).all()
 
@@ -180,7 +180,7 @@ def test_a_non_finite_gradient_stops_every_arm_before_the_update(tmp_path):
             made.arms["nscl"].state.gradient[3] = torch.nan
 
     made.arms["nscl"].forward_backward = spoiled
-    with made.directory, pytest.raises(RunStopped, match=r"arm nscl has a non-finite gradient at step 2"):
+    with made, pytest.raises(RunStopped, match=r"arm nscl has a non-finite gradient at step 2"):
         lockstep(made, Nothing())
     path = made.directory.root
     assert "stopped" in (path / "log/events.jsonl").read_text()

@@ -113,7 +113,7 @@ def test_a_compiled_network_trains_like_the_plain_one(tmp_path):
 def test_in_separate_forwards_batch_norm_sees_one_view_at_a_time(tmp_path):
     run = assemble(config_of(tmp_path, train={**SHORT, "views_forward": "separate"}))
     assert run is not None
-    with run.directory:
+    with run:
         arm, batch = run.arms["cl"], run.source.at(0)
         arm.forward_backward(batch)
         halves = [arm.network.train()(part)[1].detach() for part in batch.pixels.chunk(2)]
@@ -263,7 +263,7 @@ def test_bench_times_every_act_and_leaves_no_run(tmp_path):
 def test_bench_leaves_panels_out_and_takes_the_mean_of_what_is_written(tmp_path):
     run = assemble(config_of(tmp_path))
     assert run is not None
-    with run.directory:
+    with run:
         timer = Timer(run)
     row = {"forward": 3.0, "backward": 4.0, "observe": 6.0, "panel": 5.0, "step": 14.0}
     timer.rows = [*(dict(row) for _ in range(9)), {**row, "record": 10.0, "step": 24.0}]

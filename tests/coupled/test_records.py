@@ -100,7 +100,7 @@ def test_a_checkpoint_is_whole_panel_features_follow_from_it(run, config):
 def test_recorded_similarity_is_that_of_the_training_forward(run, config):
     made = assemble(tiny(run.parent / "again"))
     assert made is not None
-    with made.directory:
+    with made:
         batch = made.source.at(0)
         made.arms["cl"].forward_backward(batch)
     assert column(run, "similarity", "cl", "batch.z")[0].tobytes() == made.arms["cl"].z.numpy().tobytes()
