@@ -29,9 +29,10 @@ class Arm:
         assert spec.temperature is not None
         self.name, self.spec, self.anchor = name, spec, spec.anchor
         self.objective, self.temperature, self.labelling = objective_of(spec), spec.temperature, spec.labelling
+        classes = _classes(config, spec)  # may look at labels, which are not on the meta device
         # On the meta device a constructor can draw nothing: all values come from addresses.
         with torch.device("meta"):
-            self.network = build_network(config, classes=_classes(config, spec))
+            self.network = build_network(config, classes=classes)
         self.state = FlatState(self.network, getattr(torch, config.train.dtype), device)
         self.optimiser = Optimiser(config.optimiser, self.state)
         self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]

@@ -50,12 +50,9 @@ def plan(config: Config) -> Plan:
     """The plan of a resolved config."""
     streams = train_layout(config)
     network = meta_network(config)
-    parameters = sum(p.numel() for p in network.parameters())
-    buffers = sum(b.numel() for b in network.buffers())
+    parameters, buffers = _elements(network)
     real = getattr(torch, config.train.dtype).itemsize
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
-    checkpoint = real * len(config.arms) * ((1 + copies) * parameters + buffers)
-    totals = {stream: _total(config, streams, stream) for stream in streams}
     every = [stream for stream in streams if len(schedule_of(config, stream)) >= config.train.steps]
     return Plan(
         arms=tuple(config.arms),
@@ -63,12 +60,31 @@ def plan(config: Config) -> Plan:
         digest=digest(config),
         parameters=parameters,
         per_step=sum(_row(streams, stream) for stream in every),
-        streams=totals,
-        checkpoints=(_most_on_disk(config), checkpoint),
+        streams={stream: _total(config, streams, stream) for stream in streams},
+        checkpoints=(_most_on_disk(config), _checkpoint_bytes(config, network)),
         # lars spreads its ratios over layers by an index of its own, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         step_memory=real * _saved_elements(config, network),
     )
+
+
+def disk_bytes(config: Config) -> int:
+    """What the run will need on disk, `Plan.total`, and a checkpoint more while one is written."""
+    streams = train_layout(config)
+    recorded = sum(_total(config, streams, stream) for stream in streams)
+    return recorded + (_most_on_disk(config) + 1) * _checkpoint_bytes(config, meta_network(config))
+
+
+def _elements(network: Network) -> tuple[int, int]:
+    """How many elements the parameters of a network have, and its buffers."""
+    return sum(p.numel() for p in network.parameters()), sum(b.numel() for b in network.buffers())
+
+
+def _checkpoint_bytes(config: Config, network: Network) -> int:
+    """One checkpoint of every arm."""
+    parameters, buffers = _elements(network)
+    copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
+    return getattr(torch, config.train.dtype).itemsize * len(config.arms) * ((1 + copies) * parameters + buffers)
 
 
 def _most_on_disk(config: Config) -> int:

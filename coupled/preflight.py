@@ -11,7 +11,7 @@ from coupled.arms import Arm
 from coupled.config import Config
 from coupled.errors import RunStopped, UserError
 from coupled.learning_rate import peak
-from coupled.plan import plan, shown_bytes
+from coupled.plan import disk_bytes, shown_bytes
 from coupled.run import Parts, path_of
 
 
@@ -37,7 +37,7 @@ def fits_on_disk(config: Config, already: int = 0) -> None:
     place = path_of(config).absolute()
     while not place.exists():
         place = place.parent
-    free, needed = shutil.disk_usage(place).free, plan(config).total - already
+    free, needed = shutil.disk_usage(place).free, disk_bytes(config) - already
     if needed > free:
         raise UserError(
             f"{shown_bytes(free)} are free at {place}",

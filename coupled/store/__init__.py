@@ -7,6 +7,7 @@ from coupled.store.lock import RunLock
 from coupled.store.manifest import Entry, Manifest, ManifestWriter, read_manifest
 from coupled.store.objects import Committed, check_name, commit_object, object_path, verify_object
 from coupled.store.prepare import RunState, prepare, remove_run, state
+from coupled.store.recovery import Position, mend, reopen
 from coupled.store.rundir import RunDirectory, checkpoint_folder, config_digest, read_config_digest, shard_name
 from coupled.store.saved import Saved, parse_saved, read_saved
 from coupled.store.tensors import Header, TensorFile, TensorInfo, open_tensors, read_header, to_bytes
@@ -21,6 +22,7 @@ __all__ = [
     "Header",
     "Manifest",
     "ManifestWriter",
+    "Position",
     "RunDirectory",
     "RunLock",
     "RunState",
@@ -34,6 +36,7 @@ __all__ = [
     "commit_object",
     "config_digest",
     "digest",
+    "mend",
     "object_path",
     "open_tensors",
     "parse_saved",
@@ -43,13 +46,10 @@ __all__ = [
     "read_manifest",
     "read_saved",
     "remove_run",
+    "reopen",
     "shard_name",
     "state",
     "to_bytes",
     "tree_hash",
     "verify_object",
 ]
-from typing import Any
-mend: Any = None
-reopen: Any = None
-Position: Any = None

@@ -26,6 +26,16 @@ KILL_POINTS: Final = (
     "checkpoint.committed",  # its line is durable, the one before it is not retired yet
     "checkpoint.retired",  # the one before it is retired, the one before that still on disk
     "folder.removed",  # a superseded checkpoint, or preempt/, is gone, perhaps not durably
+    "preempt.files",  # every file of preempt/ is durable, its state.json is not there yet
+    "preempt.committed",  # older ones are still there
+    "recovery.locked",
+    "recovery.noted",  # what will be dropped is durable in log/, and still committed
+    "recovery.staged",  # the run.json of a longer run lies beside the old one
+    "recovery.renamed",  # the manifest is the prefix, perhaps not durably
+    "recovery.rewound",  # durably; what it does not name is still there
+    "recovery.extended",  # run.json is the longer run's
+    "recovery.swept",  # what the manifest does not name is gone
+    "recovery.settled",  # the checkpoint before it is retired; the run can go on
     "manifest.written",
     "manifest.synced",
     "log.written",

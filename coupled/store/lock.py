@@ -1,5 +1,6 @@
 """`run.lock`: one process writes a run. The kernel releases the lock with the process, however that ends."""
 
+import errno
 import os
 import socket
 import stat
@@ -15,22 +16,24 @@ from coupled.store.fs import REAL, FileSystem
 
 LOCK: Final = "run.lock"
 _LONGEST_RECORD: Final = 4096  # bytes
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class RunLock:
     """The exclusive lock of a run directory, held from construction to `release` or the end of the process.
 
-    Raises UserError naming the holder if another process (or another RunLock) has it.
+    Raises UserError naming the holder if another process (or another RunLock) has it. `steal` takes it all the same:
+    for file systems without locks, and for a holder that is known to be gone.
     """
 
-    def __init__(self, root: Path, fs: FileSystem = REAL) -> None:
+    def __init__(self, root: Path, fs: FileSystem = REAL, steal: bool = False) -> None:
         self._fs = fs
         self._path = root / LOCK
         self._fd = -1
         with naming(self._path):
             fd = fs.open(self._path, os.O_RDWR | os.O_CREAT)
             try:
-                if not self._is_mine(fd):
+                if not self._is_mine(fd, steal):
                     raise UserError(
                         f"{root} is in use by {_owner(self._path, fs)}",
                         "one process at a time writes a run",
@@ -58,9 +61,20 @@ class RunLock:
     ) -> None:
         self.release()
 
-    def _is_mine(self, fd: int) -> bool:
-        if not self._fs.lock(fd):
-            return False
+    def _is_mine(self, fd: int, steal: bool) -> bool:
+        try:
+            if not self._fs.lock(fd) and not steal:
+                return False
+        except OSError as error:
+            if steal and error.errno in _NO_LOCKS:
+                return True
+            if error.errno in _NO_LOCKS:
+                raise UserError(
+                    f"{self._path}: this file system has no locks ({error.strerror})",
+                    "nothing here can tell whether another process writes the run",
+                    "make sure that none does, and give --steal",
+                ) from None
+            raise
         # a lock on a file that was moved away or removed meanwhile guards nothing
         entry, opened = self._fs.status(self._path), os.fstat(fd)
         return entry is not None and stat.S_ISREG(opened.st_mode) and os.path.samestat(entry, opened)

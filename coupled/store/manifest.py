@@ -125,7 +125,7 @@ def read_manifest(path: Path, fs: FileSystem = REAL) -> Manifest:
     with naming(path), BufferedReader(fs.reader(path)) as file:
         while line := file.readline(MAX_LINE + 1):
             try:
-                entry = _parse(line)
+                entry = parse_line(line)
             except ValueError as error:
                 if len(line) <= MAX_LINE and not file.peek(1):
                     return Manifest(tuple(entries), True, valid)
@@ -136,7 +136,8 @@ def read_manifest(path: Path, fs: FileSystem = REAL) -> Manifest:
     return Manifest(tuple(entries), False, valid)
 
 
-def _parse(line: bytes) -> Entry:
+def parse_line(line: bytes) -> Entry:
+    """The entry of one line, newline included. Raises ValueError for whatever is not a whole line of ours."""
     text, tail = line[:-_TAIL], line[-_TAIL:]
     if len(line) > MAX_LINE:
         raise ValueError(f"longer than {MAX_LINE} bytes")

@@ -4,6 +4,7 @@ import hashlib
 import socket
 import stat
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +16,13 @@ from coupled.store.canonical import canonical_json, strict_json
 from coupled.store.errors import INTACT, StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.lock import LOCK, RunLock
-from coupled.store.manifest import MANIFEST, MAX_LINE, RUN_JSON, Entry, ManifestWriter
-from coupled.store.objects import TEMPORARY, commit_object
+from coupled.store.manifest import MANIFEST, MAX_ENTRIES, MAX_LINE, RUN_JSON, Entry, ManifestWriter
+from coupled.store.objects import TEMPORARY, Committed, commit_object
 
 EVENTS: Final = "log/events.jsonl"
 STATE: Final = "state.json"
 PREEMPT: Final = "preempt"
+DROPPED: Final = "log/dropped.jsonl"
 MAX_RUN_JSON: Final = 4 << 20  # bytes
 # what a creation that was killed before its commit point, run.json, can leave
 BEGINNINGS: Final = frozenset({LOCK, MANIFEST, RUN_JSON + TEMPORARY})
@@ -31,6 +33,7 @@ class RunDirectory:
 
     `keeps(step)`: is the checkpoint of that step permanent? The others are retired by the next checkpoint and removed
     by the one after it, so that two of them are on disk. `checkpoints`: the steps of those committed, ascending.
+    `expected`: SHA-256 by name of objects that were dropped and must come back as they were.
     """
 
     def __init__(
@@ -41,13 +44,15 @@ class RunDirectory:
         manifest: ManifestWriter,
         keeps: Callable[[int], bool],
         checkpoints: Sequence[int] = (),
+        expected: Mapping[str, str] | None = None,
     ) -> None:
         self.root = root
         self._fs = fs
         self._lock = lock
         self._manifest = manifest
         self._keeps = keeps
-        self._checkpoints = list(checkpoints[-2:])
+        self._checkpoints = list(checkpoints)
+        self._expected = expected or {}
 
     @classmethod
     def create(
@@ -75,7 +80,8 @@ class RunDirectory:
 
     def commit_shard(self, name: str, data: bytes | memoryview, first: int, last: int) -> Entry:
         """Commits one sealed shard of the steps [first, last]; `name` comes from `shard_name`. Raises StoreError."""
-        return self._manifest.append("shard", first, last, commit_object(self._fs, self.root, name, data))
+        done = self._expected_again(commit_object(self._fs, self.root, name, data))
+        return self._manifest.append("shard", first, last, done)
 
     def commit_checkpoint(self, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> Entry:
         """Commits a checkpoint: `files` (name without suffix to safetensors bytes), then state.json, then its line.
@@ -84,30 +90,72 @@ class RunDirectory:
         are relative to the checkpoint's folder. Raises StoreError.
         """
         folder = checkpoint_folder(step)
+        listed = self._commit_files(folder, files)
+        self._fs.point("checkpoint.files")
+        text = canonical_json({"files": listed, "state": dict(state), "step": step})
+        done = self._expected_again(commit_object(self._fs, self.root, f"{folder}/{STATE}", text))
+        entry = self._manifest.append("checkpoint", step, step, done)
+        self._fs.point("checkpoint.committed")
+        self._checkpoints.append(step)
+        self.settle(retired=False)
+        return entry
+
+    def settle(self, *, retired: bool) -> None:
+        """What follows a checkpoint: retire the one before it, unless its line is there; remove the one before that."""
+        for previous in self._checkpoints[-2:-1]:
+            if not retired and not self._keeps(previous):
+                self._manifest.append("retire", previous, previous, f"{checkpoint_folder(previous)}/{STATE}")
+                self._fs.point("checkpoint.retired")
+        for spare in self._checkpoints[-3:-2]:
+            if not self._keeps(spare):
+                self._remove(checkpoint_folder(spare))
+        self._remove(PREEMPT)
+
+    def commit_preempt(self, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
+        """Makes the state after `step` updates durable in preempt/, outside the manifest, until the next checkpoint.
+
+        Its state.json is like a checkpoint's, with "manifest": how many lines there were and the SHA-256 of their
+        bytes, and ends in a CRC-32 as a manifest line does. Raises StoreError.
+        """
+        folder = preempt_folder(step)
+        listed = self._commit_files(folder, files)
+        with naming(self.root / MANIFEST):
+            lines = self._fs.read(self.root / MANIFEST, MAX_ENTRIES * MAX_LINE)
+        behind = {"entries": lines.count(b"\n"), "sha256": hashlib.sha256(lines).hexdigest()}
+        text = canonical_json({"files": listed, "manifest": behind, "state": dict(state), "step": step})
+        self._fs.point("preempt.files")
+        commit_object(self._fs, self.root, f"{folder}/{STATE}", b"%s %08x\n" % (text, zlib.crc32(text)))
+        self._fs.point("preempt.committed")
+        with naming(self.root / PREEMPT):
+            others = [name for name in self._fs.names(self.root / PREEMPT) if f"{PREEMPT}/{name}" != folder]
+        for name in others:
+            self._remove(f"{PREEMPT}/{name}")
+
+    def commit_drift(self, step: int, facts: Mapping[str, Any]) -> Entry:
+        """Commits what was not as before when the run was gone on with at `step`. Raises StoreError."""
+        name = f"drift/step-{step:09d}.json"
+        done = commit_object(self._fs, self.root, name, canonical_json(dict(facts)))
+        return self._manifest.append("drift", step, step, done)
+
+    def _commit_files(self, folder: str, files: Mapping[str, bytes]) -> dict[str, dict[str, str | int]]:
         listed: dict[str, dict[str, str | int]] = {}
         for name in sorted(files):
             done = commit_object(self._fs, self.root, f"{folder}/{name}.safetensors", files[name])
             listed[f"{name}.safetensors"] = {"sha256": done.sha256, "size": done.size}
-        self._fs.point("checkpoint.files")
-        text = canonical_json({"files": listed, "state": dict(state), "step": step})
-        entry = self._manifest.append(
-            "checkpoint", step, step, commit_object(self._fs, self.root, f"{folder}/{STATE}", text)
-        )
-        self._fs.point("checkpoint.committed")
-        self._supersede(step)
-        return entry
+        return listed
 
-    def _supersede(self, step: int) -> None:
-        """After the checkpoint of `step`: retire the one before it, remove the one before that, and preempt/."""
-        for previous in self._checkpoints[-1:]:
-            if not self._keeps(previous):
-                self._manifest.append("retire", previous, previous, f"{checkpoint_folder(previous)}/{STATE}")
-                self._fs.point("checkpoint.retired")
-        for spare in self._checkpoints[:-1]:
-            if not self._keeps(spare):
-                self._remove(checkpoint_folder(spare))
-        self._remove(PREEMPT)
-        self._checkpoints = [*self._checkpoints, step][-2:]
+    def _expected_again(self, done: Committed) -> Committed:
+        """The object, if it is not one that was dropped with other bytes: then the replay is another computation."""
+        before = self._expected.get(done.name, done.sha256)
+        if before != done.sha256:
+            self.log({"event": "determinism alarm", "name": done.name, "before": before, "now": done.sha256})
+            raise StoreError(
+                self.root / done.name,
+                f"its SHA-256 was {before[:12]}… before the run was resumed and is {done.sha256[:12]}… now: the same "
+                "steps gave other bytes, and nothing was overwritten; look for what changed on this machine, or resume "
+                "with --allow-drift, which accepts it",
+            )
+        return done
 
     def _remove(self, name: str) -> None:
         """Removes a superseded folder. What a kill leaves of it is an orphan, which recovery removes."""
@@ -120,7 +168,10 @@ class RunDirectory:
 
     def finish(self, step: int) -> Entry:
         """Commits the end of the run: `step` is its last. Nothing can be committed afterwards."""
-        return self._manifest.append("finish", 0, step)
+        entry = self._manifest.append("finish", 0, step)
+        with naming(self.root / DROPPED):
+            self._fs.unlink(self.root / DROPPED)  # whatever was dropped has come back as it was
+        return entry
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends an event with the time (seconds since 1970, UTC) and host to log/events.jsonl, outside every hash."""
@@ -156,9 +207,14 @@ def checkpoint_folder(step: int) -> str:
     return f"checkpoints/step-{step:09d}"
 
 
-def begin_line(run_json: bytes) -> bytes:
+def preempt_folder(step: int) -> str:
+    """The folder of the state after `step` updates at which a run was asked to stop."""
+    return f"{PREEMPT}/step-{step:09d}"
+
+
+def begin_entry(run_json: bytes) -> Entry:
     """The first line of a manifest: it commits run.json."""
-    return Entry(0, "begin", 0, 0, RUN_JSON, len(run_json), hashlib.sha256(run_json).hexdigest()).line()
+    return Entry(0, "begin", 0, 0, RUN_JSON, len(run_json), hashlib.sha256(run_json).hexdigest())
 
 
 def config_digest(run_json: bytes) -> str:
@@ -189,7 +245,13 @@ def is_vacant(root: Path, fs: FileSystem = REAL) -> bool:
     if not stat.S_ISDIR(status.st_mode) or not BEGINNINGS.issuperset(fs.names(root)):
         return False
     manifest = fs.status(root / MANIFEST)
-    return manifest is None or manifest.st_size <= MAX_LINE  # its first line, whole or torn
+    return manifest is None or (manifest.st_size <= MAX_LINE and _is_beginning(fs.read(root / MANIFEST, MAX_LINE)))
+
+
+def _is_beginning(data: bytes) -> bool:
+    """Are these bytes the first line of a manifest, whole or torn, and nothing else?"""
+    opening = b'{"first":0,"kind":"begin","last":0,"name":"run.json","seq":0,'
+    return data[: len(opening)] == opening[: len(data)] and b"\n" not in data[:-1]
 
 
 def _refuse_taken(root: Path, fs: FileSystem) -> None:
@@ -207,7 +269,7 @@ def _begin(root: Path, run_json: bytes, fs: FileSystem, made: bool) -> None:
         with naming(root):
             for name in (MANIFEST, RUN_JSON + TEMPORARY):
                 fs.unlink(root / name)
-            fs.write_new(root / MANIFEST, (begin_line(run_json),), "manifest")
+            fs.write_new(root / MANIFEST, (begin_entry(run_json).line(),), "manifest")
             fs.sync_directory(root)
         fs.point("run.manifest")
         commit_object(fs, root, RUN_JSON, run_json)

@@ -1,6 +1,8 @@
 """What a committed checkpoint holds, read as if a stranger had written it."""
 
+import hashlib
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,9 @@ from typing import Any
 from coupled.store.canonical import strict_json
 from coupled.store.errors import StoreError, naming
 from coupled.store.fs import REAL, FileSystem
-from coupled.store.manifest import Entry
-from coupled.store.objects import Committed, check_name, verify_object
-from coupled.store.rundir import MAX_RUN_JSON, STATE, checkpoint_folder
+from coupled.store.manifest import Entry, Manifest
+from coupled.store.objects import Committed, check_name, object_path, verify_object
+from coupled.store.rundir import MAX_RUN_JSON, STATE, checkpoint_folder, preempt_folder
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,29 @@ def read_saved(root: Path, entry: Entry, fs: FileSystem = REAL) -> Saved:
     with naming(path):
         data = fs.read(path, MAX_RUN_JSON)
     return parse_saved(path, folder, data, entry.first)
+
+
+def read_preempted(root: Path, step: int, manifest: Manifest, fs: FileSystem = REAL) -> tuple[Saved, int]:
+    """The state in preempt/ after `step` updates, its files not verified yet, and how many manifest lines it follows.
+
+    Raises StoreError if it is damaged or not of this manifest.
+    """
+    folder = preempt_folder(step)
+    path = object_path(root, f"{folder}/{STATE}", fs)
+    with naming(path):
+        data = fs.read(path, MAX_RUN_JSON)
+    text, tail = data[:-10], data[-10:]
+    if tail != b" %08x\n" % zlib.crc32(text):
+        raise StoreError(path, "damaged: it does not end in the CRC-32 of its text")
+    saved = parse_saved(path, folder, text, step)
+    behind = strict_json(text).get("manifest")
+    lines = behind.get("entries") if isinstance(behind, dict) else None
+    if type(lines) is not int or not 0 < lines <= len(manifest.entries):
+        raise StoreError(path, "it follows lines that the manifest does not have")
+    sha = hashlib.sha256(b"".join(entry.line() for entry in manifest.entries[:lines])).hexdigest()
+    if behind != {"entries": lines, "sha256": sha}:
+        raise StoreError(path, "it follows a manifest with other lines")
+    return saved, lines
 
 
 def parse_saved(path: Path, folder: str, data: bytes, step: int) -> Saved:

@@ -28,13 +28,13 @@ def config_of(folder, **sections):
         "record": {"panel": {"every": 3}},
         "checkpoints": {"keep": {"steps": [0], "last": True}, "recovery": {"steps": [3, 5]}},
         "optimiser": {"horizon": 20},
+        "arms": {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}},
     }
     merged = {
-        key: {**base.get(key, {}), **sections.get(key, {})}
+        key: {**base.get(key, {}), **sections.get(key, {})} if key != "arms" else sections.get(key, base[key])
         for key in base.keys() | sections.keys()
-        if isinstance(base.get(key, sections.get(key)), dict)
     }
-    return tiny(folder, **{**sections, **merged})
+    return tiny(folder, **merged)
 
 
 class Stop(Silent):

@@ -1,0 +1,333 @@
+"""Opening a run that is there: what a kill, a power cut or a signal left becomes a whole run again, at a saved state.
+
+The order makes a second kill harmless: what will be dropped is noted, the manifest is replaced by its prefix, and only
+then is removed what the prefix does not name.
+"""
+
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from coupled.errors import UserError
+from coupled.store.errors import StoreError, naming
+from coupled.store.fs import REAL, FileSystem
+from coupled.store.lock import RunLock
+from coupled.store.manifest import MANIFEST, RUN_JSON, Entry, Manifest, ManifestWriter, parse_line, read_manifest
+from coupled.store.objects import TEMPORARY, hash_file, verify_object
+from coupled.store.rundir import (
+    DROPPED,
+    MAX_RUN_JSON,
+    PREEMPT,
+    STATE,
+    RunDirectory,
+    begin_entry,
+    checkpoint_folder,
+)
+from coupled.store.saved import Saved, read_preempted, read_saved
+
+_FOLDERS: Final = ("checkpoints", "drift", "records")
+_MAX_DROPPED: Final = 256 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a reopened run goes on: from `saved`, whose files are verified, or from its beginning (None).
+
+    `notes`: what was found and done, one line each, for people.
+    """
+
+    saved: Saved | None
+    notes: tuple[str, ...]
+
+    @property
+    def step(self) -> int:
+        return 0 if self.saved is None else self.saved.step
+
+
+def reopen(
+    root: Path,
+    keeps: Callable[[int], bool],
+    *,
+    run_json: bytes | None = None,
+    at_most: int | None = None,
+    usable: Callable[[int], bool] = lambda step: True,
+    forget: bool = False,
+    steal: bool = False,
+    fs: FileSystem = REAL,
+) -> tuple[RunDirectory, Position]:
+    """Take the lock, go back to the newest saved state, and be ready to write what comes after it.
+
+    `run_json`: the run's new run.json, of a longer run that shares everything up to the checkpoints that are `usable`.
+    `at_most`: only a state at or before this step. `forget`: what is dropped need not come back with equal hashes.
+    Raises UserError if another process has the run, StoreError if something committed is damaged; nothing is changed
+    before all that stays has been verified.
+    """
+    lock = RunLock(root, fs, steal)
+    try:
+        fs.point("recovery.locked")
+        _mend(root, fs)
+        return _recover(root, keeps, run_json, at_most, usable, forget, fs, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def mend(root: Path, fs: FileSystem = REAL) -> None:
+    """Completes an extension that was killed between its two renames; otherwise does nothing."""
+    if _is_half_extended(root, fs):
+        with RunLock(root, fs):
+            _mend(root, fs)
+
+
+def _mend(root: Path, fs: FileSystem) -> None:
+    if _is_half_extended(root, fs):
+        with naming(root):
+            fs.replace(root / (RUN_JSON + TEMPORARY), root / RUN_JSON)
+            fs.sync_directory(root)
+
+
+def _is_half_extended(root: Path, fs: FileSystem) -> bool:
+    """Is run.json another one than the manifest's, which lies beside it?"""
+    temporary, manifest = root / (RUN_JSON + TEMPORARY), root / MANIFEST
+    if fs.status(temporary) is None or fs.status(manifest) is None or fs.status(root / RUN_JSON) is None:
+        return False
+    entries = read_manifest(manifest, fs).entries
+    return bool(entries) and hash_file(temporary, fs)[1] == entries[0].sha256 != hash_file(root / RUN_JSON, fs)[1]
+
+
+def _recover(
+    root: Path,
+    keeps: Callable[[int], bool],
+    run_json: bytes | None,
+    at_most: int | None,
+    usable: Callable[[int], bool],
+    forget: bool,
+    fs: FileSystem,
+    lock: RunLock,
+) -> tuple[RunDirectory, Position]:
+    manifest = read_manifest(root / MANIFEST, fs)
+    if not manifest.entries:
+        raise StoreError(root / MANIFEST, f"has no first line, which commits {RUN_JSON}; --overwrite starts again")
+    verify_object(root, manifest.entries[0].committed(), fs)
+    extended = run_json is not None and begin_entry(run_json) != manifest.entries[0]
+    notes = ["a torn last line of the manifest was dropped"] if manifest.torn else []
+    found = _newest(root, manifest, at_most, usable, not extended, fs, notes)
+    prefix = manifest.entries[: found.lines]
+    _verify(root, prefix, found.saved, keeps, fs)
+    expected = {} if forget or extended else _read_dropped(root, fs)
+    dropped = manifest.entries[found.lines :]
+    if dropped:
+        notes.append(f"{len(dropped)} committed lines behind step {found.step} were rewound and will be made again")
+    if forget or extended:
+        _forget(root, fs)
+    else:
+        expected = {**_note_dropped(root, dropped, fs), **expected}
+    if run_json is not None and extended:
+        prefix = (_stage(root, run_json, fs), *prefix[1:])
+    if dropped or manifest.torn or extended:
+        _replace_manifest(root, prefix, fs)
+    if extended:
+        _mend(root, fs)
+        fs.point("recovery.extended")
+    removed = _remove_orphans(root, prefix, found, keeps, fs)
+    notes += [f"{removed} files that were not committed were removed"] if removed else []
+    steps = [entry.first for entry in prefix if entry.kind == "checkpoint"]
+    writer = ManifestWriter(fs, root / MANIFEST, len(prefix))
+    directory = RunDirectory(root, fs, lock, writer, keeps, steps, expected)
+    if found.saved is None or not found.preempted:
+        directory.settle(retired=prefix[-1].kind == "retire")
+    fs.point("recovery.settled")
+    return directory, Position(found.saved, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A state to go on from, and how many lines of the manifest come before or with it."""
+
+    saved: Saved | None
+    lines: int
+    preempted: bool = False
+
+    @property
+    def step(self) -> int:
+        return 0 if self.saved is None else self.saved.step
+
+
+def _newest(
+    root: Path,
+    manifest: Manifest,
+    at_most: int | None,
+    usable: Callable[[int], bool],
+    preempted: bool,
+    fs: FileSystem,
+    notes: list[str],
+) -> _Found:
+    """The newest state whose files are as committed; what is passed over is noted."""
+    allowed = [found for found in _saved_steps(root, manifest, preempted, fs) if at_most is None or found[0] <= at_most]
+    for step, index in sorted(allowed, key=lambda found: (found[0], found[1] is None), reverse=True):
+        try:
+            if index is None:
+                saved, lines = read_preempted(root, step, manifest, fs)
+                saved.verify(root, fs)
+                return _Found(saved, lines, preempted=True)
+            if usable(step):
+                saved = read_saved(root, manifest.entries[index], fs)
+                saved.verify(root, fs)
+                follows = manifest.entries[index + 1 : index + 2]
+                return _Found(saved, index + 1 + (bool(follows) and follows[0].kind == "retire"))
+        except StoreError as error:
+            notes.append(f"passed over: {error}")
+    return _Found(None, 1)
+
+
+def _saved_steps(root: Path, manifest: Manifest, preempted: bool, fs: FileSystem) -> Iterator[tuple[int, int | None]]:
+    """(step, index of its line) of every checkpoint that should be or is on disk; index None: in preempt/."""
+    retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
+    for index, entry in enumerate(manifest.entries):
+        if entry.kind == "checkpoint" and (
+            entry.name not in retired or fs.status(root / checkpoint_folder(entry.first) / STATE) is not None
+        ):
+            yield entry.first, index
+    folder = root / PREEMPT
+    with naming(folder):
+        names = fs.names(folder) if preempted and _is_folder(folder, fs) else []
+    for name in names:
+        digits = name.removeprefix("step-")
+        if digits.isascii() and digits.isdecimal() and name == f"step-{int(digits):09d}":
+            yield int(digits), None
+
+
+def _verify(
+    root: Path, prefix: Sequence[Entry], chosen: Saved | None, keeps: Callable[[int], bool], fs: FileSystem
+) -> None:
+    """All that stays is as committed; StoreError says from where a resume could make again what is not."""
+    last = 0
+    for entry in prefix[1:]:
+        try:
+            if entry.kind in ("shard", "drift"):
+                verify_object(root, entry.committed(), fs)
+            elif entry.kind == "checkpoint" and keeps(entry.first):
+                if chosen is None or entry.first != chosen.step:  # that one was verified before it was chosen
+                    read_saved(root, entry, fs).verify(root, fs)
+                last = entry.first
+        except StoreError as error:
+            raise StoreError(
+                error.path or root,
+                f"{error.reason}; coupled-run resume {root} --from {last} makes again everything after step {last}",
+            ) from None
+
+
+def _read_dropped(root: Path, fs: FileSystem) -> dict[str, str]:
+    """Names and hashes of what earlier recoveries dropped; a torn or damaged line says nothing."""
+    path = root / DROPPED
+    if fs.status(path) is None:
+        return {}
+    with naming(path):
+        lines = fs.read(path, _MAX_DROPPED).splitlines(keepends=True)
+    found: dict[str, str] = {}
+    for line in lines:
+        try:
+            entry = parse_line(line)
+        except ValueError:
+            continue
+        if entry.name is not None and entry.sha256 is not None:
+            found.setdefault(entry.name, entry.sha256)
+    return found
+
+
+def _note_dropped(root: Path, dropped: Sequence[Entry], fs: FileSystem) -> dict[str, str]:
+    """Makes durable what is about to be dropped, before it is: its replay must give the same."""
+    counted = [entry for entry in dropped if entry.kind in ("shard", "checkpoint")]
+    if counted:
+        path = root / DROPPED
+        with naming(path):
+            fs.ensure_directory(path.parent)
+            if fs.status(path) is None:
+                fs.write_new(path, (), "log")
+                fs.sync_directory(path.parent)
+            # a first newline, so that a torn line of before spoils none of these
+            fs.append(path, b"\n" + b"".join(entry.line() for entry in counted), "log")
+    fs.point("recovery.noted")
+    return {str(entry.name): str(entry.sha256) for entry in counted}
+
+
+def _forget(root: Path, fs: FileSystem) -> None:
+    if fs.status(root / DROPPED) is not None:
+        with naming(root / DROPPED):
+            fs.unlink(root / DROPPED)
+            fs.sync_directory((root / DROPPED).parent)
+
+
+def _stage(root: Path, run_json: bytes, fs: FileSystem) -> Entry:
+    """Lays the new run.json beside the old one, durably; returns the line that commits it."""
+    temporary = root / (RUN_JSON + TEMPORARY)
+    if len(run_json) > MAX_RUN_JSON:
+        raise UserError(f"a {RUN_JSON} of {len(run_json)} bytes", f"at most {MAX_RUN_JSON}")
+    with naming(temporary):
+        fs.unlink(temporary)
+        fs.write_new(temporary, (run_json,))
+        fs.sync_directory(root)
+    fs.point("recovery.staged")
+    return begin_entry(run_json)
+
+
+def _replace_manifest(root: Path, prefix: Sequence[Entry], fs: FileSystem) -> None:
+    path, temporary = root / MANIFEST, root / (MANIFEST + TEMPORARY)
+    with naming(path):
+        fs.unlink(temporary)
+        fs.write_new(temporary, (b"".join(entry.line() for entry in prefix),), "manifest")
+        fs.replace(temporary, path)
+        fs.point("recovery.renamed")
+        fs.sync_directory(root)
+    fs.point("recovery.rewound")
+
+
+def _remove_orphans(
+    root: Path, prefix: Sequence[Entry], found: _Found, keeps: Callable[[int], bool], fs: FileSystem
+) -> int:
+    """Removes every file of the hashed folders that the prefix does not name, and what is left of other folders."""
+    named = {str(entry.name) for entry in prefix if entry.kind in ("shard", "drift")}
+    steps = [entry.first for entry in prefix if entry.kind == "checkpoint"]
+    # the newest, the one before it as a spare, and those that are kept; a spare's own files are not looked into
+    whole = {checkpoint_folder(step) for step in steps if keeps(step) or step in steps[-2:]}
+    if found.preempted and found.saved is not None:
+        whole.add(found.saved.folder)
+    with naming(root):
+        removed = sum(_sweep(root, root / top, named, whole, fs) for top in (*_FOLDERS, PREEMPT))
+        for name in (RUN_JSON + TEMPORARY, MANIFEST + TEMPORARY):
+            if fs.status(root / name) is not None:
+                fs.unlink(root / name)
+                removed += 1
+        if removed:
+            fs.sync_directory(root)
+    fs.point("recovery.swept")
+    return removed
+
+
+def _sweep(root: Path, folder: Path, named: set[str], whole: set[str], fs: FileSystem) -> int:
+    """Removes below `folder` what is neither named nor in a folder that is whole; returns how many files went."""
+    if not _is_folder(folder, fs):
+        return 0
+    removed, inside = 0, folder.relative_to(root).as_posix() in whole
+    for name in fs.names(folder):
+        path = folder / name
+        if _is_folder(path, fs):
+            removed += _sweep(root, path, named, whole, fs)
+        elif (inside and not name.endswith(TEMPORARY)) or path.relative_to(root).as_posix() in named:
+            continue
+        else:
+            fs.unlink(path)
+            removed += 1
+    if not fs.names(folder):
+        fs.rmdir(folder)
+        fs.sync_directory(folder.parent)
+    elif removed:
+        fs.sync_directory(folder)
+    return removed
+
+
+def _is_folder(path: Path, fs: FileSystem) -> bool:
+    status = fs.status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
