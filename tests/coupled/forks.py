@@ -14,8 +14,11 @@ import sys
 import time
 from pathlib import Path
 
+from coupled import commands  # loads torch, once for all children
 from coupled.cli import main
 from coupled.store import tree_hash
+
+assert commands.run
 
 
 def start(*arguments):

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,20 +24,25 @@ def forked(tmp_path, mode, *arguments, **sections):
     return json.loads(done.stdout), (tmp_path / "runs/stderr").read_text()
 
 
-SHORT = {"train": {"steps": 120}, "checkpoints": {"keep": {"steps": [0]}, "recovery": {"every": 10}}}
+SLOW = partial(pytest.param, marks=pytest.mark.slow)
+SHORT = {
+    "arms": {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}},
+    "train": {"steps": 40},
+    "checkpoints": {"keep": {"steps": [0]}, "recovery": {"every": 10}},
+}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, SLOW(signal.SIGUSR2), SLOW(signal.SIGINT)])
 def test_a_signal_ends_the_run_after_its_step_with_143_and_it_goes_on_to_equal_bytes(number, tmp_path):
-    found, said = forked(tmp_path, "signal", int(number), 1, **{**SHORT, "train": {"steps": 400}})
+    found, said = forked(tmp_path, "signal", int(number), 1, **SHORT)
     assert found["code"] == 143 and found["seconds"] < 25
     assert found["resumed"] == 0 and found["equal"] and len(found["preempted"]) <= 1
     assert f"{number.name}: stopped at step" in said and "next: coupled-run resume" in said
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [SLOW(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_second_signal_ends_it_at_once_and_it_still_goes_on_to_equal_bytes(number, code, tmp_path):
-    found, _ = forked(tmp_path, "signal", int(number), 2, **{**SHORT, "train": {"steps": 400}})
+    found, _ = forked(tmp_path, "signal", int(number), 2, **SHORT)
     assert found["code"] in (code, 143) and found["resumed"] == 0 and found["equal"]
 
 
