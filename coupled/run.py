@@ -114,7 +114,7 @@ class Run:
     ) -> None:
         """End threads and processes and release the lock. A run that stopped by itself commits what it still can."""
         try:
-            if isinstance(error, RunStopped):
+            if error is None or isinstance(error, RunStopped):
                 with suppress(RunStopped):  # the first error is the one to tell
                     self.writer.drain()
         finally:

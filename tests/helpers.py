@@ -3,6 +3,8 @@
 from copy import deepcopy
 
 from coupled.config import from_tables
+from coupled.store import read_manifest
+from coupled.store.rundir import begin_entry
 
 TINY = {
     "name": "tiny",
@@ -37,3 +39,10 @@ def tables(**sections):
 def tiny(folder, **sections):
     """The resolved config of a tiny run under `folder`."""
     return from_tables(tables(paths={"runs": str(folder)}, **sections))
+
+
+def commit_run_json(path):
+    """Makes the run.json that is there the one that the manifest begins with."""
+    entries = read_manifest(path / "manifest.jsonl").entries
+    first = begin_entry((path / "run.json").read_bytes())
+    (path / "manifest.jsonl").write_bytes(b"".join(entry.line() for entry in (first, *entries[1:])))

@@ -39,7 +39,7 @@ def lose(spoilt, stream):
 
 def other_schema(spoilt):
     facts = json.loads((spoilt.path / "run.json").read_text())
-    (spoilt.path / "run.json").write_text(json.dumps({**facts, "schema": 2}))
+    (spoilt.path / "run.json").write_text(json.dumps({**facts, "schema": 7}))
 
 
 def refused(path, command, code, said, capsys):
@@ -76,7 +76,7 @@ def test_features_that_are_not_a_number_are_one_clear_line_and_no_result(spoilt,
 @pytest.mark.parametrize("command", COMMANDS)
 def test_another_schema_is_one_clear_line_and_no_result(spoilt, capsys, command):
     other_schema(spoilt)
-    refused(spoilt.path, command, 2, "has schema 2; this version of coupled reads schema 1", capsys)
+    refused(spoilt.path, command, 2, "has schema 7; this version of coupled reads schema 2", capsys)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

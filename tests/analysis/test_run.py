@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import commit_run_json
 
 import analysis
 from analysis.checks import due
@@ -81,11 +82,12 @@ def edit_facts(path, change):
     facts = json.loads((path / "run.json").read_text())
     change(facts)
     (path / "run.json").write_text(json.dumps(facts))
+    commit_run_json(path)
 
 
 def test_another_schema_names_both(spoilt):
     edit_facts(spoilt.path, lambda facts: facts.update(schema=7))
-    with pytest.raises(UserError, match="has schema 7; this version of coupled reads schema 1; use the version"):
+    with pytest.raises(UserError, match="has schema 7; this version of coupled reads schema 2; use the version"):
         analysis.open_run(spoilt.path)
 
 
@@ -285,7 +287,9 @@ def test_a_shard_of_other_columns_is_refused_by_file_and_column(spoilt, stream, 
     ],
 )
 def test_a_manifest_that_names_other_shards_is_refused(spoilt, name, first, last):
-    (spoilt.path / "manifest.jsonl").write_bytes(Entry(0, "shard", first, last, name, 1, "0" * 64).line())
+    spoilt.keep_lines(lambda entry: entry.kind == "begin")
+    with (spoilt.path / "manifest.jsonl").open("ab") as file:
+        file.write(Entry(1, "shard", first, last, name, 1, "0" * 64).line())
     with pytest.raises(StoreError, match=rf"manifest.jsonl: {name} is no shard of this run"):
         analysis.open_run(spoilt.path)
 
@@ -347,7 +351,7 @@ def test_when_one_arm_is_a_shard_ahead_the_steps_of_both_count(spoilt):
 
 
 def test_a_run_without_a_committed_step_says_so(spoilt):
-    (spoilt.path / "manifest.jsonl").write_bytes(b"")
+    spoilt.keep_lines(lambda entry: entry.kind == "begin")
     run = analysis.open_run(spoilt.path)
     assert (run.finished, run.steps) == (False, None)
     with pytest.raises(UserError, match="no step of panel/nscl yet"):

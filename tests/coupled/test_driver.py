@@ -200,14 +200,6 @@ def test_a_finished_run_is_left_alone_and_another_config_is_refused(run, tmp_pat
     assert train(tiny(tmp_path, seed=9), overwrite=True) == path
 
 
-def test_an_unfinished_run_is_refused_in_one_line_naming_overwrite(tmp_path):
-    made = assemble(tiny(tmp_path))
-    assert made is not None
-    made.directory.close()
-    with pytest.raises(UserError, match="unfinished.*--overwrite"):
-        train(tiny(tmp_path))
-
-
 def test_missing_data_leaves_no_directory(tmp_path):
     config = from_tables(
         tables(

@@ -261,10 +261,10 @@ def test_bench_times_every_act_and_leaves_no_run(tmp_path):
 
 
 def test_bench_leaves_panels_out_and_takes_the_mean_of_what_is_written(tmp_path):
-    run = assemble(config_of(tmp_path))
-    assert run is not None
-    with run:
-        timer = Timer(run)
+    run, silent = (assemble(config_of(tmp_path / name)) for name in ("run", "silent"))
+    assert run is not None and silent is not None
+    with run, silent:
+        timer = Timer(run, silent)
     row = {"forward": 3.0, "backward": 4.0, "observe": 6.0, "panel": 5.0, "step": 14.0}
     timer.rows = [*(dict(row) for _ in range(9)), {**row, "record": 10.0, "step": 24.0}]
     timer.bare = [8.0, 8.0, 9.0]

@@ -17,12 +17,14 @@ def shard(seq, first=0, **changes):
     return Entry(**{**fields(seq, first), **changes})
 
 
+BEGIN = Entry(0, "begin", 0, 0, "run.json", 10, SHA)
 ENTRIES = (
-    shard(0),
+    BEGIN,
     Entry(1, "checkpoint", 7, 7, "checkpoints/a/state.json", 12, SHA),
     shard(2, 8),
     Entry(3, "retire", 7, 7, "checkpoints/a/state.json"),
-    Entry(4, "finish", 0, 9),
+    Entry(4, "drift", 7, 7, "drift/a.json", 12, SHA),
+    Entry(5, "finish", 0, 9),
 )
 WHOLE = b"".join(entry.line() for entry in ENTRIES)
 
@@ -60,7 +62,7 @@ def test_the_writer_counts_and_the_reader_agrees(tmp_path, watched):
     fs, path = watched(), tmp_path / "run"
     path.touch()
     writer = ManifestWriter(fs, path)
-    written = [writer.append("shard", 0, 4, Committed("records/x", 3, SHA)), writer.append("finish", 0, 4)]
+    written = [writer.append("begin", 0, 0, Committed("run.json", 3, SHA)), writer.append("finish", 0, 4)]
     assert read_manifest(path).entries == tuple(written)
     assert fs.acts == ["write .", "sync ."] * 2
     with pytest.raises(StoreError, match="finished"):
@@ -120,11 +122,13 @@ def test_a_bad_line_in_the_middle_is_named(manifest):
     ("entries", "reason"),
     [
         ([shard(1)], "line 1: seq is 1, expected 0"),
-        ([shard(0), shard(0, name="records/y")], "line 2: seq is 0, expected 1"),
-        ([shard(0), shard(2)], "line 2: seq is 2, expected 1"),
-        ([shard(0), shard(1, name="records/0")], "line 2: records/0 is committed twice"),
-        ([Entry(0, "retire", 1, 1, "checkpoints/a/state.json")], "line 1: .* never committed"),
-        ([Entry(0, "finish", 0, 1), shard(1)], "line 2: a line after the one that finished"),
+        ([BEGIN, shard(0)], "line 2: seq is 0, expected 1"),
+        ([BEGIN, shard(2)], "line 2: seq is 2, expected 1"),
+        ([BEGIN, shard(1), shard(2, name="records/1")], "line 3: records/1 is committed twice"),
+        ([BEGIN, Entry(1, "retire", 1, 1, "checkpoints/a/state.json")], "line 2: .* never committed"),
+        ([BEGIN, Entry(1, "finish", 0, 1), shard(2)], "line 3: a line after the one that finished"),
+        ([shard(0)], "line 1: a manifest begins with the line of run.json"),
+        ([BEGIN, Entry(1, "begin", 0, 0, "run.json", 10, SHA)], "line 2: a manifest begins with"),
     ],
 )
 def test_a_whole_line_in_the_wrong_place_is_refused_even_at_the_tail(manifest, entries, reason):
