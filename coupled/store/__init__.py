@@ -1,5 +1,6 @@
 """The storage layer: objects that are whole or absent, and the manifest that says which exist. Loads no torch."""
 
+from coupled.store.audit import Audit, audit
 from coupled.store.canonical import canonical_json, digest
 from coupled.store.errors import StoreError
 from coupled.store.fs import KILL_POINTS, REAL, FileSystem
@@ -16,6 +17,7 @@ from coupled.store.treehash import tree_hash
 __all__ = [
     "KILL_POINTS",
     "REAL",
+    "Audit",
     "Committed",
     "Entry",
     "FileSystem",
@@ -30,6 +32,7 @@ __all__ = [
     "StoreError",
     "TensorFile",
     "TensorInfo",
+    "audit",
     "canonical_json",
     "check_name",
     "checkpoint_folder",

@@ -1,0 +1,99 @@
+"""Is every byte of a run the one that was committed? Reads all of it once; changes nothing."""
+
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from coupled.store.errors import StoreError, naming
+from coupled.store.fs import REAL, FileSystem
+from coupled.store.manifest import MANIFEST, RUN_JSON, Entry, Manifest, read_manifest
+from coupled.store.objects import Committed, verify_object
+from coupled.store.rundir import PREEMPT, STATE, checkpoint_folder
+from coupled.store.saved import Saved, read_preempted, read_saved
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found whole: `objects` files of `size` bytes in all; `notes` on what is not an error."""
+
+    manifest: Manifest
+    objects: int
+    size: int
+    notes: tuple[str, ...]
+
+
+def audit(root: Path, fs: FileSystem = REAL, progress: Progress | None = None) -> Audit:
+    """Checks run.json, the manifest, every committed object, every checkpoint's files and preempt/.
+
+    `progress(done, all)` counts bytes. StoreError names the first file that is not as committed, or, of a finished run,
+    that was not committed; of an unfinished one, which may be at work, such files are noted.
+    """
+    manifest = read_manifest(root / MANIFEST, fs)
+    if not manifest.entries:
+        raise StoreError(root / MANIFEST, f"has no whole first line, which commits {RUN_JSON}")
+    notes = []
+    if manifest.torn:
+        if manifest.finished:
+            raise StoreError(root / MANIFEST, "has something behind the line that finished the run")
+        notes.append("the manifest's last line is torn: what it was about does not count")
+    objects = [entry.committed() for entry in manifest.entries if entry.sha256 is not None and _counts(entry)]
+    states = list(_states(root, manifest, fs))
+    for saved, committed in states:
+        objects += [*committed, *saved.files.values()]
+    total, done = sum(committed.size for committed in objects), 0
+    for committed in objects:
+        verify_object(root, committed, fs)
+        done += committed.size
+        if progress is not None:
+            progress(done, total)
+    named = {committed.name for committed in objects} | {f"{saved.folder}/{STATE}" for saved, _ in states}
+    strays = sorted(set(_files(root, fs)) - named)
+    if strays and manifest.finished:
+        raise StoreError(root / strays[0], "is there but was never committed" + _more(strays))
+    if strays:
+        notes.append(f"{strays[0]} is not committed{_more(strays)}: a run at work is writing it, or was killed")
+    return Audit(manifest, len(objects), total, tuple(notes))
+
+
+def _counts(entry: Entry) -> bool:
+    return entry.kind != "checkpoint"  # those are looked at with their files
+
+
+def _states(root: Path, manifest: Manifest, fs: FileSystem) -> Iterator[tuple[Saved, list[Committed]]]:
+    """Every checkpoint that is there, with its state.json; the newest retired one may be, as a spare. And preempt/."""
+    retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
+    for entry in manifest.entries:
+        if entry.kind == "checkpoint" and (
+            entry.name not in retired or fs.status(root / checkpoint_folder(entry.first)) is not None
+        ):
+            yield read_saved(root, entry, fs), [entry.committed()]
+    folder = root / PREEMPT
+    with naming(folder):
+        names = fs.names(folder) if fs.status(folder) is not None else []
+    for name in names:
+        digits = name.removeprefix("step-")
+        if not (digits.isascii() and digits.isdecimal()):
+            raise StoreError(folder / name, "is no state of a run")
+        yield read_preempted(root, int(digits), manifest, fs)[0], []
+
+
+def _files(root: Path, fs: FileSystem) -> Iterator[str]:
+    """Names of all files in the folders that only hold what was committed."""
+    pending = [root / name for name in ("checkpoints", "drift", "records", PREEMPT)]
+    while pending:
+        path = pending.pop()
+        with naming(path):
+            status = fs.status(path)
+            if status is None:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                pending.extend(path / name for name in fs.names(path))
+            else:
+                yield path.relative_to(root).as_posix()
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
