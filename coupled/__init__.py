@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from coupled.driver import train as train
     from coupled.exports import export as export
     from coupled.objectives import register_objective as register_objective
+    from coupled.verification import verify as verify
 
 # Lazily: `coupled.store` must be importable without torch.
 _HOMES = {
@@ -23,9 +24,10 @@ _HOMES = {
     "register_objective": "coupled.objectives",
     "resume": "coupled.driver",
     "train": "coupled.driver",
+    "verify": "coupled.verification",
 }
 
-__all__ = ["export", "load", "register_data_set", "register_objective", "resume", "train"]
+__all__ = ["export", "load", "register_data_set", "register_objective", "resume", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The commands of `coupled-run`: train, resume, plan, bench, export."""
+"""The commands of `coupled-run`: train, resume, plan, bench, verify, export."""
 
 import argparse
 import dataclasses
@@ -18,10 +18,11 @@ from coupled.exports import export
 from coupled.models import ENCODERS
 from coupled.objectives import OBJECTIVES
 from coupled.plan import plan, shown_bytes, to_toml
-from coupled.progress import ProgressReporter
+from coupled.progress import Counting, ProgressReporter
 from coupled.resuming import Terms
 from coupled.terminal import Parser
 from coupled.vacuity import DELTA, shown, vacuities
+from coupled.verification import verify
 from coupled.views import RECIPES
 
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "bench":
             command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
     _add_resume(commands)
+    _add_verify(commands)
     _add_export(commands)
     return parser
 
@@ -89,6 +91,21 @@ def _add_resume(commands: Any) -> None:
     )
     _add_terms(command)
     command.set_defaults(run=_resume)
+
+
+def _add_verify(commands: Any) -> None:
+    what = "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven"
+    command = commands.add_parser("verify", help=what, description=what)
+    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument("--sample", type=int, default=8, metavar="N", help="steps to draw again (default: 8)")
+    command.add_argument("--replay", type=int, default=0, metavar="K", help="stretches to train again (default: 0)")
+    command.add_argument(
+        "--stretch", type=int, default=10, metavar="STEPS", help="the longest of those stretches (default: 10)"
+    )
+    command.add_argument(
+        "--data", default="", metavar="FOLDER", help="where the data set lies (default: as at training)"
+    )
+    command.set_defaults(run=_verify)
 
 
 def _add_export(commands: Any) -> None:
@@ -185,6 +202,25 @@ def _bench(arguments: argparse.Namespace) -> int:
         f"ratio to bare compute: {made.ratio:.3f} ({len(config.arms)} arms, B = {config.batches.size}, "
         f"{train.precision}, {train.memory_format}, {train.threads} threads, {train.device}, {made.steps} steps)"
     )
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    with Counting() as counting:
+        found = verify(
+            arguments.run_directory,
+            sample=arguments.sample,
+            replay=arguments.replay,
+            stretch=arguments.stretch,
+            data=arguments.data,
+            progress=counting.told,
+        )
+    for word in found.proven:
+        print(f"proven      {word}")
+    for word in found.unproven:
+        print(f"not proven  {word}")
+    length = "" if found.finished else ", up to its last commit: it is not finished"
+    print(f"verified: {found.path} is the run that its config and seed describe{length}")
     return 0
 
 

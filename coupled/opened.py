@@ -3,8 +3,9 @@
 import difflib
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from coupled import config as configs
 from coupled.config import Config, from_resolved
@@ -27,8 +28,10 @@ from coupled.store import (
 from coupled.store.canonical import strict_json
 from coupled.store.errors import naming, one_line
 from coupled.store.manifest import MANIFEST
-from coupled.store.rundir import MAX_RUN_JSON, RUN_JSON, STATE
+from coupled.store.rundir import EVENTS, MAX_RUN_JSON, RUN_JSON, STATE
 from coupled.store.saved import Saved, read_saved
+
+_LONGEST_LOG: Final = 64 << 20  # bytes
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], Config, Manifest]:
@@ -129,3 +132,17 @@ def _config(path: Path, facts: Mapping[str, Any]) -> Config:
     if facts.get("layers") != layers:
         raise StoreError(path, "its layers are not those of its config's network")
     return config
+
+
+def last_data_path(path: Path) -> str:
+    """Where the run's data lay when it was last started, by its log; "" where the log does not say."""
+    try:
+        lines = REAL.read(path / EVENTS, _LONGEST_LOG).splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            found = strict_json(line)["paths"]["data"]
+            if isinstance(found, str):
+                return found
+    return ""

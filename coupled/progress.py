@@ -2,11 +2,11 @@
 
 import sys
 import time
-from typing import Protocol
+from typing import Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from coupled.alignment import linear_cka
@@ -110,3 +110,26 @@ class _Plain:
         print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None: ...
+
+
+class Counting:
+    """A bar for each thing that is counted, in a terminal; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.tasks: dict[str, TaskID] = {}
+
+    def told(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` of `what`."""
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(what, total=total)
+        self.bar.update(self.tasks[what], completed=done, total=total)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()

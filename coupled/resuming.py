@@ -1,11 +1,10 @@
 """Going on with a run that is there: the same config, the newest saved state, and then as if nothing had happened."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from coupled import drift
 from coupled.checkpoints import OPEN_ROWS, restore
@@ -14,14 +13,10 @@ from coupled.config.identity import field_of, kind_of
 from coupled.config.load import merge, tables_of
 from coupled.errors import UserError
 from coupled.layout import checkpoint_steps
-from coupled.opened import open_arm, read_run
+from coupled.opened import last_data_path, open_arm, read_run
 from coupled.run import Parts, Run, join, kept_steps, path_of
-from coupled.store import REAL, Position, Saved, StoreError, canonical_json, read_manifest, reopen
-from coupled.store.canonical import strict_json
+from coupled.store import Position, Saved, StoreError, canonical_json, read_manifest, reopen
 from coupled.store.manifest import MANIFEST
-from coupled.store.rundir import EVENTS
-
-_LONGEST_LOG: Final = 64 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
         if key in map(_key, elastic):
             raise UserError(f"--set {key}", "a run goes on where it is", "move the folder instead")
     raw = tables_of(facts["config"])
-    raw["paths"] = {"data": _last_data_path(path), "runs": str(path.absolute().parent)}
+    raw["paths"] = {"data": last_data_path(path), "runs": str(path.absolute().parent)}
     raw["name"] = path.absolute().name
     for override in elastic:
         merge(raw, override)
@@ -159,17 +154,3 @@ def _untaken(config: Config, raw: Mapping[str, Any], override: str) -> str:
 
 def _key(override: str) -> str:
     return override.partition("=")[0].strip()
-
-
-def _last_data_path(path: Path) -> str:
-    """Where the run's data lay when it was last started, by its log; "" where the log does not say."""
-    try:
-        lines = REAL.read(path / EVENTS, _LONGEST_LOG).splitlines()
-    except OSError:
-        return ""
-    for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError):
-            found = strict_json(line)["paths"]["data"]
-            if isinstance(found, str):
-                return found
-    return ""

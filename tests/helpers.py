@@ -1,9 +1,12 @@
 """Configs of tiny runs. Seconds matter: every one is as small as its claim allows."""
 
+import hashlib
+import json
 from copy import deepcopy
+from dataclasses import replace
 
 from coupled.config import from_tables
-from coupled.store import read_manifest
+from coupled.store import canonical_json, open_tensors, read_manifest, to_bytes
 from coupled.store.rundir import begin_entry
 
 TINY = {
@@ -46,3 +49,28 @@ def commit_run_json(path):
     entries = read_manifest(path / "manifest.jsonl").entries
     first = begin_entry((path / "run.json").read_bytes())
     (path / "manifest.jsonl").write_bytes(b"".join(entry.line() for entry in (first, *entries[1:])))
+
+
+def recommit(path, name, data):
+    """Other bytes for an object of the run, committed as if they had been written so."""
+    (path / name).write_bytes(data)
+    sha = hashlib.sha256(data).hexdigest()
+    entries = read_manifest(path / "manifest.jsonl").entries
+    lines = [replace(e, size=len(data), sha256=sha) if e.name == name else e for e in entries]
+    (path / "manifest.jsonl").write_bytes(b"".join(entry.line() for entry in lines))
+
+
+def rewrite(path, name, change):
+    """A shard, or an arm's file in a checkpoint, with its tensors changed by `change(tensors)`, committed so."""
+    file = open_tensors(path / name)
+    tensors, metadata = {key: array.copy() for key, array in file.items()}, dict(file.metadata)
+    change(tensors)
+    data = to_bytes(tensors, metadata)
+    if name.startswith("records/"):
+        recommit(path, name, data)
+        return
+    (path / name).write_bytes(data)
+    folder, _, own = name.rpartition("/")
+    state = json.loads((path / folder / "state.json").read_bytes())
+    state["files"][own] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    recommit(path, f"{folder}/state.json", canonical_json(state))
