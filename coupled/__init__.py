@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coupled.comparison import diff as diff
     from coupled.config import load as load
     from coupled.data import register_data_set as register_data_set
     from coupled.driver import resume as resume
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Lazily: `coupled.store` must be importable without torch.
 _HOMES = {
+    "diff": "coupled.comparison",
     "export": "coupled.exports",
     "load": "coupled.config",
     "register_data_set": "coupled.data",
@@ -27,7 +29,7 @@ _HOMES = {
     "verify": "coupled.verification",
 }
 
-__all__ = ["export", "load", "register_data_set", "register_objective", "resume", "train", "verify"]
+__all__ = ["diff", "export", "load", "register_data_set", "register_objective", "resume", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:

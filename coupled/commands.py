@@ -1,4 +1,4 @@
-"""The commands of `coupled-run`: train, resume, plan, bench, verify, export."""
+"""The commands of `coupled-run`: train, resume, plan, bench, verify, diff, export."""
 
 import argparse
 import dataclasses
@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from coupled.bench import bench
+from coupled.comparison import diff
+from coupled.comparison.shown import show
 from coupled.config import load
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Config
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
     _add_resume(commands)
     _add_verify(commands)
+    _add_diff(commands)
     _add_export(commands)
     return parser
 
@@ -106,6 +109,14 @@ def _add_verify(commands: Any) -> None:
         "--data", default="", metavar="FOLDER", help="where the data set lies (default: as at training)"
     )
     command.set_defaults(run=_verify)
+
+
+def _add_diff(commands: Any) -> None:
+    what = "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)"
+    command = commands.add_parser("diff", help=what, description=what)
+    command.add_argument("a", metavar="A", help="run directory")
+    command.add_argument("b", metavar="B", help="another one")
+    command.set_defaults(run=_diff)
 
 
 def _add_export(commands: Any) -> None:
@@ -222,6 +233,15 @@ def _verify(arguments: argparse.Namespace) -> int:
     length = "" if found.finished else ", up to its last commit: it is not finished"
     print(f"verified: {found.path} is the run that its config and seed describe{length}")
     return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    found = diff(arguments.a, arguments.b)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140  # a file has room
+    show(found, console)
+    return 0 if found.equal else 1
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from coupled.config import Config
 from coupled.errors import Preempted, RunStopped
 from coupled.learning_rate import learning_rate
 from coupled.preempt import Preemption
-from coupled.resuming import Terms, config_of, go_on
+from coupled.resuming import Terms, config_of, go_on, refuse_another
 from coupled.run import DETERMINISM, Parts, Run, begin, build, is_finished, is_unfinished, path_of
 from coupled.runtime import one_thread
 from coupled.store import mend
@@ -53,6 +53,8 @@ def train(
     """
     if not overwrite and is_finished(config):
         return path_of(config)
+    if not overwrite:
+        refuse_another(config)
     terms = None if overwrite or not is_unfinished(config) else Terms(allow_drift=allow_drift, steal=steal)
     return _drive(config, terms, overwrite, reporter or Silent())
 

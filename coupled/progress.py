@@ -32,7 +32,7 @@ class ProgressReporter:
         self.watcher: Watcher | None = None
 
     def note(self, text: str) -> None:
-        self.console.print(text, style="dim", highlight=False, markup=False)
+        self.console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, run: Run) -> None:
         self.first = run.start

@@ -8,14 +8,16 @@ from typing import Any
 
 from coupled import drift
 from coupled.checkpoints import OPEN_ROWS, restore
-from coupled.config import Config, digest, fingerprint, from_tables
+from coupled.config import Config, digest, fingerprint, from_tables, resolved
+from coupled.config.differences import config_facts
 from coupled.config.identity import field_of, kind_of
 from coupled.config.load import merge, tables_of
 from coupled.errors import UserError
 from coupled.layout import checkpoint_steps
 from coupled.opened import last_data_path, open_arm, read_run
 from coupled.run import Parts, Run, join, kept_steps, path_of
-from coupled.store import Position, Saved, StoreError, canonical_json, read_manifest, reopen
+from coupled.store import Position, Saved, StoreError, canonical_json, read_config_digest, read_manifest, reopen, state
+from coupled.store.errors import one_line
 from coupled.store.manifest import MANIFEST
 
 
@@ -70,6 +72,23 @@ def go_on(parts: Parts, terms: Terms) -> tuple[Run, Position]:
         run.__exit__(type(error), error, error.__traceback__)
         raise
     return run, position
+
+
+def refuse_another(config: Config) -> None:
+    """UserError with both sides of every field, where the directory of `config` holds the run of another config."""
+    path = path_of(config)
+    if state(path) not in ("finished", "unfinished") or read_config_digest(path) == digest(config):
+        return
+    facts, _, _ = read_run(path)
+    found = [
+        f"{fact.name} is {fact.a} there, {fact.b} here" for fact in config_facts(facts["config"], resolved(config))
+    ]
+    shown = "; ".join(found[:6]) + (f"; and {len(found) - 6} more" if len(found) > 6 else "")
+    raise UserError(
+        one_line(f"{path} holds another run: {shown}"),
+        "a name stands for one config",
+        "give --overwrite to replace that run, or choose another name with --set name=…",
+    )
 
 
 def _refuse_other_config(path: Path, before: Config, config: Config) -> None:

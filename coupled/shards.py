@@ -16,10 +16,13 @@ STEPS = Column("int64")
 
 
 class Shards:
-    """What the shards of one run hold. `verified`: their hashes were checked already, all of them."""
+    """What the shards of one run hold. `verified`: their hashes were checked already, all of them; otherwise each is
+    before it is first believed.
+    """
 
     def __init__(self, path: Path, config: Config, manifest: Manifest, fingerprint: str, *, verified: bool) -> None:
-        self.path, self.fingerprint, self.verified = path, fingerprint, verified
+        self.path, self.fingerprint, self._verified = path, fingerprint, verified
+        self._opened: dict[str, TensorFile] = {}
         self.layout = train_layout(config)
         self.entries: dict[tuple[str, str], list[Entry]] = {}
         for entry in manifest.entries:
@@ -35,8 +38,13 @@ class Shards:
 
     def open(self, stream: str, owner: str, entry: Entry) -> TensorFile:
         """One shard: every tensor a column of the layout, stacked along its group's steps. Raises StoreError."""
-        path = self.path / str(entry.name)
-        file = open_tensors(path if self.verified else verify_object(self.path, entry.committed()))
+        path, name = self.path / str(entry.name), str(entry.name)
+        if name not in self._opened:
+            self._opened[name] = self._checked(stream, owner, path, entry)
+        return self._opened[name]
+
+    def _checked(self, stream: str, owner: str, path: Path, entry: Entry) -> TensorFile:
+        file = open_tensors(path if self._verified else verify_object(self.path, entry.committed()))
         found = file.metadata.get("fingerprint")
         if found != self.fingerprint:
             raise StoreError(path, f"its fingerprint is {found}, the run's is {self.fingerprint}")
@@ -65,6 +73,16 @@ class Shards:
             file = self.open(stream, owner, entry)
             if column in file:
                 yield file[f"{group}.step"], file[column]
+
+    @property
+    def opened(self) -> set[Path]:
+        """The shards that were opened so far."""
+        return {self.path / name for name in self._opened}
+
+    def steps(self, stream: str, owner: str, group: str) -> np.ndarray:
+        """The recorded steps of a group, int64 (k,)."""
+        files = (self.open(stream, owner, entry) for entry in self.entries.get((stream, owner), []))
+        return np.concatenate([np.empty(0, np.int64), *(f[f"{group}.step"] for f in files if f"{group}.step" in f)])
 
     def column(self, stream: str, owner: str, column: str) -> tuple[np.ndarray, np.ndarray]:
         """All recorded steps (k,) and values (k, …) of a column that fits in memory; both empty where none is."""

@@ -1,0 +1,40 @@
+"""How two resolved configs differ, field by field."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from coupled.config.identity import kind_of
+
+
+class Fact(NamedTuple):
+    """A field and its value in each run; `kind`: identity, recorded, or the part of run.json that is not config."""
+
+    name: str
+    kind: str
+    a: Any
+    b: Any
+
+
+def config_facts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
+    """The fields in which two resolved configs differ."""
+    one, other = dict(_fields(a)), dict(_fields(b))
+    for name in dict.fromkeys([*one, *other]):
+        if one.get(name) != other.get(name):
+            yield Fact(name, _kind(name), one.get(name), other.get(name))
+
+
+def _fields(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tables.items():
+        if key == "arms" and isinstance(value, list):
+            for arm in value:
+                yield from _fields({k: v for k, v in arm.items() if k != "name"}, f"arms.{arm['name']}.")
+        elif isinstance(value, Mapping) and not prefix.startswith("record."):
+            yield from _fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _kind(name: str) -> str:
+    if name.startswith("arms."):
+        return "recorded" if name.endswith(".anchor") else "identity"
+    return kind_of(name)
