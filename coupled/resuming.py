@@ -16,7 +16,17 @@ from coupled.errors import UserError
 from coupled.layout import checkpoint_steps
 from coupled.opened import last_data_path, open_arm, read_run
 from coupled.run import Parts, Run, join, kept_steps, path_of
-from coupled.store import Position, Saved, StoreError, canonical_json, read_config_digest, read_manifest, reopen, state
+from coupled.store import (
+    Position,
+    Saved,
+    StoreError,
+    canonical_json,
+    read_config_digest,
+    read_manifest,
+    recovery,
+    reopen,
+    state,
+)
 from coupled.store.errors import one_line
 from coupled.store.manifest import MANIFEST
 
@@ -53,11 +63,13 @@ def go_on(parts: Parts, terms: Terms) -> tuple[Run, Position]:
     directory, position = reopen(
         path,
         kept_steps(config).__contains__,
-        run_json=run_json,
-        at_most=terms.from_step,
-        usable=set(checkpoint_steps(config)).__contains__ if longer else lambda step: True,
-        forget=terms.allow_drift,
-        steal=terms.steal,
+        recovery.Terms(
+            run_json=run_json,
+            at_most=terms.from_step,
+            usable=set(checkpoint_steps(config)).__contains__ if longer else lambda step: True,
+            forget=terms.allow_drift,
+            steal=terms.steal,
+        ),
     )
     try:
         run = join(parts, directory)

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from coupled.store import RunDirectory, canonical_json, open_tensors, read_saved, reopen, shard_name, state, to_bytes
+from coupled.store.recovery import Terms
 from coupled.store.rundir import read_config_digest
 
 KEPT = frozenset({0, 8})
@@ -39,7 +40,7 @@ def work(root, fs, length, preempt_at=None, promise=lambda saved: None, began=la
     else:
         longer = read_config_digest(root, fs) != f"{length:064d}"
         usable = checkpoints.__contains__ if longer else lambda step: True
-        run, position = reopen(root, keeps, run_json=run_json(length), usable=usable, fs=fs)
+        run, position = reopen(root, keeps, Terms(run_json=run_json(length), usable=usable), fs)
         restored = position.saved is not None
         if restored:
             saved = position.saved

@@ -46,29 +46,36 @@ class Position:
         return 0 if self.saved is None else self.saved.step
 
 
-def reopen(
-    root: Path,
-    keeps: Callable[[int], bool],
-    *,
-    run_json: bytes | None = None,
-    at_most: int | None = None,
-    usable: Callable[[int], bool] = lambda step: True,
-    forget: bool = False,
-    steal: bool = False,
-    fs: FileSystem = REAL,
-) -> tuple[RunDirectory, Position]:
-    """Take the lock, go back to the newest saved state, and be ready to write what comes after it.
+@dataclass(frozen=True)
+class Terms:
+    """How a run is to be reopened.
 
     `run_json`: the run's new run.json, of a longer run that shares everything up to the checkpoints that are `usable`.
     `at_most`: only a state at or before this step. `forget`: what is dropped need not come back with equal hashes.
+    `steal`: take the lock from whoever has it.
+    """
+
+    run_json: bytes | None = None
+    at_most: int | None = None
+    usable: Callable[[int], bool] = lambda step: True
+    forget: bool = False
+    steal: bool = False
+
+
+def reopen(
+    root: Path, keeps: Callable[[int], bool], terms: Terms | None = None, fs: FileSystem = REAL
+) -> tuple[RunDirectory, Position]:
+    """Take the lock, go back to the newest saved state, and be ready to write what comes after it.
+
     Raises UserError if another process has the run, StoreError if something committed is damaged; nothing is changed
     before all that stays has been verified.
     """
-    lock = RunLock(root, fs, steal)
+    terms = terms or Terms()
+    lock = RunLock(root, fs, terms.steal)
     try:
         fs.point("recovery.locked")
         _mend(root, fs)
-        return _recover(root, keeps, run_json, at_most, usable, forget, fs, lock)
+        return _recover(root, keeps, terms, fs, lock)
     except BaseException:
         lock.release()
         raise
@@ -98,37 +105,26 @@ def _is_half_extended(root: Path, fs: FileSystem) -> bool:
 
 
 def _recover(
-    root: Path,
-    keeps: Callable[[int], bool],
-    run_json: bytes | None,
-    at_most: int | None,
-    usable: Callable[[int], bool],
-    forget: bool,
-    fs: FileSystem,
-    lock: RunLock,
+    root: Path, keeps: Callable[[int], bool], terms: Terms, fs: FileSystem, lock: RunLock
 ) -> tuple[RunDirectory, Position]:
     manifest = read_manifest(root / MANIFEST, fs)
     if not manifest.entries:
         raise StoreError(root / MANIFEST, f"has no first line, which commits {RUN_JSON}; --overwrite starts again")
     verify_object(root, manifest.entries[0].committed(), fs)
-    extended = run_json is not None and begin_entry(run_json) != manifest.entries[0]
+    longer = terms.run_json is not None and begin_entry(terms.run_json) != manifest.entries[0]
     notes = ["a torn last line of the manifest was dropped"] if manifest.torn else []
-    found = _newest(root, manifest, at_most, usable, not extended, fs, notes)
-    prefix = manifest.entries[: found.lines]
+    found = _newest(root, manifest, terms, not longer, fs, notes)
+    prefix, dropped = manifest.entries[: found.lines], manifest.entries[found.lines :]
     _verify(root, prefix, found.saved, keeps, fs)
-    expected = {} if forget or extended else _read_dropped(root, fs)
-    dropped = manifest.entries[found.lines :]
     if dropped:
         notes.append(f"{len(dropped)} committed lines behind step {found.step} were rewound and will be made again")
-    if forget or extended:
-        _forget(root, fs)
-    else:
-        expected = {**_note_dropped(root, dropped, fs), **expected}
-    if run_json is not None and extended:
-        prefix = (_stage(root, run_json, fs), *prefix[1:])
-    if dropped or manifest.torn or extended:
+    # A longer run has other shards where the shorter one ended: they say nothing about each other.
+    expected = _forget(root, fs) if terms.forget or longer else _note_dropped(root, dropped, fs)
+    if longer:
+        prefix = (_stage(root, terms.run_json or b"", fs), *prefix[1:])
+    if dropped or manifest.torn or longer:
         _replace_manifest(root, prefix, fs)
-    if extended:
+    if longer:
         _mend(root, fs)
         fs.point("recovery.extended")
     removed = _remove_orphans(root, prefix, found, keeps, fs)
@@ -136,7 +132,7 @@ def _recover(
     steps = [entry.first for entry in prefix if entry.kind == "checkpoint"]
     writer = ManifestWriter(fs, root / MANIFEST, len(prefix))
     directory = RunDirectory(root, fs, lock, writer, keeps, steps, expected)
-    if found.saved is None or not found.preempted:
+    if not found.preempted:
         directory.settle(retired=prefix[-1].kind == "retire")
     fs.point("recovery.settled")
     return directory, Position(found.saved, tuple(notes))
@@ -158,21 +154,21 @@ class _Found:
 def _newest(
     root: Path,
     manifest: Manifest,
-    at_most: int | None,
-    usable: Callable[[int], bool],
+    terms: Terms,
     preempted: bool,
     fs: FileSystem,
     notes: list[str],
 ) -> _Found:
     """The newest state whose files are as committed; what is passed over is noted."""
-    allowed = [found for found in _saved_steps(root, manifest, preempted, fs) if at_most is None or found[0] <= at_most]
+    most = terms.at_most
+    allowed = [found for found in _saved_steps(root, manifest, preempted, fs) if most is None or found[0] <= most]
     for step, index in sorted(allowed, key=lambda found: (found[0], found[1] is None), reverse=True):
         try:
             if index is None:
                 saved, lines = read_preempted(root, step, manifest, fs)
                 saved.verify(root, fs)
                 return _Found(saved, lines, preempted=True)
-            if usable(step):
+            if terms.usable(step):
                 saved = read_saved(root, manifest.entries[index], fs)
                 saved.verify(root, fs)
                 follows = manifest.entries[index + 1 : index + 2]
@@ -238,7 +234,8 @@ def _read_dropped(root: Path, fs: FileSystem) -> dict[str, str]:
 
 
 def _note_dropped(root: Path, dropped: Sequence[Entry], fs: FileSystem) -> dict[str, str]:
-    """Makes durable what is about to be dropped, before it is: its replay must give the same."""
+    """Makes durable what is about to be dropped, before it is; returns all that was, whose replay must be the same."""
+    before = _read_dropped(root, fs)
     counted = [entry for entry in dropped if entry.kind in ("shard", "checkpoint")]
     if counted:
         path = root / DROPPED
@@ -250,14 +247,15 @@ def _note_dropped(root: Path, dropped: Sequence[Entry], fs: FileSystem) -> dict[
             # a first newline, so that a torn line of before spoils none of these
             fs.append(path, b"\n" + b"".join(entry.line() for entry in counted), "log")
     fs.point("recovery.noted")
-    return {str(entry.name): str(entry.sha256) for entry in counted}
+    return {**{str(entry.name): str(entry.sha256) for entry in counted}, **before}
 
 
-def _forget(root: Path, fs: FileSystem) -> None:
+def _forget(root: Path, fs: FileSystem) -> dict[str, str]:
     if fs.status(root / DROPPED) is not None:
         with naming(root / DROPPED):
             fs.unlink(root / DROPPED)
             fs.sync_directory((root / DROPPED).parent)
+    return {}
 
 
 def _stage(root: Path, run_json: bytes, fs: FileSystem) -> Entry:

@@ -1,8 +1,10 @@
 """A run that was stopped and goes on is the run that was never stopped: equal bytes, or one line that says why not."""
 
+import gzip
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -344,6 +346,22 @@ def test_allowed_drift_is_part_of_the_run_from_then_on(golden, tmp_path, monkeyp
     (line,) = [entry for entry in read_manifest(path / "manifest.jsonl").entries if entry.kind == "drift"]
     facts = json.loads((path / line.name).read_bytes())
     assert line.first == 4 and facts["changes"] == [{"name": "versions.numpy", "then": was, "now": "9.9"}]
+
+
+def test_another_data_set_is_refused_with_both_sides(tmp_path):
+    """The same shapes, one byte of one label file changed."""
+    source = Path("/usr/share/datasets/fashion-mnist")
+    (tmp_path / "data").mkdir()
+    for file in source.iterdir():
+        data = bytearray(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes())
+        data[-1] ^= 1
+        (tmp_path / "data" / file.name.removesuffix(".gz")).write_bytes(data)
+    fashion = {"name": "fashion-mnist", "labelling": "class"}
+    stopped(config_of(tmp_path, data=fashion, views={"size": 12}), Stop(4))
+    overrides = [f"paths.data={tmp_path}/data"]
+    with pytest.raises(UserError, match=r"data\.test was [0-9a-f]{64}, is [0-9a-f]{64}; data\.train was"):
+        resume(path_of(tmp_path), overrides=overrides)
+    resume(path_of(tmp_path), overrides=overrides, terms=Terms(allow_drift=True))
 
 
 def test_another_python_is_noted_only(golden, tmp_path, monkeypatch):

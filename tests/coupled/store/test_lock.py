@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from coupled.errors import UserError
-from coupled.store import RunLock, StoreError
+from coupled.store import FileSystem, RunLock, StoreError
 
 
 def test_a_second_lock_is_refused_in_one_line_naming_the_holder(tmp_path):
@@ -53,6 +54,24 @@ def test_a_lock_file_that_was_moved_away_meanwhile_is_not_a_lock(tmp_path, watch
     fs.lock = lambda fd: (tmp_path / "run").rename(tmp_path / "gone") and lock(fd)
     with pytest.raises(UserError, match="in use"):
         RunLock(tmp_path / "run", fs)
+
+
+def test_a_lock_can_be_stolen_and_the_record_is_the_thiefs(tmp_path):
+    with RunLock(tmp_path), RunLock(tmp_path, steal=True):
+        assert json.loads((tmp_path / "run.lock").read_bytes())["pid"] == os.getpid()
+        with pytest.raises(UserError, match="in use"):
+            RunLock(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named_with_the_way_out(number, tmp_path, watched, monkeypatch):
+    def refuse(fs, fd):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileSystem, "lock", refuse)
+    with pytest.raises(UserError, match="has no locks.*--steal"):
+        RunLock(tmp_path)
+    RunLock(tmp_path, steal=True).release()
 
 
 def test_a_symlink_is_not_taken_for_a_lock(tmp_path):
