@@ -26,7 +26,7 @@ from coupled.errors import UserError, unknown
 # every group left out: 128 samples are 8128 pairs.
 _ALL_PAIRS: Final = 128
 # Steps of a curve that get interval and null band: neighbours in time have nearly the same.
-_BANDED: Final = 64
+_BANDED: Final = 32
 ILL_CONDITIONED: Final = "ill-conditioned"  # how a flag begins that says that digits are lost
 # Groups of the jackknife: fewer for batches, compared at every step, and for measures that each group computes anew.
 _GROUPS: Final = 16

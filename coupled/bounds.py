@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from coupled.pairs import Pairs, masked_logsumexp
 
+_SAFE_EXPONENT = 600.0  # e^−600 is a normal number, a hundred orders above float64's smallest
+
 
 @dataclass(frozen=True)
 class GapBounds:
@@ -54,12 +56,21 @@ def gap_bounds(sigma: Tensor, masks: Pairs, temperature: float, *, positive_in_d
     ratio = same.sum(1).double().log() - count.double().log()
     highest = torch.where(same, logits, -torch.inf).amax(1)
     mean = torch.where(inside, logits, 0.0).sum(1) / count
-    exact = masked_logsumexp(logits, same) - masked_logsumexp(logits, inside)
+    exact = _log_ratio(logits, same, inside, 1 / temperature)
 
     def of(x: Tensor) -> Tensor:
         return torch.where(kept, _softplus(x), torch.nan)
 
     return GapBounds(kept, of(exact), of(ratio + 2 / temperature), of(ratio + highest - mean), of(ratio))
+
+
+def _log_ratio(logits: Tensor, same: Tensor, inside: Tensor, most: float) -> Tensor:
+    """LSE_{S_i} − LSE_{D_i} of logits (A, A), of which none is beyond ±`most`, (A,)."""
+    if 2 * most > _SAFE_EXPONENT:
+        return masked_logsumexp(logits, same) - masked_logsumexp(logits, inside)
+    # One exponential for both sums, from the common top: the least term is e^(−2/τ), far from underflow.
+    terms = torch.exp(logits - most)
+    return torch.where(same, terms, 0.0).sum(1).log() - torch.where(inside, terms, 0.0).sum(1).log()
 
 
 def _positive_mask(sigma: Tensor) -> Tensor:

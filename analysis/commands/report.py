@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,15 @@ def _run(options: argparse.Namespace) -> int:
     # Figures are drawn on one thread, which others need not wait for: drawing is not torch's work.
     with bar as progress, ThreadPoolExecutor(1) as drawing:
         task = progress.add_task("", total=None)
-        parts, drawn = [], []
-        for run in runs:
-            parts.append(
-                gather(
-                    run,
-                    lambda what, of=run.name: progress.update(task, description=f"{of}: {what}"),
-                    lambda part: drawn.append(drawing.submit(_write_curves, part)),
-                )
+        drawn: list[Future[None]] = []
+        parts = [
+            gather(
+                run,
+                lambda what, of=run.name: progress.update(task, description=f"{of}: {what}"),
+                lambda section, part: drawn.append(drawing.submit(_WRITERS[section], part)),
             )
-            drawn.append(drawing.submit(_write_others, parts[-1]))
+            for run in runs
+        ]
         progress.update(task, description="page")
         content = combine(parts)
         path = write(content, options.output)
@@ -76,10 +75,16 @@ def _write_curves(part: Gathered) -> None:
     figures.save(part.run, part.curves)
 
 
-def _write_others(part: Gathered) -> None:
-    """What the other commands write: CSV files and figures, each where there is something to write."""
+def _write_divergence(part: Gathered) -> None:
     if part.divergence:
         divergence.write(part.run, part.divergence, part.growth, [])
+
+
+def _write_bounds(part: Gathered) -> None:
     if part.bounds:
         write_csv(part.run, part.bounds, bounds.CSV_NAME)
         bounds_figure.save(part.run, part.bounds)
+
+
+# What the other commands write, each where there is something to write.
+_WRITERS = {"curves": _write_curves, "divergence": _write_divergence, "bounds": _write_bounds}

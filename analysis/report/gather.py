@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from analysis.bounds import bounds, factors, vacuity, violations
 from analysis.curve import Curve
-from analysis.curves import curves
+from analysis.curves import check_steps, curves
 from analysis.divergence import divergence
 from analysis.growth import Growth, growth
 from analysis.report.layers import LayerGrid, layer_grids
@@ -68,24 +68,28 @@ class Gathered:
 def gather(
     run: Run,
     say: Callable[[str], None] = lambda _: None,
-    begun: Callable[[Gathered], None] = lambda _: None,
+    there: Callable[[str, Gathered], None] = lambda section, made: None,
 ) -> Gathered:
-    """Everything that a report shows of a run; `say` hears what is being worked on, `begun` gets it when its curves
-    are there and no more.
+    """Everything that a report shows of a run; `say` hears what is being worked on, `there` which section is complete.
 
     Raises UserError for a run without a committed step, StoreError for damaged records.
     """
-    say("curves")
-    made = Gathered(run, curves(run))
-    begun(made)
-    say("bounds")
-    made.bounds = made.asked("bounds", bounds, run)
-    made.violations = violations(made.bounds)
-    made.table("bounds", _VACUITY, vacuity(made.bounds))
-    made.table("bounds", _FACTORS, factors(run, made.bounds))
+    check_steps(run)
+    made = Gathered(run, [])
+    # The quickest first, so that its figure is drawn while the others are computed.
     say("divergence")
     made.divergence = made.asked("divergence", divergence, run)
     made.growth = made.asked("divergence", growth, run)
+    there("divergence", made)
+    say("curves")
+    made.curves = curves(run)
+    there("curves", made)
+    say("bounds")
+    made.bounds = made.asked("bounds", bounds, run)
+    there("bounds", made)
+    made.violations = violations(made.bounds)
+    made.table("bounds", _VACUITY, vacuity(made.bounds))
+    made.table("bounds", _FACTORS, factors(run, made.bounds))
     made.table("divergence", _GROWTH, made.growth)
     say("layers")
     made.layers = layer_grids(run, made.missing)
