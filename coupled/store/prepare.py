@@ -70,7 +70,7 @@ def prepare(
         return None
     RunLock(path, fs).release()  # says who is at work, if somebody is
     raise UserError(
-        f"{path} holds this run, unfinished", "train starts at step 0", "give --overwrite to start it again"
+        f"{path} holds this run, unfinished", "coupled-run resume goes on with it", "--overwrite starts it again"
     )
 
 

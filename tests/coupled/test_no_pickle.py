@@ -53,10 +53,12 @@ def everything(path):
     assert len(analysis.open_run(path).curve("cka", arm="nscl").steps)
 
 
+@pytest.mark.slow
 def test_reading_a_run_unpickles_and_evaluates_nothing(nothing_unpickled):
     everything(nothing_unpickled)
 
 
+@pytest.mark.slow
 def test_the_traps_would_be_seen(nothing_unpickled):
     for trap in (lambda: pickle.loads(b""), lambda: torch.load("x"), lambda: builtins.eval("1")):
         with pytest.raises(AssertionError, match="code could have been run"):

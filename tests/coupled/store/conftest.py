@@ -2,6 +2,7 @@
 
 import errno
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ class Watched(FileSystem):
         self._count += 1
         if self._count - 1 == self.fail_at:
             raise OSError(errno.EIO, "Input/output error", str(path))
+
+
+@pytest.fixture(scope="module")
+def memory():
+    """Folders in memory: these tests make a hundred thousand files and wait for none of them."""
+    place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,13 +15,6 @@ from coupled.store.canonical import canonical_json
 from coupled.store.rundir import begin_entry
 
 KEPT_STATES = {"finished", "preempted"}
-
-
-@pytest.fixture(scope="module")
-def memory():
-    place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import pretended
 import pytest
@@ -102,14 +100,6 @@ class Life:
         check_saved(self.root, manifest, REAL)
         if self.promised is not None:
             assert (self.root / "manifest.jsonl").read_bytes().startswith(self.promised)
-
-
-@pytest.fixture(scope="module")
-def memory():
-    """Folders in memory: these tests make a hundred thousand files and wait for none of them."""
-    place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
