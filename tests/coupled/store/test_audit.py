@@ -159,10 +159,11 @@ def test_a_changed_run_json_is_seen_and_a_recommitted_one_is_another_run(runs, m
 
 
 def test_forty_real_kills_at_random_times_lose_nothing(memory):
-    """SIGKILL of a process that writes; the next goes on where it was. Run from a small process, which forks quickly."""
+    """SIGKILL of a process that writes; the next goes on where it was. A small process forks it, which is quick."""
     tests = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(tests.parent)}
     done = subprocess.run(
         [sys.executable, tests / "store_kills.py", memory / "kills", "40"],
-        capture_output=True, text=True, check=False, timeout=300, cwd=tests, env={**os.environ, "PYTHONPATH": str(tests.parent)},
+        capture_output=True, text=True, check=False, timeout=300, cwd=tests, env=environment,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "killed 40\n"), done.stderr
