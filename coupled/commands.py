@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from coupled.objectives import OBJECTIVES
 from coupled.plan import plan, shown_bytes, to_toml
 from coupled.progress import Counting, ProgressReporter
 from coupled.resuming import Terms
+from coupled.store import state
 from coupled.terminal import Parser
 from coupled.vacuity import DELTA, shown, vacuities
 from coupled.verification import verify
@@ -146,6 +148,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     terms = Terms(arguments.from_step, allow_drift=arguments.allow_drift, steal=arguments.steal)
+    nothing = arguments.extend is None and arguments.from_step is None
+    finished = nothing and state(Path(arguments.run_directory)) == "finished"
     path = resume(
         arguments.run_directory,
         extend=arguments.extend,
@@ -153,7 +157,8 @@ def _resume(arguments: argparse.Namespace) -> int:
         overrides=arguments.set,
         reporter=ProgressReporter(),
     )
-    print(f"done: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
+    done = "already finished, nothing to do" if finished else "done"
+    print(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
     return 0
 
 

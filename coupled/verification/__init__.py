@@ -9,7 +9,7 @@ from coupled.errors import UserError
 from coupled.expected import first_surprise
 from coupled.opened import last_data_path, read_run
 from coupled.shards import Shards
-from coupled.store import StoreError, audit, read_manifest
+from coupled.store import StoreError, audit
 from coupled.store.manifest import MANIFEST
 from coupled.verification.chain import check_chain
 from coupled.verification.redrawn import Here, check_batches, check_initial_weights, check_panels, check_pixels
@@ -78,4 +78,4 @@ def verify(
     for entry in drifts:
         drift.read_drift(path, entry)
         unproven.append(f"from step {entry.first} on the run went on under other conditions: see {entry.name}")
-    return Verified(path, read_manifest(path / MANIFEST).finished and manifest.finished, tuple(proven), tuple(unproven))
+    return Verified(path, manifest.finished, tuple(proven), tuple(unproven))
