@@ -76,14 +76,14 @@ def gather(
     """
     check_steps(run)
     made = Gathered(run, [])
-    # The quickest first, so that its figure is drawn while the others are computed.
+    say("curves")
+    made.curves = curves(run)
+    there("curves", made)
+    # The quickest next, so that its figure too is drawn while the bounds are computed.
     say("divergence")
     made.divergence = made.asked("divergence", divergence, run)
     made.growth = made.asked("divergence", growth, run)
     there("divergence", made)
-    say("curves")
-    made.curves = curves(run)
-    there("curves", made)
     say("bounds")
     made.bounds = made.asked("bounds", bounds, run)
     there("bounds", made)

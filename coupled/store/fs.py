@@ -162,6 +162,14 @@ class FileSystem:
         """Renames over `final`; durable only after `sync_directory(final.parent)`."""
         self.rename(temporary, final)
 
+    def sync_file(self, path: Path) -> None:
+        """Makes durable what another process may have left in memory only."""
+        fd = self.open(path, os.O_RDWR)
+        try:
+            self.sync(fd)
+        finally:
+            self.close(fd)
+
     def sync_directory(self, path: Path) -> None:
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

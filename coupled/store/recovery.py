@@ -91,6 +91,7 @@ def mend(root: Path, fs: FileSystem = REAL) -> None:
 def _mend(root: Path, fs: FileSystem) -> None:
     if _is_half_extended(root, fs):
         with naming(root):
+            fs.sync_directory(root)  # of the two renames the manifest's must be on disk first
             fs.replace(root / (RUN_JSON + TEMPORARY), root / RUN_JSON)
             fs.sync_directory(root)
 
@@ -124,6 +125,9 @@ def _recover(
         prefix = (_stage(root, terms.run_json or b"", fs), *prefix[1:])
     if dropped or manifest.torn or longer:
         _replace_manifest(root, prefix, fs)
+    else:
+        with naming(root / MANIFEST):
+            fs.sync_file(root / MANIFEST)  # whoever wrote its last line may have been killed before this
     if longer:
         _mend(root, fs)
         fs.point("recovery.extended")
@@ -160,7 +164,7 @@ def _newest(
     notes: list[str],
 ) -> _Found:
     """The newest state whose files are as committed; what is passed over is noted."""
-    most = terms.at_most
+    most, damaged = terms.at_most, None
     allowed = [found for found in _saved_steps(root, manifest, preempted, fs) if most is None or found[0] <= most]
     for step, index in sorted(allowed, key=lambda found: (found[0], found[1] is None), reverse=True):
         try:
@@ -175,6 +179,10 @@ def _newest(
                 return _Found(saved, index + 1 + (bool(follows) and follows[0].kind == "retire"))
         except StoreError as error:
             notes.append(f"passed over: {error}")
+            damaged = error
+    if damaged is not None and most is None:
+        hint = f"no state to go on from is left; coupled-run resume {root} --from 0 makes everything again"
+        raise StoreError(damaged.path or root, f"{damaged.reason}; {hint}")
     return _Found(None, 1)
 
 

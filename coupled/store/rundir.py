@@ -169,6 +169,7 @@ class RunDirectory:
     def finish(self, step: int) -> Entry:
         """Commits the end of the run: `step` is its last. Nothing can be committed afterwards."""
         entry = self._manifest.append("finish", 0, step)
+        self._remove(PREEMPT)
         with naming(self.root / DROPPED):
             self._fs.unlink(self.root / DROPPED)  # whatever was dropped has come back as it was
         return entry
@@ -182,6 +183,7 @@ class RunDirectory:
             if self._fs.status(path) is None:
                 self._fs.ensure_directory(path.parent)
                 self._fs.write_new(path, (), "log")
+                self._fs.sync_directory(path.parent)
             self._fs.append(path, line, "log")
 
     def close(self) -> None:
@@ -249,8 +251,9 @@ def is_vacant(root: Path, fs: FileSystem = REAL) -> bool:
 
 
 def _is_beginning(data: bytes) -> bool:
-    """Are these bytes the first line of a manifest, whole or torn, and nothing else?"""
+    """Are these bytes the first line of a manifest, whole or torn (cut, or ending in zeros), and nothing else?"""
     opening = b'{"first":0,"kind":"begin","last":0,"name":"run.json","seq":0,'
+    data = data.rstrip(b"\0")
     return data[: len(opening)] == opening[: len(data)] and b"\n" not in data[:-1]
 
 

@@ -155,7 +155,7 @@ def check_pixels(here: Here, shards: Shards, count: int) -> Words:
     recorded, _ = shards.column("pixels", SHARED, "batch.pixels_digest")
     steps = sampled(recorded, count)
     if not steps:
-        return [], ["views: the run records no digest of pixels"]
+        return [], ["views: no step has a digest of its pixels"]
     if here.source is None:
         return [], [f"views: not made again, the data set is not here ({here.missing})"]
     for step in steps:

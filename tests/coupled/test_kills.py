@@ -40,7 +40,7 @@ def test_a_signal_ends_the_run_after_its_step_with_143_and_it_goes_on_to_equal_b
     assert f"{number.name}: stopped at step" in said and "next: coupled-run resume" in said
 
 
-@pytest.mark.parametrize(("number", "code"), [SLOW(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [SLOW(signal.SIGTERM, 143), SLOW(signal.SIGINT, 130)])
 def test_a_second_signal_ends_it_at_once_and_it_still_goes_on_to_equal_bytes(number, code, tmp_path):
     found, _ = forked(tmp_path, "signal", int(number), 2, **SHORT)
     assert found["code"] in (code, 143) and found["resumed"] == 0 and found["equal"]

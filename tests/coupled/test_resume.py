@@ -195,6 +195,19 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_is_taken(gol
     assert any("resumed at step 3" in note for note in watched.notes)
 
 
+def test_a_damaged_shard_is_named_with_the_step_from_which_it_is_made_again(golden, tmp_path):
+    stopped(config_of(tmp_path), Crash(7))
+    (shard,) = path_of(tmp_path).glob("records/similarity/nscl/steps-000000003-*")
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    before = tree_hash(path_of(tmp_path))
+    with pytest.raises(StoreError, match=r"steps-000000003.*sha256.*resume .* --from 0 makes again"):
+        resume(path_of(tmp_path))  # step 3 is no permanent checkpoint: by now it has gone
+    assert tree_hash(path_of(tmp_path)) == before
+    assert tree_hash(resume(path_of(tmp_path), terms=Terms(from_step=0))) == golden
+
+
 # -- what must be restored: each breakage turns the golden hash red
 
 
