@@ -208,6 +208,22 @@ def test_a_damaged_shard_is_named_with_the_step_from_which_it_is_made_again(gold
     assert tree_hash(resume(path_of(tmp_path), terms=Terms(from_step=0))) == golden
 
 
+def test_a_run_whose_saved_states_are_all_damaged_is_refused_with_the_way_out(golden, tmp_path):
+    stopped(config_of(tmp_path), Crash(7))
+    for file in path_of(tmp_path).glob("checkpoints/*/nscl.safetensors"):
+        file.write_bytes(b"")
+    with pytest.raises(StoreError, match=r"no state to go on from is left.*--from 0"):
+        resume(path_of(tmp_path))
+    assert tree_hash(resume(path_of(tmp_path), terms=Terms(from_step=0))) == golden
+
+
+def test_a_finished_run_has_no_preempted_state_left_even_without_a_checkpoint(tmp_path):
+    never = {"checkpoints": {"keep": {"steps": [], "last": False}, "recovery": {"steps": []}}}
+    stopped(config_of(tmp_path, **never), Stop(4))
+    assert (path_of(tmp_path) / "preempt").exists()
+    assert not (resume(path_of(tmp_path)) / "preempt").exists()
+
+
 # -- what must be restored: each breakage turns the golden hash red
 
 

@@ -55,9 +55,9 @@ class Life:
     def began(self, step):
         assert self.saved is None or step >= self.saved, f"saved at {self.saved}, gone on from {step}"
 
-    def live(self, **moments):
-        """Until the end of the longer run, or a cut; True if the end was reached."""
-        self.fs = self.disk(self.place, **moments)
+    def live(self, again=None, **moments):
+        """Until the end of the longer run, or a cut; True if the end was reached. `again`: on this disk as it is."""
+        self.fs = again or self.disk(self.place, **moments)
         try:
             while not self._done():
                 self._go_on()
@@ -166,6 +166,22 @@ def test_a_kill_at_every_point_and_at_every_point_of_the_recovery_after_it(strid
                 break
             life.cut(again, "kept")
         assert life.live()
+        whole(life, expected)
+        shutil.rmtree(memory / "x")
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(600, marks=pytest.mark.slow)])
+def test_the_power_may_fail_after_a_kill_which_left_what_was_not_synced_in_memory(count, golden, memory):
+    expected, _, points = golden
+    rng = random.Random(count)
+    for seed in range(count):
+        life = Life(memory / "x")
+        assert not life.live(kill_at=rng.randrange(len(points)))
+        disk = life.fs
+        disk.kill_at, disk.calls, disk.cut_at, disk._durable = None, 0, rng.randrange(50), set()
+        if not life.live(again=disk):
+            life.cut(seed, "random")
+            assert life.live()
         whole(life, expected)
         shutil.rmtree(memory / "x")
 
