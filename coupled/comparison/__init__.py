@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from coupled.comparison.facts import Fact, facts_differing
-from coupled.comparison.records import Records, first_difference
+from coupled.comparison import verdict
+from coupled.comparison.facts import Fact, drifts_of, facts_differing
+from coupled.comparison.records import Records, first_difference, fixed_differences
 from coupled.comparison.rows import RowDifference
-from coupled.comparison.states import StateDifference, states_differing, z_growth
+from coupled.comparison.states import Checkpoints, StateDifference, compare_checkpoints, z_growth
 from coupled.opened import read_run
 from coupled.shards import Shards
+from coupled.store import Manifest
 
 
 @dataclass(frozen=True)
@@ -16,42 +18,32 @@ class Diff:
     """What two runs differ in.
 
     `facts`: fields of run.json. `step`: the first recorded step at which anything that both record differs, None where
-    nothing does; `rows`: what differs there, causes before effects. `states`: at every common checkpoint, arm by arm.
+    nothing does; `rows`: what differs there, causes before effects; `fixed`: how the panels themselves differ.
+    `states`: at every common checkpoint, arm by arm; `chain`: the first of these that carries another chain of inputs.
     `growth`: (step, arm, largest |Δz|) at log-spaced common steps. `reach`: the last recorded step of each. `only`:
-    arms and streams that one of them has alone, in words.
+    arms and streams that one of them has alone, in words. `opened`: how many shards were read. `verdict`: one sentence.
     """
 
     runs: tuple[Path, Path]
     facts: tuple[Fact, ...]
     step: int | None
     rows: tuple[RowDifference, ...]
+    fixed: tuple[RowDifference, ...]
     states: tuple[StateDifference, ...]
+    chain: int | None
     growth: tuple[tuple[int, str, float], ...]
     reach: tuple[int | None, int | None]
     only: tuple[str, ...]
     opened: int
-
-    @property
-    def equal(self) -> bool:
-        """Is everything that both recorded the same, byte for byte?"""
-        return self.step is None and not any(state.layers for state in self.states)
-
-    @property
-    def verdict(self) -> str:
-        """One sentence."""
-        if self.equal:
-            return f"equal: what both recorded is the same, byte for byte (to step {self.reach[0]}, {self.reach[1]})"
-        if self.step is None:
-            state = next(state for state in self.states if state.layers)
-            return f"first difference: the checkpoint at step {state.step}, arm {state.arm}; no recorded row differs"
-        first = self.rows[0]
-        return f"first difference: step {self.step}, {first.name}, {first.size}; {first.meaning(self.step)}"
+    equal: bool
+    verdict: str
 
 
 def diff(a: str | Path, b: str | Path) -> Diff:
     """Compare two run directories, finished or not. Raises UserError where there is no run, StoreError for damage.
 
-    With equal fingerprints equal hashes mean equal bytes, and only shards whose hashes differ are opened.
+    Equal hashes mean equal bytes: only shards and checkpoints whose hashes differ are opened, and each is verified
+    before it is believed.
     """
     paths = Path(a), Path(b)
     opened = [read_run(path) for path in paths]
@@ -59,21 +51,59 @@ def diff(a: str | Path, b: str | Path) -> Diff:
         Shards(path, config, manifest, facts["fingerprint"], verified=False)
         for path, (facts, config, manifest) in zip(paths, opened, strict=True)
     ]
-    records = Records(*shards, layers=[layer["name"] for layer in opened[0][0]["layers"]])
-    same_network = opened[0][0]["layers"] == opened[1][0]["layers"]
-    step, rows = first_difference(records, compare_layers=same_network)
-    states = states_differing(paths, opened)
-    growth = () if step is None else tuple(z_growth(records))
+    (one, _, _), (other, _, _) = opened
+    layers = [layer["name"] for layer in one["layers"]] if one["layers"] == other["layers"] else None
+    records = Records(shards[0], shards[1], [config for _, config, _ in opened], layers)
+    step, rows = first_difference(records)
+    fixed, kept = fixed_differences(records), compare_checkpoints(paths, opened)
     manifests = [manifest for _, _, manifest in opened]
-    reach = [max((e.last for e in m.entries if e.kind == "shard"), default=None) for m in manifests]
+    equal, said = _verdict(records, step, rows, fixed, kept, manifests)
     return Diff(
         runs=paths,
-        facts=tuple(facts_differing(opened[0][0], opened[1][0])),
+        facts=(*facts_differing(one, other), *drifts_of(*manifests)),
         step=step,
         rows=tuple(rows),
-        states=tuple(states),
-        growth=growth,
-        reach=(reach[0], reach[1]),
+        fixed=tuple(fixed),
+        states=kept.states,
+        chain=kept.chain,
+        growth=() if step is None else tuple(z_growth(records)),
+        reach=(_reach(manifests[0]), _reach(manifests[1])),
         only=tuple(records.only()),
-        opened=len(shards[0].opened | shards[1].opened),
+        opened=sum(len(side.opened) for side in shards),
+        equal=equal,
+        verdict=said,
     )
+
+
+def _verdict(
+    records: Records,
+    step: int | None,
+    rows: list[RowDifference],
+    fixed: list[RowDifference],
+    kept: Checkpoints,
+    manifests: list[Manifest],
+) -> tuple[bool, str]:
+    """Is everything that both recorded the same, and the sentence that says so or what is the first that is not."""
+    state = next((state for state in kept.states if state.differs), None)
+    # A checkpoint is the state before its step's batch: behind that step's inputs, before all that is made of them.
+    if state is not None and (step is None or state.step < step or (state.step == step and rows[0].rank > 0)):
+        return False, verdict.of_state(state, records)
+    if step is not None:
+        return False, verdict.of_row(rows[0], step, records, kept.states)
+    if kept.chain is not None:
+        said = f"first difference: step {kept.chain}, the chain of inputs that the checkpoint carries"
+        return False, f"{said}; {verdict.MEANINGS[verdict.CHAIN]}"
+    if fixed:
+        return False, f"first difference: {fixed[0].name}, {fixed[0].size}; the panels are others, no step differs"
+    if not records.pairs() and not kept.states:
+        return False, "nothing to compare: there is no record and no checkpoint that both have"
+    reach = [
+        f"{letter} to step {_reach(manifest)}{'' if manifest.finished else ', unfinished'}"
+        for letter, manifest in zip("AB", manifests, strict=True)
+    ]
+    arms = "" if kept.states or any(owner != "shared" for _, owner in records.pairs()) else "; no arm is in both"
+    return True, f"equal: all that both recorded is the same, byte for byte ({'; '.join(reach)}){arms}"
+
+
+def _reach(manifest: Manifest) -> int | None:
+    return max((entry.last for entry in manifest.entries if entry.kind == "shard"), default=None)

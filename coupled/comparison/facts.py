@@ -5,6 +5,7 @@ from typing import Any
 
 from coupled.config.differences import Fact, config_facts
 from coupled.drift import changes, environment
+from coupled.store import Manifest
 
 
 def facts_differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
@@ -12,3 +13,11 @@ def facts_differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact
     yield from config_facts(a["config"], b["config"])
     for change in changes(environment(a), environment(b)):
         yield Fact(change.name, change.name.partition(".")[0], change.then, change.now)
+
+
+def drifts_of(a: Manifest, b: Manifest) -> Iterator[Fact]:
+    """The steps from which the runs went on under other conditions, where these are not the same."""
+    one, other = ([entry for entry in manifest.entries if entry.kind == "drift"] for manifest in (a, b))
+    if [(entry.first, entry.sha256) for entry in one] != [(entry.first, entry.sha256) for entry in other]:
+        steps = [[entry.first for entry in side] or None for side in (one, other)]
+        yield Fact("other conditions from step", "drift", *steps)

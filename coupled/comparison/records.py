@@ -1,104 +1,200 @@
-"""The first recorded step at which two runs differ."""
+"""The records of two runs side by side: what both have, and the first step at which it differs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coupled.comparison.rows import RowDifference, row_difference
+from coupled.config import Config, Schedule
+from coupled.layout import OF_LAST_STATE, SHARED
 from coupled.shards import Shards
+from coupled.store import Entry, StoreError
+from coupled.store.manifest import MANIFEST
 
 _CHUNK = 8 << 20  # bytes compared at a time
+# The smallest rows first: what they tell bounds the search of the others.
+_ORDER = ("scalars", "pixels", "layers", "similarity", "surrogate", "panel")
+Steps = NDArray[np.int64]
 
 
 class Records:
-    """The records of two runs, side by side. `layers`: names of the rows of per-layer columns."""
+    """The records of two runs. `layers`: names of the rows of per-layer columns; None where the networks differ, so
+    that there are no rows to pair. Raises StoreError where a manifest's shards are not in the order of their steps.
+    """
 
-    def __init__(self, a: Shards, b: Shards, layers: list[str]) -> None:
-        self.a, self.b, self.layers = a, b, layers
-        self.alike = a.fingerprint == b.fingerprint
+    def __init__(self, a: Shards, b: Shards, configs: Sequence[Config], layers: Sequence[str] | None) -> None:
+        self.sides, self.configs, self.layers = (a, b), configs, layers
+        self._common: dict[tuple[str, str, str], Steps] = {}
+        for side in self.sides:
+            for entries in side.entries.values():
+                for earlier, later in pairwise(entries):
+                    if later.first <= earlier.last:
+                        raise StoreError(side.path / MANIFEST, f"{later.name} begins before {earlier.name} ends")
 
     def pairs(self) -> list[tuple[str, str]]:
-        """(stream, owner) that both have shards of; the smallest rows first, which bound the search of the others."""
-        order = ("scalars", "pixels", "layers", "similarity", "surrogate", "panel")
-        both = self.a.entries.keys() & self.b.entries.keys()
-        return sorted(both, key=lambda pair: (order.index(pair[0]), pair[1]))
+        """(stream, owner) that both have shards of and that can be compared."""
+        both = self.sides[0].entries.keys() & self.sides[1].entries.keys()
+        return sorted(
+            (pair for pair in both if self.layers is not None or pair[0] != "layers"),
+            key=lambda pair: (_ORDER.index(pair[0]), pair[1]),
+        )
 
-    def columns(self, stream: str, owner: str) -> list[str]:
-        """Columns of equal dtype and shape that both record."""
-        one, other = self.a.layout[stream][owner], self.b.layout[stream][owner]
-        return [name for name in one if one[name] == other.get(name)]
+    def columns(self, stream: str, owner: str, *, fixed: bool = False) -> list[str]:
+        """Columns of equal dtype and shape that both record: those stacked along steps, or with `fixed` the others."""
+        one, other = (side.layout[stream][owner] for side in self.sides)
+        return [name for name in one if one[name] == other.get(name) and name.startswith("fixed.") == fixed]
 
     def only(self) -> Iterator[str]:
-        """What one of them records alone."""
-        for here, there, letter in ((self.a, self.b, "A"), (self.b, self.a, "B")):
+        """What one of them records alone, and what cannot be compared."""
+        a, b = self.sides
+        for here, there, letter in ((a, b, "A"), (b, a, "B")):
             for stream, owner in sorted(here.entries.keys() - there.entries.keys()):
                 yield f"only in {letter}: {stream}/{owner}"
+        if self.layers is None:
+            yield "not comparable: layers, as the networks differ"
         for stream, owner in self.pairs():
-            one, other = self.a.layout[stream][owner], self.b.layout[stream][owner]
+            one, other = a.layout[stream][owner], b.layout[stream][owner]
             for name in dict.fromkeys([*one, *other]):
                 if one.get(name) != other.get(name):
                     yield f"not comparable: {name} of {stream}/{owner}"
 
+    def differing(self, stream: str, owner: str) -> Iterator[tuple[Entry, Entry]]:
+        """The shards that have steps in common, ascending, without those whose hashes say that they are equal."""
+        ours, theirs = (side.entries[stream, owner] for side in self.sides)
+        i = j = 0
+        while i < len(ours) and j < len(theirs):
+            mine, other = ours[i], theirs[j]
+            if mine.first <= other.last and other.first <= mine.last and mine.sha256 != other.sha256:
+                yield mine, other
+            if mine.last <= other.last:
+                i += 1
+            else:
+                j += 1
 
-def first_difference(records: Records, *, compare_layers: bool) -> tuple[int | None, list[RowDifference]]:
-    """The step and all that differs there, causes first; (None, []) where all that both recorded is equal.
+    def rows(self, stream: str, owner: str, column: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Both rows of a step; None where one has none, or where the hashes of the shards say that they are equal."""
+        found = [
+            next((entry for entry in side.entries[stream, owner] if entry.first <= step <= entry.last), None)
+            for side in self.sides
+        ]
+        if found[0] is None or found[1] is None or found[0].sha256 == found[1].sha256:
+            return None
+        one, other = (side.row(stream, owner, column, step) for side in self.sides)
+        return None if one is None or other is None else (one, other)
 
-    Every pair of shards is either equal by its hash or compared row by row up to the best step found so far: nothing
+    def common_steps(self, stream: str, owner: str, group: str) -> Steps:
+        """The steps at which both recorded a group, by their schedules and what is committed: no shard is opened."""
+        key = (stream, owner, group)
+        if key not in self._common:
+            entries = [side.entries.get((stream, owner), []) for side in self.sides]
+            one, other = (_recorded(c, e, stream, group) for c, e in zip(self.configs, entries, strict=True))
+            self._common[key] = np.intersect1d(one, other, assume_unique=True)
+        return self._common[key]
+
+    def step_before(self, step: int) -> int | None:
+        """The last step before `step` at which both recorded the same group of anything."""
+        groups = {(s, o, name.partition(".")[0]) for s, o in self.pairs() for name in self.columns(s, o)}
+        steps = (self.common_steps(*group) for group in groups)
+        return max((int(found[at - 1]) for found in steps if (at := np.searchsorted(found, step)) > 0), default=None)
+
+
+def _recorded(config: Config, entries: Sequence[Entry], stream: str, group: str) -> Steps:
+    if not entries:
+        return np.empty(0, np.int64)
+    schedule: Schedule = getattr(config.record, stream)
+    has_last = stream in OF_LAST_STATE and group == "state"  # the last state has no batch and no update
+    last = min(config.train.steps - (not has_last), entries[-1].last)
+    points = [step for step in replace(schedule, every=0).upto(config.train.steps) if step <= last]
+    regular = np.arange(0, last + 1, schedule.every) if schedule.every else []
+    steps = np.union1d(regular, points).astype(np.int64)
+    firsts, lasts = (np.array(ends, np.int64) for ends in zip(*((e.first, e.last) for e in entries), strict=True))
+    at = np.searchsorted(firsts, steps, side="right") - 1
+    return steps[(at >= 0) & (steps <= lasts[at])]
+
+
+def first_difference(records: Records) -> tuple[int | None, list[RowDifference]]:
+    """The first step at which any row differs, and all that differs there, causes first; (None, []) where none does.
+
+    Every two shards are either equal by their hashes or compared row by row, up to the best step found so far: nothing
     is assumed about what happens between.
     """
     best: int | None = None
-    pairs = [pair for pair in records.pairs() if compare_layers or pair[0] != "layers"]
-    for stream, owner in pairs:
-        for column in records.columns(stream, owner):
-            if not column.startswith("fixed."):
-                found = _first_of(records, stream, owner, column, best)
-                best = best if found is None else found
+    for stream, owner in records.pairs():
+        found = _first_of(records, stream, owner, best)
+        best = best if found is None else found
     if best is None:
         return None, []
     rows = [
         row
-        for stream, owner in pairs
+        for stream, owner in records.pairs()
         for column in records.columns(stream, owner)
-        if not column.startswith("fixed.") and (row := _at(records, stream, owner, column, best)) is not None
+        if (both := records.rows(stream, owner, column, best)) is not None
+        and (row := row_difference(stream, owner, column, *both, records.layers or ())) is not None
     ]
     return best, sorted(rows, key=lambda row: (row.rank, row.column != "batch.loss", row.stream, row.owner, row.column))
 
 
-def _at(records: Records, stream: str, owner: str, column: str, step: int) -> RowDifference | None:
-    one, other = records.a.row(stream, owner, column, step), records.b.row(stream, owner, column, step)
-    if one is None or other is None:
-        return None
-    return row_difference(stream, owner, column, one, other, records.layers)
+def fixed_differences(records: Records) -> list[RowDifference]:
+    """How the panels themselves differ: their ids, labels and draws, which are of no step."""
+    found: dict[tuple[str, str], RowDifference] = {}
+    for stream, owner in records.pairs():
+        columns = records.columns(stream, owner, fixed=True) if owner == SHARED else []
+        for entries in records.differing(stream, owner) if columns else ():
+            one, other = (side.open(stream, owner, e) for side, e in zip(records.sides, entries, strict=True))
+            for column in columns:
+                if column in one and column in other and (stream, column) not in found:
+                    row = row_difference(stream, owner, column, one[column], other[column], ())
+                    found |= {} if row is None else {(stream, column): row}
+    return list(found.values())
 
 
-def _first_of(records: Records, stream: str, owner: str, column: str, before: int | None) -> int | None:
-    """The first step, below `before`, at which a column differs."""
-    theirs = {entry.name: entry for entry in records.b.entries[stream, owner]}
-    for mine in records.a.entries[stream, owner]:
-        if before is not None and mine.first >= before:
+def _first_of(records: Records, stream: str, owner: str, before: int | None) -> int | None:
+    """The first step, below `before`, at which a column of a stream and owner differs."""
+    columns = records.columns(stream, owner)
+    for entries in records.differing(stream, owner):
+        if before is not None and max(entry.first for entry in entries) >= before:
             return None
-        twin = theirs.get(mine.name)
-        if records.alike and twin is not None and twin.sha256 == mine.sha256:
-            continue
-        for other in theirs.values():
-            if other.first <= mine.last and mine.first <= other.last:
-                one, two = records.a.open(stream, owner, mine), records.b.open(stream, owner, other)
-                if column in one and column in two:
-                    group = column.partition(".")[0]
-                    found = _first_row(one[f"{group}.step"], one[column], two[f"{group}.step"], two[column])
-                    if found is not None and (before is None or found < before):
-                        return found
+        found = None
+        for column in columns:
+            one, other = (
+                _stacked(side, stream, owner, e, column) for side, e in zip(records.sides, entries, strict=True)
+            )
+            if one is not None and other is not None:
+                bound = before if found is None else found
+                found = first if (first := first_row(*one, *other, bound)) is not None else found
+        if found is not None:
+            return found
     return None
 
 
-def _first_row(a_steps: np.ndarray, a: np.ndarray, b_steps: np.ndarray, b: np.ndarray) -> int | None:
-    """The first common step whose rows differ in a byte, comparing a few megabytes at a time."""
+def _stacked(side: Shards, stream: str, owner: str, entry: Entry, column: str) -> tuple[Steps, np.ndarray] | None:
+    """Steps and mapped values of a column of one shard, its steps checked to be what a search takes them for."""
+    file = side.open(stream, owner, entry)
+    if column not in file:
+        return None
+    index = f"{column.partition('.')[0]}.step"
+    steps = file[index]
+    if len(steps) and (steps[0] < entry.first or steps[-1] > entry.last or (steps[1:] <= steps[:-1]).any()):
+        raise StoreError(file.path, f"{index} does not ascend within the steps {entry.first} to {entry.last}")
+    return steps, file[column]
+
+
+def first_row(a_steps: Steps, a: np.ndarray, b_steps: Steps, b: np.ndarray, before: int | None = None) -> int | None:
+    """The first common step, below `before`, whose rows differ in a byte, comparing a few megabytes at a time.
+
+    Steps ascend; values are (k, …) of equal row shape and dtype.
+    """
     steps, at, there = np.intersect1d(a_steps, b_steps, assume_unique=True, return_indices=True)
+    count = len(steps) if before is None else int(np.searchsorted(steps, before))
     size = max(1, int(np.prod(a.shape[1:], dtype=np.int64)) * a.dtype.itemsize)
     rows = max(1, _CHUNK // size)
-    for start in range(0, len(steps), rows):
+    for start in range(0, count, rows):
+        stop = min(start + rows, count)
         one, two = (
-            np.ascontiguousarray(values[index[start : start + rows]]).reshape(-1).view(np.uint8).reshape(-1, size)
+            np.ascontiguousarray(values[index[start:stop]]).reshape(-1).view(np.uint8).reshape(-1, size)
             for values, index in ((a, at), (b, there))
         )
         differing = np.flatnonzero((one != two).any(axis=1))

@@ -7,64 +7,108 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coupled.comparison.records import Records
+from coupled.comparison.rows import Sizes, differing, sizes_of
 from coupled.config import Config
+from coupled.models.flat import HEAD
 from coupled.opened import checkpoints_of, open_arm
-from coupled.store import Manifest, TensorFile, read_saved
+from coupled.store import Manifest, Saved, TensorFile, read_saved
 
 _MOST_STEPS = 12  # of the table of growth
+_PIECE = 1 << 20  # elements in float64 at a time
 
 
 class LayerDifference(NamedTuple):
-    """A parameter, buffer or optimiser tensor that differs: max |Δ| and ‖Δ‖/‖a‖ (nan where ‖a‖ is 0)."""
+    """A parameter, buffer or optimiser tensor that differs: sizes of the pairs that do, ‖Δ‖/‖a‖ (nan for ‖a‖ = 0)."""
 
     name: str
-    largest: float
+    sizes: Sizes
     relative: float
 
 
 class StateDifference(NamedTuple):
-    """One arm at a common checkpoint: ‖Δ‖/‖w‖ over all weights, and what differs, in the network's order."""
+    """One arm at a common checkpoint: ‖Δ‖/‖w‖ of the weights that both have, and what differs, in the network's order.
+
+    `unmatched`: tensors that one of them lacks or has in another shape.
+    """
 
     step: int
     arm: str
     relative: float
-    layers: tuple[LayerDifference, ...]
+    layers: tuple[LayerDifference, ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.layers or self.unmatched)
 
 
-def states_differing(
+class Checkpoints(NamedTuple):
+    """Every common arm at every common checkpoint, ascending, and the first of these that carries another chain."""
+
+    states: tuple[StateDifference, ...]
+    chain: int | None
+
+
+def compare_checkpoints(
     paths: Sequence[Path], opened: Sequence[tuple[Mapping[str, Any], Config, Manifest]]
-) -> Iterator[StateDifference]:
-    """Every common arm at every common checkpoint, ascending; files of equal hash are not opened."""
+) -> Checkpoints:
+    """What the kept checkpoints say; what is equal by its hash is not opened. Raises StoreError."""
     kept = [checkpoints_of(path, manifest) for path, (_, _, manifest) in zip(paths, opened, strict=True)]
     arms = [arm for arm in opened[0][1].arms if arm in opened[1][1].arms]
     prints = [facts["fingerprint"] for facts, _, _ in opened]
     order = [layer["name"] for layer in opened[0][0]["layers"]]
+    states, chain = [], None
     for step in sorted(kept[0].keys() & kept[1].keys()):
+        if kept[0][step].sha256 == kept[1][step].sha256:
+            states += [StateDifference(step, arm, 0.0) for arm in arms]
+            continue
         saved = [read_saved(path, entries[step]) for path, entries in zip(paths, kept, strict=True)]
-        for arm in arms:
-            listed = [state.files.get(f"{arm}.safetensors") for state in saved]
-            if listed[0] is not None and listed[0] == listed[1]:
-                yield StateDifference(step, arm, 0.0, ())
-                continue
-            a, b = (open_arm(path, state, arm, mark) for path, state, mark in zip(paths, saved, prints, strict=True))
-            yield _compared(step, arm, a, b, order)
+        if chain is None and saved[0].state.get("chain") != saved[1].state.get("chain"):
+            chain = step
+        states += [_arm(paths, saved, arm, prints, order) for arm in arms]
+    return Checkpoints(tuple(states), chain)
+
+
+def _arm(
+    paths: Sequence[Path], saved: Sequence[Saved], arm: str, prints: Sequence[str], order: Sequence[str]
+) -> StateDifference:
+    listed = [state.files.get(f"{arm}.safetensors") for state in saved]
+    if listed[0] is not None and listed[1] is not None and listed[0].sha256 == listed[1].sha256:
+        return StateDifference(saved[0].step, arm, 0.0)
+    a, b = (open_arm(path, state, arm, mark) for path, state, mark in zip(paths, saved, prints, strict=True))
+    return _compared(saved[0].step, arm, a, b, order)
 
 
 def _compared(step: int, arm: str, a: TensorFile, b: TensorFile, order: Sequence[str]) -> StateDifference:
-    layers, gap, norm = [], 0.0, 0.0
+    layers, unmatched, gap, norm = [], [], 0.0, 0.0
     places = {f"weights.{name}": place for place, name in enumerate(order)}
-    for name in sorted(a, key=lambda name: (places.get(name, len(places)), name)):
-        if name not in b or a[name].shape != b[name].shape or a[name].dtype != b[name].dtype:
+
+    def place(name: str) -> tuple[int, bool, str]:
+        """Weights in the network's order, a head behind them; then buffers and the optimiser's."""
+        return places.get(name, len(places)), not name.startswith(f"weights.{HEAD}"), name
+
+    for name in sorted(a.keys() | b.keys(), key=place):
+        if name not in a or name not in b or (a[name].shape, a[name].dtype) != (b[name].shape, b[name].dtype):
+            unmatched.append(name)
             continue
-        one, other = a[name], b[name]
-        x, y = one.astype(np.float64), other.astype(np.float64)
-        squares = float(np.square(x - y).sum()), float(np.square(x).sum())
+        one, other = np.ravel(a[name]), np.ravel(b[name])
+        squares = _squares(one, other)
         if name.startswith("weights."):
             gap, norm = gap + squares[0], norm + squares[1]
-        if one.tobytes() != other.tobytes():
-            largest = float(np.abs(x - y).max())
-            layers.append(LayerDifference(name, largest, _ratio(*squares)))
-    return StateDifference(step, arm, _ratio(gap, norm), tuple(layers))
+        at = np.flatnonzero(differing(one, other))
+        if len(at):
+            layers.append(LayerDifference(name, sizes_of(one[at], other[at]), _ratio(*squares)))
+    return StateDifference(step, arm, _ratio(gap, norm), tuple(layers), tuple(unmatched))
+
+
+def _squares(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Σ(a − b)² and Σa² in float64; nan where something is not finite."""
+    gap = norm = 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        for start in range(0, len(a), _PIECE):
+            x, y = (values[start : start + _PIECE].astype(np.float64) for values in (a, b))
+            gap, norm = gap + float(np.square(x - y).sum()), norm + float(np.square(x).sum())
+    return gap, norm
 
 
 def _ratio(gap: float, norm: float) -> float:
@@ -72,13 +116,17 @@ def _ratio(gap: float, norm: float) -> float:
 
 
 def z_growth(records: Records) -> Iterator[tuple[int, str, float]]:
-    """(step, arm, max |Δz|) at log-spaced steps whose batch embeddings both recorded."""
+    """(step, arm, max |Δz|) at log-spaced steps whose batch embeddings both recorded; nan where one is not finite."""
     for stream, arm in records.pairs():
         if stream != "similarity" or "batch.z" not in records.columns(stream, arm):
             continue
-        steps = np.intersect1d(records.a.steps(stream, arm, "batch"), records.b.steps(stream, arm, "batch"))
+        steps = records.common_steps(stream, arm, "batch")
         at = np.unique(np.geomspace(1, max(len(steps), 1), _MOST_STEPS).round().astype(int)) - 1
         for step in steps[at[at < len(steps)]].tolist():
-            one, other = (shards.row(stream, arm, "batch.z", step) for shards in (records.a, records.b))
-            if one is not None and other is not None:
-                yield step, arm, float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+            both = records.rows(stream, arm, "batch.z", step)
+            yield step, arm, 0.0 if both is None else _largest(*both)
+
+
+def _largest(a: np.ndarray, b: np.ndarray) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())

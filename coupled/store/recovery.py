@@ -117,6 +117,8 @@ def _recover(
     found = _newest(root, manifest, terms, not longer, fs, notes)
     prefix, dropped = manifest.entries[: found.lines], manifest.entries[found.lines :]
     _verify(root, prefix, found.saved, keeps, fs)
+    if found.preempted:
+        _sync_preempted(root, found.saved, fs)
     if dropped:
         notes.append(f"{len(dropped)} committed lines behind step {found.step} were rewound and will be made again")
     # A longer run has other shards where the shorter one ended: they say nothing about each other.
@@ -184,6 +186,17 @@ def _newest(
         hint = f"no state to go on from is left; coupled-run resume {root} --from 0 makes everything again"
         raise StoreError(damaged.path or root, f"{damaged.reason}; {hint}")
     return _Found(None, 1)
+
+
+def _sync_preempted(root: Path, saved: Saved | None, fs: FileSystem) -> None:
+    """Makes the state in preempt/ durable: whoever wrote it may have been killed before that."""
+    assert saved is not None
+    folder = root / saved.folder
+    with naming(folder):
+        for name in (*(committed.name for committed in saved.files.values()), f"{saved.folder}/{STATE}"):
+            fs.sync_file(root / name)
+        for place in (folder, folder.parent, root):
+            fs.sync_directory(place)
 
 
 def _saved_steps(root: Path, manifest: Manifest, preempted: bool, fs: FileSystem) -> Iterator[tuple[int, int | None]]:
