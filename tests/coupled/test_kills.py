@@ -32,7 +32,7 @@ SHORT = {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, SLOW(signal.SIGUSR2), SLOW(signal.SIGINT)])
+@pytest.mark.parametrize("number", [SLOW(signal.SIGTERM), SLOW(signal.SIGUSR2), SLOW(signal.SIGINT)])
 def test_a_signal_ends_the_run_after_its_step_with_143_and_it_goes_on_to_equal_bytes(number, tmp_path):
     found, said = forked(tmp_path, "signal", int(number), 1, **SHORT)
     assert found["code"] == 143 and found["seconds"] < 25

@@ -148,7 +148,7 @@ WAYS = {
 }  # fmt: skip
 
 
-QUICK = ("adamw", "ce", "log-spaced", "no checkpoint", "every checkpoint")
+QUICK = ("adamw", "no checkpoint")
 
 
 @pytest.mark.parametrize("way", [way if way in QUICK else pytest.param(way, marks=pytest.mark.slow) for way in WAYS])

@@ -204,6 +204,7 @@ WAYS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_whatever_is_trained_and_recorded_can_be_verified(way, tmp_path):
     found = verify(train(config_of(tmp_path, **WAYS[way])), replay=1, stretch=3)

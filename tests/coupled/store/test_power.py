@@ -138,10 +138,11 @@ def test_a_life_passes_every_kill_point_but_those_of_overwriting(golden):
     assert passed <= set(KILL_POINTS) and not unpassed
 
 
-def test_the_power_may_fail_at_any_call(golden, memory):
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_power_may_fail_at_any_call(stride, golden, memory):
     expected, acts, _ = golden
     assert len(acts) >= 400
-    for call in range(len(acts)):
+    for call in range(0, len(acts), stride):
         survives(memory / "x", expected, [call], seed=call, mode=("random", "lost", "random", "kept")[call % 4])
 
 
