@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.checks import STACKED, check_shard, due
 from coupled.config import Arm, Config
+from coupled.contents import STACKED, check_shard, due
 from coupled.errors import UserError, unknown
 from coupled.layout import SHARED, STREAMS
 from coupled.run import train_layout

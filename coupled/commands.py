@@ -26,7 +26,7 @@ from coupled.resuming import Terms
 from coupled.store import state
 from coupled.terminal import Parser
 from coupled.vacuity import DELTA, shown, vacuities
-from coupled.verification import verify
+from coupled.verification import Verified, verify
 from coupled.views import RECIPES
 
 
@@ -109,6 +109,9 @@ def _add_verify(commands: Any) -> None:
     )
     command.add_argument(
         "--data", default="", metavar="FOLDER", help="where the data set lies (default: as at training)"
+    )
+    command.add_argument(
+        "--code", action="append", default=[], metavar="FILE", help="a file of the run's code.files, in their order"
     )
     command.set_defaults(run=_verify)
 
@@ -229,15 +232,24 @@ def _verify(arguments: argparse.Namespace) -> int:
             replay=arguments.replay,
             stretch=arguments.stretch,
             data=arguments.data,
+            code=arguments.code,
             progress=counting.told,
         )
     for word in found.proven:
         print(f"proven      {word}")
     for word in found.unproven:
         print(f"not proven  {word}")
-    length = "" if found.finished else ", up to its last commit: it is not finished"
-    print(f"verified: {found.path} is the run that its config and seed describe{length}")
+    print(_verdict(found, replayed=arguments.replay > 0))
     return 0
+
+
+def _verdict(found: Verified, *, replayed: bool) -> str:
+    far = "no step yet" if found.reached is None else f"step {found.reached}"
+    length = "" if found.finished else f", up to {far}: it is not finished"
+    but = ", but for what is not proven above" if found.unproven else ""
+    steps = f"coupled-run verify {found.path} --replay 3" if not replayed else f"coupled-analyze report {found.path}"
+    follow = steps if found.finished else f"coupled-run resume {found.path}, unless it is at work"
+    return f"verified: {found.path} is the run that its config and seed give{length}{but}; next: {follow}"
 
 
 def _diff(arguments: argparse.Namespace) -> int:

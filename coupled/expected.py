@@ -59,16 +59,21 @@ def _shards(
 def first_surprise(config: Config, streams: Layout, manifest: Manifest) -> str:
     """What first differs between a manifest and the lines its config determines; "" where nothing does.
 
-    Lines of drift may stand behind a checkpoint; those of an unfinished run may end anywhere.
+    Lines of drift stand where the run was resumed; those of an unfinished run may end anywhere.
     """
     lines = expected_lines(config, streams)
-    before = ""
+    reached, resumed = 0, -1  # steps that the lines before are about, and at which a drift just before was recorded
     for number, entry in enumerate(manifest.entries, 1):
         found = Line(entry.kind, entry.name, entry.first, entry.last)
         if entry.kind == "drift":
-            if before not in ("begin", "checkpoint", "retire", "drift"):
-                return f"line {number} is {found}, which can only follow a checkpoint"
-        elif found != (wanted := next(lines, None)):
-            return f"line {number} is {found}; the config has {wanted or 'no more'} there"
-        before = entry.kind
+            if entry.first < max(reached, resumed):
+                return f"line {number} is {found}, behind lines about later steps"
+            resumed = entry.first
+        else:
+            if found != (wanted := next(lines, None)):
+                return f"line {number} is {found}; the config has {wanted or 'no more'} there"
+            end = entry.last + 1 if entry.kind == "shard" else entry.last
+            if resumed >= 0 and (entry.kind == "retire" or end < resumed + (entry.kind != "finish")):
+                return f"line {number} is {found}, behind a drift at step {resumed}, to which nothing leads"
+            reached, resumed = max(reached, end), -1
     return ""

@@ -56,7 +56,7 @@ class Recorder:
 
     def observe(self, step: int, batch: Batch, link: Link) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
-        self._observe_state(step)
+        self.observe_state(step)
         with one_thread():
             self._observe_batch(step, batch, link)
 
@@ -84,7 +84,7 @@ class Recorder:
 
     def observe_last(self, step: int) -> None:
         """The last state: weights and panels only, in shards of their own, after the last checkpoint."""
-        self._observe_state(step)
+        self.observe_state(step)
         self._seal(STREAMS, step, step)
 
     def seal(self, step: int) -> None:
@@ -92,7 +92,8 @@ class Recorder:
         closing = [stream for stream in STREAMS if step in self.closing[stream]]
         self._seal(closing, step - 1, step)
 
-    def _observe_state(self, step: int) -> None:
+    def observe_state(self, step: int) -> None:
+        """Weights and panels of the state after `step` updates, which needs no batch."""
         if self._is_due("scalars", step) or self._is_due("layers", step):
             with one_thread():
                 scalars, layers = state_columns(self.geometry, self.arms)

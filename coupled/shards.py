@@ -103,6 +103,12 @@ class Shards:
                         return file[column][at[0]]
         return None
 
+    def path_of(self, stream: str, owner: str, step: int) -> Path:
+        """The shard that holds a step, to name it; the run where there is none."""
+        entries = self.entries.get((stream, owner), [])
+        found = [entry.name for entry in entries if entry.first <= step <= entry.last]
+        return self.path / str(found[0]) if found else self.path
+
     def fixed(self, stream: str, owner: str) -> tuple[Path, dict[str, np.ndarray]] | None:
         """The columns that are the same at every step, of the first shard, and its path; None before there is one."""
         for entry in self.entries.get((stream, owner), [])[:1]:

@@ -1,70 +1,127 @@
 """The certificate: one chain of what the arms shared, from the initial weights to the last recorded step."""
 
-import struct
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from coupled.layout import SHARED
-from coupled.learning_rate import learning_rate
+from coupled.opened import checkpoints_of
 from coupled.shards import Shards
-from coupled.store import Manifest, StoreError, read_saved
-from coupled.store.manifest import MANIFEST
-from coupled.verification.redrawn import Here
+from coupled.store import REAL, Manifest, Saved, StoreError, read_saved
+from coupled.store.audit import gone_since
+from coupled.store.rundir import PREEMPT, STATE
+from coupled.store.saved import read_preempted
+from coupled.verification.here import Here, Words, listed
 
-# Steps between two recorded ones that are drawn again to join the chain; each takes about a millisecond.
+# Steps that are not recorded and are drawn again to join the chain; each takes about a millisecond.
 _MOST_DRAWN = 5000
+_COLUMNS = ("learning_rate", "ids_digest", "draws_digest", "chain")
 
 
-def check_chain(here: Here, shards: Shards, manifest: Manifest) -> tuple[list[str], list[str]]:
-    """Every link follows from the one before it by what the step's records say, and the rate from its schedule."""
-    names = ("learning_rate", "ids_digest", "draws_digest", "chain")
-    columns = {name: shards.column("scalars", SHARED, f"batch.{name}") for name in names}
+class _Trail:
+    """The chain, walked once: `link` after `at` steps, None where it cannot be known before the next recorded step."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        self.link: bytes | None = sha256(bytes.fromhex(here.facts["certificate"]["initial_weights"])).digest()
+        self.at = self.drawn = self.skipped = 0
+
+    def go_to(self, step: int) -> None:
+        """Past steps that are not recorded, by drawing them again where that is cheap."""
+        missing = step - self.at
+        if missing and self.link is not None and self._here.batches is not None and self.drawn + missing <= _MOST_DRAWN:
+            for between in range(self.at, step):
+                self.link = self._here.next_link(self.link, between)
+            self.drawn += missing
+        elif missing:
+            self.link, self.skipped = None, self.skipped + missing
+        self.at = step
+
+    @property
+    def why(self) -> str:
+        """Why steps were skipped."""
+        return f"at most {_MOST_DRAWN} are" if self._here.batches is not None else "their order needs the data set"
+
+    def follow(self, path: Path, rate: np.ndarray, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> None:
+        """Over the recorded step `at`, whose shard is `path`. StoreError where what is recorded does not follow."""
+        expected, found = self._here.rate(self.at), rate.astype("<f8").tobytes()
+        if found != expected:
+            planned = float(np.frombuffer(expected, "<f8")[0])
+            raise StoreError(
+                path, f"the learning rate of step {self.at} is {float(rate)!r}, the schedule's {planned!r}"
+            )
+        if self.link is not None:
+            self.link = sha256(self.link + ids.tobytes() + draws.tobytes() + found).digest()
+            if self.link != chain.tobytes():
+                raise StoreError(path, f"the chain breaks at step {self.at}: its link does not follow from the records")
+        self.link, self.at = chain.tobytes(), self.at + 1
+
+
+def check_chain(here: Here, shards: Shards, manifest: Manifest) -> Words:
+    """Every link follows from the one before it by what the step's records say, and the rate from its schedule; saved
+    states carry the links of their steps.
+    """
+    columns = {name: shards.column("scalars", SHARED, f"batch.{name}") for name in _COLUMNS}
     steps = columns["chain"][0].tolist()
-    rows = zip(*(values for _, values in columns.values()), strict=True)
-    link, after = sha256(bytes.fromhex(here.facts["certificate"]["initial_weights"])).digest(), 0
-    links, drawn, skipped = {0: link}, 0, 0
-    for step, (rate, ids, draws, chain) in zip(steps, rows, strict=True):
-        if step - after + drawn <= _MOST_DRAWN and (step == after or here.draws):
-            for between in range(after, step):
-                link, drawn = here.next_link(link, between), drawn + 1
-        elif step != after:
-            skipped, link = skipped + step - after, None
-        _check_rate(here, step, rate)
-        if link is not None:
-            link = sha256(link + ids.tobytes() + draws.tobytes() + struct.pack("<d", rate)).digest()
-            if link != chain.tobytes():
-                raise StoreError(
-                    here.path, f"the chain breaks at step {step}: its link does not follow from the records"
-                )
-        link, after = chain.tobytes(), step + 1
-        links[after] = link
-    joined = _check_checkpoints(here, manifest, links)
+    rows = dict(zip(steps, zip(*(values for _, values in columns.values()), strict=True), strict=True))
+    states = _states(here, manifest)
+    trail, joined, loose = _Trail(here), 0, []
+    for step in sorted(rows.keys() | states.keys()):
+        trail.go_to(step)
+        for saved in states.get(step, []):
+            if _carries(here, saved, trail.link):
+                joined += 1
+            else:
+                loose.append(step)
+        if step in rows:
+            trail.follow(shards.path_of("scalars", SHARED, step), *rows[step])
+    return _said(trail, steps, joined, loose)
+
+
+def _said(trail: _Trail, steps: list[int], joined: int, loose: list[int]) -> Words:
+    proven, unproven = [], []
+    if steps or joined:
+        parts = [f"{len(steps)} recorded steps (to step {steps[-1]})"] if steps else []
+        parts += [f"{trail.drawn} steps that are not recorded and were drawn again"] if trail.drawn else []
+        proven.append(
+            f"one input: through {' and '.join(parts) or 'no step'} the chain of sample ids, integer draws and "
+            "learning rates follows from the digest of the shared initial weights"
+            + (f", and {joined} saved states carry its links" if joined else "")
+            + "; that all arms saw it is by construction: one batch is made and handed to every arm"
+        )
     if not steps:
-        return [], ["chain: no step of the stream scalars is recorded"]
-    said = (
-        f"one input: through {len(steps)} recorded steps (to step {steps[-1]}) the chain of sample ids, integer draws "
-        "and learning rates follows from the digest of the shared initial weights"
-        + (f", {drawn} steps between them drawn again" if drawn else "")
-        + (f", and {joined} checkpoints carry its links" if joined else "")
-        + "; every arm was handed these same inputs"
-    )
-    return [said], [f"chain: {skipped} steps that are not recorded were not drawn again"] if skipped else []
+        unproven.append("chain: no step of the stream scalars is recorded")
+    if trail.skipped:
+        unproven.append(f"chain: {trail.skipped} steps are not recorded and were not drawn again ({trail.why})")
+    if loose:
+        unproven.append(f"chain: the links that the saved states at {listed(loose)} carry, which lie behind such steps")
+    return proven, unproven
 
 
-def _check_rate(here: Here, step: int, rate: np.ndarray) -> None:
-    expected = learning_rate(here.config.optimiser, step, here.config.batches.size)
-    if struct.pack("<d", rate) != struct.pack("<d", expected):
-        raise StoreError(here.path, f"the learning rate of step {step} is {float(rate)!r}, the schedule's {expected!r}")
+def _states(here: Here, manifest: Manifest) -> dict[int, list[Saved]]:
+    """Checkpoints that are not retired, and what is in preempt/, by step."""
+    found: dict[int, list[Saved]] = {}
+    for step, entry in checkpoints_of(here.path, manifest).items():
+        try:
+            found.setdefault(step, []).append(read_saved(here.path, entry))
+        except StoreError:
+            if not gone_since(here.path, str(entry.name), manifest):
+                raise
+    folder = here.path / PREEMPT
+    for name in REAL.names(folder) if REAL.status(folder) is not None else []:
+        step = int(name.removeprefix("step-"))  # the audit has looked at these names
+        found.setdefault(step, []).append(read_preempted(here.path, step, manifest)[0])
+    return found
 
 
-def _check_checkpoints(here: Here, manifest: Manifest, links: dict[int, bytes]) -> int:
-    """How many checkpoints carry the chain's link of their step. StoreError where one carries another."""
-    retired, joined = {entry.name for entry in manifest.entries if entry.kind == "retire"}, 0
-    for entry in manifest.entries:
-        if entry.kind == "checkpoint" and entry.name not in retired and entry.first in links:
-            carried = read_saved(here.path, entry).state.get("chain")
-            if carried != links[entry.first].hex():
-                raise StoreError(here.path / MANIFEST, f"the checkpoint at step {entry.first} carries another chain")
-            joined += 1
-    return joined
+def _carries(here: Here, saved: Saved, link: bytes | None) -> bool:
+    """Does a saved state carry this link? False where that is not known. StoreError where it carries another."""
+    path, state = here.path / saved.folder / STATE, saved.state
+    of: Any = state.get("fingerprint")
+    if of != here.facts["fingerprint"]:
+        raise StoreError(path, f"the state at step {saved.step} has the fingerprint {of}; it is of another run")
+    if link is not None and state.get("chain") != link.hex():
+        raise StoreError(path, f"the state at step {saved.step} carries another chain than the records have there")
+    return link is not None

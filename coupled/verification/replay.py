@@ -1,21 +1,36 @@
 """Stretches of a run, trained again from kept checkpoints and compared byte by byte with what was recorded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from coupled import checkpoints
 from coupled.certificate import Certificate
 from coupled.driver import advance
-from coupled.errors import UserError
-from coupled.opened import open_arm
+from coupled.errors import RunStopped, UserError
+from coupled.layout import STREAMS
+from coupled.opened import checkpoints_of, open_arm
 from coupled.recorder import Recorder
-from coupled.run import Run, build
+from coupled.run import Parts, Run, build
 from coupled.shards import Shards
 from coupled.source import Stream
 from coupled.store import Entry, Manifest, Saved, StoreError, TensorFile, read_saved
-from coupled.verification.redrawn import Here, Words
+from coupled.store.rundir import STATE
+from coupled.verification.here import Here, Progress, Words
 from coupled.writer import Writer
+
+
+class Stretch(NamedTuple):
+    """From a kept checkpoint to step `end`, where another may be kept."""
+
+    start: Saved
+    end: int
+    at_end: Entry | None
+
+    def __str__(self) -> str:
+        return f"{self.start.step} to {self.end}"
 
 
 class Rehearsal(Run):
@@ -24,70 +39,96 @@ class Rehearsal(Run):
     def checkpoint(self, step: int) -> None: ...
 
 
-def check_stretches(
-    here: Here, shards: Shards, manifest: Manifest, count: int, longest: int, told: Callable[[str, int, int], None]
-) -> Words:
+class Nowhere:
+    """The run directory of a rehearsal."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def log(self, event: Mapping[str, Any]) -> None: ...
+
+
+def check_stretches(here: Here, shards: Shards, manifest: Manifest, count: int, longest: int, told: Progress) -> Words:
     """`count` stretches of at most `longest` steps, spread over the checkpoints that are kept."""
     if not count:
         return [], ["floats: that each is right; --replay K trains K stretches again and compares bytes"]
     if here.missing:
-        raise UserError("--replay trains again, which needs the data set", here.missing)
-    reached = max((entry.last for entry in manifest.entries if entry.kind == "shard"), default=-1)
-    stretches = _stretches(here, manifest, min(reached + 1, here.config.train.steps), count, longest)
+        raise UserError("--replay trains again, which needs the data set and the run's own code", here.missing)
+    stretches = list(_stretches(here, manifest, count, longest))
     if not stretches:
-        return [], ["replay: no kept checkpoint has recorded steps behind it"]
-    done = []
-    for number, (saved, end, at_end) in enumerate(stretches, 1):
-        _replay(here, shards, saved, end, at_end)
-        done.append(f"{saved.step} to {end}")
-        told("replay", number, len(stretches))
-    return [f"trained again: steps {', '.join(done)}: every recorded byte of every arm is the same"], []
-
-
-def _stretches(
-    here: Here, manifest: Manifest, last: int, count: int, longest: int
-) -> list[tuple[Saved, int, Entry | None]]:
-    """(start, end, the checkpoint at the end if one is kept there); starts evenly spread, each once."""
-    retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
-    kept = {e.first: e for e in manifest.entries if e.kind == "checkpoint" and e.name not in retired}
-    starts = [step for step in kept if step < last]
-    chosen = (
-        [starts[i] for i in dict.fromkeys(np.linspace(0, len(starts) - 1, count).round().astype(int))] if starts else []
-    )
-    found = []
-    for start in chosen:
-        end = min([start + longest, last, *(step for step in kept if step > start)])
-        found.append((read_saved(here.path, kept[start]), end, kept.get(end)))
-    return found
-
-
-def _replay(here: Here, shards: Shards, saved: Saved, end: int, at_end: Entry | None) -> None:
+        return [], ["floats: that each is right; no checkpoint that is kept has recorded steps behind it"]
     parts = build(here.config)
+    done, total, rows, size = 0, sum(of.end - of.start.step for of in stretches), 0, 0
+    for stretch in stretches:
+        run = _restored(here, parts, stretch)
+        for step in _trained(here, run, stretch):
+            told("replay", done + step - stretch.start.step, total)
+        done += stretch.end - stretch.start.step
+        same = _compare_rows(here, shards, run.recorder.open_rows()[0])
+        rows, size = rows + same[0], size + same[1]
+        if stretch.at_end is not None:
+            size += _compare_arms(here, run, read_saved(here.path, stretch.at_end))
+    ends = sum(of.at_end is not None for of in stretches)
+    said = (
+        f"trained again: steps {', '.join(map(str, stretches))}: all {rows} recorded rows of them"
+        + (f" and {ends} checkpoints at their ends" if ends else "")
+        + f" have the same {size / 1e6:.1f} MB, byte for byte"
+    )
+    return ([said], []) if size else ([], [f"floats: steps {', '.join(map(str, stretches))} have nothing on record"])
+
+
+def _stretches(here: Here, manifest: Manifest, count: int, longest: int) -> Iterator[Stretch]:
+    """Starts evenly spread over the checkpoints, each once; none goes beyond what is committed."""
+    reached = max((entry.last for entry in manifest.entries if entry.kind == "shard"), default=-1)
+    kept = checkpoints_of(here.path, manifest)
+    last = min(max(reached + 1, *kept, 0), here.config.train.steps) if kept else 0
+    starts = [step for step in kept if step < last]
+    if not starts:
+        return
+    for i in dict.fromkeys(np.linspace(0, len(starts) - 1, count).round().astype(int).tolist()):
+        start = starts[i]
+        end = min([start + longest, last, *(step for step in kept if step > start)])
+        yield Stretch(read_saved(here.path, kept[start]), end, kept.get(end))
+
+
+def _restored(here: Here, parts: Parts, stretch: Stretch) -> Run:
+    """A run that commits nothing, at the start of the stretch."""
+    saved, mark = stretch.start, parts.facts["fingerprint"]
+    nowhere: Any = Nowhere(here.path)
     writer = Writer(asynchronous=False, limit=1)
-    recorder = Recorder(here.config, parts.streams, parts.arms, parts.panels, None, writer, parts.facts["fingerprint"])  # type: ignore[arg-type]
-    stream = Stream(parts.source, end)
-    run = Rehearsal(
-        here.config, parts.arms, parts.source, stream, recorder, Certificate(parts.initial_weights), None,  # type: ignore[arg-type]
-        writer, parts.facts["fingerprint"], frozenset(),
-    )  # fmt: skip
-    for name, arm in run.arms.items():
-        checkpoints.restore(arm, open_arm(here.path, saved, name, run.fingerprint), saved.step)
-    run.certificate.link = bytes.fromhex(saved.state["chain"])
+    recorder = Recorder(here.config, parts.streams, parts.arms, parts.panels, nowhere, writer, mark)
+    certificate = Certificate(parts.initial_weights)
     try:
-        for step in range(saved.step, end):
+        certificate.link = bytes.fromhex(saved.state["chain"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(here.path / saved.folder / STATE, f"not a state of a run: {error!r}") from None
+    for name, arm in parts.arms.items():
+        checkpoints.restore(arm, open_arm(here.path, saved, name, mark), saved.step)
+    stream = Stream(parts.source, stretch.end)
+    return Rehearsal(
+        here.config, parts.arms, parts.source, stream, recorder, certificate, nowhere, writer, mark, frozenset()
+    )  # fmt: skip
+
+
+def _trained(here: Here, run: Run, stretch: Stretch) -> Iterator[int]:
+    """Step through the stretch by the driver's own acts; the state at its end is looked at too."""
+    try:
+        for step in range(stretch.start.step, stretch.end):
             advance(run, step)
+            yield step + 1
+        run.recorder.observe_state(stretch.end)
+    except StoreError:
+        raise
+    except RunStopped as error:
+        raise StoreError(here.path, f"trained again from step {stretch.start.step}, it stops: {error}") from None
     finally:
-        stream.close()
-    rows, _ = recorder.open_rows()
-    _compare_rows(here, shards, rows)
-    if at_end is not None:
-        last = read_saved(here.path, at_end)
-        for name, arm in run.arms.items():
-            _compare_arm(here, open_arm(here.path, last, name, run.fingerprint), checkpoints.captured(arm), end)
+        run.stream.close()
 
 
-def _compare_rows(here: Here, shards: Shards, rows: Mapping[str, np.ndarray]) -> None:
-    differing: list[tuple[int, str]] = []
+def _compare_rows(here: Here, shards: Shards, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """How many recorded rows, and bytes, are the same; StoreError names the first that is not."""
+    first: tuple[int, int, Path, str] | None = None
+    many = size = 0
     for name, values in rows.items():
         stream, owner, column = name.split("/")
         group = column.partition(".")[0]
@@ -95,26 +136,47 @@ def _compare_rows(here: Here, shards: Shards, rows: Mapping[str, np.ndarray]) ->
             continue
         for step, value in zip(rows[f"{stream}/{owner}/{group}.step"].tolist(), values, strict=True):
             found = shards.row(stream, owner, column, step)
-            if found is not None and found.tobytes() != value.tobytes():
-                differing.append((step, f"{column} of {stream}/{owner} at step {step}: {_size(found, value)}"))
+            if found is None:  # beyond the last commit
+                continue
+            many, size = many + 1, size + value.nbytes
+            if found.tobytes() != value.tobytes():
+                what = f"{column} of {stream}/{owner} at step {step}: {_size(found, value)}"
+                # Of one step, in the order of streams: a loss before the panel of the same weights.
+                place = (step, STREAMS.index(stream), shards.path_of(stream, owner, step), what)
+                first = place if first is None else min(first, place)
                 break
-    if differing:
-        _refuse(here, min(differing)[1])
+    if first is not None:
+        _refuse(here, first[2], first[0], first[3])
+    return many, size
 
 
-def _compare_arm(here: Here, file: TensorFile, arrays: Mapping[str, np.ndarray], step: int) -> None:
-    for name, array in arrays.items():
-        if file[name].tobytes() != array.tobytes():
-            _refuse(here, f"{name} in {file.path.name} at step {step}: {_size(file[name], array)}")
+def _compare_arms(here: Here, run: Run, saved: Saved) -> int:
+    """How many bytes of a checkpoint are the same; StoreError names the first tensor that is not."""
+    size = 0
+    for name, arm in run.arms.items():
+        file: TensorFile = open_arm(here.path, saved, name, run.fingerprint)
+        arrays = checkpoints.captured(arm)
+        if file.keys() != arrays.keys():
+            raise StoreError(file.path, f"its tensors are not those of arm {name} at step {saved.step}")
+        for key, array in arrays.items():
+            if file[key].tobytes() != array.tobytes():
+                what = f"{key} of arm {name} at step {saved.step}: {_size(file[key], array)}"
+                _refuse(here, file.path, saved.step, what)
+            size += array.nbytes
+    return size
 
 
 def _size(recorded: np.ndarray, again: np.ndarray) -> str:
-    if recorded.dtype.kind != "f":
+    if recorded.shape != again.shape or recorded.dtype.kind != "f":
         return "other values"
-    gap = np.abs(recorded.astype(np.float64) - again.astype(np.float64))
-    return f"the largest difference is {float(np.nanmax(gap)) if gap.size else 0.0:.3g}"
+    both = np.isfinite(recorded) & np.isfinite(again)
+    gap = np.abs(recorded[both].astype(np.float64) - again[both].astype(np.float64))
+    said = f"the largest difference is {gap.max():.3g}" if gap.size else "none of its numbers is finite in both"
+    odd = int((~both).sum())
+    return said + (f" ({odd} numbers are not finite)" if odd and gap.size else "")
 
 
-def _refuse(here: Here, what: str) -> None:
-    why = f"; it was made under other conditions: {here.conditions}" if here.conditions else ""
-    raise StoreError(here.path, f"trained again, it is not the same: {what}{why}")
+def _refuse(here: Here, path: Path, step: int, what: str) -> None:
+    found = here.conditions(step)
+    why = f"; it was made under other conditions: {found}" if found else ""
+    raise StoreError(path, f"trained again, it is not the same: {what}{why}")

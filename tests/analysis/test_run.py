@@ -9,10 +9,10 @@ import pytest
 from helpers import commit_run_json
 
 import analysis
-from analysis.checks import due
 from analysis.records import Records
 from coupled.config import Config, Schedule, fingerprint, from_resolved
 from coupled.config.schema import Record, Train
+from coupled.contents import due
 from coupled.errors import UserError
 from coupled.layout import schedule_of
 from coupled.store import Entry, StoreError, digest, open_tensors

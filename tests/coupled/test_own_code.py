@@ -15,6 +15,7 @@ from coupled.errors import UserError
 from coupled.exports import export
 from coupled.store import open_tensors
 from coupled.usercode import execute
+from coupled.verification import verify
 
 TEXT = (Path(__file__).parents[2] / "docs/own_code.md").read_text()
 EXAMPLES = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", TEXT, re.DOTALL)
@@ -69,6 +70,16 @@ def test_a_run_of_own_code_can_be_exported_without_the_code(files, tmp_path):
     execute([])
     written = export(path, "hinge")
     assert "encoder.stem.weight" in open_tensors(written)
+
+
+def test_a_run_of_own_code_is_verified_without_the_code_and_trained_again_with_it(files, tmp_path):
+    path = train(own(files, tmp_path))
+    execute([])
+    found = verify(path)
+    assert any("views: not made again" in word and "code.files is empty" in word for word in found.unproven)
+    with pytest.raises(UserError, match="own code"):
+        verify(path, replay=1)
+    assert any("trained again" in word for word in verify(path, replay=1, code=list(files.values())).proven)
 
 
 def test_two_configs_each_train_with_their_own_file_of_the_same_names(files, tmp_path):
