@@ -7,11 +7,11 @@ from analysis import table
 from analysis.cli import main
 
 
-def test_curves_writes_the_results_and_says_where(trained, capsys):
-    assert main(["curves", str(trained)]) == 0
+def test_curves_writes_the_results_and_says_where(spoilt, capsys):
+    assert main(["curves", str(spoilt.path)]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == f"results: {trained}/analysis/ (curves.csv curves.png curves.svg)"
-    assert {path.name for path in (trained / "analysis").iterdir()} == {"curves.csv", "curves.png", "curves.svg"}
+    assert out.splitlines()[-1] == f"results: {spoilt.path}/analysis/ (curves.csv curves.png curves.svg)"
+    assert {path.name for path in (spoilt.path / "analysis").iterdir()} == {"curves.csv", "curves.png", "curves.svg"}
     assert err == ""
 
 

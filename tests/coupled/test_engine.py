@@ -297,9 +297,9 @@ def test_plan_counts_what_the_forward_keeps_for_the_backward(model, tmp_path):
 
 def test_data_without_labels_train_with_cl_and_say_so_otherwise(tmp_path):
     images = torch.randint(256, (64, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    info = DataInfo("plain", 64, 64, 16, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3), {}, "")
+    info = DataInfo("unlabelled", 64, 64, 16, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3), {}, "")
     coupled.register_data_set(info, lambda split, root: ArraySplit(images, {}))
-    sections = {"data": {"name": "plain", "labelling": None}, "paths": {"runs": str(tmp_path)}, "train": SHORT}
+    sections = {"data": {"name": "unlabelled", "labelling": None}, "paths": {"runs": str(tmp_path)}, "train": SHORT}
     made = tables(**sections, arms={"cl": {"objective": "nt_xent"}, "twin": {"kind": "twin"}})
     del made["data"]["labelling"]
     run = analysis.open_run(train(from_tables(made)))
@@ -307,5 +307,5 @@ def test_data_without_labels_train_with_cl_and_say_so_otherwise(tmp_path):
     with pytest.raises(UserError, match="no labels"):
         run.curve("gap", arm="cl")
     made["arms"]["nscl"] = {"objective": "nscl"}
-    with pytest.raises(UserError, match="it needs labels, and plain has none"):
+    with pytest.raises(UserError, match="it needs labels, and unlabelled has none"):
         from_tables(made)
