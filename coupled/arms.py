@@ -16,6 +16,8 @@ from coupled.models.flat import FlatState
 from coupled.models.init import initialise, initialise_head, nudge
 from coupled.objectives import batch_loss, is_function_of_sigma, similarity
 from coupled.optimisers import Optimiser
+from coupled.ranks.exchange import add_up, whole
+from coupled.ranks.mesh import ALONE, Axis, Mesh
 from coupled.source import Batch, data_info
 
 
@@ -23,9 +25,12 @@ class Arm:
     """One model in lockstep with the others.
 
     After `forward_backward`: `loss` 0-d, `z` (2B, d) and `sigma` (2B, 2B), detached; the gradient in `state.gradient`.
+    All are of the whole batch, also where this process has a part of it (`data`: the ranks that share the arm).
     """
 
-    def __init__(self, name: str, spec: ArmConfig, config: Config, device: torch.device) -> None:
+    def __init__(
+        self, name: str, spec: ArmConfig, config: Config, device: torch.device, data: Axis = ALONE.data
+    ) -> None:
         assert spec.temperature is not None
         self.name, self.spec, self.anchor = name, spec, spec.anchor
         self.objective, self.temperature, self.labelling = objective_of(spec), spec.temperature, spec.labelling
@@ -36,6 +41,9 @@ class Arm:
         self.state = FlatState(self.network, getattr(torch, config.train.dtype), device)
         self.optimiser = Optimiser(config.optimiser, self.state)
         self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]
+        self._data = data
+        for norm in self._norms:
+            norm.across = data
         self._device, self._train = device, config.train
         # Compiled once per network; evaluation runs the plain one.
         self._training_network = torch.compile(self.network, dynamic=False) if config.train.compile else self.network
@@ -46,24 +54,35 @@ class Arm:
         self.backward(self.forward(batch))
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss of a batch: one forward of both views, or one of each."""
+        """The loss of a batch: one forward of both views, or one of each.
+
+        What is returned is for `backward`: of a classifier's loss this rank's part, else the whole loss.
+        """
         parts = [batch.pixels] if self._train.views_forward == "joint" else batch.pixels.chunk(2)
         with self._autocast():
-            z = torch.cat([self._training_network(part)[1] for part in parts])
+            own = torch.cat([self._training_network(part)[1] for part in parts])
+        z, masks = whole(own, self._data), batch.pairs[self.labelling]
         sigma = similarity(z)
-        masks = batch.pairs[self.labelling]
         if is_function_of_sigma(self.objective.name):
             loss = batch_loss(self.objective, sigma, masks, self.temperature)
+            self.loss = loss.detach()
         else:
-            assert self.network.head is not None
-            loss = F.cross_entropy(self.network.head(z), masks.labels.repeat(2))
-        self.loss, self.z, self.sigma = loss.detach(), z.detach(), sigma.detach()
+            loss = self._classified(own, masks.labels)
+            self.loss = self._data.gathered(loss.detach()).sum()
+        self.z, self.sigma = z.detach(), sigma.detach()
         return loss
+
+    def _classified(self, own: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of this rank's views, their part of the mean over all 2B."""
+        assert self.network.head is not None
+        labels = labels[self._data.part(len(labels))].repeat(2)
+        return F.cross_entropy(self.network.head(own), labels) / self._data.size
 
     def backward(self, loss: Tensor) -> None:
         """The gradient of `loss`, in place of the one before."""
         self.state.gradient.zero_()
         loss.backward()
+        add_up(self.state.gradient, self._data)
 
     def update(self, learning_rate: float) -> None:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
@@ -107,18 +126,19 @@ def build_network(config: Config, classes: int | None = None) -> Network:
     return Network(config.model, config.views.size, classes)
 
 
-def build_arms(config: Config, device: torch.device) -> dict[str, Arm]:
-    """All arms in the config's order, from one shared initialisation; controls as their kind says."""
-    arms = {name: Arm(name, spec, config, device) for name, spec in config.arms.items()}
-    first = next(iter(arms.values()))
-    initialise(first.network, first.state, config.seed, draw=0)
+def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict[str, Arm]:
+    """The arms that live here in the config's order, all from one initialisation; controls as their kind says."""
+    arms = {name: Arm(name, config.arms[name], config, device, mesh.data) for name in mesh.own(list(config.arms))}
+    shared = [arm for arm in arms.values() if arm.spec.kind != "independent"]
+    for arm in shared[:1]:
+        initialise(arm.network, arm.state, config.seed, draw=0)
+    for arm in shared[1:]:
+        arm.state.copy_from(shared[0].state)
+        initialise_head(arm.network, arm.state, config.seed, draw=0)
     for arm in arms.values():
         if arm.spec.kind == "independent":
             assert arm.spec.draw is not None
             initialise(arm.network, arm.state, config.seed, arm.spec.draw)
-        elif arm is not first:
-            arm.state.copy_from(first.state)
-            initialise_head(arm.network, arm.state, config.seed, draw=0)
         if arm.spec.kind == "nudged":
             _nudge(arm, config)
     return arms

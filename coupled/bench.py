@@ -18,7 +18,7 @@ import torch
 
 from coupled.arms import build_arms
 from coupled.config import Config, Schedule
-from coupled.driver import advance, lockstep
+from coupled.driver import Silent, advance, lockstep
 from coupled.errors import UserError
 from coupled.learning_rate import peak
 from coupled.run import Run, assemble
@@ -93,7 +93,7 @@ def _unrecorded(config: Config) -> Config:
     )
 
 
-class Timer:
+class Timer(Silent):
     """A reporter that times the acts it wraps, and after every block of steps does as many bare and unrecorded ones."""
 
     def __init__(self, run: Run, silent: Run) -> None:
@@ -115,8 +115,6 @@ class Timer:
         self._wrap(run.recorder.panels, "surrogate", "panel")
         self._wrap(run, "checkpoint", "record")
 
-    def note(self, text: str) -> None: ...
-
     def begin(self, run: Run) -> None:
         self.started = self._now()
 
@@ -134,8 +132,6 @@ class Timer:
                 self.block_started = self._now()
         self.times.clear()
         self.started = self._now()
-
-    def end(self) -> None: ...
 
     def _end_block(self, step: int) -> None:
         """Wait for what this block wrote, then take the bare and the unrecorded steps beside it."""

@@ -11,7 +11,11 @@ from coupled.arms import Arm
 from coupled.store import StoreError, TensorFile, to_bytes
 
 Arrays = dict[str, np.ndarray]
-OPEN_ROWS = "open.rows"  # the file beside the arms' in preempt/; no arm has that name
+
+
+def open_rows_of(owner: str) -> str:
+    """The file in preempt/ with an owner's rows of shards that have not closed; no arm has its name."""
+    return f"open.rows.{owner}"
 
 
 def captured(arm: Arm) -> Arrays:
@@ -19,7 +23,7 @@ def captured(arm: Arm) -> Arrays:
 
     A deliberate sync on a GPU: what is written must be of this step, whatever the arm does next.
     """
-    return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in _tensors(arm).items()}
+    return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in tensors(arm).items()}
 
 
 def saved_bytes(arms: Mapping[str, Arrays], fingerprint: str) -> dict[str, bytes]:
@@ -45,7 +49,8 @@ def restore(arm: Arm, file: TensorFile, step: int) -> None:
     arm.optimiser.load({name.partition(".")[2]: _tensor(file[name]) for name in kept}, step)
 
 
-def _tensors(arm: Arm) -> dict[str, Tensor]:
+def tensors(arm: Arm) -> dict[str, Tensor]:
+    """All that an arm's next step depends on, by name."""
     groups: dict[str, Mapping[str, Any]] = {
         "weights": arm.state.named_weights(),
         "buffers": arm.state.named_buffers(),

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from contextlib import suppress
 
 from coupled.terminal import guarded
@@ -20,7 +21,12 @@ def main(argv: list[str] | None = None) -> int:
 
         return run(argv)
 
-    return guarded("coupled-run", body)
+    code = guarded("coupled-run", body)
+    if code and int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+        # One rank of several: its threads wait for messages that will not come, and tidying up would abort.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _keep_freed_memory() -> None:

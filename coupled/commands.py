@@ -1,141 +1,58 @@
 """The commands of `coupled-run`: train, resume, plan, bench, verify, diff, export."""
 
 import argparse
-import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
-from typing import Any, get_type_hints
 
 from rich.console import Console
 from rich.table import Table
 
+from coupled.arguments import parser
 from coupled.bench import bench
+from coupled.bench_ranks import RankBench, bench_ranks
 from coupled.comparison import diff
 from coupled.comparison.shown import show
 from coupled.config import load
-from coupled.config.fields import Schedule, allowed
-from coupled.config.schema import Arm, Config
-from coupled.data import known as known_data_sets
-from coupled.driver import is_finished, resume, train
+from coupled.config.schema import Config
+from coupled.driver import check, is_finished, mended, resume, train
 from coupled.errors import UserError
 from coupled.exports import export
-from coupled.models import ENCODERS
-from coupled.objectives import OBJECTIVES
-from coupled.plan import plan, shown_bytes, to_toml
+from coupled.opened import last_ranks
+from coupled.plan import Plan, plan, shown_bytes, to_toml
 from coupled.progress import Counting, ProgressReporter
-from coupled.resuming import Terms
+from coupled.ranks.joining import is_rank
+from coupled.ranks.launching import launch
+from coupled.ranks.placement import default_world, place
+from coupled.resuming import Terms, config_of
 from coupled.store import state
-from coupled.terminal import Parser
 from coupled.vacuity import DELTA, shown, vacuities
 from coupled.verification import Verified, verify
-from coupled.views import RECIPES
 
 
 def run(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code. Raises UserError and RunStopped."""
-    arguments = _parser().parse_args(argv)
-    return arguments.run(arguments)
+    arguments = parser().parse_args(argv)
+    arguments.argv = _without_ranks(sys.argv[1:] if argv is None else argv)
+    return _COMMANDS[arguments.command](arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="coupled-run",
-        description="Train contrastive objectives in lockstep from one seed, one batch stream and identical views.",
-    )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
-    fields = "config fields (a TOML file holds them; --set overrides them):\n\n" + field_reference()
-    for name, run, what in (
-        ("train", _train, "train every arm of a config and record every step"),
-        ("plan", _plan, "show what a config would do: resolved config (as TOML), run directory, memory, bytes"),
-        ("bench", _bench, "time the acts of a step, and the step against bare compute of the same arms"),
-    ):
-        command = commands.add_parser(
-            name, help=what, description=what, epilog=fields, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        command.add_argument("config", metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
-        command.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="section.field=value",
-            help="override a field (a TOML value; a bare word is a string); may be given again",
-        )
-        command.set_defaults(run=run)
-        if name == "train":
-            command.add_argument("--overwrite", action="store_true", help="replace the run that is there")
-            _add_terms(command)
-        if name == "bench":
-            command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
-    _add_resume(commands)
-    _add_verify(commands)
-    _add_diff(commands)
-    _add_export(commands)
-    return parser
-
-
-def _add_terms(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--allow-drift", action="store_true", help="go on under other libraries, machine or data; the run records it"
-    )
-    command.add_argument(
-        "--steal", action="store_true", help="take the run's lock from whoever has it (file systems without locks)"
-    )
-
-
-def _add_resume(commands: Any) -> None:
-    what = "go on with an unfinished run, byte for byte as if it had never stopped"
-    command = commands.add_parser("resume", help=what, description=what)
-    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
-    command.add_argument(
-        "--extend", type=int, metavar="STEPS", help="make it a run of this length, where its schedule goes that far"
-    )
-    command.add_argument(
-        "--from", type=int, dest="from_step", metavar="STEP", help="from the newest state at or before this step"
-    )
-    command.add_argument(
-        "--set", action="append", default=[], metavar="section.field=value", help="elastic fields only (paths.data, …)"
-    )
-    _add_terms(command)
-    command.set_defaults(run=_resume)
-
-
-def _add_verify(commands: Any) -> None:
-    what = "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven"
-    command = commands.add_parser("verify", help=what, description=what)
-    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
-    command.add_argument("--sample", type=int, default=8, metavar="N", help="steps to draw again (default: 8)")
-    command.add_argument("--replay", type=int, default=0, metavar="K", help="stretches to train again (default: 0)")
-    command.add_argument(
-        "--stretch", type=int, default=10, metavar="STEPS", help="the longest of those stretches (default: 10)"
-    )
-    command.add_argument(
-        "--data", default="", metavar="FOLDER", help="where the data set lies (default: as at training)"
-    )
-    command.add_argument(
-        "--code", action="append", default=[], metavar="FILE", help="a file of the run's code.files, in their order"
-    )
-    command.set_defaults(run=_verify)
-
-
-def _add_diff(commands: Any) -> None:
-    what = "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)"
-    command = commands.add_parser("diff", help=what, description=what)
-    command.add_argument("a", metavar="A", help="run directory")
-    command.add_argument("b", metavar="B", help="another one")
-    command.set_defaults(run=_diff)
-
-
-def _add_export(commands: Any) -> None:
-    what = "write one arm of a checkpoint as a plain state dict (safetensors)"
-    command = commands.add_parser("export", help=what, description=what)
-    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
-    command.add_argument("--arm", required=True, help="name of the arm")
-    command.add_argument("--step", type=int, help="a kept checkpoint's step (default: the last)")
-    command.add_argument("--output", metavar="FILE", help="default: export/<arm>-step-<t>.safetensors in the run")
-    command.set_defaults(run=_export)
+def _without_ranks(argv: Sequence[str]) -> list[str]:
+    """The command that every rank is started with."""
+    kept = [word for word in argv if not word.startswith("--ranks=")]
+    while "--ranks" in kept:
+        at = kept.index("--ranks")
+        del kept[at : at + 2]
+    return kept
 
 
 def _train(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, arguments.set)
+    ranks = _ranks(arguments.ranks, config, default_world(config))
+    if ranks > 1 and check(config, overwrite=arguments.overwrite):
+        return launch(arguments.argv, ranks)
     finished = not arguments.overwrite and is_finished(config)
     path = train(
         config,
@@ -144,15 +61,42 @@ def _train(arguments: argparse.Namespace) -> int:
         steal=arguments.steal,
         reporter=ProgressReporter(),
     )
-    done = "already finished, nothing to do" if finished else "done"
-    print(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
+    _print_done(path, finished)
     return 0
+
+
+def _print_done(path: Path, finished: bool) -> None:
+    if not is_rank() or os.environ["RANK"] == "0":
+        done = "already finished, nothing to do" if finished else "done"
+        print(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
+
+
+def _is_started(asked: int | None) -> bool:
+    """Is this process one of several ranks already?"""
+    if is_rank() and asked is not None:
+        raise UserError("--ranks under torchrun", "torchrun has started the ranks", "leave it out")
+    return is_rank()
+
+
+def _ranks(asked: int | None, config: Config, default: int) -> int:
+    """How many processes to start for a run; 1: this one does it, alone or as one that was started."""
+    if _is_started(asked):
+        return 1
+    if asked is not None and asked < 1:
+        raise UserError(f"--ranks {asked}", "at least 1")
+    return place(config, default if asked is None else asked).world
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     terms = Terms(arguments.from_step, allow_drift=arguments.allow_drift, steal=arguments.steal)
     nothing = arguments.extend is None and arguments.from_step is None
     finished = nothing and state(Path(arguments.run_directory)) == "finished"
+    if not _is_started(arguments.ranks) and not finished:
+        mended(Path(arguments.run_directory))
+        config, _ = config_of(Path(arguments.run_directory), extend=arguments.extend, overrides=arguments.set)
+        ranks = _ranks(arguments.ranks, config, prod(last_ranks(Path(arguments.run_directory))))
+        if ranks > 1:
+            return launch(arguments.argv, ranks)
     path = resume(
         arguments.run_directory,
         extend=arguments.extend,
@@ -160,14 +104,13 @@ def _resume(arguments: argparse.Namespace) -> int:
         overrides=arguments.set,
         reporter=ProgressReporter(),
     )
-    done = "already finished, nothing to do" if finished else "done"
-    print(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
+    _print_done(path, finished)
     return 0
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, arguments.set)
-    made = plan(config)
+    made = plan(config, arguments.ranks)
     count, size = made.checkpoints
     print(to_toml(config))
     print(f"\n# run directory    {made.directory}")
@@ -178,6 +121,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     print(
         f"# memory in all    {shown_bytes(made.memory)} for {len(config.arms)} arms in turns; recording and views apart"
     )
+    _print_ranks(made, config)
     print(f"# recorded a step  {shown_bytes(made.per_step)} (streams that record every step)")
     for stream, total in made.streams.items():
         print(f"#   {stream:<15}{shown_bytes(total)} in all")
@@ -185,6 +129,26 @@ def _plan(arguments: argparse.Namespace) -> int:
     print(f"# in all           {shown_bytes(made.total)} for {config.train.steps} steps")
     _print_vacuities(config)
     return 0
+
+
+def _print_ranks(made: Plan, config: Config) -> None:
+    """Who holds what, and what passes between ranks in a step."""
+    placement, traffic = made.placement, made.traffic
+    backend = "nccl on cuda" if config.train.device == "cuda" else "gloo on cpu"
+    print(f"# ranks            {placement}" + (f" ({backend})" if placement.world > 1 else ""))
+    if placement.world == 1:
+        return
+    each = config.batches.size // placement.data
+    for rank in range(placement.world):
+        a, d = divmod(rank, placement.data)
+        part = f", samples {d * each} to {(d + 1) * each - 1} of a batch" if placement.data > 1 else ""
+        print(f"#   rank {rank:<10}{', '.join(placement.groups[a])}{part}; {shown_bytes(made.memory_of(rank))}")
+    print(f"#   for records    {shown_bytes(traffic.weights)} of anchors' weights a step to a rank that lacks them")
+    if placement.data > 1:
+        passed = [
+            f"{shown_bytes(getattr(traffic, what))} of {what}" for what in ("embeddings", "statistics", "gradient")
+        ]
+        print(f"#   a step and arm {', '.join(passed)} to every rank")
 
 
 def _print_vacuities(config: Config) -> None:
@@ -204,6 +168,11 @@ def _print_vacuities(config: Config) -> None:
 
 def _bench(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, arguments.set)
+    if _is_started(arguments.ranks):
+        _print_rank_bench(bench_ranks(config, arguments.steps))
+        return 0
+    if arguments.ranks is not None and (ranks := _ranks(arguments.ranks, config, 1)) > 1:
+        return launch(arguments.argv, ranks)
     made = bench(config, arguments.steps)
     table = Table("act", "ms a step", "of the step", box=None, header_style="bold", padding=(0, 2))
     for act, seconds in made.acts.items():
@@ -222,6 +191,13 @@ def _bench(arguments: argparse.Namespace) -> int:
         f"{train.precision}, {train.memory_format}, {train.threads} threads, {train.device}, {made.steps} steps)"
     )
     return 0
+
+
+def _print_rank_bench(made: RankBench | None) -> None:
+    if made is not None:
+        print(f"{made.ranks}, {made.threads} thread(s) each: {made.together:.2f} steps/s")
+        print(f"one process with as many threads: {made.alone:.2f} steps/s")
+        print(f"ratio: {made.ratio:.2f} (medians of {made.blocks} blocks of 10 whole steps each way, in turns)")
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -267,47 +243,12 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def field_reference() -> str:
-    """Every config field: key, type, default, allowed values, meaning; generated from the dataclasses."""
-    lines = []
-    for field in dataclasses.fields(Config):
-        kind = get_type_hints(Config)[field.name]
-        if dataclasses.is_dataclass(kind):
-            lines += ["", *_section(f"{field.name}.", kind)]
-        elif field.name == "arms":
-            lines += ["", *_section("arms.<name>.", Arm)]
-        else:
-            lines.append(_line(field.name, field))
-    lines += [
-        "",
-        "a schedule is a table, the union of its parts; a part that is not given is off:",
-        *_section("", Schedule),
-    ]
-    return "\n".join(lines)
-
-
-_REGISTRIES = {
-    "data.name": known_data_sets(),
-    "views.recipe": RECIPES,
-    "model.encoder": ENCODERS,
-    "arms.<name>.objective": OBJECTIVES,
+_COMMANDS = {
+    "train": _train,
+    "resume": _resume,
+    "plan": _plan,
+    "bench": _bench,
+    "verify": _verify,
+    "diff": _diff,
+    "export": _export,
 }
-
-
-def _section(prefix: str, cls: Any) -> list[str]:
-    return [_line(prefix + field.name, field) for field in dataclasses.fields(cls)]
-
-
-def _line(key: str, field: dataclasses.Field[Any]) -> str:
-    default = field.default if field.default is not dataclasses.MISSING else None
-    if field.default_factory is not dataclasses.MISSING:
-        parts = dataclasses.asdict(field.default_factory())
-        default = "{ " + ", ".join(f"{k} = {str(v).lower()}" for k, v in parts.items() if v) + " }"
-    shown = (
-        "" if default in (None, "", ()) else f" [{default if not isinstance(default, bool) else str(default).lower()}]"
-    )
-    limits = allowed(field.metadata)
-    if key in _REGISTRIES:
-        limits = "one of " + ", ".join(_REGISTRIES[key])
-    limits = f" ({limits})" if limits else ""
-    return f"  {key:<27}{field.metadata['meaning']}{limits}{shown}"

@@ -10,6 +10,8 @@ from coupled.store.canonical import strict_json
 from coupled.store.errors import naming, one_line
 from coupled.store.rundir import MAX_RUN_JSON
 
+# Over how many ranks batches are split: it changes bytes, within rounding, and is not refused.
+DATA_RANKS: Final = "ranks.data"
 # What of run.json is not config. `versions.python` runs the host code only: it is noted, and changes no bytes.
 _PARTS: Final = ("certificate", "data", "machine", "versions")
 _NOTED: Final = frozenset({"versions.python"})
@@ -23,7 +25,7 @@ class Change(NamedTuple):
     now: Any
 
     def __str__(self) -> str:
-        return one_line(f"{self.name} was {self.then}, is {self.now}")
+        return one_line(f"{self.name} {'' if self.then is None else f'was {self.then}, '}is {self.now}")
 
 
 def environment(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,6 +47,11 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
 def counting(found: Sequence[Change]) -> list[Change]:
     """Those of the changes that may change bytes."""
     return [change for change in found if change.name not in _NOTED]
+
+
+def refused(found: Sequence[Change]) -> list[Change]:
+    """Those of the changes that a run does not go on under unless drift is allowed."""
+    return [change for change in counting(found) if change.name != DATA_RANKS]
 
 
 def latest_environment(root: Path, facts: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:

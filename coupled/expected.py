@@ -10,6 +10,10 @@ from coupled.store import Manifest, checkpoint_folder, shard_name
 from coupled.store.manifest import RUN_JSON
 from coupled.store.rundir import STATE
 
+# The groups of columns that a step records, and that the last state does, which has no batch.
+OF_STEPS = ("state", "batch", "update")
+OF_LAST = ("state",)
+
 
 class Line(NamedTuple):
     """A manifest line without its hash. `finish` has no name."""
@@ -36,24 +40,29 @@ def expected_lines(config: Config, streams: Layout) -> Iterator[Line]:
         for stream in sorted(STREAMS):
             first = shards[stream].get(step)
             if first is not None and any(first <= s < step for s in due[stream]):
-                yield from _shards(streams[stream], stream, first, step - 1, ("state", "batch", "update"))
+                yield from shard_lines(streams[stream], stream, first, step - 1)
         if step in checkpoints:
             yield Line("checkpoint", f"{checkpoint_folder(step)}/{STATE}", step, step)
             if step in before and before[step] not in kept:
                 yield Line("retire", f"{checkpoint_folder(before[step])}/{STATE}", before[step], before[step])
     for stream in sorted(STREAMS):
         if steps in due[stream]:
-            yield from _shards(streams[stream], stream, steps, steps, ("state",))
+            yield from shard_lines(streams[stream], stream, steps, steps, OF_LAST)
     yield Line("finish", None, 0, steps)
 
 
-def _shards(
-    owners: dict[str, dict[str, Column]], stream: str, first: int, last: int, groups: tuple[str, ...]
+def shard_lines(
+    owners: dict[str, dict[str, Column]], stream: str, first: int, last: int, groups: tuple[str, ...] = OF_STEPS
 ) -> Iterator[Line]:
-    for owner in sorted(owners):
-        own = {column.partition(".")[0] for column in owners[owner]}
-        if own & {*groups, *(("fixed",) if owner == SHARED else ())}:
-            yield Line("shard", shard_name(stream, owner, first, last), first, last)
+    """The shards of a stream that recorded some of the steps [first, last], in order."""
+    for owner in shard_owners(owners, groups):
+        yield Line("shard", shard_name(stream, owner, first, last), first, last)
+
+
+def shard_owners(owners: dict[str, dict[str, Column]], groups: tuple[str, ...] = OF_STEPS) -> list[str]:
+    """Those of a stream's owners that have a shard where columns of these groups are recorded, in order."""
+    kept = {owner: {column.partition(".")[0] for column in columns} for owner, columns in owners.items()}
+    return [owner for owner in sorted(kept) if kept[owner] & {*groups, *(("fixed",) if owner == SHARED else ())}]
 
 
 def first_surprise(config: Config, streams: Layout, manifest: Manifest) -> str:

@@ -111,6 +111,12 @@ def crossed(config: Config) -> list[str]:
     return [name for name, objective in objectives.items() if is_function_of_sigma(objective)]
 
 
+def dependents(config: Config) -> dict[str, list[str]]:
+    """Every arm that others are compared with, in the config's order, and those others."""
+    found = {anchor: [name for name, arm in config.arms.items() if arm.anchor == anchor] for anchor in config.arms}
+    return {anchor: names for anchor, names in found.items() if names}
+
+
 def has_positive_gap(config: Config) -> bool:
     """Does any arm's denominator hold the positive, so that the gap of such losses is of interest?"""
     return any(positive_gap(objective_of(arm)) for arm in config.arms.values())

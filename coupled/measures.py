@@ -6,6 +6,7 @@ the recorder moves them to the host in one transfer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from coupled.arms import Arm
 from coupled.models.flat import FlatState
 from coupled.models.segments import Segments
 from coupled.objectives import Objective, evaluate
+from coupled.ranks.mesh import Mesh
 from coupled.source import Batch
 
 
@@ -23,7 +25,16 @@ def in_weight_gap(name: str) -> bool:
     return name.startswith("encoder.") and not name.endswith(".bias")
 
 
-def batch_scalars(arm: Arm, batch: Batch, others: Sequence[Arm], *, with_positive: bool) -> dict[str, Tensor]:
+class Crossed(NamedTuple):
+    """An arm as its loss is evaluated on another arm's Σ."""
+
+    name: str
+    objective: Objective
+    labelling: str | None
+    temperature: float
+
+
+def batch_scalars(arm: Arm, batch: Batch, others: Sequence[Crossed], *, with_positive: bool) -> dict[str, Tensor]:
     """Own loss, the loss of every objective of `others` on this arm's Σ, and gap, mass, skipped anchors by labelling.
 
     The loss of another arm's objective uses that arm's labelling and temperature; the gap uses this arm's temperature.
@@ -65,8 +76,8 @@ class LayerGeometry(Segments):
         counted = [i for i, segment in enumerate(state.shared_segments) if in_weight_gap(segment.name)]
         self._counted = torch.tensor(counted, device=state.weights.device)
 
-    def layers(self, state: FlatState) -> Layers:
-        weights = state.weights[: self.shared].double()
+    def layers(self, flat: Tensor) -> Layers:
+        weights = flat[: self.shared].double()
         return Layers(weights, self.sums(weights * weights))
 
     def norms(self, flat: Tensor) -> Tensor:
@@ -99,16 +110,26 @@ def _angle(own: Layers, anchor: Layers, geometry: LayerGeometry) -> Tensor:
 
 
 def state_columns(
-    geometry: LayerGeometry, arms: Mapping[str, Arm]
+    geometry: LayerGeometry, arms: Mapping[str, Arm], mesh: Mesh, dependents: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]]]:
-    """The weight columns of the streams scalars and layers, for every arm, from one pass over the weights."""
-    layers = {name: geometry.layers(arm.state) for name, arm in arms.items()}
-    scalars, per_layer = {}, {}
-    for name, arm in arms.items():
-        scalars[name] = {"state.norm": layers[name].squares.sum().sqrt()}
-        per_layer[name] = {"state.norm": layers[name].squares.sqrt()}
-        if arm.anchor is not None:
-            compared = geometry.against(layers[name], layers[arm.anchor])
+    """The weight columns of the streams scalars and layers, for every arm here, from one pass over the weights.
+
+    `dependents`: every anchor of the run with the arms compared with it; weights of anchors elsewhere come from there.
+    """
+    layers = {name: geometry.layers(arm.state.weights) for name, arm in arms.items()}
+    scalars = {name: {"state.norm": of.squares.sum().sqrt()} for name, of in layers.items()}
+    per_layer = {name: {"state.norm": of.squares.sqrt()} for name, of in layers.items()}
+    some = next(iter(arms.values())).state
+
+    def local(arm: str) -> Tensor:
+        return arms[arm].state.weights[: some.shared] if arm in arms else torch.empty_like(some.weights[: some.shared])
+
+    for anchor, weights in mesh.anchors(dependents, local):
+        here = [name for name in dependents[anchor] if name in arms]
+        anchors = layers[anchor] if anchor in layers else geometry.layers(weights) if here else None
+        for name in here:
+            assert anchors is not None
+            compared = geometry.against(layers[name], anchors)
             scalars[name] |= {f"state.{key}": compared[key] for key in ("distance", "weight_gap")}
             per_layer[name] |= {f"state.{key}": compared[f"layer_{key}"] for key in ("distance", "angle")}
     return scalars, per_layer

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -136,13 +136,27 @@ def _config(path: Path, facts: Mapping[str, Any]) -> Config:
 
 def last_data_path(path: Path) -> str:
     """Where the run's data lay when it was last started, by its log; "" where the log does not say."""
+    return next((found for found in _started(path, "paths", "data") if isinstance(found, str)), "")
+
+
+def last_ranks(path: Path) -> tuple[int, int]:
+    """How many ranks the run was last started with, for arms and for data, by its log; (1, 1) where it does not say."""
+    arms, data = (
+        next((found for found in _started(path, "ranks", axis) if type(found) is int and found > 0), 1)
+        for axis in ("arms", "data")
+    )
+    return arms, data
+
+
+def _started(path: Path, *keys: str) -> Iterator[Any]:
+    """A value that the run's log has for its starts, the last one first."""
     try:
         lines = REAL.read(path / EVENTS, _LONGEST_LOG).splitlines()
     except OSError:
-        return ""
+        return
     for line in reversed(lines):
         with suppress(ValueError, KeyError, TypeError):
-            found = strict_json(line)["paths"]["data"]
-            if isinstance(found, str):
-                return found
-    return ""
+            found = strict_json(line)
+            for key in keys:
+                found = found[key]
+            yield found

@@ -9,10 +9,24 @@ from torch import Tensor
 
 from coupled.config import Config, digest, resolved
 from coupled.config.identity import given
-from coupled.layout import Layout, checkpoint_steps, row_bytes, schedule_of
+from coupled.layout import Layout, checkpoint_steps, dependents, row_bytes, schedule_of
 from coupled.models import Network
+from coupled.models.batchnorm import BatchNorm
 from coupled.optimisers import state_tensors
+from coupled.ranks.placement import Placement, default_world, place
 from coupled.run import meta_network, path_of, train_layout
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a rank receives in a step, in bytes. `weights`: of anchors elsewhere, at steps whose scalars or layers are
+    recorded; per arm that ranks share: `embeddings`, `statistics` of batch-norm (both directions), `gradient`.
+    """
+
+    weights: int
+    embeddings: int
+    statistics: int
+    gradient: int
 
 
 @dataclass(frozen=True)
@@ -35,19 +49,27 @@ class Plan:
     checkpoints: tuple[int, int]
     arm_memory: int
     step_memory: int
+    placement: Placement
+    traffic: Traffic
 
     @property
     def memory(self) -> int:
         """What arms hold together, and the turn of one of them."""
         return len(self.arms) * self.arm_memory + self.step_memory
 
+    def memory_of(self, rank: int) -> int:
+        """What a rank's arms hold, and the turn of one of them on its part of a batch."""
+        arms = self.placement.groups[rank // self.placement.data]
+        return len(arms) * self.arm_memory + self.step_memory // self.placement.data
+
     @property
     def total(self) -> int:
         return sum(self.streams.values()) + self.checkpoints[0] * self.checkpoints[1]
 
 
-def plan(config: Config) -> Plan:
-    """The plan of a resolved config."""
+def plan(config: Config, ranks: int | None = None) -> Plan:
+    """The plan of a resolved config on `ranks` processes (default: as many as a run here gets)."""
+    placement = place(config, default_world(config) if ranks is None else ranks)
     streams = train_layout(config)
     network = meta_network(config)
     parameters, buffers = _elements(network)
@@ -65,6 +87,25 @@ def plan(config: Config) -> Plan:
         # lars spreads its ratios over layers by an index of its own, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         step_memory=real * _saved_elements(config, network),
+        placement=placement,
+        traffic=_traffic(config, placement, network),
+    )
+
+
+def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
+    real, parts = getattr(torch, config.train.dtype).itemsize, placement.data
+    parameters, _ = _elements(network)
+    home = {arm: a for a, group in enumerate(placement.groups) for arm in group}
+    travelling = [anchor for anchor, arms in dependents(config).items() if {home[arm] for arm in arms} - {home[anchor]}]
+    channels = sum(module.running_mean.numel() for module in network.modules() if isinstance(module, BatchNorm))
+    others = parts - 1
+    return Traffic(
+        weights=real * parameters * len(travelling),
+        embeddings=real * 2 * config.batches.size // parts * config.model.projection_dim * others,
+        # mean and variance on the way, two sums on the way back, in float64
+        statistics=2 * 2 * 8 * channels * others * (2 if config.train.views_forward == "separate" else 1),
+        # a piece from every other rank, then every other rank's sum
+        gradient=2 * real * parameters * others // parts,
     )
 
 

@@ -3,9 +3,14 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+from coupled.ranks.faults import RankLost
+from coupled.ranks.mesh import ALONE, Mesh
+
+_ECHOES_S: Final = 10.0
 SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
 
@@ -18,13 +23,16 @@ class LeftAtOnce(KeyboardInterrupt):
 
 
 class Preemption:
-    """While entered, the first signal only sets `asked`, its name; the second raises LeftAtOnce where the run is.
+    """While entered, the first signal only sets `asked`, its number; the second raises LeftAtOnce where the run is.
 
-    Outside the main thread, where Python has no signals, nothing is ever asked.
+    Outside the main thread, where Python has no signals, nothing is ever asked. A rank of several gets the same request
+    more than once, from the scheduler and from the launcher that passes it on: for a while that is no second one.
     """
 
-    def __init__(self) -> None:
-        self.asked = ""
+    def __init__(self, mesh: Mesh = ALONE) -> None:
+        self.asked = 0
+        self._told, self._patience = mesh.is_first, 0.0 if mesh.placement is None else _ECHOES_S
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -36,11 +44,16 @@ class Preemption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # Where a rank is lost the launcher ends the others with SIGTERM; they are leaving, and have yet to say why.
+            signal.signal(number, signal.SIG_IGN if isinstance(error, RankLost) else handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and time.monotonic() - self._since >= self._patience:
             raise LeftAtOnce(number)
-        self.asked = signal.Signals(number).name
+        if self.asked:
+            return
+        self.asked, self._since = number, time.monotonic()
         # write, not print: the signal may have come in the middle of one
-        os.write(2, f"{self.asked}: stopping after this step; once more to leave at once\n".encode())
+        if self._told:
+            name = signal.Signals(number).name
+            os.write(2, f"{name}: stopping after this step; once more to leave at once\n".encode())

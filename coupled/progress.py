@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 from rich.console import Console, Group
@@ -9,8 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from coupled.alignment import linear_cka
-from coupled.measures import LayerGeometry, state_columns
+from coupled.compared import Compared
 from coupled.run import Run
 
 _REFRESH_S = 0.5
@@ -20,7 +20,7 @@ _PLAIN_REFRESH_S = 10.0
 class Watcher(Protocol):
     """How a refresh is shown."""
 
-    def show(self, step: int, rate: float, rows: list[tuple[str, float, float | None, float | None]]) -> None: ...
+    def show(self, step: int, rate: float, rows: Sequence[Compared]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -35,36 +35,26 @@ class ProgressReporter:
         self.console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, run: Run) -> None:
-        self.first = run.start
-        self.run, self.total = run, run.config.train.steps
-        self.geometry = LayerGeometry(next(iter(run.arms.values())).state)
+        self.first, self.total = run.start, run.config.train.steps
         live = self.console.is_terminal
         self.watcher = _Live(self.console, self.total) if live else _Plain(self.total)
         self.interval = _REFRESH_S if live else _PLAIN_REFRESH_S
         self.started = self.shown = time.monotonic()
 
-    def stepped(self, step: int) -> None:
-        now = time.monotonic()
-        if now - self.shown < self.interval and step not in (self.first + 1, self.total):
-            return
-        self.shown = now
+    def stepped(self, step: int) -> None: ...
+
+    def is_due(self, step: int) -> bool:
+        return time.monotonic() - self.shown >= self.interval or step in (self.first + 1, self.total)
+
+    def show(self, step: int, rows: Sequence[Compared]) -> None:
+        self.shown = time.monotonic()
         assert self.watcher is not None
-        self.watcher.show(step, (step - self.first) / max(now - self.started, 1e-9), self._rows())
+        self.watcher.show(step, (step - self.first) / max(self.shown - self.started, 1e-9), rows)
 
     def end(self) -> None:
         # Also after an error: a live display that is left open hides the cursor.
         if self.watcher is not None:
             self.watcher.close()
-
-    def _rows(self) -> list[tuple[str, float, float | None, float | None]]:
-        """(arm, loss, debiased CKA of the batch's z to the anchor's, weight gap to the anchor) of every arm."""
-        arms, rows = self.run.arms, []
-        scalars, _ = state_columns(self.geometry, arms)
-        for name, arm in arms.items():
-            gap = scalars[name].get("state.weight_gap")
-            cka = None if arm.anchor is None else float(linear_cka(arm.z, arms[arm.anchor].z))
-            rows.append((name, float(arm.loss), cka, None if gap is None else float(gap)))
-        return rows
 
 
 class _Live:
@@ -83,7 +73,7 @@ class _Live:
         self.live = Live(self.bar, console=console, refresh_per_second=4, transient=False)
         self.live.start()
 
-    def show(self, step: int, rate: float, rows: list[tuple[str, float, float | None, float | None]]) -> None:
+    def show(self, step: int, rate: float, rows: Sequence[Compared]) -> None:
         self.bar.update(self.task, completed=step, rate=rate)
         table = Table("arm", "loss", "CKA (batch z)", "weight gap", box=None, header_style="bold", padding=(0, 2))
         for name, loss, cka, gap in rows:
@@ -100,7 +90,7 @@ class _Plain:
     def __init__(self, total: int) -> None:
         self.total = total
 
-    def show(self, step: int, rate: float, rows: list[tuple[str, float, float | None, float | None]]) -> None:
+    def show(self, step: int, rate: float, rows: Sequence[Compared]) -> None:
         parts = []
         for name, loss, cka, gap in rows:
             compared = "" if cka is None or gap is None else f" cka {cka:.4f} gap {gap:.3g}"

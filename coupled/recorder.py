@@ -16,13 +16,29 @@ from torch import Tensor
 
 from coupled.arms import Arm
 from coupled.certificate import Link, pixel_digests
+from coupled.commits import Commits
+from coupled.config import Arm as ArmConfig
 from coupled.config import Config
-from coupled.layout import SHARED, STREAMS, Column, Layout, boundaries, crossed, has_positive_gap, schedule_of
-from coupled.measures import LayerGeometry, batch_scalars, state_columns
+from coupled.config.arms import objective_of
+from coupled.expected import OF_LAST, OF_STEPS, shard_owners
+from coupled.layout import (
+    SHARED,
+    STREAMS,
+    Column,
+    Layout,
+    boundaries,
+    crossed,
+    dependents,
+    has_positive_gap,
+    schedule_of,
+)
+from coupled.measures import Crossed, LayerGeometry, batch_scalars, state_columns
+from coupled.objectives import Objective
 from coupled.panels import Panels
+from coupled.ranks.exchange import whole_views
 from coupled.runtime import one_thread
 from coupled.source import Batch
-from coupled.store import RunDirectory, StoreError, TensorFile, shard_name, to_bytes
+from coupled.store import Committed, Objects, RunDirectory, StoreError, TensorFile, shard_name, to_bytes
 from coupled.store.errors import one_line
 from coupled.writer import Writer
 
@@ -31,7 +47,11 @@ Rows = dict[str, list[np.ndarray]]
 
 
 class Recorder:
-    """Observes every step's state and batch by the streams' schedules, and has `writer` commit shards to `run`."""
+    """Observes every step's state and batch by the streams' schedules, and has `writer` commit shards.
+
+    It records the arms that live here and, on rank 0, what arms share; on ranks that share an arm with another before
+    them, nothing.
+    """
 
     def __init__(
         self,
@@ -39,16 +59,17 @@ class Recorder:
         streams: Layout,
         arms: Mapping[str, Arm],
         panels: Panels,
-        run: RunDirectory,
+        commits: Commits,
         writer: Writer,
         fingerprint: str,
     ) -> None:
         self.streams, self.arms, self.panels, self.fingerprint = streams, arms, panels, fingerprint
-        self.run, self.writer = run, writer
+        self.commits, self.writer, self.mesh = commits, writer, commits.mesh
         self.due = {stream: frozenset(schedule_of(config, stream)) for stream in STREAMS}
         self.closing = {stream: frozenset(boundaries(config, streams, stream)) for stream in STREAMS}
-        self.crossed = [arms[name] for name in crossed(config)]
+        self.crossed = [Crossed(name, *_measured(config.arms[name])) for name in crossed(config)]
         self.with_positive = has_positive_gap(config)
+        self.dependents = dependents(config)
         self.geometry = LayerGeometry(next(iter(arms.values())).state)
         self._rows: dict[tuple[str, str], Rows] = defaultdict(lambda: defaultdict(list))
         self._first: dict[str, int] = dict.fromkeys(STREAMS, 0)
@@ -56,9 +77,13 @@ class Recorder:
 
     def observe(self, step: int, batch: Batch, link: Link) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
-        self.observe_state(step)
-        with one_thread():
-            self._observe_batch(step, batch, link)
+        if self.mesh.writes:
+            self.observe_state(step)
+            with one_thread():
+                self._observe_batch(step, batch, link)
+        if self.mesh.arms.index == 0 and self._is_due("pixels", step):
+            digests = whole_views(torch.tensor(pixel_digests(batch.pixels)), self.mesh.data)
+            self._put("pixels", SHARED, step, {"batch.pixels_digest": digests})
 
     def _observe_batch(self, step: int, batch: Batch, link: Link) -> None:
         if self._is_due("scalars", step):
@@ -71,12 +96,10 @@ class Recorder:
             self._put_each("similarity", step, {name: {"batch.z": arm.z} for name, arm in self.arms.items()})
             labels = {f"batch.labels.{name}": values for name, values in batch.labels.items()}
             self._put("similarity", SHARED, step, {"batch.ids": batch.ids, "batch.visits": batch.visits, **labels})
-        if self._is_due("pixels", step):
-            self._put("pixels", SHARED, step, {"batch.pixels_digest": pixel_digests(batch.pixels)})
 
     def observe_update(self, step: int) -> None:
         """What the update from `step` to `step` + 1 moved."""
-        if self._is_due("layers", step):
+        if self._is_due("layers", step) and self.mesh.writes:
             with one_thread():
                 norms = {n: self.geometry.norms(a.state.weights - self._before[n]) for n, a in self.arms.items()}
             self._put_each("layers", step, {name: {"update.norm": norm} for name, norm in norms.items()})
@@ -84,8 +107,9 @@ class Recorder:
 
     def observe_last(self, step: int) -> None:
         """The last state: weights and panels only, in shards of their own, after the last checkpoint."""
-        self.observe_state(step)
-        self._seal(STREAMS, step, step)
+        if self.mesh.writes:
+            self.observe_state(step)
+        self._seal(STREAMS, step, step, OF_LAST)
 
     def seal(self, step: int) -> None:
         """Commit the shards that close at `step`, in the order of stream and owner."""
@@ -96,7 +120,7 @@ class Recorder:
         """Weights and panels of the state after `step` updates, which needs no batch."""
         if self._is_due("scalars", step) or self._is_due("layers", step):
             with one_thread():
-                scalars, layers = state_columns(self.geometry, self.arms)
+                scalars, layers = state_columns(self.geometry, self.arms, self.mesh, self.dependents)
             for stream, columns in (("scalars", scalars), ("layers", layers)):
                 if self._is_due(stream, step):
                     self._put_each(stream, step, columns)
@@ -131,6 +155,8 @@ class Recorder:
             self._put(stream, arm, step, row)
 
     def _put(self, stream: str, owner: str, step: int, row: Row) -> None:
+        if not self.mesh.holds(owner):
+            return
         spec, rows = self.streams[stream][owner], self._rows[stream, owner]
         for column, value in row.items():
             array = value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
@@ -141,45 +167,65 @@ class Recorder:
             if not steps or steps[-1] != step:
                 steps.append(np.int64(step))  # type: ignore[reportArgumentType]
 
-    def _seal(self, streams: Sequence[str], last: int, boundary: int) -> None:
+    def _seal(self, streams: Sequence[str], last: int, boundary: int, groups: tuple[str, ...] = OF_STEPS) -> None:
         for stream in sorted(streams):
-            owners = {owner: self._rows.pop((stream, owner), {}) for owner in sorted(self.streams[stream])}
             first, self._first[stream] = self._first[stream], boundary
-            if not any(owners.values()):
-                continue
-            for owner, rows in owners.items():
+            if self.mesh.writes and any(step in self.due[stream] for step in range(first, last + 1)):
+                self._seal_stream(stream, first, last, groups)
+
+    def _seal_stream(self, stream: str, first: int, last: int, groups: tuple[str, ...]) -> None:
+        """Have this rank's shards of the stream written, and all ranks' committed."""
+        names = {owner: shard_name(stream, owner, first, last) for owner in shard_owners(self.streams[stream], groups)}
+        kept: dict[str, Rows] = {}
+        for owner, name in names.items():
+            rows = self._rows.pop((stream, owner), {})
+            if self.mesh.holds(owner):
                 fixed = self.panels.fixed(stream) if owner == SHARED else {}
-                if rows or fixed:
-                    size = sum(value.nbytes for values in (*rows.values(), fixed.values()) for value in values)
-                    name = shard_name(stream, owner, first, last)
-                    self.writer.put(size, partial(self._commit, name, rows, fixed, first, last))
+                kept[name] = {**rows, **{column: [value] for column, value in fixed.items()}}
+        size = sum(value.nbytes for rows in kept.values() for values in rows.values() for value in values)
 
-    def _commit(self, name: str, rows: Rows, fixed: Mapping[str, np.ndarray], first: int, last: int) -> None:
-        data = to_bytes({**_stacked(rows), **fixed}, {"fingerprint": self.fingerprint})
-        self.run.commit_shard(name, data, first, last)
+        def put(objects: Objects) -> list[Committed]:
+            return [objects.put(name, self._shard(rows)) for name, rows in kept.items()]
 
-    def open_rows(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-        """The rows of shards that have not closed, as `stream/owner/column`, and the step each stream's shard began."""
-        rows = {
-            f"{stream}/{owner}/{column}": array
-            for (stream, owner), kept in sorted(self._rows.items())
-            for column, array in _stacked(kept).items()
-        }
+        def line(directory: RunDirectory, done: Sequence[Committed]) -> None:
+            for committed in done:
+                directory.append_shard(committed, first, last)
+
+        self.writer.put(size, partial(self.commits.commit, list(names.values()), put, line))
+
+    def _shard(self, rows: Rows) -> memoryview | bytes:
+        return to_bytes(_stacked(rows), {"fingerprint": self.fingerprint})
+
+    def open_rows(self) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, int]]:
+        """The rows of shards that have not closed, by owner, as `stream/owner/column`; and the step at which each
+        stream's shard began. Every owner that is recorded here is there, if with no rows.
+        """
+        rows: dict[str, dict[str, np.ndarray]] = {owner: {} for owner in (*self.arms, SHARED) if self.mesh.holds(owner)}
+        for (stream, owner), kept in sorted(self._rows.items()):
+            rows[owner] |= {f"{stream}/{owner}/{column}": array for column, array in _stacked(kept).items()}
         return rows, dict(self._first)
 
     def begin_at(self, step: int) -> None:
         """Go on from a checkpoint at `step`, where every shard closed."""
         self._first = dict.fromkeys(STREAMS, step)
 
-    def load_open_rows(self, file: TensorFile, first: Mapping[str, Any]) -> None:
-        """Go on from what `open_rows` gave. Raises StoreError if these are not rows of this run."""
-        if first.keys() != self._first.keys() or not all(type(step) is int for step in first.values()):
-            raise StoreError(file.path, "the steps at which its shards began are not those of the run's streams")
-        for name, array in file.items():
-            stream, owner, column = [*name.split("/"), "", ""][:3]
-            self._check_rows(file.path, name, self.streams.get(stream, {}).get(owner, {}), column, array)
-            self._rows[stream, owner][column] = list(array)
+    def begin_shards(self, path: Path, first: Any) -> None:
+        """Go on between checkpoints: the steps at which each stream's shard began, as `open_rows` gave them.
+
+        Raises StoreError, naming `path`, if they are not of this run's streams.
+        """
+        whole = isinstance(first, dict) and first.keys() == self._first.keys()
+        if not whole or not all(type(step) is int for step in first.values()):
+            raise StoreError(path, "the steps at which its shards began are not those of the run's streams")
         self._first = dict(first)
+
+    def load_open_rows(self, owner: str, file: TensorFile) -> None:
+        """An owner's rows as `open_rows` gave them. Raises StoreError if these are not rows of this run."""
+        for name, array in file.items():
+            stream, found, column = [*name.split("/"), "", ""][:3]
+            spec = self.streams.get(stream, {}).get(owner, {}) if found == owner else {}
+            self._check_rows(file.path, name, spec, column, array)
+            self._rows[stream, owner][column] = list(array)
 
     @staticmethod
     def _check_rows(path: Path, name: str, spec: Mapping[str, Column], column: str, array: np.ndarray) -> None:
@@ -191,4 +237,11 @@ class Recorder:
 
 
 def _stacked(rows: Rows) -> dict[str, np.ndarray]:
-    return {name: np.stack(values) for name, values in rows.items()}
+    """Rows as tensors along their steps; what is fixed, as it is."""
+    return {name: values[0] if name.startswith("fixed.") else np.stack(values) for name, values in rows.items()}
+
+
+def _measured(arm: ArmConfig) -> tuple[Objective, str | None, float]:
+    """What an arm's loss is made of."""
+    assert arm.temperature is not None
+    return objective_of(arm), arm.labelling, arm.temperature

@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from coupled import drift
-from coupled.checkpoints import OPEN_ROWS, restore
+from coupled.checkpoints import open_rows_of, restore
 from coupled.config import Config, digest, fingerprint, from_tables, resolved
 from coupled.config.differences import config_facts
 from coupled.config.identity import field_of, kind_of
 from coupled.config.load import merge, tables_of
 from coupled.errors import UserError
-from coupled.layout import checkpoint_steps
-from coupled.opened import last_data_path, open_arm, read_run
+from coupled.layout import SHARED, checkpoint_steps
+from coupled.opened import last_data_path, last_ranks, open_arm, read_run
 from coupled.run import Parts, Run, join, kept_steps, path_of
 from coupled.store import (
+    Committed,
     Position,
+    RunDirectory,
     Saved,
     StoreError,
     canonical_json,
@@ -47,43 +49,98 @@ class Terms:
 def go_on(parts: Parts, terms: Terms) -> tuple[Run, Position]:
     """The run of `parts` from its newest saved state, in its directory; longer than it was, if the config is.
 
-    Raises UserError where conditions differ, StoreError for damage.
+    Rank 0 opens the directory and tells the others where to go on. Raises UserError where conditions differ, StoreError
+    for damage.
     """
+    mesh, opened = parts.mesh, _Opened()
+    try:
+        told = mesh.on_first(lambda: _told(_reopened(parts, terms, opened)))
+        position = Position(None if told["saved"] is None else _saved(told["saved"]), tuple(told["notes"]))
+        run = mesh.together(lambda: join(parts, opened.directory))
+    except BaseException:
+        if opened.directory is not None:
+            opened.directory.close()
+        raise
+    try:
+        mesh.on_first(lambda: opened.record_drift(position.step))
+        mesh.together(lambda: None if position.saved is None else _restore(run, position.saved))
+    except BaseException as error:
+        run.__exit__(type(error), error, error.__traceback__)
+        raise
+    return run, position
+
+
+@dataclass
+class _Opened:
+    """What rank 0 found out as it opened the directory."""
+
+    directory: RunDirectory | None = None
+    changes: Sequence[drift.Change] = ()
+    now: Mapping[str, Any] = field(default_factory=dict)
+
+    def record_drift(self, step: int) -> None:
+        """What the run goes on with, if that is not what it was made with."""
+        assert self.directory is not None
+        if drift.counting(self.changes):
+            listed = [change._asdict() for change in self.changes]
+            self.directory.commit_drift(step, {"changes": listed, "now": dict(self.now)})
+        elif self.changes:
+            self.directory.log({"event": "noted", "changes": [str(change) for change in self.changes]})
+
+
+def _reopened(parts: Parts, terms: Terms, opened: _Opened) -> Position:
     path, config = path_of(parts.config), parts.config
     facts, before, manifest = read_run(path)
     _refuse_other_config(path, before, config)
     now = drift.environment(parts.facts)
+    then = drift.latest_environment(path, facts, manifest.entries)
+    before_ranks, ranks = last_ranks(path)[1], parts.mesh.data.size
+    resplit = ranks != before_ranks
+    if resplit or drift.DATA_RANKS in then:
+        then.setdefault(drift.DATA_RANKS, before_ranks)
+        now[drift.DATA_RANKS] = ranks
+    changes = drift.changes(then, now)
     if not terms.allow_drift:
-        then = drift.latest_environment(path, facts, manifest.entries)
-        drift.refuse(path, drift.counting(drift.changes(then, now)))
-    longer = digest(before) != digest(config)
-    run_json = None
+        drift.refuse(path, drift.refused(changes))
+    longer, run_json = digest(before) != digest(config), None
     if longer:
         run_json = canonical_json({**facts, **{k: parts.facts[k] for k in ("config", "config_digest")}}) + b"\n"
-    directory, position = reopen(
+    opened.directory, position = reopen(
         path,
         kept_steps(config).__contains__,
         recovery.Terms(
             run_json=run_json,
             at_most=terms.from_step,
             usable=set(checkpoint_steps(config)).__contains__ if longer else lambda step: True,
-            forget=terms.allow_drift,
+            forget=terms.allow_drift or resplit,
             steal=terms.steal,
         ),
     )
-    try:
-        run = join(parts, directory)
-    except BaseException:
-        directory.close()
-        raise
-    try:
-        _record_drift(run, position.step, facts, now)
-        if position.saved is not None:
-            _restore(run, position.saved)
-    except BaseException as error:
-        run.__exit__(type(error), error, error.__traceback__)
-        raise
-    return run, position
+    # Recovery may have gone behind a drift.
+    then = drift.latest_environment(path, facts, read_manifest(path / MANIFEST).entries)
+    if drift.DATA_RANKS in now:
+        then.setdefault(drift.DATA_RANKS, before_ranks)
+    opened.changes, opened.now = drift.changes(then, now), now
+    if resplit:
+        position = replace(position, notes=(*position.notes, _RESPLIT.format(before_ranks, ranks)))
+    return position
+
+
+_RESPLIT: Final = (
+    "batches were split over {} ranks and are now over {}: batches, views and "
+    "certificate go on bitwise, all else to rounding (float64 to 1e-10 over 10 steps; float32 diverges, as from any "
+    "other rounding)"
+)
+
+
+def _told(position: Position) -> dict[str, Any]:
+    """A position as JSON, for the other ranks."""
+    saved = position.saved
+    return {"saved": None if saved is None else asdict(saved), "notes": list(position.notes)}
+
+
+def _saved(told: Mapping[str, Any]) -> Saved:
+    return Saved(**{**told, "files": {name: Committed(**of) for name, of in told["files"].items()}})
 
 
 def refuse_another(config: Config) -> None:
@@ -109,20 +166,9 @@ def _refuse_other_config(path: Path, before: Config, config: Config) -> None:
         raise UserError(f"{path} holds the run of config {digest(before)}", f"this config is {digest(config)}")
 
 
-def _record_drift(run: Run, step: int, facts: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    root = run.directory.root
-    then = drift.latest_environment(root, facts, read_manifest(root / MANIFEST).entries)
-    found = drift.changes(then, now)
-    if drift.counting(found):
-        listed = [change._asdict() for change in found]
-        run.directory.commit_drift(step, {"changes": listed, "now": dict(now)})
-    elif found:
-        run.directory.log({"event": "noted", "changes": [str(change) for change in found]})
-
-
 def _restore(run: Run, saved: Saved) -> None:
     """Arms, chain and open rows as they were at the saved step."""
-    root, state = run.directory.root, saved.state
+    root, state = run.root, saved.state
     for name, arm in run.arms.items():
         restore(arm, open_arm(root, saved, name, run.fingerprint), saved.step)
     try:
@@ -131,11 +177,11 @@ def _restore(run: Run, saved: Saved) -> None:
             raise ValueError("the chain's link is not 32 bytes")
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(root / saved.folder, f"not a state of a run: {error!r}") from None
-    if f"{OPEN_ROWS}.safetensors" in saved.files:
-        first = state.get("first")
-        if not isinstance(first, dict):
-            raise StoreError(root / saved.folder, "does not say where its open shards began")
-        run.recorder.load_open_rows(open_arm(root, saved, OPEN_ROWS, run.fingerprint), first)
+    if "first" in state:
+        run.recorder.begin_shards(root / saved.folder, state["first"])
+        for owner in (*run.arms, SHARED):
+            if run.mesh.holds(owner):
+                run.recorder.load_open_rows(owner, open_arm(root, saved, open_rows_of(owner), run.fingerprint))
     else:
         run.recorder.begin_at(saved.step)
     run.start, run.restored = saved.step, True
@@ -144,8 +190,8 @@ def _restore(run: Run, saved: Saved) -> None:
 def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
     """The config that the run at `path` goes on with, and notes on what of `overrides` was not taken.
 
-    Elastic fields are taken from `overrides`, paths.data otherwise from the run's log. Recorded fields stay as the
-    run has them, with a note; UserError for another value of an identity field, or a length that cannot be.
+    Elastic fields are taken from `overrides`, paths.data and ranks.data otherwise from the run's log. Recorded fields
+    stay as the run has them, with a note; UserError for another value of an identity field, or a length that cannot be.
     """
     facts, before, _ = read_run(path)
     elastic = [override for override in overrides if kind_of(_key(override)) == "elastic"]
@@ -155,6 +201,7 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
     raw = tables_of(facts["config"])
     raw["paths"] = {"data": last_data_path(path), "runs": str(path.absolute().parent)}
     raw["name"] = path.absolute().name
+    raw["ranks"] = {"data": last_ranks(path)[1]}
     for override in elastic:
         merge(raw, override)
     config = from_tables(raw)

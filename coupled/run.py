@@ -14,25 +14,41 @@ from coupled import certificate as certificates
 from coupled import checkpoints, runtime
 from coupled.arms import Arm, build_arms, build_network
 from coupled.certificate import Certificate
+from coupled.commits import Commits
 from coupled.config import Config, digest, fingerprint, resolved
 from coupled.config.arms import objective_of
 from coupled.data.base import Split
 from coupled.errors import RunStopped, UserError
-from coupled.layout import Layout, checkpoint_steps, labellings, layout, manifest_lines
+from coupled.layout import SHARED, Layout, checkpoint_steps, labellings, layout, manifest_lines
 from coupled.measures import in_weight_gap
 from coupled.models import Network
 from coupled.models.flat import Segment, segments_of
 from coupled.objectives import try_out
 from coupled.panels import Panels
+from coupled.ranks.faults import RankLost
+from coupled.ranks.mesh import ALONE, Mesh
 from coupled.recorder import Recorder
 from coupled.source import Source, Stream, load_split
-from coupled.store import RunDirectory, RunState, canonical_json, prepare, read_config_digest, state
+from coupled.store import (
+    Objects,
+    RunDirectory,
+    RunState,
+    canonical_json,
+    checkpoint_folder,
+    preempt_folder,
+    prepare,
+    read_config_digest,
+    state,
+)
 from coupled.store.manifest import MAX_ENTRIES
 from coupled.usercode import execute
 from coupled.writer import Writer
 
 SCHEMA = 2
-DETERMINISM = "bitwise on one machine type, with the same library versions and identity fields"
+DETERMINISM = (
+    "bitwise on one machine type, with the same library versions and identity fields, for any placement of arms; where "
+    "ranks split batches, batches and views bitwise, the rest for as many of them, and to rounding for other numbers"
+)
 
 
 @dataclass
@@ -40,6 +56,7 @@ class Parts:
     """All of a run but its directory: built from a config and nothing else."""
 
     config: Config
+    mesh: Mesh
     device: torch.device
     arms: dict[str, Arm]
     source: Source
@@ -55,23 +72,34 @@ class Parts:
 
 @dataclass
 class Run:
-    """One process's run, ready to step from `start`. Closing releases the directory's lock.
+    """A run as one of its processes sees it, ready to step from `start`. Closing releases the directory's lock.
 
-    `restored`: the run goes on from a state that was saved, and not from its beginning.
+    `arms`: those that live here; `directory`: None but on rank 0. `restored`: the run goes on from a state that was
+    saved, and not from its beginning.
     """
 
     config: Config
+    root: Path
     arms: dict[str, Arm]
     source: Source
     stream: Stream
     recorder: Recorder
     certificate: Certificate
-    directory: RunDirectory
+    commits: Commits
     writer: Writer
     fingerprint: str
     checkpoint_steps: frozenset[int]
     start: int = 0
     restored: bool = False
+
+    @property
+    def mesh(self) -> Mesh:
+        return self.commits.mesh
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """An event into the run's log, by rank 0."""
+        if self.commits.directory is not None:
+            self.commits.directory.log(event)
 
     def begin(self) -> None:
         """Commit the shared start."""
@@ -81,30 +109,49 @@ class Run:
     def checkpoint(self, step: int) -> None:
         """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
         self.recorder.seal(step)
-        if step in self.checkpoint_steps:
+        if step in self.checkpoint_steps and self.mesh.writes:
             arms = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
             size = sum(array.nbytes for arrays in arms.values() for array in arrays.values())
             self.writer.put(size, partial(self._commit_checkpoint, step, arms, self._state()))
 
     def _commit_checkpoint(self, step: int, arms: Mapping[str, checkpoints.Arrays], state: Mapping[str, Any]) -> None:
-        self.directory.commit_checkpoint(step, checkpoints.saved_bytes(arms, self.fingerprint), state)
+        folder = checkpoint_folder(step)
+        self.commits.commit(
+            [f"{folder}/{name}.safetensors" for name in sorted(self.config.arms)],
+            lambda objects: objects.put_files(folder, checkpoints.saved_bytes(arms, self.fingerprint)),
+            lambda directory, files: directory.append_checkpoint(step, files, state),
+        )
 
     def preempt(self, step: int) -> None:
         """Make the state after `step` updates, between two steps, durable; nothing is committed that would not be."""
-        self.writer.drain()
+        self.drain()
         if step in self.checkpoint_steps or step == self.start:
             return
-        arms = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+        self.mesh.together(lambda: self._save(step) if self.mesh.writes else None)
+
+    def _save(self, step: int) -> None:
         rows, first = self.recorder.open_rows()
-        files = checkpoints.saved_bytes({**arms, checkpoints.OPEN_ROWS: rows}, self.fingerprint)
-        self.directory.commit_preempt(step, files, {**self._state(), "first": first})
+        arrays = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+        arrays |= {checkpoints.open_rows_of(owner): columns for owner, columns in rows.items()}
+        folder, state = preempt_folder(step), {**self._state(), "first": first}
+        names = [*self.config.arms, *map(checkpoints.open_rows_of, (*self.config.arms, SHARED))]
+        self.commits.commit(
+            [f"{folder}/{name}.safetensors" for name in sorted(names)],
+            lambda objects: objects.put_files(folder, checkpoints.saved_bytes(arrays, self.fingerprint)),
+            lambda directory, files: directory.append_preempt(step, files, state),
+        )
 
     def finish(self) -> None:
         """Observe the last state by weights and panels, and commit the end."""
         steps = self.config.train.steps
         self.recorder.observe_last(steps)
-        self.writer.put(0, partial(self.directory.finish, steps))
-        self.writer.drain()
+        if (directory := self.commits.directory) is not None:
+            self.writer.put(0, partial(directory.finish, steps))
+        self.drain()
+
+    def drain(self) -> None:
+        """Wait until all that is to be written is, on every rank."""
+        self.mesh.together(self.writer.drain)
 
     def __enter__(self) -> Self:
         return self
@@ -114,13 +161,14 @@ class Run:
     ) -> None:
         """End threads and processes and release the lock. A run that stopped by itself commits what it still can."""
         try:
-            if error is None or isinstance(error, RunStopped):
+            if error is None or (isinstance(error, RunStopped) and not isinstance(error, RankLost)):
                 with suppress(RunStopped):  # the first error is the one to tell
                     self.writer.drain()
         finally:
             self.writer.close()
             self.stream.close()
-            self.directory.close()
+            if self.commits.directory is not None:
+                self.commits.directory.close()
 
     def _state(self) -> dict[str, Any]:
         return {"chain": self.certificate.link.hex(), "fingerprint": self.fingerprint}
@@ -146,25 +194,48 @@ def _is(config: Config, wanted: RunState) -> bool:
     return state(path) == wanted and read_config_digest(path) == digest(config)
 
 
-def build(config: Config) -> Parts:
-    """Build arms, data and panels. Whatever a user can get wrong fails here, before anything is written: UserError."""
-    device = runtime.configure(config)
+def build(config: Config, mesh: Mesh = ALONE) -> Parts:
+    """Build this rank's arms, data and panels. Whatever a user can get wrong fails here, before anything is written, on
+    all ranks: UserError.
+    """
+    parts: Parts = mesh.together(partial(_build, config, mesh))
+    initial = bytes.fromhex(mesh.on_first(parts.initial_weights.hex))
+    if not any(map(_starts_shared, parts.arms.values())):  # taken on trust, where there is nothing to compare it with
+        parts.initial_weights = initial
+        parts.facts["certificate"]["initial_weights"] = initial.hex()
+    facts = ("certificate", "data", "machine", "versions")
+    mesh.same({f"{part}.{key}": str(value) for part in facts for key, value in parts.facts[part].items()})
+    return parts
+
+
+def ready(config: Config) -> dict[str, Split]:
+    """The splits of the config's data set, after all else that a user can get wrong is known to be right: UserError."""
+    runtime.check_device(config)
     if execute(config.code.files) != config.code.sha256:
         raise UserError("code.files changed", "they must be as the config found them", "load the config again")
     if Path(config.paths.runs).exists() and not Path(config.paths.runs).is_dir():
         raise UserError(f"paths.runs = {config.paths.runs}", "a folder, or a place where one can be made")
     for arm in config.arms.values():
         try_out(objective_of(arm), arm.temperature or config.train.temperature)
-    splits = {name: load_split(config, name) for name in ("train", "test")}
-    source = Source(config, splits["train"], labellings(config), device)
-    arms = build_arms(config, device)
-    panels = Panels(config, source, splits["test"])
-    initial = certificates.weights_digest(next(iter(arms.values())))
-    streams = train_layout(config)
-    if (lines := manifest_lines(config, streams)) > MAX_ENTRIES:
+    if (lines := manifest_lines(config, train_layout(config))) > MAX_ENTRIES:
         raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
+    return {name: load_split(config, name) for name in ("train", "test")}
+
+
+def _build(config: Config, mesh: Mesh) -> Parts:
+    device, splits = runtime.configure(config), ready(config)
+    source = Source(config, splits["train"], labellings(config), device, mesh.data)
+    arms = build_arms(config, device, mesh)
+    panels = Panels(config, source, splits["test"])
+    initial = certificates.weights_digest(next(filter(_starts_shared, arms.values()), next(iter(arms.values()))))
+    streams = train_layout(config)
     facts = describe(config, initial.hex(), splits, device)
-    return Parts(config, device, arms, source, panels, streams, initial, facts)
+    return Parts(config, mesh, device, arms, source, panels, streams, initial, facts)
+
+
+def _starts_shared(arm: Arm) -> bool:
+    """Does an arm start at the shared initial weights themselves?"""
+    return arm.spec.kind in ("objective", "twin")
 
 
 def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
@@ -175,24 +246,31 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
 def begin(parts: Parts, *, overwrite: bool = False) -> Run | None:
     """A new run of `parts` in its directory, which is made here; None if it is there and finished. Raises UserError."""
     path, keeps = path_of(parts.config), kept_steps(parts.config).__contains__
-    directory = prepare(path, parts.run_json, digest(parts.config), overwrite, keeps=keeps)
-    return None if directory is None else join(parts, directory)
+    opened: list[RunDirectory | None] = [None]
+
+    def prepared() -> bool:
+        opened[0] = prepare(path, parts.run_json, digest(parts.config), overwrite, keeps=keeps)
+        return opened[0] is not None
+
+    return join(parts, opened[0]) if parts.mesh.on_first(prepared) else None
 
 
-def join(parts: Parts, directory: RunDirectory) -> Run:
-    """The run of `parts` in a directory that is open for writing, at its beginning."""
-    config, mark = parts.config, parts.facts["fingerprint"]
+def join(parts: Parts, directory: RunDirectory | None) -> Run:
+    """The run of `parts` at its beginning; its directory is open for writing on rank 0, None elsewhere."""
+    config, mark, root = parts.config, parts.facts["fingerprint"], path_of(parts.config)
     writing = config.writing
     writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
-    recorder = Recorder(config, parts.streams, parts.arms, parts.panels, directory, writer, mark)
+    commits = Commits(parts.mesh, directory or Objects(root), directory)
+    recorder = Recorder(config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
     return Run(
         config,
+        root,
         parts.arms,
         parts.source,
         Stream(parts.source, config.train.steps),
         recorder,
         Certificate(parts.initial_weights),
-        directory,
+        commits,
         writer,
         mark,
         frozenset(checkpoint_steps(config)),

@@ -27,11 +27,16 @@ def configure(config: Config) -> torch.device:
     torch.backends.cudnn.allow_tf32 = config.train.tf32
     # Similarities are divided by the temperature: TF32 would leave the losses three digits.
     torch.backends.cuda.matmul.allow_tf32 = False
+    check_device(config)
+    return torch.device(config.train.device)
+
+
+def check_device(config: Config) -> None:
+    """UserError if the arms' device is not here."""
     if config.train.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "train.device = cuda", "this machine has no CUDA device that torch can use", "use train.device = cpu"
         )
-    return torch.device(config.train.device)
 
 
 @contextmanager

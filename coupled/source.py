@@ -15,6 +15,7 @@ from coupled.config.resolve import subset_of
 from coupled.data.base import DataInfo, FileSplit, ImageSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.objectives import Pairs, pairs
+from coupled.ranks.mesh import ALONE, Axis
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Batch:
 
     ids and visits int64 (B,); words int64 (2, B, words per view), the draws behind the views; pixels (2B, 3, S, S) in
     the run's precision, view 1 first; labels (B,) on the CPU, by labelling; pair masks (2B, 2B) on the arms' device, by
-    labelling, and under None where an arm of unlabelled data needs them.
+    labelling, and under None where an arm of unlabelled data needs them. Where ranks share a batch, pixels are those of
+    this rank's samples alone, (2b, 3, S, S); all else is of the whole batch, on every rank.
     """
 
     step: int
@@ -87,11 +89,14 @@ class Stream:
 
 
 class Source:
-    """Batches by step: a pure function of (config, data set, step)."""
+    """Batches by step: a pure function of (config, data set, step). `data`: the ranks that make the views together."""
 
-    def __init__(self, config: Config, split: Split, labellings: list[str], device: torch.device) -> None:
+    def __init__(
+        self, config: Config, split: Split, labellings: list[str], device: torch.device, data: Axis = ALONE.data
+    ) -> None:
         assert config.views.size is not None
         self.config, self.split, self.device = config, split, device
+        self._own = data.part(config.batches.size)
         info = data_info(config)
         self.labels = {name: split.labels(name) for name in labellings}
         self.recipe, self.size = views.recipe(config.views.recipe, config.views.size), config.views.size
@@ -118,7 +123,7 @@ class Source:
         """A batch before its views get their colours, (step, ids, visits, words, crops): all that reads images."""
         ids, visits = self.batches.at(step)
         words = views.view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
-        return step, ids, visits, words, self._crops(ids, words)
+        return step, ids, visits, words, self._crops(ids[self._own], words[:, self._own])
 
     def finished(self, drawn: "Drawn") -> Batch:
         """The batch that was drawn, on the arms' device."""
@@ -127,7 +132,7 @@ class Source:
         masks: dict[str | None, Pairs] = {name: pairs(values.to(self.device)) for name, values in labels.items()}
         if not masks:
             masks[None] = pairs(torch.arange(len(ids), device=self.device))
-        return Batch(step, ids, visits, words, self._finish(crops, words), labels, masks)
+        return Batch(step, ids, visits, words, self._finish(crops, words[:, self._own]), labels, masks)
 
     def pixels(self, ids: Tensor, words: Tensor) -> Tensor:
         """Both views (2n, 3, S, S), in the run's precision, of samples (n,) under words (2, n, …)."""

@@ -27,7 +27,8 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         code = body()
         sys.stdout.flush()
     except (UserError, RunStopped) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        if not getattr(error, "quiet", False):
+            print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
         print(f"{program}: interrupted; whatever was committed is intact and can be analysed", file=sys.stderr)

@@ -11,8 +11,8 @@ class Writer:
     """Runs tasks one after the other on a thread of its own; without `asynchronous`, at once in the caller's.
 
     At most `limit` bytes wait (one task may be larger, then it waits alone); `put` blocks until there is room, and
-    nothing is ever left out. After a task has failed none is run any more, and `put`, `check` and `drain` raise its
-    error.
+    nothing is left out. After a task has failed none is run any more, and `drain` raises its error; `put` does not, so
+    that where several processes do the same tasks all of them leave at the same point.
     """
 
     def __init__(self, *, asynchronous: bool, limit: int) -> None:
@@ -33,21 +33,23 @@ class Writer:
             return
         with self._changed:
             self._changed.wait_for(lambda: self._error or not self._size or self._size + size <= self._limit)
-            self.check()
+            if self._error is not None:
+                return
             self._waiting.append((size, task))
             self._size += size
             self._changed.notify_all()
 
-    def check(self) -> None:
-        """Raise the error of a task that failed."""
-        if self._error is not None:
-            raise self._error
+    @property
+    def failed(self) -> bool:
+        """Has a task failed?"""
+        return self._error is not None
 
     def drain(self) -> None:
         """Wait until all tasks have run."""
         with self._changed:
             self._changed.wait_for(lambda: self._error or not self._size)
-        self.check()
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """End the thread after the task it is at; what waits is dropped."""

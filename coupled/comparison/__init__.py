@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coupled.comparison import verdict
-from coupled.comparison.facts import Fact, drifts_of, facts_differing
+from coupled.comparison.facts import Fact, drifts_of, facts_differing, ranks_of
 from coupled.comparison.records import Records, first_difference, fixed_differences
 from coupled.comparison.rows import RowDifference
 from coupled.comparison.states import Checkpoints, StateDifference, compare_checkpoints, z_growth
@@ -60,7 +60,7 @@ def diff(a: str | Path, b: str | Path) -> Diff:
     equal, said = _verdict(records, step, rows, fixed, kept, manifests)
     return Diff(
         runs=paths,
-        facts=(*facts_differing(one, other), *drifts_of(*manifests)),
+        facts=(*facts_differing(one, other), *ranks_of(*paths), *drifts_of(*manifests)),
         step=step,
         rows=tuple(rows),
         fixed=tuple(fixed),

@@ -1,10 +1,12 @@
 """How two run.json differ, field by field."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from coupled.config.differences import Fact, config_facts
-from coupled.drift import changes, environment
+from coupled.drift import DATA_RANKS, changes, environment
+from coupled.opened import last_ranks
 from coupled.store import Manifest
 
 
@@ -13,6 +15,13 @@ def facts_differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact
     yield from config_facts(a["config"], b["config"])
     for change in changes(environment(a), environment(b)):
         yield Fact(change.name, change.name.partition(".")[0], change.then, change.now)
+
+
+def ranks_of(a: Path, b: Path) -> Iterator[Fact]:
+    """Over how many ranks batches were split, by the runs' logs: with other numbers floats agree to rounding only."""
+    one, other = (last_ranks(path)[1] for path in (a, b))
+    if one != other:
+        yield Fact(DATA_RANKS, "elastic", one, other)
 
 
 def drifts_of(a: Manifest, b: Manifest) -> Iterator[Fact]:

@@ -57,7 +57,9 @@ def resolve(config: Config, *, elsewhere: bool = False) -> Config:
         optimiser=_optimiser(config),
     )
     _check_train(config)
-    return replace(config, arms=resolve_arms(config, None if info is None else info.classes, elsewhere=elsewhere))
+    config = replace(config, arms=resolve_arms(config, None if info is None else info.classes, elsewhere=elsewhere))
+    _check_ranks(config)
+    return config
 
 
 def _code(code: Code, elsewhere: bool) -> Code:
@@ -179,6 +181,33 @@ def _horizon(config: Config) -> int | None:
     if optimiser.warmup > horizon:
         raise UserError(f"optimiser.warmup = {optimiser.warmup}", f"at most the horizon, {horizon}", "lower it")
     return horizon
+
+
+def _check_ranks(config: Config) -> None:
+    groups, arms = config.ranks.arms or 1, len(config.arms)
+    if groups > arms:
+        raise UserError(
+            f"ranks.arms = {groups}", f"at most {arms}, as many as there are arms", "split batches too, with ranks.data"
+        )
+    check_parts(config, config.ranks.data or 1)
+
+
+def check_parts(config: Config, parts: int) -> None:
+    """UserError where a batch cannot be split so."""
+    size = config.batches.size
+    if size % parts:
+        near = [n for n in range(1, size + 1) if size % n == 0 and n <= 2 * parts]
+        raise UserError(
+            f"batches.size = {size} on {parts} data ranks",
+            "every data rank takes an equal part of the batch",
+            f"use {' or '.join(map(str, near[-3:]))} of them, or another batch size",
+        )
+    if parts > 1 and config.train.compile:
+        raise UserError(
+            f"train.compile with {parts} data ranks",
+            "batch-norm's sums over ranks are not compiled",
+            "leave train.compile out, or place arms only (ranks.data = 1)",
+        )
 
 
 def _check_train(config: Config) -> None:

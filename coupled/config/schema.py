@@ -195,6 +195,24 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """[ranks] How processes share the work, under torchrun or with --ranks (docs/ranks.md)."""
+
+    arms: int | None = option(
+        None, "groups that the arms are placed on; default: as many as there are ranks and arms", kind="elastic", low=1
+    )
+    data: int | None = option(
+        None, "ranks that split every batch; default: what ranks.arms leaves, mostly 1", kind="elastic", low=1
+    )
+    timeout: float = option(
+        600.0, "seconds that a rank waits for another before the job ends", kind="elastic", low=1, high=86400
+    )
+    check: int = option(
+        100, "steps between two comparisons of the weights of data ranks, which must be equal", kind="elastic", low=1
+    )
+
+
+@dataclass(frozen=True)
 class Arm:
     """[arms.<name>] One model. The first is the anchor of the others unless they name another."""
 
@@ -249,4 +267,5 @@ class Config:
     checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     paths: Paths = dataclasses.field(default_factory=Paths)
     writing: Writing = dataclasses.field(default_factory=Writing)
+    ranks: Ranks = dataclasses.field(default_factory=Ranks)
     arms: dict[str, Arm] = dataclasses.field(default_factory=dict)

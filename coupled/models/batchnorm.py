@@ -11,7 +11,7 @@ everything per channel, float64.
 Speed: time goes into passes over memory and, for small tensors, into the number of calls; both are kept few.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -64,10 +64,16 @@ class _Normalise(torch.autograd.Function):
 
     x is first centred on a shift near the mean, and what the shift missed (`residue`) is taken out in float64: no digit
     is lost however far the mean is from 0. A shift made of one row in k is within √(k−1)·σ of the mean, whatever x is.
+
+    Over several ranks (`across`) x is a part of the batch and every rank has a shift of its own; mean and variance are
+    those of the parts, of equal size, put together (Chan, Golub & LeVeque 1979). Gradients of weight and bias are this
+    part's share, which the reduction over ranks adds up.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, across: "Across | None"
+    ) -> tuple[Tensor, Tensor, Tensor]:
         layout = _Layout.of(x)
         x = layout.dense(x)
         rows, dtype, n = layout.rows(x), _at_least_float32(x.dtype), x.numel() // x.shape[1]
@@ -80,6 +86,12 @@ class _Normalise(torch.autograd.Function):
         residue, square = layout.channel_sums(centred, y_rows).mul_(1 / n).unbind()
         # Never below 0: residue² ≤ 7·variance, and a constant channel is a few units in the last place, added exactly.
         variance = torch.addcmul(square, residue, residue, value=-1)
+        mean = residue + shift[0]
+        if across is not None and across.size > 1:
+            means, variances = across.gathered(torch.stack((mean, variance))).unbind(1)
+            mean = means.mean(0)
+            variance = (variances + (means - mean).square()).mean(0)
+            residue = mean - shift[0]
         inverse_std = (variance + eps).rsqrt_()
         scale = inverse_std * weight
         offset = -residue * scale if bias is None else bias - residue * scale
@@ -87,8 +99,7 @@ class _Normalise(torch.autograd.Function):
         torch.addcmul(offset_row, centred, scale_row, out=y_rows)
         # A bfloat16 x is half the memory of `centred`, which the backward then makes again.
         ctx.save_for_backward(centred if x.dtype == dtype else rows, shift, residue, inverse_std, scale)
-        ctx.layout, ctx.dtype, ctx.has_bias = layout, weight.dtype, bias is not None
-        mean = residue + shift[0]
+        ctx.layout, ctx.dtype, ctx.has_bias, ctx.across = layout, weight.dtype, bias is not None, across
         ctx.mark_non_differentiable(mean, variance)
         return y.to(x.dtype), mean, variance
 
@@ -96,7 +107,7 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(  # type: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grads: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
         kept, shift, residue, inverse_std, scale = ctx.saved_tensors
         layout: _Layout = ctx.layout
         width, dtype = kept.shape[1], shift.dtype
@@ -107,6 +118,10 @@ class _Normalise(torch.autograd.Function):
         dx_rows = torch.mul(rows, centred, out=layout.rows(dx))
         grad_sum, grad_dot = layout.channel_sums(rows, dx_rows).unbind()
         grad_dot = torch.addcmul(grad_dot, residue, grad_sum, value=-1).mul_(inverse_std)
+        own_sum, own_dot = grad_sum, grad_dot
+        if ctx.across is not None and ctx.across.size > 1:
+            n *= ctx.across.size
+            grad_sum, grad_dot = ctx.across.gathered(torch.stack((own_sum, own_dot))).sum(0).unbind()
         # dx = scale·(g − mean g − x̂·mean(g·x̂)), x̂ = (centred − residue)·inverse_std, as
         # scale·g + slope·centred + offset.
         share = scale * (-1 / n)
@@ -114,8 +129,16 @@ class _Normalise(torch.autograd.Function):
         offset = torch.addcmul(share * grad_sum, slope, residue, value=-1)
         offset_row, slope_row, scale_row = layout.spread(torch.stack((offset, slope, scale)), width, dtype)
         torch.addcmul(offset_row, centred, slope_row, out=dx_rows).addcmul_(rows, scale_row)
-        grad_bias = grad_sum.to(ctx.dtype) if ctx.has_bias else None
-        return dx.to(gradient.dtype), grad_dot.to(ctx.dtype), grad_bias, None
+        grad_bias = own_sum.to(ctx.dtype) if ctx.has_bias else None
+        return dx.to(gradient.dtype), own_dot.to(ctx.dtype), grad_bias, None, None
+
+
+class Across(Protocol):
+    """The ranks that hold the other parts of a batch: `gathered(x)` is every rank's x, in order, (size, *shape)."""
+
+    size: int
+
+    def gathered(self, tensor: Tensor) -> Tensor: ...
 
 
 class BatchNorm(nn.Module):
@@ -125,9 +148,10 @@ class BatchNorm(nn.Module):
     nothing but the rounding of the output. Training normalises with the batch's statistics; evaluation uses the running
     ones. A training forward leaves the running statistics alone: `absorb` moves them by `momentum` (variance unbiased,
     as torch's) when the weights are updated, so that the state of step t is one state, and a step that is stopped has
-    moved nothing.
+    moved nothing. `across`: the ranks that batches are split over; statistics are of the whole batch.
     """
 
+    across: Across | None = None
     running_mean: Tensor
     running_var: Tensor
 
@@ -143,8 +167,8 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._evaluate(x)
-        y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[reportGeneralTypeIssues]
-        n, dtype = x.numel() // x.shape[1], self.running_mean.dtype
+        y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
+        n, dtype = x.numel() // x.shape[1] * (self.across.size if self.across else 1), self.running_mean.dtype
         self._seen.append((mean.to(dtype), (variance * (n / max(n - 1, 1))).to(dtype)))
         return y
 

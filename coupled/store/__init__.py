@@ -8,8 +8,16 @@ from coupled.store.lock import RunLock
 from coupled.store.manifest import Entry, Manifest, ManifestWriter, read_manifest
 from coupled.store.objects import Committed, check_name, commit_object, object_path, verify_object
 from coupled.store.prepare import RunState, prepare, remove_run, state
-from coupled.store.recovery import Position, mend, reopen
-from coupled.store.rundir import RunDirectory, checkpoint_folder, config_digest, read_config_digest, shard_name
+from coupled.store.recovery import Position, is_half_extended, mend, reopen
+from coupled.store.rundir import (
+    Objects,
+    RunDirectory,
+    checkpoint_folder,
+    config_digest,
+    preempt_folder,
+    read_config_digest,
+    shard_name,
+)
 from coupled.store.saved import Saved, parse_saved, read_saved
 from coupled.store.tensors import Header, TensorFile, TensorInfo, open_tensors, read_header, to_bytes
 from coupled.store.treehash import tree_hash
@@ -24,6 +32,7 @@ __all__ = [
     "Header",
     "Manifest",
     "ManifestWriter",
+    "Objects",
     "Position",
     "RunDirectory",
     "RunLock",
@@ -39,10 +48,12 @@ __all__ = [
     "commit_object",
     "config_digest",
     "digest",
+    "is_half_extended",
     "mend",
     "object_path",
     "open_tensors",
     "parse_saved",
+    "preempt_folder",
     "prepare",
     "read_config_digest",
     "read_header",

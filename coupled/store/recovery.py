@@ -83,20 +83,20 @@ def reopen(
 
 def mend(root: Path, fs: FileSystem = REAL) -> None:
     """Completes an extension that was killed between its two renames; otherwise does nothing."""
-    if _is_half_extended(root, fs):
+    if is_half_extended(root, fs):
         with RunLock(root, fs):
             _mend(root, fs)
 
 
 def _mend(root: Path, fs: FileSystem) -> None:
-    if _is_half_extended(root, fs):
+    if is_half_extended(root, fs):
         with naming(root):
             fs.sync_directory(root)  # of the two renames the manifest's must be on disk first
             fs.replace(root / (RUN_JSON + TEMPORARY), root / RUN_JSON)
             fs.sync_directory(root)
 
 
-def _is_half_extended(root: Path, fs: FileSystem) -> bool:
+def is_half_extended(root: Path, fs: FileSystem = REAL) -> bool:
     """Is run.json another one than the manifest's, which lies beside it?"""
     temporary, manifest = root / (RUN_JSON + TEMPORARY), root / MANIFEST
     if fs.status(temporary) is None or fs.status(manifest) is None or fs.status(root / RUN_JSON) is None:

@@ -28,7 +28,23 @@ MAX_RUN_JSON: Final = 4 << 20  # bytes
 BEGINNINGS: Final = frozenset({LOCK, MANIFEST, RUN_JSON + TEMPORARY})
 
 
-class RunDirectory:
+class Objects:
+    """Where a run's objects go. What is put there exists only once the run directory has a line for it."""
+
+    def __init__(self, root: Path, fs: FileSystem = REAL) -> None:
+        self.root = root
+        self._fs = fs
+
+    def put(self, name: str, data: bytes | memoryview) -> Committed:
+        """Writes one object. Raises StoreError."""
+        return commit_object(self._fs, self.root, name, data)
+
+    def put_files(self, folder: str, files: Mapping[str, bytes]) -> list[Committed]:
+        """Writes the files of a saved state (name without suffix to safetensors bytes). Raises StoreError."""
+        return [self.put(f"{folder}/{name}.safetensors", files[name]) for name in sorted(files)]
+
+
+class RunDirectory(Objects):
     """The open run: holds the lock and the end of the manifest. Not for use by two threads at a time, but for `log`.
 
     `keeps(step)`: is the checkpoint of that step permanent? The others are retired by the next checkpoint and removed
@@ -46,8 +62,7 @@ class RunDirectory:
         checkpoints: Sequence[int] = (),
         expected: Mapping[str, str] | None = None,
     ) -> None:
-        self.root = root
-        self._fs = fs
+        super().__init__(root, fs)
         self._lock = lock
         self._manifest = manifest
         self._keeps = keeps
@@ -80,19 +95,28 @@ class RunDirectory:
 
     def commit_shard(self, name: str, data: bytes | memoryview, first: int, last: int) -> Entry:
         """Commits one sealed shard of the steps [first, last]; `name` comes from `shard_name`. Raises StoreError."""
-        done = self._expected_again(commit_object(self._fs, self.root, name, data))
-        return self._manifest.append("shard", first, last, done)
+        return self.append_shard(self.put(name, data), first, last)
+
+    def append_shard(self, done: Committed, first: int, last: int) -> Entry:
+        """The line of a shard that was put. Raises StoreError."""
+        return self._manifest.append("shard", first, last, self._expected_again(done))
 
     def commit_checkpoint(self, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> Entry:
-        """Commits a checkpoint: `files` (name without suffix to safetensors bytes), then state.json, then its line.
+        """Commits a checkpoint: `files` (name without suffix to safetensors bytes), then what `append_checkpoint` does.
+
+        Raises StoreError.
+        """
+        return self.append_checkpoint(step, self.put_files(checkpoint_folder(step), files), state)
+
+    def append_checkpoint(self, step: int, files: Sequence[Committed], state: Mapping[str, Any]) -> Entry:
+        """Commits a checkpoint whose files were put: its state.json, then its line.
 
         state.json is canonical JSON {"files": {file: {"sha256", "size"}}, "state": state, "step": step}; file names
         are relative to the checkpoint's folder. Raises StoreError.
         """
         folder = checkpoint_folder(step)
-        listed = self._commit_files(folder, files)
         self._fs.point("checkpoint.files")
-        text = canonical_json({"files": listed, "state": dict(state), "step": step})
+        text = canonical_json({"files": _listed(files), "state": dict(state), "step": step})
         done = self._expected_again(commit_object(self._fs, self.root, f"{folder}/{STATE}", text))
         entry = self._manifest.append("checkpoint", step, step, done)
         self._fs.point("checkpoint.committed")
@@ -112,17 +136,20 @@ class RunDirectory:
         self._remove(PREEMPT)
 
     def commit_preempt(self, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
-        """Makes the state after `step` updates durable in preempt/, outside the manifest, until the next checkpoint.
+        """Makes the state after `step` updates durable in preempt/, outside the manifest, until the next checkpoint."""
+        self.append_preempt(step, self.put_files(preempt_folder(step), files), state)
+
+    def append_preempt(self, step: int, files: Sequence[Committed], state: Mapping[str, Any]) -> None:
+        """The same, of files that were put.
 
         Its state.json is like a checkpoint's, with "manifest": how many lines there were and the SHA-256 of their
         bytes, and ends in a CRC-32 as a manifest line does. Raises StoreError.
         """
         folder = preempt_folder(step)
-        listed = self._commit_files(folder, files)
         with naming(self.root / MANIFEST):
             lines = self._fs.read(self.root / MANIFEST, MAX_ENTRIES * MAX_LINE)
         behind = {"entries": lines.count(b"\n"), "sha256": hashlib.sha256(lines).hexdigest()}
-        text = canonical_json({"files": listed, "manifest": behind, "state": dict(state), "step": step})
+        text = canonical_json({"files": _listed(files), "manifest": behind, "state": dict(state), "step": step})
         self._fs.point("preempt.files")
         commit_object(self._fs, self.root, f"{folder}/{STATE}", b"%s %08x\n" % (text, zlib.crc32(text)))
         self._fs.point("preempt.committed")
@@ -136,13 +163,6 @@ class RunDirectory:
         name = f"drift/step-{step:09d}.json"
         done = commit_object(self._fs, self.root, name, canonical_json(dict(facts)))
         return self._manifest.append("drift", step, step, done)
-
-    def _commit_files(self, folder: str, files: Mapping[str, bytes]) -> dict[str, dict[str, str | int]]:
-        listed: dict[str, dict[str, str | int]] = {}
-        for name in sorted(files):
-            done = commit_object(self._fs, self.root, f"{folder}/{name}.safetensors", files[name])
-            listed[f"{name}.safetensors"] = {"sha256": done.sha256, "size": done.size}
-        return listed
 
     def _expected_again(self, done: Committed) -> Committed:
         """The object, if it is not one that was dropped with other bytes: then the replay is another computation."""
@@ -197,6 +217,11 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listed(files: Sequence[Committed]) -> dict[str, dict[str, str | int]]:
+    """Committed files as state.json lists them, by their names in their folder."""
+    return {done.name.rpartition("/")[2]: {"sha256": done.sha256, "size": done.size} for done in files}
 
 
 def shard_name(stream: str, arm: str, first: int, last: int) -> str:

@@ -22,6 +22,7 @@ from coupled.data.base import Split
 from coupled.errors import UserError
 from coupled.layout import labellings
 from coupled.learning_rate import learning_rate
+from coupled.opened import last_ranks
 from coupled.source import Source, data_info, load_split
 from coupled.store import Manifest
 from coupled.views import view_words
@@ -42,6 +43,7 @@ class Here:
         self, path: Path, facts: Mapping[str, Any], manifest: Manifest, data: str = "", code: Sequence[str] = ()
     ) -> None:
         self.path, self.facts, self.missing = path, facts, ""
+        self.data_ranks = last_ranks(path)[1]
         self.splits: dict[str, Split] = {}
         raw = tables_of(facts["config"])
         raw |= {"name": "verified", "paths": {"data": data, "runs": str(path.absolute().parent)}}

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from coupled import checkpoints
 from coupled.certificate import Certificate
+from coupled.commits import Commits
 from coupled.driver import advance
 from coupled.errors import RunStopped, UserError
 from coupled.layout import STREAMS
 from coupled.opened import checkpoints_of, open_arm
+from coupled.ranks.mesh import ALONE
 from coupled.recorder import Recorder
 from coupled.run import Parts, Run, build
 from coupled.shards import Shards
 from coupled.source import Stream
-from coupled.store import Entry, Manifest, Saved, StoreError, TensorFile, read_saved
+from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
 from coupled.store.rundir import STATE
 from coupled.verification.here import Here, Progress, Words
 from coupled.writer import Writer
@@ -39,19 +41,13 @@ class Rehearsal(Run):
     def checkpoint(self, step: int) -> None: ...
 
 
-class Nowhere:
-    """The run directory of a rehearsal."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def log(self, event: Mapping[str, Any]) -> None: ...
-
-
 def check_stretches(here: Here, shards: Shards, manifest: Manifest, count: int, longest: int, told: Progress) -> Words:
     """`count` stretches of at most `longest` steps, spread over the checkpoints that are kept."""
     if not count:
         return [], ["floats: that each is right; --replay K trains K stretches again and compares bytes"]
+    if here.data_ranks > 1:
+        split = f"floats: that each is right; {here.data_ranks} ranks shared a batch, and only as many give the same"
+        return [], [f"{split} bytes: train the run again so, and compare both with coupled-run diff"]
     if here.missing:
         raise UserError("--replay trains again, which needs the data set and the run's own code", here.missing)
     stretches = list(_stretches(here, manifest, count, longest))
@@ -64,7 +60,8 @@ def check_stretches(here: Here, shards: Shards, manifest: Manifest, count: int, 
         for step in _trained(here, run, stretch):
             told("replay", done + step - stretch.start.step, total)
         done += stretch.end - stretch.start.step
-        same = _compare_rows(here, shards, run.recorder.open_rows()[0])
+        opened = run.recorder.open_rows()[0].values()
+        same = _compare_rows(here, shards, {name: values for rows in opened for name, values in rows.items()})
         rows, size = rows + same[0], size + same[1]
         if stretch.at_end is not None:
             size += _compare_arms(here, run, read_saved(here.path, stretch.at_end))
@@ -94,9 +91,9 @@ def _stretches(here: Here, manifest: Manifest, count: int, longest: int) -> Iter
 def _restored(here: Here, parts: Parts, stretch: Stretch) -> Run:
     """A run that commits nothing, at the start of the stretch."""
     saved, mark = stretch.start, parts.facts["fingerprint"]
-    nowhere: Any = Nowhere(here.path)
+    commits = Commits(ALONE, Objects(here.path), None)
     writer = Writer(asynchronous=False, limit=1)
-    recorder = Recorder(here.config, parts.streams, parts.arms, parts.panels, nowhere, writer, mark)
+    recorder = Recorder(here.config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
     certificate = Certificate(parts.initial_weights)
     try:
         certificate.link = bytes.fromhex(saved.state["chain"])
@@ -106,7 +103,8 @@ def _restored(here: Here, parts: Parts, stretch: Stretch) -> Run:
         checkpoints.restore(arm, open_arm(here.path, saved, name, mark), saved.step)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
-        here.config, parts.arms, parts.source, stream, recorder, certificate, nowhere, writer, mark, frozenset()
+        here.config, here.path, parts.arms, parts.source, stream, recorder, certificate, commits, writer, mark,
+        frozenset(),
     )  # fmt: skip
 
 

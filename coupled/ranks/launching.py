@@ -1,0 +1,59 @@
+"""Starting the ranks of a run on this machine, by torch's own elastic launcher: what --ranks does."""
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from coupled.errors import RunStopped
+
+# Preempted ranks have this long to make their state durable (Slurm kills after 30 s as well).
+_SHUTDOWN_S: Final = 30
+
+
+def launch(argv: Sequence[str], ranks: int) -> int:
+    """Run `coupled-run` with these arguments as `ranks` processes; returns the exit code that all agreed on.
+
+    SIGTERM, SIGUSR2 and Ctrl-C are passed on to every rank. Raises RunStopped, naming it, where a rank was killed.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id="coupled",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=0.1,
+        signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2",
+        shutdown_timeout=_SHUTDOWN_S,
+    )
+    with _quiet_launcher():
+        try:
+            elastic_launch(config, sys.executable)("-m", "coupled", *argv)
+        except SignalException:
+            return 143  # all ranks got it too, and made their state durable
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            if failure.exitcode < 0:
+                name = signal.Signals(-failure.exitcode).name
+                raise RunStopped(f"rank {rank} (process {failure.pid}) was ended by {name}") from None
+            return failure.exitcode
+    return 0
+
+
+@contextmanager
+def _quiet_launcher() -> Iterator[None]:
+    """The launcher tells of every rank that ends otherwise than with 0; what there is to say the ranks have said."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

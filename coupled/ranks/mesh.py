@@ -1,0 +1,185 @@
+"""The mesh of ranks as one of them sees it: who holds what, and the few messages that ranks exchange.
+
+Two axes. Along *arms*, ranks hold different arms and exchange embeddings and weights for what compares arms. Along
+*data*, ranks hold the same arms and a part of every batch. Every sum over ranks is taken in the order of ranks, on
+values that were gathered: its bits depend on no library's choice of algorithm.
+
+Messages of the step use the device's backend (nccl, gloo); small integers of the host and those of the writing threads
+have gloo groups of their own, so that neither waits for a GPU nor meets the messages of another thread.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from coupled.errors import RunStopped, UserError
+from coupled.ranks.faults import Elsewhere, Watch, met
+from coupled.ranks.placement import Placement
+
+
+@dataclass
+class Axis:
+    """One axis of the mesh through this rank: the ranks along it, in order. Of size 1, everything is the identity."""
+
+    index: int = 0
+    size: int = 1
+    group: Any = None
+    watch: Watch | None = None
+
+    def gathered(self, tensor: Tensor) -> Tensor:
+        """(size, *shape): the tensors of all ranks along the axis, which are of one shape, in their order."""
+        if self.size == 1:
+            return tensor[None]
+        found = tensor.new_empty((self.size, tensor.numel()))
+        with self._watched():
+            dist.all_gather(list(found.unbind()), tensor.contiguous().view(-1), group=self.group)
+        return found.view(self.size, *tensor.shape)
+
+    def shared(self, tensor: Tensor, index: int) -> Tensor:
+        """The tensor of the rank at `index`, in place of those that the others give."""
+        if self.size > 1:
+            with self._watched():
+                dist.broadcast(tensor, group_src=index, group=self.group)
+        return tensor
+
+    def part(self, count: int) -> slice:
+        """Which of `count` samples are this rank's."""
+        each = count // self.size
+        return slice(self.index * each, (self.index + 1) * each)
+
+    def exchanged(self, chunks: Tensor) -> Tensor:
+        """(size, n): row k of every rank's `chunks` goes to rank k; what comes is in the order of ranks."""
+        found = torch.empty_like(chunks)
+        with self._watched():
+            dist.all_to_all_single(found, chunks, group=self.group)
+        return found
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        assert self.watch is not None
+        with self.watch.waiting():
+            yield
+
+
+@dataclass
+class Mesh:
+    """This process among the ranks of a run. `ALONE` is a run of one process."""
+
+    placement: Placement | None = None
+    rank: int = 0
+    arms: Axis = field(default_factory=Axis)
+    data: Axis = field(default_factory=Axis)
+    host: Axis = field(default_factory=Axis)
+    # for the writing threads alone: messages of two threads in one group would meet the wrong ones
+    writers: Axis = field(default_factory=Axis)
+
+    @property
+    def is_first(self) -> bool:
+        """Is this rank 0, which alone opens the run directory, writes lines and talks?"""
+        return self.rank == 0
+
+    @property
+    def writes(self) -> bool:
+        """Does this rank record and save its arms? The first of their data ranks does."""
+        return self.data.index == 0
+
+    def holds(self, owner: str) -> bool:
+        """Is an arm, or what arms share, this rank's to record?"""
+        return self.holder(owner) == self.rank
+
+    def holder(self, owner: str) -> int:
+        """The rank that records an arm, or what arms share."""
+        return 0 if self.placement is None else self.placement.holder(owner)
+
+    def own(self, arms: Sequence[str]) -> list[str]:
+        """The arms that live here."""
+        return list(arms) if self.placement is None else list(self.placement.groups[self.arms.index])
+
+    def index_of(self, arm: str) -> int:
+        """Where along the arms axis an arm lives."""
+        groups = () if self.placement is None else self.placement.groups
+        return next((a for a, group in enumerate(groups) if arm in group), 0)
+
+    def most(self, *values: int) -> tuple[int, ...]:
+        """The largest of every rank's values, position by position; a meeting of all ranks."""
+        if self.host.size == 1:
+            return values
+        return tuple(self.host.gathered(torch.tensor(values, dtype=torch.int64)).amax(0).tolist())
+
+    def together(self, act: Callable[[], Any]) -> Any:
+        """Every rank's own `act()`. If one fails, all do: the first that failed with its error, others `Elsewhere`."""
+        result, error = None, None
+        try:
+            result = act()
+        except (UserError, RunStopped) as raised:
+            error = raised
+        self.agree(error)
+        return result
+
+    def agree(self, error: UserError | RunStopped | None, axis: Axis | None = None) -> None:
+        """A meeting of all ranks (of an axis) that raises if any of them has an error."""
+        axis = axis or self.host
+        own = 0 if error is None or isinstance(error, Elsewhere) else error.exit_code
+        codes = axis.gathered(torch.tensor([own])).flatten().tolist()
+        failed = [rank for rank, code in enumerate(codes) if code]
+        if error is not None and failed[:1] in ([], [axis.index]):
+            raise met(error)
+        if failed:
+            raise met(Elsewhere(codes[failed[0]]))
+
+    def ending(self, error: RunStopped) -> RunStopped:
+        """What to raise where all ranks have come to the same error: rank 0 tells."""
+        return met(error if self.is_first else Elsewhere(error.exit_code))
+
+    def on_first(self, act: Callable[[], Any]) -> Any:
+        """What `act()` gave on rank 0, as JSON carries it; its error there ends all ranks."""
+        result = self.together(act if self.is_first else lambda: None)
+        if self.host.size == 1:
+            return result
+        text = json.dumps(result).encode() if self.is_first else b""
+        length = self.most(len(text))[0]
+        data = torch.zeros(length, dtype=torch.uint8)
+        if self.is_first:
+            data = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        return json.loads(self.host.shared(data, 0).numpy().tobytes())
+
+    def same(self, what: Mapping[str, str]) -> None:
+        """UserError on rank 0 if a rank has other values than rank 0 (a library's version, a data set's digest)."""
+        said = self.on_first(lambda: dict(what))
+        differing = [
+            f"{key} is {what.get(key)}, on rank 0 {said.get(key)}" for key in said if what.get(key) != said[key]
+        ]
+        self.together(lambda: _refuse(self.rank, differing))
+
+    def anchors(
+        self, dependents: Mapping[str, Sequence[str]], local: Callable[[str], Tensor]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """(anchor, tensor) of every anchor in order; `local(arm)` gives that of an arm that lives here, and of one that
+        does not a tensor of the same shape to receive it in.
+
+        `dependents`: the arms compared with each anchor. What no other rank needs does not travel.
+        """
+        for anchor, arms in dependents.items():
+            home = self.index_of(anchor)
+            tensor = local(anchor)
+            if any(self.index_of(arm) != home for arm in arms):
+                tensor = self.arms.shared(tensor, home)
+            yield anchor, tensor
+
+
+def _refuse(rank: int, differing: Sequence[str]) -> None:
+    if differing:
+        raise UserError(
+            f"rank {rank} is not like rank 0: {'; '.join(differing[:4])}",
+            "all ranks of a run need the same libraries, machine type and data",
+            "make them equal",
+        )
+
+
+ALONE = Mesh()
