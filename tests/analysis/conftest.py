@@ -64,7 +64,7 @@ def strayed(tmp_path_factory) -> Path:
     with run:
         run.arms["twin"].state.named_weights()["projector.linear2.weight"][0, 0] += 0.5
         lockstep(run, Silent())
-    return run.directory.root
+    return run.root
 
 
 class Copy:

@@ -40,7 +40,7 @@ def code_of(pid):
 
 
 def train(runs):
-    return start("train", CONFIG, "--set", f"paths.runs={runs}", "--set", "name=run")
+    return start("train", CONFIG, "--ranks", "1", "--set", f"paths.runs={runs}", "--set", "name=run")
 
 
 def kills(count, seed):
@@ -78,7 +78,7 @@ def signalled(number, times):
         time.sleep(0.05 if times > 1 else 0)
     code, took = code_of(pid), time.monotonic() - began
     preempted = sorted(path.name for path in Path(f"{FOLDER}/a/run").glob("preempt/*"))
-    resumed = code_of(start("resume", f"{FOLDER}/a/run"))
+    resumed = code_of(start("resume", f"{FOLDER}/a/run", "--ranks", "1"))
     assert code_of(train(f"{FOLDER}/golden")) == 0
     equal = tree_hash(Path(f"{FOLDER}/a/run")) == tree_hash(Path(f"{FOLDER}/golden/run"))
     return {"code": code, "seconds": took, "preempted": preempted, "resumed": resumed, "equal": equal}

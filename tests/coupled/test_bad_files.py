@@ -106,7 +106,7 @@ CASES = [
 def test_a_bad_file_or_run_is_one_line(setup, code, message, tmp_path, capsys):
     config = tmp_path / "bad.toml"
     config.write_text(setup(tmp_path))
-    assert main(["train", str(config)]) == code
+    assert main(["train", str(config), "--ranks", "1"]) == code
     said = capsys.readouterr().err.splitlines()
     assert message in said[-1]
     assert [line for line in said if line.startswith("coupled-run: ")] == said[-1:]
@@ -118,10 +118,10 @@ def test_a_bad_file_or_run_is_one_line(setup, code, message, tmp_path, capsys):
 def test_another_digest_under_the_same_name_is_refused_and_the_run_is_untouched(tmp_path, capsys):
     config = tmp_path / "good.toml"
     config.write_text(data("shapes", tmp_path).replace("steps = 2", "steps = 0"))
-    assert main(["train", str(config)]) == 0
+    assert main(["train", str(config), "--ranks", "1"]) == 0
     before = tree_hash(tmp_path / "runs/good")
     capsys.readouterr()
-    assert main(["train", str(config), "--set", "seed=5", "--set", "name=good"]) == 2
+    assert main(["train", str(config), "--ranks", "1", "--set", "seed=5", "--set", "name=good"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--overwrite" in line
     assert tree_hash(tmp_path / "runs/good") == before

@@ -127,7 +127,7 @@ def test_a_wrong_override_is_one_line(override, message, tmp_path, capsys, monke
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     config = tmp_path / "bad.toml"
     config.write_text(f'[paths]\nruns = "{tmp_path}/runs"\ndata = "{tmp_path}"\n' + MINIMAL)
-    code, out, err = run(["train", str(config), "--set", override], capsys)
+    code, out, err = run(["train", str(config), "--ranks", "1", "--set", override], capsys)
     assert code == 2, err
     assert out == ""
     assert err.count("\n") == 1

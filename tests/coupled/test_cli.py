@@ -42,15 +42,15 @@ def config(tmp_path, monkeypatch):
 
 
 def test_train_ends_with_where_the_results_are_and_what_to_do_next(config, capsys):
-    assert main(["train", config]) == 0
+    assert main(["train", config, "--ranks", "1"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out == ["done: records and checkpoints are in runs/small; next: coupled-analyze curves runs/small"]
-    assert main(["train", config]) == 0
+    assert main(["train", config, "--ranks", "1"]) == 0
     assert capsys.readouterr().out.startswith("already finished")
 
 
 def test_progress_is_plain_lines_when_not_a_terminal(config, capsys):
-    main(["train", config])
+    main(["train", config, "--ranks", "1"])
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("determinism: bitwise on one machine type")
     assert [line.split()[1] for line in lines[1:]] == ["1/4", "4/4"]
@@ -74,11 +74,11 @@ def test_watching_changes_no_byte(tmp_path):
 
 
 def test_a_run_that_had_to_stop_exits_3_in_one_line_and_stays_readable(config, capsys):
-    code = main(["train", config, "--set", "train.temperature=1e-30", "--set", "name=hot"])
+    code = main(["train", config, "--ranks", "1", "--set", "train.temperature=1e-30", "--set", "name=hot"])
     err = capsys.readouterr().err.splitlines()
     assert code == 3
     assert "arm cl has a non-finite loss at step" in err[-1]
-    assert main(["resume", "runs/hot"]) == 3  # from its last checkpoint, to the same end
+    assert main(["resume", "runs/hot", "--ranks", "1"]) == 3  # from its last checkpoint, to the same end
     assert "arm cl has a non-finite loss at step" in capsys.readouterr().err.splitlines()[-1]
     assert main(["verify", "runs/hot"]) == 0
 
@@ -106,5 +106,5 @@ def test_a_reader_that_has_gone_is_no_traceback(config):
 
 
 def test_an_overridden_config_gets_a_directory_of_its_own(config, capsys):
-    assert main(["train", config, "--set", "seed=1"]) == 0
+    assert main(["train", config, "--ranks", "1", "--set", "seed=1"]) == 0
     assert "runs/small-" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from coupled.config import from_tables
 from coupled.data import load
-from coupled.driver import lockstep, train
+from coupled.driver import Silent, lockstep, train
 from coupled.errors import RunStopped, UserError
 from coupled.progress import ProgressReporter
 from coupled.run import assemble
@@ -21,12 +21,6 @@ OFF = {
     for stream in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")
 }
 ALL = {stream: {"every": 1} for stream in OFF}
-
-
-class Nothing:
-    def begin(self, run): ...
-    def stepped(self, step): ...
-    def end(self): ...
 
 
 def stacked(path, stream, owner, column):
@@ -58,8 +52,8 @@ def test_a_one_ulp_mutant_of_the_twin_shows(tmp_path):
     assert twin.untyped_storage().data_ptr() != anchor.untyped_storage().data_ptr()
     twin[0] = torch.nextafter(twin[0], torch.tensor(torch.inf))
     with made:
-        lockstep(made, Nothing())
-    assert (stacked(made.directory.root, "scalars", "twin", "state.distance") > 0).all()
+        lockstep(made, Silent())
+    assert (stacked(made.root, "scalars", "twin", "state.distance") > 0).all()
 
 
 def test_the_other_arms_differ_from_the_anchor(run):
@@ -181,8 +175,8 @@ def test_a_non_finite_gradient_stops_every_arm_before_the_update(tmp_path):
 
     made.arms["nscl"].forward_backward = spoiled
     with made, pytest.raises(RunStopped, match=r"arm nscl has a non-finite gradient at step 2"):
-        lockstep(made, Nothing())
-    path = made.directory.root
+        lockstep(made, Silent())
+    path = made.root
     assert "stopped" in (path / "log/events.jsonl").read_text()
     saved = checkpoints(path)
     assert max(saved).parts[1] == "step-000000002"

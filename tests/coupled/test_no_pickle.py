@@ -42,7 +42,7 @@ def nothing_unpickled(tmp_path, monkeypatch):
 def everything(path):
     """Whatever reads a run, in this process: resume, verify, diff, export, analysis."""
     for command in (
-        ["resume", str(path), "--from", "3"],
+        ["resume", str(path), "--from", "3", "--ranks", "1"],
         ["verify", str(path), "--replay", "1"],
         ["diff", str(path), str(path)],
         ["export", str(path), "--arm", "cl"],

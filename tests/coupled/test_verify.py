@@ -305,7 +305,7 @@ class Snapshot(Silent):
         self.target = target
 
     def begin(self, run):
-        self.source = run.directory.root
+        self.source = run.root
 
     def stepped(self, step):
         if step == 5:

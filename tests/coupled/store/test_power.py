@@ -250,7 +250,7 @@ def checkpoint_line_before_files(self, step, files, state):
     text = canonical_json({"files": listed, "state": dict(state), "step": step})
     done = commit_object(self._fs, self.root, f"{folder}/state.json", text)
     entry = self._manifest.append("checkpoint", step, step, done)
-    self._commit_files(folder, files)
+    self.put_files(folder, files)
     self._checkpoints.append(step)
     self.settle(retired=False)
     return entry
