@@ -77,9 +77,10 @@ def test_an_error_wakes_a_put_that_waits_for_room(writer):
 
 
 def test_closing_ends_the_task_at_hand_and_drops_what_waits(writer):
-    gate, done = threading.Event(), []
-    writer.put(1, lambda: (gate.wait(), done.append(0)))
+    begun, gate, done = threading.Event(), threading.Event(), []
+    writer.put(1, lambda: (begun.set(), gate.wait(), done.append(0)))
     writer.put(1, lambda: done.append(1))
+    assert begun.wait(10)
     threading.Timer(0.1, gate.set).start()
     writer.close()
     assert done == [0]

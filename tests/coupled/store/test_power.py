@@ -303,7 +303,7 @@ MUTANTS = {
     "the manifest is rewritten in place": (recovery, "_replace_manifest", manifest_in_place),
     "a checkpoint is not settled after a kill": (RunDirectory, "settle", settled_only_by_commits),
     "run.json is replaced before the manifest": (recovery, "_stage", run_json_goes_first),
-    "an extension is not completed": (recovery, "_is_half_extended", lambda *a: False),
+    "an extension is not completed": (recovery, "is_half_extended", lambda *a: False),
     "preempt/ is not looked at": (recovery, "read_preempted", blind),
 }
 
