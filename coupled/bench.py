@@ -64,14 +64,7 @@ def bench(config: Config, steps: int = 40) -> Bench:
     with tempfile.TemporaryDirectory() as scratch:
         total = steps + WARM_UP
         at = tuple(range(WARM_UP + BLOCK, total, BLOCK))
-        short = replace(
-            config,
-            name="bench",
-            train=replace(config.train, steps=total),
-            paths=replace(config.paths, runs=scratch),
-            optimiser=replace(config.optimiser, schedule="constant", horizon=None, warmup=0),
-            checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=Schedule(steps=at)),
-        )
+        short = shortened(config, "bench", total, scratch, Schedule(steps=at))
         run, silent = assemble(short), assemble(_unrecorded(short))
         assert run is not None and silent is not None
         with run, silent:
@@ -79,6 +72,18 @@ def bench(config: Config, steps: int = 40) -> Bench:
             lockstep(run, timer)
         views = median(timer.seconds_of(run.source.at, step) for step in range(WARM_UP))
     return replace(timer.result(), views=views)
+
+
+def shortened(config: Config, name: str, steps: int, runs: str, checkpoints: Schedule) -> Config:
+    """The config for so many steps below `runs`, at a constant rate, with checkpoints for recovery alone."""
+    return replace(
+        config,
+        name=name,
+        train=replace(config.train, steps=steps),
+        paths=replace(config.paths, runs=runs),
+        optimiser=replace(config.optimiser, schedule="constant", horizon=None, warmup=0),
+        checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=checkpoints),
+    )
 
 
 def _unrecorded(config: Config) -> Config:

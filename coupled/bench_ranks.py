@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from coupled.bench import BLOCK, WARM_UP
+from coupled.bench import BLOCK, WARM_UP, shortened
 from coupled.config import Config, Schedule
 from coupled.driver import advance
 from coupled.errors import UserError
@@ -46,7 +46,7 @@ def bench_ranks(config: Config, steps: int = 40) -> RankBench | None:
         assert mesh.placement is not None
         scratch = mesh.on_first(lambda: stack.enter_context(tempfile.TemporaryDirectory()))
         blocks = -(-steps // BLOCK)
-        short = _shortened(config, WARM_UP + blocks * BLOCK, scratch)
+        short = shortened(config, "ranks", WARM_UP + blocks * BLOCK, scratch, Schedule())
         run = stack.enter_context(_begun(short, mesh))
         threads = config.train.threads * mesh.placement.world
         many = replace(short, name="alone", train=replace(short.train, threads=threads))
@@ -56,15 +56,13 @@ def bench_ranks(config: Config, steps: int = 40) -> RankBench | None:
             first, count = (0, WARM_UP) if number == 0 else (WARM_UP + (number - 1) * BLOCK, BLOCK)
             took = _timed(run, first, count, config.train.threads)
             mesh.most(0)
-            if alone is not None and number:
+            if alone is not None:
                 pairs.append((took, _timed(alone, first, count, threads)))
-            elif alone is not None:
-                _timed(alone, first, count, threads)
             mesh.most(0)
         run.drain()
         if alone is not None:
             alone.drain()
-        return _result(mesh, config, pairs) if mesh.is_first else None
+        return _result(mesh, config, pairs[1:]) if mesh.is_first else None
 
 
 def _result(mesh: Mesh, config: Config, pairs: list[tuple[float, float]]) -> RankBench:
@@ -75,17 +73,6 @@ def _result(mesh: Mesh, config: Config, pairs: list[tuple[float, float]]) -> Ran
         BLOCK / median(took for _, took in pairs),
         median(alone / together for together, alone in pairs),
         len(pairs),
-    )
-
-
-def _shortened(config: Config, steps: int, scratch: str) -> Config:
-    return replace(
-        config,
-        name="ranks",
-        train=replace(config.train, steps=steps),
-        paths=replace(config.paths, runs=scratch),
-        optimiser=replace(config.optimiser, schedule="constant", horizon=None, warmup=0),
-        checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=Schedule()),
     )
 
 

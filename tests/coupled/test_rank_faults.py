@@ -155,3 +155,17 @@ def test_a_user_s_mistake_on_ranks_is_one_line_and_leaves_nothing(tmp_path):
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2 and done.stderr.count("coupled-run: ") == 1, done.stderr
     assert "a nudge that float32 can hold" in done.stderr and not (tmp_path / "runs").exists()
+
+
+def test_the_bench_of_ranks_says_both_speeds_and_leaves_no_run(tmp_path):
+    config = tmp_path / "tiny.toml"
+    config.write_text(to_toml(tiny(tmp_path, arms=THREE)))
+    call = [sys.executable, "-m", "coupled", "bench", str(config), "--ranks", "2", "--steps", "10"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
+    said = done.stdout.splitlines()
+    assert done.returncode == 0 and len(said) == 3, done.stderr
+    assert said[0].startswith("2 ranks, each with arms of its own, 1 thread(s) each: ")
+    together, alone = (float(line.split()[-2]) for line in said[:2])
+    # one block: its ratio is that of the two speeds, up to what two decimals hide
+    assert abs(float(said[2].split()[1]) - together / alone) < 0.05 * together / alone + 0.01
+    assert not (tmp_path / "tiny").exists()
