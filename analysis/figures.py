@@ -1,4 +1,4 @@
-"""The figure of a run: alignment to the anchor, weight gap against its noise floor, losses and the exact loss gap."""
+"""The figure of a run: alignment to the anchor, weight gap against its floor, losses and the exact loss gap."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,7 +85,7 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
         axes.plot(curve.steps, positive, color=look.colour, linestyle=look.line, linewidth=2.4, zorder=_order(look))
         if own_control(run, arm, "nudged"):
             axes.fill_between(curve.steps, np.full(len(positive), 1e-300), positive, color="#D6D6D6", alpha=0.5, lw=0)
-            floors.append(f"noise floor: {nudge_of(run.arms[arm])}, {run.precision}")
+            floors.append(f"floor: {nudge_of(run.arms[arm])}, {run.precision}")
         if own_control(run, arm, "independent") and not axes.texts:
             _label_ceiling(axes, curve)
     twins = {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step")

@@ -64,8 +64,9 @@ def bounds(content: Content, made: Sequence[Chart | None]) -> str:
 def divergence(content: Content, made: Sequence[Chart | None]) -> str:
     """How the weights part, and how fast."""
     lead = (
-        "How far the weights of each arm are from its anchor's. A nudged twin is the floor: what chaos alone makes of "
-        "a difference in the last bit. An independent twin is the ceiling."
+        "How far the weights of each arm are from its anchor's. A nudged twin is the floor: what a difference of the "
+        "nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever their "
+        "cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
     )
     body = paragraph(lead, "lead") + places.figures(content, made, ("divergence",))
     return body + _tables(content, "divergence")

@@ -32,7 +32,7 @@ def test_the_figure_says_what_its_values_are_of(run, found):
     for part in ("tiny", "shapes", "B = 16", "τ = 0.5", "float32", "seed 0", "n = 32 test images, d = 32"):
         assert part in said
     assert "thin lines: batch z, n = 32 train views, d = 8" in caption(run, found)
-    assert "exact twin: 0 at every step, in all weights" in said and "noise floor: one-ulp nudge, float32" in said
+    assert "exact twin: 0 at every step, in all weights" in said and "floor: one-ulp nudge, float32" in said
     assert "ceiling" in said and "UNFINISHED" not in said
 
 

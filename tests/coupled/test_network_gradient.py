@@ -1,9 +1,15 @@
-"""The gradient of a whole float32 network against float64: what our batch-norm costs or saves in accuracy."""
+"""The gradient of a whole float32 network against float64: what our batch-norm costs or saves in accuracy.
 
-from statistics import median
+The network is the small ResNet with softplus for ReLU. A ReLU's gradient jumps where a unit changes sign, a single one
+by 1e-3 of the whole: errors of ReLU networks tell how many units flipped, which another rounding changes.
+"""
+
+from math import exp, log
+from statistics import fmean
 
 import pytest
 import torch
+from helpers import without_kinks
 from torch import nn
 from torch.nn import functional as F
 
@@ -34,12 +40,21 @@ class Net(nn.Module):
         return F.normalize(self.projector(self.encoder(images)[0]), dim=1)
 
 
+class ContiguousNorm(nn.BatchNorm2d):
+    """torch's batch-norm in the layout that it is accurate in, forwards and backwards; its output is laid out as x."""
+
+    def forward(self, x):
+        y = super().forward(x.contiguous())
+        y.register_hook(lambda gradient: gradient.contiguous())
+        return torch.empty_like(x).copy_(y)
+
+
 def with_torchs_norms(network):
     """The same network with every batch-norm replaced by torch's, weights kept."""
     for parent in list(network.modules()):
         for name, norm in list(parent.named_children()):
             if isinstance(norm, BatchNorm):
-                kind = nn.BatchNorm1d if isinstance(parent, Projector) else nn.BatchNorm2d
+                kind = nn.BatchNorm1d if isinstance(parent, Projector) else ContiguousNorm
                 theirs = kind(len(norm.weight))
                 theirs.load_state_dict(norm.state_dict(), strict=False)
                 # torch has no norm with a scale and no shift; ours has the value that theirs starts with, 0.
@@ -72,28 +87,26 @@ def gradient(network, images, layout):
     return torch.cat([p.grad.double().flatten() for p in network.parameters() if p.requires_grad])
 
 
-def median_errors(B, size):
-    """Median over seeds of ‖g32 − g64‖/‖g64‖, for ours and torch's batch-norm in each layout."""
-    errors = {(norm, layout): [] for norm in ("ours", "torch") for layout in LAYOUTS}
+def error_ratio(layout, B, size):
+    """‖g32 − g64‖ with our batch-norm over that with torch's, all else equal: geometric mean over seeds."""
+    ratios = []
     for seed in range(SEEDS):
         images = two_views(seed, B, size)
         # By torch's norms: a fault of ours that float64 has as well would otherwise cancel.
         exact = gradient(with_torchs_norms(Net(seed)).double(), images, torch.contiguous_format)
-        for norm, layout in errors:
-            network = Net(seed) if norm == "ours" else with_torchs_norms(Net(seed))
-            found = gradient(network, images, layout)
-            errors[norm, layout].append(float((found - exact).norm() / exact.norm()))
-    return {key: median(values) for key, values in errors.items()}
+        ours, theirs = (gradient(network, images, layout) for network in (Net(seed), with_torchs_norms(Net(seed))))
+        ratios.append(log((ours - exact).norm() / (theirs - exact).norm()))
+    return exp(fmean(ratios))
 
 
-# Most of the error is the convolutions' own, the same for every norm; a ReLU that takes the other side at a
-# pre-activation near 0 gives single seeds a thousand times more, hence medians. Measured: 0.95–1.05 of torch's.
+# Most of the error is the convolutions' own. Measured, under three kinds of CPU kernels and 1 or 2 threads: .945 to .996,
+# with a standard deviation over seeds of .07 at most, so that 1.1 is more than six standard errors away. torch's own
+# norm in the channels_last layout, by the same measure: 1.8 to 2.0.
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("B", "size"), [(16, 16), pytest.param(64, 28, marks=pytest.mark.slow)])
-def test_the_networks_gradient_is_as_accurate_as_with_torchs_batchnorm_in_its_best_layout(B, size):
-    errors = median_errors(B, size)
-    best = min(errors["torch", layout] for layout in LAYOUTS)
-    report = {f"{norm} {layout}": f"{value:.2e}" for (norm, layout), value in errors.items()}
-    assert all(errors["ours", layout] <= 1.1 * best for layout in LAYOUTS), report
+def test_the_networks_gradient_is_as_accurate_as_with_torchs_batchnorm_in_its_best_layout(B, size, layout):
+    with without_kinks():
+        assert error_ratio(layout, B, size) <= 1.1
 
 
 def test_torchs_norms_compute_the_same_network_in_float64():
