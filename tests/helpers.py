@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from coupled.config import from_tables
 from coupled.store import canonical_json, open_tensors, read_manifest, to_bytes
@@ -77,6 +78,18 @@ def rewrite(path, name, change):
     state = json.loads((path / folder / "state.json").read_bytes())
     state["files"][own] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     recommit(path, f"{folder}/state.json", canonical_json(state))
+
+
+class Operations(TorchDispatchMode):
+    """Names of all operations that torch runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **kwargs or {})
 
 
 @contextmanager

@@ -3,7 +3,8 @@
     torchrun … rank_cases.py CASES.json FOLDER
 
 A case names a way to go through a tiny config: `train` it, `stop` it between two steps and resume it, write the first
-`gradient` of every arm, let one rank go `astray`, or `count` the states that a rank holds. `mutant` breaks something.
+`gradient` of every arm, let one rank go `astray`, or `count` the states that a rank holds. `mutant` breaks something, or
+makes the networks smooth.
 """
 
 import gc
@@ -11,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,9 @@ from coupled.ranks import exchange
 from coupled.ranks.joining import joined
 from coupled.ranks.mesh import Axis
 from coupled.run import build
+
+sys.path.append(str(Path(__file__).parents[1]))  # as pytest has it; this file is run as a script
+from helpers import without_kinks  # noqa: E402
 
 
 class Stop(Silent):
@@ -102,7 +106,10 @@ def count(config):
 
 @contextmanager
 def mutated(name, config):
-    """One thing broken: remote gradients `dropped`, all `shrunk` by 1/W, or reduced by torch's own `ddp`."""
+    """One thing broken: remote gradients `dropped`, all `shrunk` by 1/W, or reduced by torch's own `ddp`.
+
+    `smooth` breaks nothing: networks without kinks.
+    """
     kept = exchange._Whole.backward, arms.batch_loss, arms.add_up, arms.Arm.forward, preflight.repeats_its_bytes
 
     def shrunk(ctx, *grads):
@@ -132,7 +139,8 @@ def mutated(name, config):
         # The self-check sees it at once: from three ranks on its second step adds up in another order than its first.
         preflight.repeats_its_bytes = lambda parts: None
     try:
-        yield
+        with without_kinks() if name == "smooth" else nullcontext():
+            yield
     finally:
         exchange._Whole.backward, arms.batch_loss, arms.add_up, arms.Arm.forward = kept[:4]
         preflight.repeats_its_bytes = kept[4]

@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,9 +78,11 @@ def test_a_run_that_had_to_stop_exits_3_in_one_line_and_stays_readable(config, c
     code = main(["train", config, "--ranks", "1", "--set", "train.temperature=1e-30", "--set", "name=hot"])
     err = capsys.readouterr().err.splitlines()
     assert code == 3
-    assert "arm cl has a non-finite loss at step" in err[-1]
+    # Of numbers about 1e30 it is a rounding's doing which overflows first.
+    stop = r"arm (cl|nscl) has a non-finite (loss|gradient) at step \d"
+    assert re.search(stop, err[-1])
     assert main(["resume", "runs/hot", "--ranks", "1"]) == 3  # from its last checkpoint, to the same end
-    assert "arm cl has a non-finite loss at step" in capsys.readouterr().err.splitlines()[-1]
+    assert re.search(stop, capsys.readouterr().err.splitlines()[-1])
     assert main(["verify", "runs/hot"]) == 0
 
 

@@ -168,16 +168,19 @@ def test_the_last_step_before_it_that_both_recorded_is_named(trained, tmp_path):
 
 
 def test_a_checkpoint_that_differs_alone_is_named_with_its_layers(trained, run):
+    name = "weights.encoder.stem.weight"
+
     def change(tensors):
-        tensors["weights.encoder.stem.weight"].flat[0] += 1
+        tensors[name].flat[0] += 1
 
     rewrite(run, CHECKPOINT, change)
     found = diff(trained, run)
     assert found.step is None and not found.equal and "checkpoint at step 3, arm nscl" in found.verdict
     (state,) = [state for state in found.states if state.layers]
-    assert [layer.name for layer in state.layers] == ["weights.encoder.stem.weight"] and state.layers[
-        0
-    ].sizes.largest == 1
+    (layer,) = state.layers
+    # w + 1 is rounded to float32: it is the difference of what the two files hold that is found, exactly in float64.
+    before, after = (float(open_tensors(path / CHECKPOINT)[name].flat[0]) for path in (trained, run))
+    assert (layer.name, layer.sizes.largest) == (name, after - before)
 
 
 def test_longer_and_otherwise_recorded_runs_are_compared_where_both_recorded(trained, tmp_path):

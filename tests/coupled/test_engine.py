@@ -1,5 +1,7 @@
 """Every way to train, on tiny runs: the exact twin stays at 0, bytes repeat, fields that change bits do."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 import torch
@@ -251,12 +253,15 @@ def test_export_replaces_no_file_of_another_content(tmp_path):
     assert (tmp_path / "mine").read_text() == "precious"
 
 
-def test_bench_times_every_act_and_leaves_no_run(tmp_path):
+def test_bench_times_every_act_and_leaves_no_run(tmp_path, monkeypatch):
+    """By a clock that moves on by a second whenever it is looked at: an act takes as many as it is called."""
+    looks = count()
+    monkeypatch.setattr(Timer, "_now", lambda self: float(next(looks)))
     made = bench(config_of(tmp_path), steps=3)
     assert (list(made.acts), made.steps) == (list(ACTS), 10)
-    assert min(made.bare, made.views, made.panel, *(made.acts[act] for act in ("forward", "backward", "observe"))) > 0
-    assert made.acts["forward"] + made.acts["backward"] < made.step
-    assert made.ratio == made.step / made.bare
+    assert [made.acts[act] for act in ("data", "forward", "backward", "optimiser")] == [1, len(TWO), len(TWO), len(TWO)]
+    assert min(made.panel, made.acts["guard"], made.acts["observe"]) > 0 and made.bare == made.views == 1
+    assert made.step == sum(made.acts.values()) and made.ratio == made.step / made.bare
     assert not list(tmp_path.iterdir())
 
 

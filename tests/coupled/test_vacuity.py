@@ -1,10 +1,8 @@
 """From which step the a-priori bounds of a config say nothing, before it is trained."""
 
-import time
-
 import pytest
 import torch
-from helpers import tiny
+from helpers import Operations, tiny
 
 from coupled import bounds
 from coupled.cli import main
@@ -65,10 +63,11 @@ def test_rows_of_expected_counts_are_those_of_a_panel_that_has_them(tmp_path):
     assert found.steps["paper"] <= found.steps["free"] <= found.steps["rows"]
 
 
-def test_a_million_steps_take_a_moment(tmp_path):
-    config, start = tiny(tmp_path, train={"steps": 1_000_000}), time.perf_counter()
-    vacuities(config)
-    assert time.perf_counter() - start < 5
+def test_a_million_steps_are_some_hundred_operations(tmp_path):
+    """On whole curves: nothing is done step by step."""
+    with Operations() as seen:
+        vacuities(tiny(tmp_path, train={"steps": 1_000_000}))
+    assert 0 < len(seen.names) < 1000
 
 
 def test_plan_says_from_which_step_on_the_bounds_are_vacuous(tmp_path, monkeypatch, capsys):
