@@ -198,6 +198,11 @@ def test_split_batches_follow_one_process_to_1e_10_in_float64(launched, alone):
 
 
 def test_a_float32_gradient_is_no_further_from_float64_than_twice_one_processs(launched, tmp_path):
+    """Of networks without kinks: a ReLU that flips on one side moves the whole gradient by 1e-3.
+
+    Errors of 1e-6 to 4e-6 then. Measured ratios: .63 to 1.50, over W = 2, 3, 4, all arms, seeds 0, 1, 2 and four kinds
+    of CPU kernels (torch's, oneDNN's and MKL's for AVX-512, for AVX2, and two mixtures of their plainest).
+    """
     W, folder = launched
     (of,) = [c for c in BY_RANKS[W] if c["name"] == f"float32-{W}"]
     given = {key: value for key, value in of["tables"].items() if key != "ranks"}
