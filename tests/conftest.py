@@ -1,5 +1,10 @@
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# How long an example takes, or the making of one, is the machine's doing: no test may fail by it.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

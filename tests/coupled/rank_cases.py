@@ -3,8 +3,8 @@
     torchrun … rank_cases.py CASES.json FOLDER
 
 A case names a way to go through a tiny config: `train` it, `stop` it between two steps and resume it, write the first
-`gradient` of every arm, let one rank go `astray`, or `count` the states that a rank holds. `mutant` breaks something, or
-makes the networks smooth.
+`gradient` of every arm, let one rank go `astray`, or `count` the states that a rank holds. `mutant` breaks something,
+or makes the networks smooth.
 """
 
 import gc
@@ -31,7 +31,7 @@ from coupled.ranks.mesh import Axis
 from coupled.run import build
 
 sys.path.append(str(Path(__file__).parents[1]))  # as pytest has it; this file is run as a script
-from helpers import without_kinks  # noqa: E402
+from helpers import without_kinks
 
 
 class Stop(Silent):

@@ -104,8 +104,8 @@ def test_output_and_gradient_are_within_roundings_of_the_definition_however_far_
     exact_x, exact = literal(norm, x)
     exact.backward(gradient.double())
     # Rounding a float32 is 2⁻²⁴/√3 = 3.4e-8 at most in the root mean square. Three roundings an element of y (centred,
-    # product, sum), six of the gradient, and some of each channel's numbers: about √4 and √8 times that, whoever rounds.
-    # Measured: 5e-8 and 8e-8 (torch's own: 1e-3 at offset 1e4).
+    # product, sum), six of the gradient, and some of each channel's numbers: about √4 and √8 times that, whoever
+    # rounds. Measured: 5e-8 and 8e-8 (torch's own: 1e-3 at offset 1e4).
     assert error(y, exact) < 1e-7
     assert error(x.grad, exact_x.grad) < 2e-7
 
@@ -114,8 +114,8 @@ def test_rows_that_make_the_shift_may_be_the_outliers():
     x = normal(64, 4, 3, 3, seed=8, dtype=torch.float32)
     x[::8] += 1e5
     norm = filled(4, torch.float32)
-    # The shift is √7·σ off the mean, and sums of 64 such numbers are rounded 63 times, by 2⁻²⁴ of the sum so far at most.
-    # Measured: 3e-7. A shift that stayed in the output would be an error of 1.
+    # The shift is √7·σ off the mean, and sums of 64 such numbers are rounded 63 times, by 2⁻²⁴ of the sum so far at
+    # most. Measured: 3e-7. A shift that stayed in the output would be an error of 1.
     assert error(norm(x), literal(norm, x)[1]) < 7**0.5 * 64 * 2**-24
 
 

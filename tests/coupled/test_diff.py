@@ -316,7 +316,7 @@ def scanned(a, b):
     return first, {place for step, place in found if step == first}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.sampled_from(CHANGED), st.integers(0, 5)), min_size=1, max_size=3))
 def test_the_first_difference_of_two_runs_is_that_of_a_scan(trained, tmp_path_factory, changes):
     other = shutil.copytree(trained, tmp_path_factory.mktemp("changed") / "run")

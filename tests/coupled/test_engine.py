@@ -1,6 +1,6 @@
 """Every way to train, on tiny runs: the exact twin stays at 0, bytes repeat, fields that change bits do."""
 
-from itertools import count
+import itertools
 
 import numpy as np
 import pytest
@@ -255,7 +255,7 @@ def test_export_replaces_no_file_of_another_content(tmp_path):
 
 def test_bench_times_every_act_and_leaves_no_run(tmp_path, monkeypatch):
     """By a clock that moves on by a second whenever it is looked at: an act takes as many as it is called."""
-    looks = count()
+    looks = itertools.count()
     monkeypatch.setattr(Timer, "_now", lambda self: float(next(looks)))
     made = bench(config_of(tmp_path), steps=3)
     assert (list(made.acts), made.steps) == (list(ACTS), 10)

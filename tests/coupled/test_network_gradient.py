@@ -99,9 +99,9 @@ def error_ratio(layout, B, size):
     return exp(fmean(ratios))
 
 
-# Most of the error is the convolutions' own. Measured, under three kinds of CPU kernels and 1 or 2 threads: .945 to .996,
-# with a standard deviation over seeds of .07 at most, so that 1.1 is more than six standard errors away. torch's own
-# norm in the channels_last layout, by the same measure: 1.8 to 2.0.
+# Most of the error is the convolutions' own. Measured, under three kinds of CPU kernels and 1 or 2 threads: .945 to
+# .996, with a standard deviation over seeds of .07 at most, so that 1.1 is more than six standard errors away. torch's
+# own norm in the channels_last layout, by the same measure: 1.8 to 2.0.
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("B", "size"), [(16, 16), pytest.param(64, 28, marks=pytest.mark.slow)])
 def test_the_networks_gradient_is_as_accurate_as_with_torchs_batchnorm_in_its_best_layout(B, size, layout):

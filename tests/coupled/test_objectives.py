@@ -100,7 +100,6 @@ def test_scl_is_pytorch_metric_learnings(dtype, tolerance):
     assert abs(loss("scl", z, labels, 0.1) - SupConLoss(0.1)(z, labels.repeat(2))) < tolerance
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 10), classes=st.integers(1, 5), temperature=TEMPERATURES)
 def test_the_homotopy_ends_at_dcl_and_nscl(seed, B, classes, temperature):
     sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pairs(random_labels(seed, B, classes))
@@ -109,7 +108,6 @@ def test_the_homotopy_ends_at_dcl_and_nscl(seed, B, classes, temperature):
         assert torch.equal(found, wanted)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), flag=st.booleans(), lams=st.lists(st.floats(0, 1), min_size=2, max_size=2))
 def test_the_homotopy_grows_with_lam(seed, flag, lams):
     sigma, masks = similarity(unit_rows(seed, 16, 4)), pairs(random_labels(seed, 8, 3))
@@ -200,7 +198,6 @@ def gap_losses(sigma, masks, temperature):
     return [per_anchor(o, sigma, masks, temperature) for o in (DCL, NSCL, NT_XENT, NSCL_POSITIVE)]
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 12), classes=st.integers(1, 6), temperature=TEMPERATURES)
 def test_each_gap_is_exactly_the_difference_of_its_losses(seed, B, classes, temperature):
     sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pairs(random_labels(seed, B, classes))
@@ -217,7 +214,6 @@ def test_each_gap_is_exactly_the_difference_of_its_losses(seed, B, classes, temp
     assert found.gap_with_positive >= 0 and 0 <= found.mass_with_positive <= 1
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 10), classes=st.integers(1, 5), temperature=TEMPERATURES)
 def test_evaluation_gives_the_losses_that_arms_minimise(seed, B, classes, temperature):
     labels, z = random_labels(seed, B, classes), unit_rows(seed, 2 * B, 4)
@@ -229,7 +225,6 @@ def test_evaluation_gives_the_losses_that_arms_minimise(seed, B, classes, temper
         assert abs(value - value_of(objective, z, labels, temperature)) < 1e-12
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 12), classes=st.integers(2, 5), temperature=TEMPERATURES)
 def test_the_gap_of_an_anchor_obeys_its_bounds(seed, B, classes, temperature):
     sigma, masks = similarity(unit_rows(seed, 2 * B, 3)), pairs(random_labels(seed, B, classes))
@@ -273,7 +268,7 @@ def test_same_class_masses_are_the_shares_of_same_class_weight():
     assert abs(found.mass_with_positive - (same / (same + other + positive)).mean()) < 1e-12
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 10), order=st.randoms(use_true_random=False))
 def test_order_of_samples_views_and_class_numbers_is_nothing_to_a_loss(seed, B, order):
     z, labels = unit_rows(seed, 2 * B, 4), random_labels(seed, B, 3)

@@ -70,7 +70,7 @@ SELECTIONS = st.builds(
 
 
 @given(wanted=SELECTIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_subset_keeps_what_its_definition_says(wanted):
     subset, whole = _selected(**wanted), _split()
     classes = wanted["classes"] or (0, 1, 2, 3)
@@ -82,7 +82,7 @@ def test_a_subset_keeps_what_its_definition_says(wanted):
 
 
 @given(wanted=SELECTIONS, split=st.sampled_from(["train", "test"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_constants_of_a_subset_are_those_of_the_loaded_split(wanted, split):
     counts = INFO.counts_of(split)["kind"]
     subset, known = select(INFO, _split(counts), split, Selection("kind", **wanted)), data.subset_info(INFO, **wanted)
@@ -100,7 +100,7 @@ def test_the_constants_of_a_subset_are_those_of_the_loaded_split(wanted, split):
     per_class=st.none() | st.integers(1, 3000),
     imbalance=st.none() | st.floats(1, 1e4),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_so_are_they_of_shapes(labelling, seed, **wanted):
     known = data.subset_info(data.info("shapes"), labelling=labelling, seed=seed, **wanted)
     for split in ("train", "test"):
@@ -119,7 +119,7 @@ def test_the_long_tail_of_cifar_is_the_published_one():
 
 
 @given(first=st.integers(1, 5000), ratio=st.integers(1, 10**6), last=st.integers(1, 12), part=st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_size_is_rounded_down_exactly(first, ratio, last, part):
     k = round(part * last)
     counts = [first] * (last + 1)

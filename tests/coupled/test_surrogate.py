@@ -104,7 +104,7 @@ def broken_bounds(trial, done):
     return [name for name, bound in found.items() if not (done.drift <= bound * (1 + 1e-9) + 1e-12).all()]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trials())
 def test_every_drift_bound_holds_on_every_simulation(trial):
     done = simulate(*trial)
@@ -115,7 +115,7 @@ def test_every_drift_bound_holds_on_every_simulation(trial):
     assert done.drift.max() <= bounds.trivial_limit(len(sets.own), surrogate=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(trials(), st.sampled_from([2.0, 5.0, 50.0]))
 def test_beyond_the_largest_rate_the_measured_bounds_still_hold(trial, factor):
     start, sets, rates, tau, a, batches = trial

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coupled.address import Purpose
@@ -71,7 +71,6 @@ def test_whole_views_have_the_bytes_of_the_operators(height, width, size, recipe
     assert same_bytes(ours, finished(operators.crop_resize(images, parameters, size), parameters))
 
 
-@settings(deadline=None)
 @given(size=st.integers(1, 40), length=st.integers(1, 130), cut=st.booleans(), data=st.data())
 def test_any_crop_box_has_the_bytes_of_the_operators(size, length, cut, data):
     starts = torch.tensor(data.draw(st.lists(st.integers(0, 20), min_size=6, max_size=6)))
@@ -119,7 +118,6 @@ def test_the_ends_of_the_factors_have_the_bytes_of_the_operators(factors):
     assert same_bytes(fused.finish(crops, colours, MEAN_AND_STD), finished(crops, colours))
 
 
-@settings(deadline=None)
 @given(size=st.integers(1, 70), sigma=st.floats(0.05, 9), share=st.floats(0, 1))
 def test_any_blur_has_the_bytes_of_the_operators(size, sigma, share):
     """The widest kernel that can be mirrored among them."""
