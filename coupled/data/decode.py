@@ -1,32 +1,35 @@
-"""An image file to RGB pixels, JPEG and PNG through Pillow at full resolution; and such pixels prepared for evaluation.
+"""An image file to RGB pixels, JPEG and PNG at full resolution; and such pixels prepared for evaluation.
 
-The files are not trusted. What a file is comes from its first bytes and its size from its header, both before any pixel
-is decoded; a truncated file is an error. EXIF orientation is ignored, as torchvision's ImageFolder ignores it.
+The files are not trusted. One is read once, what it is comes from its first bytes and its size from its header, before
+any pixel is decoded, and damage is an error: `jpeg` and `png` say what of it can be seen. EXIF orientation is ignored,
+as torchvision's ImageFolder ignores it.
 """
 
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
+from coupled.data import jpeg, png
+from coupled.data.unfit import ANOTHER_KIND, MAX_BYTES, Unfit
 from coupled.errors import RunStopped
 from coupled.views.operators import band, resample
 
-MAX_SIDE = 65_500  # libjpeg's own limit
-MAX_PIXELS = 64_000_000  # 192 MB of RGB bytes
-
-# Not `Image.open`: it tries other formats after these, and warns where this module raises.
-_READERS: dict[bytes, type[ImageFile]] = {b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
-
-
-class _Unfit(Exception):  # noqa: N818 - why a file is refused, for `decode` to say
-    pass
+_READERS: dict[bytes, Callable[[bytes], Image.Image]] = {jpeg.SIGNATURE: jpeg.image, png.SIGNATURE: png.image}
+# What often bears the name of a JPEG, by some of its first bytes and where they begin.
+_OTHERS = (
+    ("WebP", 8, b"WEBP"),
+    ("AVIF", 4, b"ftypavif"),
+    ("HEIC", 4, b"ftyphei"),
+    ("GIF", 0, b"GIF8"),
+    ("BMP", 0, b"BM"),
+    ("TIFF", 0, b"II*\0"),
+    ("TIFF", 0, b"MM\0*"),
+)
 
 
 def decode(path: Path) -> Tensor:
@@ -36,14 +39,9 @@ def decode(path: Path) -> Tensor:
     profile, and of 16 bits the high eight are kept.
     """
     try:
-        with path.open("rb") as file:
-            pixels = _rgb(_opened(file))
-    except _Unfit as reason:
-        raise RunStopped(_line(path, str(reason))) from reason
-    except Exception as error:  # Pillow raises a dozen kinds for damaged files
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        raise RunStopped(_line(path, f"cannot be decoded ({shown(why)})")) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+        return torch.from_numpy(pixels(_content(path))).permute(2, 0, 1)
+    except Unfit as reason:
+        raise RunStopped(f"image file {shown(path)} {reason}; {reason.do}") from reason
 
 
 def shown(name: Path | str) -> str:
@@ -52,33 +50,35 @@ def shown(name: Path | str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def _line(path: Path, what: str) -> str:
-    return f"image file {shown(path)} {what}; put a whole one in its place"
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise Unfit(f"has {size} bytes, at most {MAX_BYTES} are read", "put a smaller one in its place")
+            return file.read(size)
+    except OSError as error:
+        raise Unfit(f"cannot be read ({error.strerror})", "make it readable, or put another in its place") from error
 
 
-def _opened(file: BinaryIO) -> ImageFile:
-    """The image behind an open file, only its header read."""
-    start = file.read(8)
-    file.seek(0)
-    reader = next((reader for magic, reader in _READERS.items() if start.startswith(magic)), None)
+def pixels(content: bytes) -> np.ndarray:
+    """The RGB pixels (H, W, 3), uint8, that a file's bytes show; Unfit if they are seen to be damaged."""
+    reader = next((reader for signature, reader in _READERS.items() if content.startswith(signature)), None)
     if reader is None:
-        raise _Unfit("is neither JPEG nor PNG")
-    image = reader(file)
-    width, height = image.size
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise _Unfit(f"has {width} × {height} pixels, at most {MAX_SIDE} a side and {MAX_PIXELS} in all are read")
-    return image
+        raise _neither(content)
+    try:
+        return np.array(reader(content).convert("RGB"))
+    except MemoryError as error:
+        raise Unfit("needs more memory than there is", "put a smaller one in its place") from error
+    except ValueError as error:  # Pillow's, for damage that shows in the coded pixels alone
+        raise Unfit(f"is damaged: its pixels cannot be decoded ({shown(str(error))})") from error
 
 
-def _rgb(image: ImageFile) -> np.ndarray:
-    """Pixels (H, W, 3), uint8."""
-    image.load()
-    if image.mode in ("I;16", "I"):  # a 16-bit grey PNG, whose conversion by Pillow has changed between versions
-        high = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(high[..., None], 3, axis=2)
-    image.info.pop("transparency", None)  # Pillow would warn that it is dropped
-    rgb: Image.Image = image if image.mode == "RGB" else image.convert("RGB")
-    return np.array(rgb)
+def _neither(content: bytes) -> Unfit:
+    what = next((name for name, start, begins in _OTHERS if content.startswith(begins, start)), "")
+    if what:
+        return Unfit(f"is neither JPEG nor PNG but {what}", ANOTHER_KIND)
+    return Unfit("is neither JPEG nor PNG" if content else "is empty")
 
 
 def evaluation_view(image: Tensor, size: int) -> Tensor:

@@ -1,20 +1,23 @@
 """Decoding: every mode becomes RGB, damage is named, evaluation agrees with torchvision."""
 
-import io
+import os
 import random
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from picture_files import chunk, encoded, png_of
 from pictures import picture, save
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from coupled.data import decode
+from coupled.data.unfit import Unfit
 from coupled.errors import RunStopped
 
 
@@ -54,45 +57,94 @@ def test_orientation_is_ignored(tmp_path):
 
 
 def _png(width, height, body=b""):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+    return png_of(header, chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND"))
 
 
-def _encoded(kind, **options):
-    buffer = io.BytesIO()
-    picture(40, 30, 5).save(buffer, kind, **options)
-    return buffer.getvalue()
+JPEG, PNG = encoded(picture(40, 30, 5), "JPEG"), encoded(picture(40, 30, 5), "PNG")
+HERE = Path(__file__).parent / "pictures"
+WHOLE, SMALLER = "put a whole one in its place", "put a smaller one in its place"
+ANEW = "save it anew as JPEG or PNG"
 
-
-DAMAGED = {
-    "nothing": (b"", "is neither JPEG nor PNG"),
-    "a text": (b"<html>not found</html>", "is neither JPEG nor PNG"),
-    "a GIF": (_encoded("GIF"), "is neither JPEG nor PNG"),
-    "half a JPEG": (_encoded("JPEG")[:700], "cannot be decoded .*truncated"),
-    "half a PNG": (_encoded("PNG")[:-900], "cannot be decoded"),
-    "a header": (_encoded("JPEG")[:12], "cannot be decoded"),
-    "no pixels": (_png(0, 5), "cannot be decoded"),
-    "too many pixels": (_png(9000, 9000), "has 9000 × 9000 pixels, at most 65500 a side and 64000000 in all"),
-    "a bomb": (_png(60_000, 60_000), "has 60000 × 60000 pixels"),
-    "too long": (_png(65_501, 1, bytes(65_502)), "has 65501 × 1 pixels"),
+REFUSED = {
+    "nothing": (b"", "is empty", WHOLE),
+    "a text": (b"<html>not found</html>", "is neither JPEG nor PNG", WHOLE),
+    "zeros": (bytes(500), "is neither JPEG nor PNG", WHOLE),
+    "a GIF": (encoded(picture(40, 30, 5), "GIF"), "is neither JPEG nor PNG but GIF", ANEW),
+    "a BMP": (encoded(picture(40, 30, 5), "BMP"), "is neither JPEG nor PNG but BMP", ANEW),
+    "a WebP": (b"RIFF\0\0\0\0WEBPVP8 ", "is neither JPEG nor PNG but WebP", ANEW),
+    "a HEIC": (b"\0\0\0\x18ftypheic", "is neither JPEG nor PNG but HEIC", ANEW),
+    "a TIFF": (b"MM\0*\0\0\0\x08", "is neither JPEG nor PNG but TIFF", ANEW),
+    "half a JPEG": (JPEG[:700], "is cut short", WHOLE),
+    "half a PNG": (PNG[:-900], "is cut short", WHOLE),
+    "a header": (JPEG[:12], "is cut short", WHOLE),
+    "no pixels": (_png(0, 5), "is damaged: it has 0 × 5 pixels", WHOLE),
+    "too many pixels": (
+        _png(9000, 9000),
+        "has 9000 × 9000 pixels, at most 65500 a side and 64000000 in all are read",
+        SMALLER,
+    ),
+    "a bomb": (_png(60_000, 60_000), "has 60000 × 60000 pixels", SMALLER),
+    "too long": (_png(65_501, 1, bytes(65_502)), "has 65501 × 1 pixels", SMALLER),
+    "flip_idat.png": (None, "is damaged: the checksum of its chunk IDAT", WHOLE),
+    "flip_natural.png": (None, "is damaged: the checksum of its chunk IDAT", WHOLE),
+    "zerotail_big.png": (None, "is damaged: the checksum of its chunk IDAT", WHOLE),
+    "half_zeros.png": (None, "is damaged: the checksum of its chunk IDAT", WHOLE),
+    "short_rows.png": (None, "is damaged: its pixel data end early", WHOLE),
+    "half_zeros.jpg": (None, "is cut short: it has no end marker", WHOLE),
+    "half_html.jpg": (None, "is cut short: it has no end marker", WHOLE),
+    "trunc_half_eoi.jpg": (None, "is damaged: its pixels cannot be decoded", WHOLE),
 }
 
 
-@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=list(DAMAGED))
-def test_a_damaged_image_stops_the_run_and_is_named(tmp_path, content, message):
-    (tmp_path / "x.jpg").write_bytes(content)
-    with pytest.raises(RunStopped, match=f"image file .*/x.jpg {message}.*; put a whole one in its place") as error:
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_an_image_that_is_not_read_stops_the_run_and_is_named(tmp_path, name):
+    content, what, do = REFUSED[name]
+    (tmp_path / "x.jpg").write_bytes((HERE / name).read_bytes() if content is None else content)
+    with pytest.raises(RunStopped) as error:
         decode.decode(tmp_path / "x.jpg")
-    assert str(error.value).isprintable()
+    said = str(error.value)
+    assert said.startswith(f"image file {tmp_path}/x.jpg {what}") and said.endswith(f"; {do}") and said.isprintable()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_any_damage_is_decoded_or_named(tmp_path, kind):
-    """No other exception, no warning, whatever bytes are flipped or cut."""
-    whole, draw, path, named = _encoded(kind), random.Random(7), tmp_path / "x", 0
+@pytest.mark.parametrize("name", ["text_2mb.png", "iccp_2mb.png"])
+def test_a_picture_with_much_metadata_is_read(name):
+    """The chunk of text or colour profile inflates to 2 MB, which Pillow refuses."""
+    with pytest.raises(ValueError, match="MAX_TEXT_CHUNK"):
+        Image.open(HERE / name)
+    assert decode.decode(HERE / name).shape == (3, 48, 64)
+
+
+def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(PNG)
+    os.truncate(path, 512_000_001)  # a hole: it takes no room on disk
+    with pytest.raises(
+        RunStopped, match="has 512000001 bytes, at most 512000000 are read; put a smaller one in its place"
+    ):
+        decode.decode(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for path, why in ((tmp_path / "x.png", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(RunStopped, match=f"image file {path} cannot be read .{why}.; make it readable"):
+            decode.decode(path)
+
+
+def test_a_picture_that_does_not_fit_in_memory_is_not_called_damaged(monkeypatch):
+    def exhausted(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "frombytes", exhausted)
+    for content in (JPEG, PNG):
+        with pytest.raises(Unfit, match="needs more memory than there is"):
+            decode.pixels(content)
+
+
+@pytest.mark.parametrize("whole", [JPEG, PNG], ids=["JPEG", "PNG"])
+def test_any_damage_is_decoded_or_named(tmp_path, whole):
+    """No other exception, no warning, whatever bytes are overwritten or cut."""
+    draw, path, named = random.Random(7), tmp_path / "x", 0
     for _ in range(300):
         content = bytearray(whole[: draw.choice([len(whole), draw.randrange(len(whole))])])
         for place in draw.choices(range(len(content)), k=draw.choice([0, 1, 4])) if content else ():

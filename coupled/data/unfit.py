@@ -1,0 +1,25 @@
+"""Why an image file is not read, and how large one may be."""
+
+MAX_SIDE = 65_500  # libjpeg's own limit
+MAX_PIXELS = 64_000_000  # 192 MB of RGB bytes
+MAX_BYTES = 8 * MAX_PIXELS  # as many as the largest picture takes uncompressed, with 16 bits of RGB and transparency
+
+DAMAGED = "put a whole one in its place"
+ANOTHER_KIND = "save it anew as JPEG or PNG"
+
+
+class Unfit(Exception):  # noqa: N818 - why a file is refused, for `decode` to say
+    """`what` is wrong with the file, and what to `do`."""
+
+    def __init__(self, what: str, do: str = DAMAGED) -> None:
+        super().__init__(what)
+        self.do = do
+
+
+def check_size(width: int, height: int) -> None:
+    """Unfit unless a picture of this size is read. A header says it, so no pixel needs to be decoded first."""
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        what = f"has {width} × {height} pixels, at most {MAX_SIDE} a side and {MAX_PIXELS} in all are read"
+        raise Unfit(what, "put a smaller one in its place")
+    if not width * height:
+        raise Unfit(f"is damaged: it has {width} × {height} pixels")
