@@ -27,6 +27,7 @@ from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch
 from coupled.ranks.placement import default_world, place
 from coupled.resuming import Terms, config_of
+from coupled.source import data_info
 from coupled.store import state
 from coupled.vacuity import DELTA, shown, vacuities
 from coupled.verification import Verified, verify
@@ -115,6 +116,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     print(to_toml(config))
     print(f"\n# run directory    {made.directory}")
     print(f"# config digest    {made.digest}")
+    if left_out := data_info(config).left_out:
+        print(f"# left out         {left_out}")
     print(f"# parameters       {made.parameters:,} per arm, {len(config.arms)} arms")
     held, active = shown_bytes(made.arm_memory), shown_bytes(made.step_memory)
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")

@@ -141,6 +141,8 @@ def _drive(config: Config, mesh: Mesh, terms: Terms | None, overwrite: bool, rep
             parts = build(config, mesh)
             mesh.on_first(lambda: preflight.fits_on_disk(config, preflight.size_of(path) if terms else 0))
             mesh.together(lambda: preflight.repeats_its_bytes(parts))
+            if parts.source.left_out:
+                reporter.note(f"left out of {config.data.name}: {parts.source.left_out}")
             reporter.note(f"determinism: {DETERMINISM} (self-check: one step twice, equal bytes)")
             run = begin(parts, overwrite=overwrite) if terms is None else _gone_on(parts, terms, reporter)
             if run is not None:

@@ -98,6 +98,7 @@ class Source:
         self.config, self.split, self.device = config, split, device
         self._own = data.part(config.batches.size)
         info = data_info(config)
+        self.left_out = info.left_out
         self.labels = {name: split.labels(name) for name in labellings}
         self.recipe, self.size = views.recipe(config.views.recipe, config.views.size), config.views.size
         self._format: dict[str, Any] = {

@@ -118,20 +118,17 @@ def segments(content):
     return [*found, (place, 0xD9, place + 2)]
 
 
-def part_of_jpeg(content, place):
-    """What the byte at `place` of a whole JPEG belongs to."""
-    if place < 2:
-        return "start and end markers"
-    start, marker, _ = next(segment for segment in segments(content) if segment[2] > place)
-    if marker == 0xD9:
-        return "start and end markers"
-    if place < start + 4:
-        return "markers and lengths"
-    if marker == 0xDA:
-        header = start + 2 + int.from_bytes(content[start + 2 : start + 4])
-        return "headers" if place < header else "coded pixels"
-    names = {0xC4: "tables", 0xDB: "tables", 0xDD: "headers", 0xC0: "headers", 0xC2: "headers", 0xE0: "colours"}
-    return names.get(marker, "colours" if marker == 0xEE else "metadata")
+def parts_of_jpeg(content):
+    """What each byte of a whole JPEG belongs to."""
+    names = {0xC0: "headers", 0xC2: "headers", 0xDD: "headers", 0xC4: "tables", 0xDB: "tables"}
+    names |= {0xE0: "colours", 0xEE: "colours"}
+    parts = ["start and end"] * 2
+    for place, marker, behind in segments(content)[:-1]:
+        body = behind - place - 4
+        header = int.from_bytes(content[place + 2 : place + 4]) - 2 if marker == 0xDA else 0
+        name = "coded pixels" if marker == 0xDA else names.get(marker, "metadata")
+        parts += ["markers and lengths"] * 4 + ["headers"] * header + [name] * (body - header)
+    return parts + ["start and end"] * 2
 
 
 def flip(content, place, draw):

@@ -22,7 +22,8 @@ class DataInfo:
     `size` is the images' height and width in pixels (image folders: of their views by default); `procedural` data sets
     are made from data.seed. `train_counts` and `test_counts` hold the images of every class of a labelling; a labelling
     is missing where that is not known without making or listing the images. `in_memory`: images are held, not decoded
-    when asked for. `listing`: the SHA-256 (hex) that tells the files of `image-folder` from others.
+    when asked for. `listing`: the SHA-256 (hex) that tells the files of `image-folder` from others;
+    `left_out`: which pictures there are not read, and how many, in words.
     """
 
     name: str
@@ -36,6 +37,7 @@ class DataInfo:
     procedural: bool = False
     in_memory: bool = True
     listing: str = ""
+    left_out: str = ""
     train_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     test_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 

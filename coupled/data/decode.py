@@ -67,7 +67,8 @@ def pixels(content: bytes) -> np.ndarray:
     if reader is None:
         raise _neither(content)
     try:
-        return np.array(reader(content).convert("RGB"))
+        image = reader(content)
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except MemoryError as error:
         raise Unfit("needs more memory than there is", "put a smaller one in its place") from error
     except ValueError as error:  # Pillow's, for damage that shows in the coded pixels alone

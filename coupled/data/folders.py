@@ -11,6 +11,7 @@ touching the files themselves; an image is decoded each time it is asked for.
 import hashlib
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,17 @@ from coupled.errors import RunStopped, UserError
 from coupled.views import Recipe
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+# Pictures that are left out and counted. `.jfif` is JPEG by another name; it stays out because a listing is a run's
+# identity (a run of an earlier version could not go on) and torchvision's ImageFolder leaves it out too.
+_UNREAD = {
+    *(".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"),
+    *(".avif", ".jp2", ".jxl", ".ppm", ".pgm"),
+}
+# Folders that machines put beside a user's own, in lower case: thumbnails, deleted files, snapshots.
+_MACHINES = {
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # Synology, QNAP
+    *("$recycle.bin", "recycler", "system volume information", "__macosx", "lost+found"),
+}
 _MAX_ANNOTATIONS = 4 << 20  # bytes; tiny-ImageNet's own file has a tenth of it
 GENERIC = "image-folder"
 
@@ -77,6 +89,7 @@ class _Listing:
     counts: tuple[int, ...]
     names: bytes
     ends: Tensor
+    left_out: Counter[str]  # of the pictures that are not listed, how many there are of each kind
 
     def identity(self) -> bytes:
         """SHA-256 of the classes, their counts and the files' names in their order; contents are not looked at."""
@@ -145,8 +158,10 @@ def scan(root: str) -> DataInfo:
     Its `size` is 224 and `mean` and `std` are ImageNet's, whatever the images are.
     """
     train, test = (_listed(GENERIC, split, root) for split in ("train", "test"))
-    known = _info(GENERIC, 224, train.counts, test.counts)
-    return replace(known, listing=hashlib.sha256(train.identity() + test.identity()).hexdigest())
+    listing = hashlib.sha256(train.identity() + test.identity()).hexdigest()
+    kinds = _counted(train.left_out + test.left_out)
+    left_out = f"{kinds}; only {', '.join(_SUFFIXES)} in class folders are read" if kinds else ""
+    return replace(_info(GENERIC, 224, train.counts, test.counts), listing=listing, left_out=left_out)
 
 
 def _listed(name: str, split: SplitName, root: str) -> _Listing:
@@ -155,31 +170,35 @@ def _listed(name: str, split: SplitName, root: str) -> _Listing:
     if not root:
         allowed = "it is the folder that holds train and a test split"
         raise UserError(f"{name}: paths.data is not set", allowed, _REMEDIES[name])
-    top = Path(root) / "train"
-    classes = _classes(name, top)
+    top, left_out = Path(root) / "train", Counter[str]()
+    classes = _classes(name, top, left_out)
     if split == "test":
-        top = _test_folder(name, Path(root))
+        top, left_out = _test_folder(name, Path(root)), Counter[str]()
         if name == "tiny-imagenet" and (top / "images").is_dir():
             return _annotated(name, top, classes)
-        _check_classes(name, top, classes, _classes(name, top))
-    return _listing(top, classes, classes, (_files(name, top / each) for each in classes))
+        _check_classes(name, top, classes, _classes(name, top, left_out))
+    return _listing(top, classes, classes, (_files(name, top / each, left_out) for each in classes), left_out)
 
 
-def _listing(top: Path, classes: list[str], folders: list[str], files: Iterable[list[bytes]]) -> _Listing:
+def _listing(
+    top: Path, classes: list[str], folders: list[str], files: Iterable[list[bytes]], left_out: Counter[str]
+) -> _Listing:
     counts, names, lengths = [], bytearray(), array("q")
     for each in files:
         counts.append(len(each))
         names += b"".join(each)
         lengths.extend(map(len, each))
     ends = torch.frombuffer(lengths, dtype=torch.int64).cumsum(0)
-    return _Listing(top, classes, folders, tuple(counts), bytes(names), ends)
+    return _Listing(top, classes, folders, tuple(counts), bytes(names), ends, left_out)
 
 
 def _entries(name: str, folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, but for hidden names: file managers and notebooks leave those behind."""
+    """What a folder holds, but for what file managers, notebooks and storage devices put there: hidden names and those
+    of `_MACHINES`.
+    """
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            return [each for each in entries if not each.name.startswith(".") and each.name.lower() not in _MACHINES]
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{name}: cannot list the folder {shown(folder)} ({why})", _REMEDIES[name]) from error
@@ -189,12 +208,19 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return entry.name.lower().endswith(_SUFFIXES)
 
 
-def _classes(name: str, folder: Path) -> list[str]:
-    """The names of the class folders in `folder`, sorted. They may be links."""
+def _counted(kinds: Counter[str]) -> str:
+    """For people: "12 × .webp, 3 × .bmp"."""
+    return ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common())
+
+
+def _classes(name: str, folder: Path, left_out: Counter[str]) -> list[str]:
+    """The names of the class folders in `folder`, sorted. They may be links. Images beside them are left out."""
     entries = _entries(name, folder)
     classes = sorted((entry.name for entry in entries if entry.is_dir()), key=os.fsencode)
+    flat = sum(_is_image(entry) and not entry.is_dir() for entry in entries)
+    if flat:
+        left_out["image outside class folders"] += flat
     if not classes:
-        flat = any(map(_is_image, entries))
         what = "images but no class folders" if flat else "no class folders"
         do = "move each image into a folder named after its class" if flat else _REMEDIES[name]
         raise UserError(f"{name}: {shown(folder)} holds {what}", f"expected {shown(folder)}/<class>/<image>", do)
@@ -219,9 +245,9 @@ def _check_classes(name: str, folder: Path, train: list[str], test: list[str]) -
         raise UserError(what, "both splits must have the same class folders", _REMEDIES[name])
 
 
-def _files(name: str, folder: Path) -> list[bytes]:
+def _files(name: str, folder: Path, left_out: Counter[str]) -> list[bytes]:
     """The images in a class folder and the folders inside it, relative to it, sorted. None is opened."""
-    found, pending = [], [""]
+    found, pending, others = [], [""], Counter[str]()
     while pending:
         inside = pending.pop()
         for entry in _entries(name, folder / inside):
@@ -232,9 +258,15 @@ def _files(name: str, folder: Path) -> list[bytes]:
                 if not entry.is_file():
                     raise UserError(f"{name}: {shown(entry.path)} is no file", "a dead link or a device", "remove it")
                 found.append(os.fsencode(inside + entry.name))
+            elif (suffix := Path(entry.name).suffix.lower()) in _UNREAD:
+                others[suffix] += 1
+            elif entry.is_symlink() and entry.is_dir():
+                others["link to a folder"] += 1
     if not found:
-        allowed = "at least one " + ", ".join(_SUFFIXES)
-        raise UserError(f"{name}: class folder {shown(folder)} holds no images", allowed, "fill it or remove it")
+        what = f"{name}: class folder {shown(folder)} holds no images" + (f" but {_counted(others)}" if others else "")
+        do = "save them anew as one of these" if others else "fill it or remove it"
+        raise UserError(what, "at least one " + ", ".join(_SUFFIXES), do)
+    left_out.update(others)
     return sorted(found)
 
 
@@ -248,26 +280,27 @@ def _annotated(name: str, folder: Path, classes: list[str]) -> _Listing:
         raise UserError(f"{name}: cannot read {shown(path)} ({error.strerror})", _REMEDIES[name]) from error
     labels = dict(line.split(b"\t")[:2] for line in lines if b"\t" in line)
     files: dict[bytes, list[bytes]] = {os.fsencode(each): [] for each in classes}
-    for image in _files(name, folder / "images"):
+    left_out = Counter[str]()
+    for image in _files(name, folder / "images", left_out):
         label = labels.get(image, b"")
         if label not in files:
             given = f"the class {shown(os.fsdecode(label))}" if label else "no class"
             what = f"{name}: {shown(path)} gives {shown(os.fsdecode(image))} {given}"
             raise UserError(what, "expected one that has a folder in train", _REMEDIES[name])
         files[label].append(image)
-    return _listing(folder, classes, ["images"] * len(classes), files.values())
+    return _listing(folder, classes, ["images"] * len(classes), files.values(), left_out)
 
 
 def _check_counts(info: DataInfo, split: SplitName, listing: _Listing) -> None:
     """UserError unless the listing has the published number of classes and images."""
     found, counts, remedy = listing.counts, info.counts_of(split).get("class"), _REMEDIES[info.name]
-    expected = info.classes["class"]
+    expected, beside = info.classes["class"], f" ({_counted(listing.left_out)} left out)" if listing.left_out else ""
     if len(found) != expected:
         raise UserError(f"{info.name}: {len(found)} class folders in {split}", f"expected {expected}", remedy)
     for name, have, want in zip(listing.classes, found, counts or found, strict=True):
         if have != want:
-            what = f"{info.name}: {have} images of class {shown(name)} in the {split} split"
+            what = f"{info.name}: {have} images of class {shown(name)} in the {split} split{beside}"
             raise UserError(what, f"expected {want}", remedy)
     if sum(found) != info.size_of(split):
-        what = f"{info.name}: {sum(found)} images in the {split} split"
+        what = f"{info.name}: {sum(found)} images in the {split} split{beside}"
         raise UserError(what, f"expected {info.size_of(split)}", remedy)

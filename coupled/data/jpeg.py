@@ -39,15 +39,14 @@ _ANOTHER = "save it anew as a baseline or progressive JPEG of 8 bits, or as PNG"
 
 @dataclass(frozen=True)
 class _Segment:
-    """`coded`: the pixels behind a scan's header; `restarts`: the restart markers among them, a byte each."""
+    """`whole`: its bytes in the file, with the coded pixels behind a scan's header; `restarts`: the restart markers
+    among these, a byte each.
+    """
 
     marker: int
     body: bytes
-    coded: bytes = b""
-    restarts: bytes = b""
-
-    def __bytes__(self) -> bytes:
-        return struct.pack(">BBH", 255, self.marker, 2 + len(self.body)) + self.body + self.coded
+    whole: memoryview
+    restarts: bytes
 
 
 class _Frame:
@@ -102,7 +101,7 @@ class _Frame:
 
 def image(content: bytes) -> Image.Image:
     """The picture that a JPEG file's bytes show, of mode L, RGB or CMYK; Unfit if they are seen to be damaged."""
-    frame, scans, interval, parts = None, 0, 0, [b"\xff\xd8"]
+    frame, scans, interval, parts = None, 0, 0, [memoryview(b"\xff\xd8")]
     for segment in _segments(content):
         marker = segment.marker
         if marker in (*_PLAIN, _PROGRESSIVE, *_OTHER_FRAMES):
@@ -118,12 +117,12 @@ def image(content: bytes) -> Image.Image:
             scans += 1
         elif marker in _METADATA and not _tells_colours(segment):
             continue
-        parts.append(bytes(segment))
+        parts.append(segment.whole)
     if frame is None or any(map(any, frame.missing.values())):
         raise Unfit("is cut short: it ends before its pixels do")
     mode, raw = _MODES[len(frame.factors)]
-    parts.append(_NO_CODE if scans == 1 else b"\xff\xd9")
-    return Image.frombytes(mode, (frame.width, frame.height), b"".join(parts), "jpeg", raw, "")
+    ending = _NO_CODE if scans == 1 else b"\xff\xd9"
+    return Image.frombytes(mode, (frame.width, frame.height), b"".join((*parts, ending)), "jpeg", raw, "")
 
 
 def _tells_colours(segment: _Segment) -> bool:
@@ -136,7 +135,7 @@ def _segments(content: bytes) -> Iterator[_Segment]:
 
     Bytes between segments are passed over, as libjpeg does: they belong to nothing.
     """
-    place = 2
+    view, place = memoryview(content), 2
     while found := _MARKER.search(content, place):
         marker, place = found[0][1], found.end()
         if marker == _END:
@@ -148,24 +147,21 @@ def _segments(content: bytes) -> Iterator[_Segment]:
         if marker not in _KNOWN:
             raise Unfit(f"is damaged: it holds a marker 0x{marker:02X}, which has no meaning")
         length = int.from_bytes(content[place : place + 2], "big")
-        body, place = content[place + 2 : place + length], place + length
+        body, place, restarts = content[place + 2 : place + length], place + length, b""
         if length < 2 or place > len(content):
             break
-        if marker != _SCAN:
-            yield _Segment(marker, body)
-            continue
-        coded, restarts = _coded(content, place)
-        yield _Segment(marker, body, coded, restarts)
-        place += len(coded)
+        if marker == _SCAN:
+            place, restarts = _end_of_scan(content, place)
+        yield _Segment(marker, body, view[found.start() : place], restarts)
     raise Unfit("is cut short: it has no end marker")
 
 
-def _coded(content: bytes, start: int) -> tuple[bytes, bytes]:
-    """The coded pixels from `start` on, and the restart markers among them, a byte each."""
+def _end_of_scan(content: bytes, start: int) -> tuple[int, bytes]:
+    """Where the coded pixels from `start` on end, and the restart markers among them, a byte each."""
     restarts = bytearray()
     for found in _MARKER.finditer(content, start):
         marker = found[0][1]
         if marker not in _RESTARTS:
-            return content[start : found.start()], bytes(restarts)
+            return found.start(), bytes(restarts)
         restarts.append(marker)
     raise Unfit("is cut short: it has no end marker")

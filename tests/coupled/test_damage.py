@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from picture_files import cut, damages, flip, jpegs, part_of_jpeg, pngs, zeros
+from picture_files import cut, damages, flip, jpegs, parts_of_jpeg, pngs, zeros
 
 from coupled.data import decode
 from coupled.data.unfit import Unfit
@@ -40,8 +40,9 @@ def test_no_damaged_png_shows_other_pixels(seed):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_of_damaged_jpegs_only_those_with_a_flipped_bit_show_other_pixels(seed):
     files, counts = jpegs(), Counter()
+    parts = {name: parts_of_jpeg(content) for name, content in files.items()}
     for name, harm, place, what in _outcomes(files, seed):
-        part = part_of_jpeg(files[name], place)
+        part = parts[name][place]
         assert what != "other pixels" or (harm is flip and part in UNPROTECTED), (name, harm.__name__, place, part)
         counts[harm, what] += 1
     assert counts[cut, "refused"] > 400 and counts[zeros, "refused"] > 400

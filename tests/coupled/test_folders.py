@@ -11,6 +11,7 @@ from PIL import Image
 
 from coupled import views
 from coupled.address import Purpose
+from coupled.cli import main
 from coupled.data import folders
 from coupled.data.base import DataInfo
 from coupled.errors import RunStopped, UserError
@@ -69,6 +70,62 @@ def test_class_folders_may_be_links(root, tmp_path):
 def test_a_circle_of_links_is_not_followed(root):
     (root / "train/b/again").symlink_to(root / "train/b")
     assert len(folders.load("image-folder", "train", str(root))) == 5
+
+
+MACHINES = (
+    *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN", "RECYCLER"),
+    *("System Volume Information", "__MACOSX", "lost+found", ".AppleDouble", ".Trash-1000", ".@__thumb"),
+)
+
+
+@pytest.mark.parametrize("place", ["train", "train/b", "train/b/deep", "test"])
+@pytest.mark.parametrize("name", MACHINES)
+def test_what_machines_put_into_folders_is_no_picture_and_no_class(root, name, place):
+    before = folders.scan(str(root))
+    save(root / place / name / "1.jpg/SYNOPHOTO_THUMB_M.jpg")
+    save(root / place / name / "1.webp")
+    save(root / place / "._2.jpg")
+    (root / place / "Thumbs.db").write_bytes(b"?")
+    assert folders.scan(str(root)) == before and before.left_out == ""
+
+
+def test_classes_whose_names_only_begin_like_those_of_machines_stay(root):
+    for split in ("train", "test"):
+        for name in ("@eaDir2", "lost", "#"):
+            save(root / split / name / "1.jpg")
+    assert folders.scan(str(root)).classes == {"class": 5}
+
+
+def test_pictures_that_are_not_read_are_counted(root):
+    before = folders.scan(str(root))
+    for name in ("train/b/1.webp", "train/b/deep/2.WEBP", "test/b/3.webp", "train/a-b/x.jfif", "test/b/1.Tiff"):
+        (root / name).write_bytes(b"?")
+    save(root / "train/7.jpg")
+    save(root / "elsewhere/8.jpg")
+    (root / "train/b/more").symlink_to(root / "elsewhere")
+    (root / "train/b/list.csv").write_text("no picture")
+    after = folders.scan(str(root))
+    assert sorted(after.left_out.partition(";")[0].split(", ")) == [
+        *("1 × .jfif", "1 × .tiff", "1 × image outside class folders", "1 × link to a folder", "3 × .webp"),
+    ]
+    assert after.left_out.endswith("; only .jpg, .jpeg, .png in class folders are read")
+    assert after.listing == before.listing and after.train_counts == before.train_counts
+
+
+def test_plan_and_train_say_what_is_left_out(root, capsys):
+    (root / "train/b/1.webp").write_bytes(b"?")
+    for seed in (5, 6):
+        save(root / f"test/b/{seed}.png", seed)
+    (root / "c.toml").write_text(
+        f'[data]\nname = "image-folder"\n[paths]\nruns = "{root}/runs"\ndata = "{root}"\n'
+        "[batches]\nsize = 4\n[model]\nwidth = 4\nprojection_dim = 4\n[views]\nsize = 16\n"
+        '[panel]\nsize = 4\nsurrogate_size = 2\n[train]\nsteps = 1\n[arms.cl]\nobjective = "dcl"\n'
+    )
+    said = "1 × .webp; only .jpg, .jpeg, .png in class folders are read"
+    assert main(["plan", str(root / "c.toml")]) == 0
+    assert f"# left out         {said}" in capsys.readouterr().out.splitlines()
+    assert main(["train", str(root / "c.toml"), "--ranks", "1"]) == 0
+    assert f"left out of image-folder: {said}" in capsys.readouterr().err.splitlines()
 
 
 def test_published_counts():
@@ -164,6 +221,14 @@ REFUSED = {
         lambda root: (root / "train/b/1.jpg").parent.joinpath("../c").mkdir(),
         "c holds no images; at least",
     ),
+    "other pictures": (
+        lambda root: (
+            _drop(root, "test/b"),
+            *(save(root / f"test/b/{k}.webp") for k in range(2)),
+            save(root / "test/b/x.bmp"),
+        ),
+        "test/b holds no images but 2 × .webp, 1 × .bmp; at least one .jpg, .jpeg, .png; save them anew",
+    ),
     "another class": (lambda root: save(root / "test/c/1.jpg"), "class c is in .*/test and not in train; both"),
     "a class less": (lambda root: _drop(root, "test/b"), "class b is in train and not in .*/test; both"),
     "dead link": (lambda root: (root / "test/b/0.jpg").symlink_to("nowhere"), "test/b/0.jpg is no file; a dead link"),
@@ -197,6 +262,10 @@ def test_wrong_counts_are_refused(tmp_path, monkeypatch):
         _small(monkeypatch, name, *numbers)
         with pytest.raises(UserError, match=message):
             folders.load(name, "train", root)
+    (tmp_path / "train/n01/n01_2.tif").write_bytes(b"?")
+    with pytest.raises(UserError, match=r"4 images in the train split .1 × \.tif left out.; expected 6"):
+        _small(monkeypatch, "imagenet", 2, 3, 1)
+        folders.load("imagenet", "train", root)
 
 
 def test_validation_images_without_class_folders_say_what_to_do(tmp_path):
@@ -261,7 +330,7 @@ def test_a_damaged_image_stops_the_run_and_is_named(root):
 def test_an_image_lost_since_the_listing_stops_the_run(root, spoil):
     split = folders.load("image-folder", "train", str(root))
     spoil(split.path(2))
-    with pytest.raises(RunStopped, match=r"train/b/1\.jpg (cannot be decoded .No such file|is neither)"):
+    with pytest.raises(RunStopped, match=r"train/b/1\.jpg (cannot be read .No such file|is empty)"):
         split.plain(torch.arange(5), 8)
 
 
