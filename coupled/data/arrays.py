@@ -1,4 +1,4 @@
-"""A split that is held as arrays, and the check of a split's labels against what its data set says of them."""
+"""A split that is held as arrays."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coupled.data.base import DataInfo, ImageSplit, Split, SplitName, content_digest
+from coupled.data.base import ImageSplit, content_digest
 from coupled.errors import UserError
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -68,22 +68,3 @@ def _tensor(values: Tensor | np.ndarray) -> Tensor:
 
 def _named(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def wrong_labels(info: DataInfo, name: SplitName, split: Split) -> str:
-    """What first contradicts `info` in the number of images and the labels of a split; "" where nothing does."""
-    if len(split) != info.size_of(name):
-        return f"has {len(split)} images, not {info.size_of(name)}"
-    for labelling, classes in info.classes.items():
-        labels = split.labels(labelling)
-        if labels.dtype != torch.int64 or tuple(labels.shape) != (len(split),):
-            found = f"{_named(labels.dtype)} {tuple(labels.shape)}"
-            return f"has labels of {found} under {labelling}, not int64 ({len(split)},)"
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= classes:
-            return f"has the label {low if low < 0 else high} under {labelling}, allowed are 0 to {classes - 1}"
-        found, expected = torch.bincount(labels, minlength=classes).tolist(), info.counts_of(name).get(labelling)
-        for c, (count, published) in enumerate(zip(found, expected or found, strict=True)):
-            if count != published:
-                return f"has {count} images of class {c} under {labelling}, not {published}"
-    return ""

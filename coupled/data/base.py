@@ -21,9 +21,10 @@ class DataInfo:
     (`default_labelling` is then ""); `mean` and `std` are those of the RGB channels of the training images in [0, 1];
     `size` is the images' height and width in pixels (image folders: of their views by default); `procedural` data sets
     are made from data.seed. `train_counts` and `test_counts` hold the images of every class of a labelling; a labelling
-    is missing where that is not known without making or listing the images. `in_memory`: images are held, not decoded
-    when asked for. `listing`: the SHA-256 (hex) that tells the files of `image-folder` from others;
-    `left_out`: which pictures there are not read, and how many, in words.
+    is missing where that is not known without making or listing the images. `inside` maps labellings to others that are
+    coarser: all images of a class lie in one class there. `in_memory`: images are held, not decoded when asked for.
+    `listing`: the SHA-256 (hex) that tells the files of `image-folder` from others; `left_out`: which pictures there are
+    not read, and how many, in words.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DataInfo:
     left_out: str = ""
     train_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     test_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    inside: Mapping[str, str] = field(default_factory=dict)
 
     def size_of(self, split: SplitName) -> int:
         """Images of a split."""
@@ -62,12 +64,18 @@ def content_digest(tensors: Mapping[str, Tensor]) -> str:
 class Split(ABC):
     """One split of a data set. Ids are 0 … len−1. Every split is an `ImageSplit` or a `FileSplit`."""
 
+    left_out: str = ""  # the pictures beside it that are not read, by kind and number
+
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def labels(self, labelling: str) -> Tensor:
         """Labels of the whole split under `labelling`: int64 (N,) in [0, classes)."""
+
+    def class_name(self, labelling: str, number: int) -> str:
+        """What people know class `number` of a labelling by."""
+        return str(number)
 
     def fingerprint(self) -> str | None:
         """SHA-256 (hex) of images and labels; None where config and code say all there is to know cheaply."""

@@ -2,7 +2,7 @@
 
 A file is records without a header: one byte for each labelling, then 3072 bytes of pixels, the planes R, G and B one
 after another, each 32 rows of 32. The files are not trusted: a file must be exactly as long as its records before it
-is read, labels must be in range, and classes as large as published.
+is read, and labels must be in range.
 """
 
 import stat
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coupled.data.arrays import ArraySplit, wrong_labels
+from coupled.data.arrays import ArraySplit
 from coupled.data.base import DataInfo, SplitName
 from coupled.errors import UserError
 
@@ -47,6 +47,7 @@ INFOS = {
         default_labelling="fine",
         train_counts={"fine": (500,) * 100, "coarse": (2500,) * 20},
         test_counts={"fine": (100,) * 100, "coarse": (500,) * 20},
+        inside={"fine": "coarse"},
     ),
 }
 
@@ -83,12 +84,12 @@ _LAYOUTS = {
 def load(name: str, split: SplitName, root: str) -> ArraySplit:
     """A split of `cifar10` or `cifar100` from its files in `root` or the folder of their archive in it; UserError."""
     if not root:
-        raise UserError(f"{name} needs its files", "paths.data is empty", _remedy(name))
+        raise UserError(f"{name} needs its files", "paths.data is empty", remedy(name))
     return read_split(INFOS[name], split, Path(root))
 
 
 def read_split(info: DataInfo, split: SplitName, root: Path) -> ArraySplit:
-    """The split of as many records, evenly spread over its files, as `info` says."""
+    """The split of as many records, evenly spread over its files, as `info` says; more of it is not looked at here."""
     layout = _LAYOUTS[info.name]
     try:
         paths = _find(info.name, root, layout.files[split])
@@ -104,10 +105,7 @@ def read_split(info: DataInfo, split: SplitName, root: Path) -> ArraySplit:
                 raise _damaged(info.name, path, f"holds the {labelling} label {highest}, allowed are 0 to {most}")
     # Pixels stay where they were read to, between the labels: a second copy would be another 150 MB.
     images = records[:, heads:].unflatten(1, (3, _SIZE, _SIZE))
-    whole = ArraySplit(images, {name: records[:, k].clone() for k, name in enumerate(layout.labellings)})
-    if wrong := wrong_labels(info, split, whole):
-        raise _damaged(info.name, paths[0].parent, wrong)
-    return whole
+    return ArraySplit(images, {name: records[:, k].clone() for k, name in enumerate(layout.labellings)})
 
 
 def _find(name: str, root: Path, files: tuple[str, ...]) -> list[Path]:
@@ -123,7 +121,7 @@ def _find(name: str, root: Path, files: tuple[str, ...]) -> list[Path]:
         allowed += "; what is there is the pickled python version, which is not read"
     elif (root / layout.archive).is_file():
         allowed += f"; {layout.archive} is there, but not unpacked"
-    raise UserError(given, allowed, _remedy(name))
+    raise UserError(given, allowed, remedy(name))
 
 
 def _read(info: DataInfo, path: Path, records: Tensor) -> None:
@@ -144,9 +142,10 @@ def _read(info: DataInfo, path: Path, records: Tensor) -> None:
 
 
 def _damaged(name: str, path: Path, what: str) -> UserError:
-    return UserError(f"{name}: {path} {what}", f"expected {name}'s own file of the binary version", _remedy(name))
+    return UserError(f"{name}: {path} {what}", f"expected {name}'s own file of the binary version", remedy(name))
 
 
-def _remedy(name: str) -> str:
+def remedy(name: str) -> str:
+    """How to get the files of a data set."""
     layout = _LAYOUTS[name]
     return f"get {layout.archive} (binary version) from {PAGE}, unpack it, set paths.data to the folder it is in"

@@ -31,7 +31,7 @@ info = DataInfo(
     test_counts={"class": (1000,) * 10},
 )
 
-_REMEDY = "apt-get install dataset-fashion-mnist, or set paths.data to the directory of the four IDX files"
+REMEDY = "apt-get install dataset-fashion-mnist, or set paths.data to the directory of the four IDX files"
 
 
 class FashionMnist(ImageSplit):
@@ -75,11 +75,11 @@ def _find(root: Path, name: str) -> Path:
     for path in (root / name, root / f"{name}.gz"):
         if path.is_file():
             return path
-    raise UserError(f"fashion-mnist: no file {root / name}", "looked for it plain and with .gz", _REMEDY)
+    raise UserError(f"fashion-mnist: no file {root / name}", "looked for it plain and with .gz", REMEDY)
 
 
 def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"fashion-mnist: {path} {what}", "expected Fashion-MNIST's own file", _REMEDY)
+    return UserError(f"fashion-mnist: {path} {what}", "expected Fashion-MNIST's own file", REMEDY)
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -108,6 +108,7 @@ class Folder(FileSplit):
 
     def __init__(self, name: str, listing: _Listing) -> None:
         self._name, self._listing = name, listing
+        self.left_out = _counted(listing.left_out)
         counts = torch.tensor(listing.counts)
         self._labels = torch.arange(len(counts)).repeat_interleave(counts)
 
@@ -118,6 +119,9 @@ class Folder(FileSplit):
         if labelling != "class":
             raise UserError(f"{self._name} has no labelling {labelling!r}", "allowed is class", "write class")
         return self._labels
+
+    def class_name(self, labelling: str, number: int) -> str:
+        return shown(self._listing.classes[number])
 
     def path(self, index: int) -> Path:
         """The file of id `index`."""
@@ -147,9 +151,14 @@ class Folder(FileSplit):
 def load(name: str, split: SplitName, root: str) -> FileSplit:
     """A split of the files in `root`; UserError if they are missing, or not those of the data set `name`."""
     listing = _listed(name, split, root)
-    if name in INFOS:
-        _check_counts(INFOS[name], split, listing)
+    if name in INFOS and (found := len(listing.classes)) != (expected := INFOS[name].classes["class"]):
+        raise UserError(f"{name}: {found} class folders in {split}", f"expected {expected}", _REMEDIES[name])
     return Folder(name, listing)
+
+
+def remedy(name: str) -> str:
+    """How to get the files of a data set."""
+    return _REMEDIES[name]
 
 
 def scan(root: str) -> DataInfo:
@@ -289,18 +298,3 @@ def _annotated(name: str, folder: Path, classes: list[str]) -> _Listing:
             raise UserError(what, "expected one that has a folder in train", _REMEDIES[name])
         files[label].append(image)
     return _listing(folder, classes, ["images"] * len(classes), files.values(), left_out)
-
-
-def _check_counts(info: DataInfo, split: SplitName, listing: _Listing) -> None:
-    """UserError unless the listing has the published number of classes and images."""
-    found, counts, remedy = listing.counts, info.counts_of(split).get("class"), _REMEDIES[info.name]
-    expected, beside = info.classes["class"], f" ({_counted(listing.left_out)} left out)" if listing.left_out else ""
-    if len(found) != expected:
-        raise UserError(f"{info.name}: {len(found)} class folders in {split}", f"expected {expected}", remedy)
-    for name, have, want in zip(listing.classes, found, counts or found, strict=True):
-        if have != want:
-            what = f"{info.name}: {have} images of class {shown(name)} in the {split} split{beside}"
-            raise UserError(what, f"expected {want}", remedy)
-    if sum(found) != info.size_of(split):
-        what = f"{info.name}: {sum(found)} images in the {split} split{beside}"
-        raise UserError(what, f"expected {info.size_of(split)}", remedy)

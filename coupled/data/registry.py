@@ -1,6 +1,7 @@
 """The data sets by name: their constants, a user's own, loading a split or a part of it.
 
-A new built-in data set gets a line in `DATASETS` and one in `_LOADERS`.
+A new built-in data set gets a line in `DATASETS` and one in `_READERS`. What any of them reads is checked here, against
+its constants, before a run sees it.
 """
 
 import inspect
@@ -13,12 +14,12 @@ from pathlib import Path
 import torch
 
 from coupled.data import cifar, fashion_mnist, folders, shapes, svhn
-from coupled.data.arrays import wrong_labels
-from coupled.data.base import DataInfo, FileSplit, ImageSplit, Split, SplitName
+from coupled.data.base import DataInfo, Split, SplitName
+from coupled.data.contradictions import contradiction
 from coupled.data.subset import Selection, remaining, select
 from coupled.errors import RunStopped, UserError, unknown
 
-_FOLDER = "image-folder"  # its constants are read off the folders themselves
+_FOLDER = folders.GENERIC  # its constants are read off the folders themselves
 
 # Constants of the data sets that come with the package and are known without their files.
 DATASETS: dict[str, DataInfo] = {
@@ -26,15 +27,32 @@ DATASETS: dict[str, DataInfo] = {
     for known in (shapes.info, fashion_mnist.info, *cifar.INFOS.values(), svhn.info, *folders.INFOS.values())
 }
 
-_LOADERS: dict[str, Callable[[SplitName, int | None, str], Split]] = {
-    "shapes": lambda split, seed, _root: shapes.load(split, _given(seed)),
-    "fashion-mnist": lambda split, _seed, root: fashion_mnist.load(split, root or fashion_mnist.DEFAULT_ROOT),
-    "svhn": lambda split, _seed, root: svhn.load(split, root),
-    **{name: lambda split, _seed, root, name=name: cifar.load(name, split, root) for name in cifar.INFOS},
-    **{
-        name: lambda split, _seed, root, name=name: folders.load(name, split, root)
-        for name in (*folders.INFOS, _FOLDER)
-    },
+
+@dataclass(frozen=True)
+class _Reader:
+    """What loads a split (its name, the data seed, the folder of its files), and how to get the files."""
+
+    load: Callable[[SplitName, int | None, str], Split]
+    remedy: str = ""
+    root: str = ""  # where the files are looked for by default
+
+
+def _of_folders(name: str) -> _Reader:
+    return _Reader(lambda split, _seed, root: folders.load(name, split, root), folders.remedy(name))
+
+
+def _of_cifar(name: str) -> _Reader:
+    return _Reader(lambda split, _seed, root: cifar.load(name, split, root), cifar.remedy(name))
+
+
+_READERS: dict[str, _Reader] = {
+    "shapes": _Reader(lambda split, seed, _root: shapes.load(split, _given(seed))),
+    "fashion-mnist": _Reader(
+        lambda split, _seed, root: fashion_mnist.load(split, root), fashion_mnist.REMEDY, fashion_mnist.DEFAULT_ROOT
+    ),
+    "svhn": _Reader(lambda split, _seed, root: svhn.load(split, root), svhn.REMEDY),
+    **{name: _of_cifar(name) for name in cifar.INFOS},
+    **{name: _of_folders(name) for name in (*folders.INFOS, _FOLDER)},
 }
 
 
@@ -50,7 +68,7 @@ _registered: dict[str, _Registered] = {}
 
 def known() -> list[str]:
     """The names of all data sets: built-in, image folders, registered."""
-    return [*_LOADERS, *_registered]
+    return [*_READERS, *_registered]
 
 
 def info(name: str, root: str = "") -> DataInfo:
@@ -82,7 +100,7 @@ def register_data_set(info: DataInfo, load: Callable[[SplitName, str], Split]) -
     origin = "__main__" if module == "__main__" else str(Path(code.co_filename).resolve())
     if info.procedural:
         raise UserError(f"data set {info.name}: procedural = True", "False: load gets no data.seed", "remove it")
-    if info.name in _LOADERS:
+    if info.name in _READERS:
         raise UserError(f"data set {info.name} comes with this package", "a name of its own", "register another name")
     other = _registered[info.name].origin if info.name in _registered else origin
     if other != origin:
@@ -132,6 +150,9 @@ def _class_problem(info: DataInfo) -> tuple[str, str] | None:
             classes, size = info.classes.get(labelling, 0), info.size_of(split)
             if len(counts) != classes or sum(counts) != size or min(counts) < 0:
                 return f"{split}_counts[{labelling!r}]", f"{classes} numbers of images that sum to {size}"
+    for inner, outer in info.inside.items():
+        if inner == outer or not {inner, outer} <= set(info.classes):
+            return f"inside[{inner!r}] = {outer!r}", f"two of classes: {', '.join(info.classes)}"
     return None
 
 
@@ -211,17 +232,30 @@ def _given(seed: int | None) -> int:
 def _whole(name: str, split: SplitName, seed: int | None, root: str) -> Split:
     if name in _registered:
         return _load_registered(_registered[name], split, root)
-    if name in _LOADERS:
-        return _LOADERS[name](split, seed, root)
+    if name in _READERS:
+        return _load_built_in(name, split, seed, root)
     raise unknown("data set", name, known())
 
 
+def _load_built_in(name: str, split: SplitName, seed: int | None, root: str) -> Split:
+    """A split of a data set of ours; where it has files of its own, they are checked against its constants."""
+    reader, constants = _READERS[name], DATASETS.get(name)
+    root = root or reader.root
+    loaded = reader.load(split, seed, root)
+    if constants is None or constants.procedural:
+        return loaded  # made or counted here: there is nothing to compare it with
+    if wrong := contradiction(constants, split, loaded, statistics=constants.in_memory):
+        wrong += f" ({loaded.left_out} left out)" if loaded.left_out else ""
+        raise UserError(f"{name}: the {split} split in {root} {wrong}", f"expected {name}'s own files", reader.remedy)
+    return loaded
+
+
 def _load_registered(own: _Registered, split: SplitName, root: str) -> Split:
-    """A split of a user's own data set, checked against its constants."""
+    """A split of a user's own data set, checked against its constants; mean and std are the user's to choose."""
     what, correct = f"data set {own.info.name}: its {split} split", f"correct {Path(own.origin).name}"
     try:
         loaded = own.load(split, root)
-        wrong = _wrong_images(own.info, loaded) or wrong_labels(own.info, split, loaded)
+        wrong = contradiction(own.info, split, loaded, statistics=False)
     except (UserError, RunStopped):
         raise
     except Exception as error:
@@ -230,13 +264,3 @@ def _load_registered(own: _Registered, split: SplitName, root: str) -> Split:
     if wrong:
         raise UserError(f"{what} {wrong}", "allowed is what its DataInfo says", correct)
     return loaded
-
-
-def _wrong_images(info: DataInfo, split: object) -> str:
-    """What is wrong with a user's split and its first image; "" where nothing is."""
-    if not isinstance(split, ImageSplit):
-        return "" if isinstance(split, FileSplit) else f"is a {type(split).__name__}, not an ImageSplit or a FileSplit"
-    first, expected = split.images(torch.tensor([0])), (1, 3, info.size, info.size)
-    if first.dtype == torch.uint8 and tuple(first.shape) == expected:
-        return ""
-    return f"has an image of {first.dtype} {tuple(first.shape)}, not torch.uint8 {expected}"

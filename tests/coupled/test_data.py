@@ -12,7 +12,7 @@ from PIL import Image
 
 from coupled import data
 from coupled.data import folders, registry
-from coupled.data.arrays import wrong_labels
+from coupled.data.contradictions import contradiction
 from coupled.data.registry import check_info
 from coupled.errors import RunStopped, UserError
 
@@ -74,6 +74,7 @@ def test_an_unknown_name_gets_the_nearest(call):
 def test_image_folders_are_scanned_and_loaded_at_their_root(monkeypatch):
     monkeypatch.setattr(folders, "scan", lambda root: ("scanned", root))
     monkeypatch.setattr(folders, "load", lambda *given: given)
+    monkeypatch.setattr(registry, "contradiction", lambda *_, **__: "")
     assert data.info("image-folder", "/here") == ("scanned", "/here")
     for name in ("image-folder", "imagenet", "tiny-imagenet", "mini-imagenet"):
         assert data.load(name, "test", root="/here") == (name, "test", "/here")
@@ -134,7 +135,8 @@ def test_a_part_of_image_folders_is_what_its_constants_say(tmp_path):
 @pytest.mark.parametrize("name", ["train", "test"])
 @pytest.mark.parametrize("known", ["shapes", "fashion-mnist"])
 def test_splits_are_as_their_constants_say(known, name):
-    assert wrong_labels(data.info(known), name, data.load(known, name, seed=0)) == ""
+    split, statistics = data.load(known, name, seed=0), known == "fashion-mnist"  # those of shapes: test_shapes.py
+    assert contradiction(data.info(known), name, split, statistics=statistics) == ""
 
 
 @pytest.mark.parametrize("name", ["shapes", "cifar10", "image-folder"])
@@ -153,6 +155,8 @@ WRONG_CONSTANTS = {
     "no labels": ({"classes": {}}, 'default_labelling = .*; one of classes: "", as there are no labels'),
     "classes": ({"classes": {"kind": 0}}, r"classes\['kind'\] = 0; an integer from 1"),
     "counts": ({"train_counts": {"kind": (3, 4)}}, r"train_counts\['kind'\]; 2 numbers of images that sum to 6"),
+    "inside": ({"inside": {"kind": "sort"}}, r"inside\['kind'\] = 'sort'; two of classes: kind"),
+    "inside itself": ({"inside": {"kind": "kind"}}, r"inside\['kind'\] = 'kind'; two of classes: kind"),
     "counts of none": ({"test_counts": {"x": (4,)}}, r"test_counts\['x'\]; 0 numbers of images"),
     "procedural": ({"procedural": True}, "procedural = True; False"),
 }
@@ -176,7 +180,7 @@ def test_images_without_labels_may_be_registered():
 WRONG_SPLITS = {
     "too few": (
         {"images": torch.zeros(2, 2, 2, dtype=torch.uint8), "kind": torch.tensor([0, 1])},
-        "has 2 images, not 6",
+        "has 1 images of class 0 under kind, not 3",
     ),
     "size": ({"images": torch.zeros(6, 3, 3, dtype=torch.uint8)}, r"has an image of torch.uint8 \(1, 3, 3, 3\), not "),
     "label": ({"kind": torch.tensor([0, 1, 2, 0, 1, 0])}, "has the label 2 under kind, allowed are 0 to 1"),
@@ -190,6 +194,27 @@ def test_a_split_that_contradicts_its_constants_is_one_line(wrong, message):
     with pytest.raises(UserError, match=f"data set mine: its train split {message}.*; correct test_data.py") as error:
         data.load("mine", "train")
     assert "\n" not in str(error.value)
+
+
+def test_a_split_of_another_size_is_one_line_where_no_counts_are_known():
+    few = {"images": torch.zeros(2, 2, 2, dtype=torch.uint8), "kind": torch.tensor([0, 1])}
+    _register(load=lambda name, root: split(name, **few))
+    with pytest.raises(UserError, match="its test split has 2 images, not 4; allowed is what its DataInfo says"):
+        data.load("mine", "test")
+
+
+def test_mean_and_std_of_a_registered_data_set_are_its_users_to_choose():
+    _register(replace(INFO, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
+    assert len(data.load("mine", "train")) == 6
+
+
+def test_a_labelling_inside_another_is_checked():
+    info = replace(INFO, classes={"kind": 2, "sort": 3}, inside={"kind": "sort"})
+    images, kind = torch.zeros(6, 2, 2, dtype=torch.uint8), torch.arange(6) % 2
+    for sort, wrong in (([2, 0, 2, 0, 2, 0], ""), ([2, 0, 1, 0, 2, 0], "kind class 0 in the sort classes 1 and 2")):
+        made = data.ArraySplit(images, {"kind": kind, "sort": torch.tensor(sort)})
+        found = contradiction(info, "train", made, statistics=False)
+        assert found == (f"has images of {wrong}" if wrong else "")
 
 
 class _OwnLabels(data.ImageSplit):

@@ -9,7 +9,7 @@ import torch
 from pictures import save
 from PIL import Image
 
-from coupled import views
+from coupled import data, views
 from coupled.address import Purpose
 from coupled.cli import main
 from coupled.data import folders
@@ -150,6 +150,7 @@ def _small(monkeypatch, name, classes, train, test):
     kept = {key: getattr(info, key) for key in ("name", "size", "mean", "std", "default_labelling")}
     small = DataInfo(**kept, **sizes, **counts, test_counts={"class": (test,) * classes})
     monkeypatch.setitem(folders.INFOS, name, small)
+    monkeypatch.setitem(data.DATASETS, name, small)
 
 
 def _imagenet(root, train=2, test=1, classes=("n01", "n02")):
@@ -256,16 +257,16 @@ def test_wrong_counts_are_refused(tmp_path, monkeypatch):
     root = _imagenet(tmp_path)
     for name, numbers, message in (
         ("imagenet", (3, 2, 1), r"imagenet: 2 class folders in train; expected 3; get ILSVRC"),
-        ("imagenet", (2, 3, 1), r"imagenet: 4 images in the train split; expected 6"),
-        ("mini-imagenet", (2, 3, 1), r"mini-imagenet: 2 images of class n01 in the train split; expected 3"),
+        ("imagenet", (2, 3, 1), rf"imagenet: the train split in {root} has 4 images, not 6; expected .*; get ILSVRC"),
+        ("mini-imagenet", (2, 3, 1), r"mini-imagenet: the train split in .* has 2 images of class n01 under .*, not 3"),
     ):
         _small(monkeypatch, name, *numbers)
         with pytest.raises(UserError, match=message):
-            folders.load(name, "train", root)
+            data.load(name, "train", root=root)
     (tmp_path / "train/n01/n01_2.tif").write_bytes(b"?")
-    with pytest.raises(UserError, match=r"4 images in the train split .1 × \.tif left out.; expected 6"):
-        _small(monkeypatch, "imagenet", 2, 3, 1)
-        folders.load("imagenet", "train", root)
+    _small(monkeypatch, "imagenet", 2, 3, 1)
+    with pytest.raises(UserError, match=r"has 4 images, not 6 \(1 × \.tif left out\); expected imagenet's own files"):
+        data.load("imagenet", "train", root=root)
 
 
 def test_validation_images_without_class_folders_say_what_to_do(tmp_path):
