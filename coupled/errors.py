@@ -1,7 +1,15 @@
 """The two ways a command ends early, and the one line a user reads."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+# What looks like a Latin letter or a hyphen in most fonts, once NFKC has undone ligatures, widths and odd spaces.
+_LATIN = (
+    str.maketrans("аԁеһіјӏорԛсѕуѵԝхАВЕНІЈКМОРСЅТХ", "adehijlopqcsyvwxABEHIJKMOPCSTX")  # Cyrillic
+    | str.maketrans("αικνορυΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aikvopuABEZHIKMNOPTYX")  # Greek
+    | str.maketrans("ɑɡı‐‒–—−", "agi-----")
+)
 
 
 class UserError(Exception):
@@ -10,13 +18,16 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, given: str, allowed: str, do: str = "") -> None:
-        super().__init__("; ".join(part for part in (given, allowed, do) if part))
+        super().__init__(printable("; ".join(part for part in (given, allowed, do) if part)))
 
 
 class RunStopped(Exception):  # noqa: N818 - a run that had to stop is not a programming error
-    """A run that had to stop: what happened and what is left. Exit code 3."""
+    """A run that had to stop: what happened and what is left, in one line. Exit code 3."""
 
     exit_code = 3
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class Preempted(RunStopped):
@@ -25,9 +36,32 @@ class Preempted(RunStopped):
     exit_code = 143
 
 
+def printable(text: str) -> str:
+    """The text with everything unprintable escaped: line ends, control and invisible characters, odd spaces."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def told_apart(name: str, others: Iterable[str]) -> str:
+    """A name as a message shows it: where one of `others` looks equal, quoted and with all but ASCII escaped."""
+    plain = name.isascii() and name.isprintable() and name == name.strip()
+    return name if plain or not any(_looks_like(name, other) for other in others) else ascii(name)
+
+
 def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
     """The error for a name that is not one of `valid`, with the nearest valid one."""
     names = list(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {where}{near[0]}?" if near else ""
-    return UserError(f"unknown {kind} {where}{name}", "allowed: " + ", ".join(names), hint)
+    equal = [other for other in names if _looks_like(name, other)]
+    near = equal or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {where}{told_apart(near[0], [name])}?" if near else ""
+    return UserError(f"unknown {kind} {where}{told_apart(name, equal)}", "allowed: " + ", ".join(names), hint)
+
+
+def _looks_like(name: str, other: str) -> bool:
+    return name != other and _looks(name) == _looks(other)
+
+
+def _looks(name: str) -> str:
+    """The name with all that people do not see in it taken away."""
+    text = unicodedata.normalize("NFKC", name)
+    seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+    return unicodedata.normalize("NFKC", seen.translate(_LATIN)).strip()

@@ -58,7 +58,7 @@ def register_objective(name: str) -> Callable[[UserObjective], UserObjective]:
     Raises UserError for a name that is not made of letters, digits, '_' and '-', or is taken.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise UserError(f"objective name {name!r}", "letters, digits, '_' and '-'")
+        raise UserError(f"objective name {name!a}", "letters, digits, '_' and '-'")
 
     def register(function: UserObjective) -> UserObjective:
         if name in OBJECTIVES or (name in _REGISTERED and _origin(_REGISTERED[name]) != _origin(function)):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from coupled.config.schema import Arm, Config
-from coupled.errors import UserError, unknown
+from coupled.errors import UserError, told_apart, unknown
 from coupled.objectives import NEEDS_LABELS, OBJECTIVES, Objective, known, validate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -29,7 +29,7 @@ def resolve_arms(config: Config, classes: Mapping[str, int] | None, *, elsewhere
         raise UserError("no arms", "at least one is needed", 'for example [arms.cl] objective = "dcl"')
     for name in config.arms:
         if not _NAME.fullmatch(name) or name == "shared":
-            raise UserError(f"arm name {name!r}", "letters, digits, '_' and '-'; not 'shared'")
+            raise UserError(f"arm name {name!a}", "letters, digits, '_' and '-'; not 'shared'")
     first = next(iter(config.arms))
     if config.arms[first].kind != "objective":
         raise UserError(f"arms.{first} is a control", "the first arm must have kind = objective", "move it down")
@@ -83,7 +83,8 @@ def _control(name: str, arm: Arm, objectives: dict[str, Arm], first: str) -> Arm
             )
     of = arm.of or first
     if of not in objectives:
-        raise UserError(f"arms.{name}.of = {of}", "an arm of kind objective: " + ", ".join(objectives))
+        shown = told_apart(of, objectives)
+        raise UserError(f"arms.{name}.of = {shown}", "an arm of kind objective: " + ", ".join(objectives))
     if arm.scale is not None and arm.kind != "nudged":
         raise UserError(f"arms.{name}.scale", "only kind = nudged takes it", "remove it")
     if isinstance(arm.scale, str) and arm.scale != "ulp":
@@ -99,7 +100,8 @@ def _anchored(name: str, arm: Arm, arms: dict[str, Arm], first: str) -> Arm:
     anchor = arm.anchor or arm.of or (None if name == first else first)
     if anchor is not None and (anchor not in arms or anchor == name):
         others = [other for other in arms if other != name]
-        raise UserError(f"arms.{name}.anchor = {anchor}", "another arm: " + (", ".join(others) or "there is none"))
+        shown, allowed = told_apart(anchor, others), ", ".join(others) or "there is none"
+        raise UserError(f"arms.{name}.anchor = {shown}", f"another arm: {allowed}")
     return replace(arm, anchor=anchor)
 
 

@@ -53,7 +53,8 @@ def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[
     if metadata["choices"] and value not in metadata["choices"]:
         raise UserError(f"{path} = {_shown(value)}", allowed(metadata))
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not within(value, metadata):
-        raise UserError(f"{path} = {_shown(value)}", allowed(metadata))
+        finite = "a finite number with " if isinstance(value, float) and not math.isfinite(value) else ""
+        raise UserError(f"{path} = {_shown(value)}", finite + allowed(metadata))
     return value
 
 
@@ -67,5 +68,5 @@ def _require(condition: bool, path: str, value: Any, wanted: str, limits: str = 
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = ascii(value)  # letters that only look like those of an allowed value are seen
     return text if len(text) <= 60 else text[:57] + "..."

@@ -78,7 +78,7 @@ def _code(code: Code, elsewhere: bool) -> Code:
 def _check_name(config: Config) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", config.name):
         raise UserError(
-            f"name = {config.name!r}",
+            f"name = {config.name!a}",
             "at most 128 letters, digits, '.', '_' and '-', as it names the run directory",
             "set name",
         )

@@ -117,7 +117,7 @@ def check_info(info: DataInfo) -> None:
     """UserError where constants contradict each other."""
     problem = _name_problem(info) or _number_problem(info) or _class_problem(info)
     if problem:
-        raise UserError(f"data set {info.name!r}: {problem[0]}", problem[1], "correct its DataInfo")
+        raise UserError(f"data set {info.name!a}: {problem[0]}", problem[1], "correct its DataInfo")
 
 
 def _name_problem(info: DataInfo) -> tuple[str, str] | None:

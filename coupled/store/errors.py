@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from coupled.errors import RunStopped
+from coupled.errors import RunStopped, printable
 
 INTACT: Final = "everything committed before is intact"
 _LONGEST: Final = 600  # characters: a hostile name or value never floods a terminal
@@ -22,7 +22,7 @@ class StoreError(RunStopped):
 
 def one_line(text: str) -> str:
     """The text with everything unprintable escaped, cut to what fits a message."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST])
+    shown = printable(text[:_LONGEST])
     return shown + "…" if len(text) > _LONGEST else shown
 
 
