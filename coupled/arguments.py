@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from coupled.config.fields import Schedule, allowed
@@ -10,6 +11,7 @@ from coupled.data import known as known_data_sets
 from coupled.models import ENCODERS
 from coupled.objectives import OBJECTIVES
 from coupled.terminal import Parser
+from coupled.userfiles import expanded
 from coupled.views import RECIPES
 
 
@@ -28,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=what, description=what, epilog=fields, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        command.add_argument("config", metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
+        command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
         command.add_argument(
             "--set",
             action="append",
@@ -71,7 +73,7 @@ def _add_ranks(command: argparse.ArgumentParser) -> None:
 def _add_resume(commands: Any) -> None:
     what = "go on with an unfinished run, byte for byte as if it had never stopped"
     command = commands.add_parser("resume", help=what, description=what)
-    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument("run_directory", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument(
         "--extend", type=int, metavar="STEPS", help="make it a run of this length, where its schedule goes that far"
     )
@@ -89,17 +91,22 @@ def _add_resume(commands: Any) -> None:
 def _add_verify(commands: Any) -> None:
     what = "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven"
     command = commands.add_parser("verify", help=what, description=what)
-    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument("run_directory", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--sample", type=int, default=8, metavar="N", help="steps to draw again (default: 8)")
     command.add_argument("--replay", type=int, default=0, metavar="K", help="stretches to train again (default: 0)")
     command.add_argument(
         "--stretch", type=int, default=10, metavar="STEPS", help="the longest of those stretches (default: 10)"
     )
     command.add_argument(
-        "--data", default="", metavar="FOLDER", help="where the data set lies (default: as at training)"
+        "--data", type=expanded, default="", metavar="FOLDER", help="where the data set lies (default: as at training)"
     )
     command.add_argument(
-        "--code", action="append", default=[], metavar="FILE", help="a file of the run's code.files, in their order"
+        "--code",
+        type=expanded,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file of the run's code.files, in their order",
     )
     command.set_defaults(command="verify")
 
@@ -107,18 +114,20 @@ def _add_verify(commands: Any) -> None:
 def _add_diff(commands: Any) -> None:
     what = "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)"
     command = commands.add_parser("diff", help=what, description=what)
-    command.add_argument("a", metavar="A", help="run directory")
-    command.add_argument("b", metavar="B", help="another one")
+    command.add_argument("a", type=Path, metavar="A", help="run directory")
+    command.add_argument("b", type=Path, metavar="B", help="another one")
     command.set_defaults(command="diff")
 
 
 def _add_export(commands: Any) -> None:
     what = "write one arm of a checkpoint as a plain state dict (safetensors)"
     command = commands.add_parser("export", help=what, description=what)
-    command.add_argument("run_directory", metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument("run_directory", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--arm", required=True, help="name of the arm")
     command.add_argument("--step", type=int, help="a kept checkpoint's step (default: the last)")
-    command.add_argument("--output", metavar="FILE", help="default: export/<arm>-step-<t>.safetensors in the run")
+    command.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: export/<arm>-step-<t>.safetensors in the run"
+    )
     command.set_defaults(command="export")
 
 

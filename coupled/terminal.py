@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from coupled.errors import RunStopped, UserError
+from coupled.userfiles import expanded
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,6 +16,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False, **options})
+        # Of every argument with `type=Path`: shells do not expand --output=~/x, nor what is quoted.
+        self.register("type", Path, lambda given: Path(expanded(given)))
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message, f"see {self.prog} --help")

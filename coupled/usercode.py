@@ -7,6 +7,7 @@ from pathlib import Path
 from coupled import objectives
 from coupled.data import registry
 from coupled.errors import UserError
+from coupled.userfiles import read_bytes
 
 _REGISTRIES = (objectives, registry)
 # What files have registered: (registry, name). What a program registers by itself is not among it, and stays.
@@ -32,10 +33,7 @@ def execute(files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _execute(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"code.files: {path} cannot be read", str(error.strerror), "give a Python file") from None
+    content = read_bytes(path, "code.files: ", "give a Python file")
     try:
         # The very bytes that are hashed; a name of its own keeps `if __name__ == "__main__"` blocks out.
         exec(compile(content, str(path), "exec"), {"__name__": f"coupled_user_{path.stem}", "__file__": str(path)})

@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from coupled.config.fields import allowed, within
 from coupled.errors import UserError, unknown
+from coupled.userfiles import expanded
 
 
 def build(cls: type, raw: Mapping[str, Any], where: str = "") -> Any:
@@ -55,7 +56,7 @@ def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not within(value, metadata):
         finite = "a finite number with " if isinstance(value, float) and not math.isfinite(value) else ""
         raise UserError(f"{path} = {_shown(value)}", finite + allowed(metadata))
-    return value
+    return expanded(str(value), path) if metadata["path"] else value
 
 
 _PLURALS = {int: "integers", str: "strings"}

@@ -20,11 +20,15 @@ def option(
     high: float | None = None,
     open_low: bool = False,
     open_high: bool = False,
+    path: bool = False,
 ) -> Any:
-    """A dataclass field with its meaning, class and allowed values (`open_*`: the end itself is not allowed)."""
+    """A dataclass field with its meaning, class and allowed values (`open_*`: the end itself is not allowed).
+
+    `path`: it names a file or folder, in which `~` is a home folder.
+    """
     assert kind in CLASSES
     bounds = (low, high, open_low, open_high)
-    metadata = {"meaning": meaning, "kind": kind, "choices": choices, "bounds": bounds}
+    metadata = {"meaning": meaning, "kind": kind, "choices": choices, "bounds": bounds, "path": path}
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)
     if isinstance(default, (dict, list)) or dataclasses.is_dataclass(default):

@@ -1,5 +1,6 @@
 """From a TOML file and `--set` overrides to a resolved config. Every mistake is a UserError."""
 
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.schema import Config
 from coupled.errors import UserError
+from coupled.userfiles import expanded, read_text
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -46,7 +48,8 @@ def _anchor_code(raw: dict[str, Any], folder: Path) -> None:
     """A config's own code.files are relative to the config; those of an override to the working directory."""
     code = raw.get("code")
     if isinstance(code, dict) and isinstance(code.get("files"), list):
-        code["files"] = [str(folder / file) if isinstance(file, str) else file for file in code["files"]]
+        files = code["files"]
+        code["files"] = [str(folder / expanded(f, "code.files")) if isinstance(f, str) else f for f in files]
 
 
 def from_tables(raw: dict[str, Any]) -> Config:
@@ -74,14 +77,24 @@ def _with_values(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path, "config ", "give the path of a TOML file, such as those in configs/")
+    if not text.strip():
+        raise UserError(f"config {path} is empty", "it names at least one arm", "see configs/")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no config at {path}", "give the path of a TOML file", "see configs/") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read", str(error.strerror), "give the path of a TOML file") from None
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not TOML", str(error).splitlines()[0]) from None
+        raise UserError(f"config {path} is not TOML", _said(str(error), text)) from None
+
+
+def _said(message: str, text: str) -> str:
+    """What the parser says, with the character that it stopped at where that is one which looks like another."""
+    place = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    if place:
+        line, column = map(int, place.groups())
+        there = text.replace("\r\n", "\n").split("\n")[line - 1][column - 1 :][:1]
+        if not there.isascii() or there == "\r":
+            return f"{message}: the character there is {there!a}"
+    return message.splitlines()[0]
 
 
 def merge(raw: dict[str, Any], override: str) -> None:

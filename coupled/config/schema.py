@@ -11,7 +11,7 @@ class Code:
     """[code] A user's own objectives and data sets."""
 
     files: tuple[str, ...] = option(
-        (), "Python files that register objectives or data sets (docs/own_code.md)", kind="elastic"
+        (), "Python files that register objectives or data sets (docs/own_code.md)", kind="elastic", path=True
     )
     sha256: tuple[str, ...] = option((), "SHA-256 of those files; filled in, and refused when it does not fit")
 
@@ -182,8 +182,10 @@ class Checkpoints:
 class Paths:
     """[paths] Where things are on this machine."""
 
-    data: str = option("", "folder of the data set's files; default: where its package puts them", kind="elastic")
-    runs: str = option("runs", "folder that run directories are made in", kind="elastic")
+    data: str = option(
+        "", "folder of the data set's files; default: where its package puts them", kind="elastic", path=True
+    )
+    runs: str = option("runs", "folder that run directories are made in", kind="elastic", path=True)
 
 
 @dataclass(frozen=True)

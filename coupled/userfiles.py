@@ -1,0 +1,83 @@
+"""Paths as users write them, and the text files that they give."""
+
+import os
+import re
+from pathlib import Path
+
+from coupled.errors import UserError
+
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+_LONGEST = 4 << 20  # bytes of a text file that somebody wrote by hand
+_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def expanded(given: str, what: str = "") -> str:
+    """A path with `~` and `~user` at its beginning replaced by their home folders; `what` it is of, for messages.
+
+    Variables are the shell's business: UserError for `$NAME` where nothing of that name is there (otherwise a folder
+    called `$HOME` would be made), for a `~` without a home folder, and for a NUL byte.
+    """
+    label = f"{what} = {given}" if what else given
+    if "\0" in given:
+        raise UserError(label, "no file has NUL in its name", "write its path")
+    head, slash, rest = given.partition("/")
+    if head.startswith("~"):
+        given = str(Path(_home(head, label)) / rest) if slash else _home(head, label)
+    for variable in _VARIABLE.finditer(given):
+        end = given.find("/", variable.end())
+        if not os.path.lexists(given if end < 0 else given[:end]):
+            do = f"write the path without {variable.group()}, or let a shell put its value in"
+            raise UserError(label, "variables are not replaced here, and no file has that name", do)
+    return given
+
+
+def _home(head: str, label: str) -> str:
+    """The home folder that `~` or `~user` stands for."""
+    do = f"write the whole path, or ./{head} for a file of that name"
+    try:
+        home = Path(head).expanduser()
+    except RuntimeError:
+        who = f"there is no user {head[1:]} here" if head[1:] else "no home folder is known"
+        raise UserError(label, who, do) from None
+    if head == "~" and (not home.is_absolute() or os.environ.get("HOME") == ""):
+        raise UserError(label, f"HOME = {os.environ.get('HOME')} is no folder to begin with", do)
+    return str(home)
+
+
+def read_bytes(path: Path, what: str, do: str) -> bytes:
+    """A text file's bytes, at most 4 MiB, in no encoding whose characters hold NULs; UserError says what it is instead.
+
+    `what` stands before the path in messages, `do` says which file is wanted.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LONGEST + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = str(error.strerror if isinstance(error, OSError) else error)
+        dead = isinstance(error, FileNotFoundError) and path.is_symlink()
+        linked = f": it is a link to {path.readlink()}" if dead else ""
+        raise UserError(f"{what}{path} cannot be read", why + linked, do) from None
+    if len(data) > _LONGEST:
+        raise UserError(f"{what}{path} holds more than {_LONGEST >> 20} MiB", "it is no text file of this kind", do)
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            raise UserError(f"{what}{path} is in {encoding}", "UTF-8 is needed", "save it as UTF-8")
+    if b"\0" in data:
+        line = _line(data, data.index(b"\0"))
+        raise UserError(f"{what}{path}: line {line} holds a NUL byte", "it is no text file, or one in UTF-16", do)
+    return data
+
+
+def read_text(path: Path, what: str, do: str) -> str:
+    """A text file in UTF-8, with or without a byte-order mark. UserError as in `read_bytes`, or if it is not UTF-8."""
+    data = read_bytes(path, what, do)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = error.start
+        given = f"{what}{path}: line {_line(data, at)} holds the byte 0x{error.object[at]:02x}"
+        raise UserError(given, "which is not UTF-8", "save it as UTF-8") from None
+
+
+def _line(data: bytes, at: int) -> int:
+    return data.count(b"\n", 0, at) + 1
