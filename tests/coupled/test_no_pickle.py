@@ -26,17 +26,26 @@ def forbidden(*arguments, **options):
 
 
 @pytest.fixture
-def nothing_unpickled(tmp_path, monkeypatch):
+def path(tmp_path):
     """A finished run; after everything was read once, for imports and compiled kernels have pickles of their own."""
     warm, path = (train(tiny(tmp_path / name)) for name in ("warm", "run"))
     everything(warm)
-    for name in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, name, forbidden)
-    for name in ("load", "safe_load", "full_load", "unsafe_load"):
-        for module in MODULES[1:]:
-            monkeypatch.setattr(module, name, forbidden, raising=False)
-    monkeypatch.setattr(builtins, "eval", forbidden)
     return path
+
+
+@pytest.fixture
+def traps(monkeypatch):
+    """Whatever could run a stranger's code raises."""
+
+    def set_all():
+        for name in ("load", "loads", "Unpickler"):
+            monkeypatch.setattr(pickle, name, forbidden)
+        for name in ("load", "safe_load", "full_load", "unsafe_load"):
+            for module in MODULES[1:]:
+                monkeypatch.setattr(module, name, forbidden, raising=False)
+        monkeypatch.setattr(builtins, "eval", forbidden)
+
+    return set_all
 
 
 def everything(path):
@@ -54,12 +63,13 @@ def everything(path):
 
 
 @pytest.mark.slow
-def test_reading_a_run_unpickles_and_evaluates_nothing(nothing_unpickled):
-    everything(nothing_unpickled)
+def test_reading_a_run_unpickles_and_evaluates_nothing(path, traps):
+    traps()
+    everything(path)
 
 
-@pytest.mark.slow
-def test_the_traps_would_be_seen(nothing_unpickled):
+def test_the_traps_would_be_seen(traps):
+    traps()
     for trap in (lambda: pickle.loads(b""), lambda: torch.load("x"), lambda: builtins.eval("1")):
         with pytest.raises(AssertionError, match="code could have been run"):
             trap()

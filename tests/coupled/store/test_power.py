@@ -138,7 +138,7 @@ def test_a_life_passes_every_kill_point_but_those_of_overwriting(golden):
     assert passed <= set(KILL_POINTS) and not unpassed
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_power_may_fail_at_any_call(stride, golden, memory):
     expected, acts, _ = golden
     assert len(acts) >= 400
@@ -146,7 +146,7 @@ def test_the_power_may_fail_at_any_call(stride, golden, memory):
         survives(memory / "x", expected, [call], seed=call, mode=("random", "lost", "random", "kept")[call % 4])
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(400, marks=pytest.mark.slow)])
 def test_the_power_may_fail_again_while_that_is_mended(count, golden, memory):
     expected, acts, _ = golden
     rng = random.Random(count)
@@ -155,7 +155,7 @@ def test_the_power_may_fail_again_while_that_is_mended(count, golden, memory):
         survives(memory / "x", expected, cuts, seed=seed)
 
 
-@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [29, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_at_every_point_and_at_every_point_of_the_recovery_after_it(stride, golden, memory):
     expected, _, points = golden
     for point in range(0, len(points), stride):
@@ -171,7 +171,7 @@ def test_a_kill_at_every_point_and_at_every_point_of_the_recovery_after_it(strid
         shutil.rmtree(memory / "x")
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [15, pytest.param(600, marks=pytest.mark.slow)])
 def test_the_power_may_fail_after_a_kill_which_left_what_was_not_synced_in_memory(count, golden, memory):
     expected, _, points = golden
     rng = random.Random(count)
@@ -187,7 +187,7 @@ def test_the_power_may_fail_after_a_kill_which_left_what_was_not_synced_in_memor
         shutil.rmtree(memory / "x")
 
 
-@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [29, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_a_disk_that_refuses_any_call_is_one_error_and_the_run_goes_on_later(error, stride, golden, memory):
     expected, acts, _ = golden
