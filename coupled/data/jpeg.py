@@ -3,12 +3,12 @@
 A JPEG has no checksum. It is a row of segments, each begun by a marker (255 and a number); the header of a scan is
 followed by coded pixels, with no markers among them but restart markers; an end marker closes it. libjpeg makes do with
 whatever is there: it makes up the rest in grey and warns of it, which Pillow does not pass on. So the segments are
-walked through here, and Pillow gets those alone that pixels need: no metadata, however long, and nothing behind the end
-marker, where some cameras put a second picture.
+walked through here first. libjpeg passes over metadata, however long, and nothing behind the last scan is given to it:
+some cameras put a second picture there.
 
-Where one scan holds all, as in most files, Pillow does not get the end marker either, but bits that are no code. It
-does without the marker once it has all pixels. As long as it has not, it asks for more, where with the marker it would
-make them up.
+Where one scan holds all, as in most files, it does not get the end marker either, but bits that are no code. Pillow
+does without the marker once it has all pixels. As long as it has not, it asks for more, where with the marker libjpeg
+would make them up.
 """
 
 import re
@@ -24,13 +24,10 @@ SIGNATURE = b"\xff\xd8\xff"
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")  # among coded pixels, a 255 is followed by 0; before a marker come any number
 _START, _END, _RESTARTS, _IDLE = 0xD8, 0xD9, bytes(range(0xD0, 0xD8)), 0x01  # these have no segment
-_SCAN, _INTERVAL, _TABLES = 0xDA, 0xDD, (0xC4, 0xDB)
-_PLAIN, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
-_OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE)  # lossless, hierarchical, arithmetic
-_METADATA = (0xCC, 0xDC, *range(0xE0, 0xF0), 0xFE)  # and what only other frames need
-_KNOWN = frozenset((_SCAN, _INTERVAL, *_TABLES, *_PLAIN, _PROGRESSIVE, *_OTHER_FRAMES, *_METADATA))
-# The metadata that say which colours the components are: how they begin and how long they are at least.
-_COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
+_SCAN, _INTERVAL, _PROGRESSIVE = 0xDA, 0xDD, 0xC2
+_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE}  # lossless, hierarchical, arithmetic
+_FRAMES = {0xC0, 0xC1, _PROGRESSIVE} | _OTHER_FRAMES
+_KNOWN = _FRAMES | {_SCAN, _INTERVAL, 0xC4, 0xCC, 0xDB, 0xDC, *range(0xE0, 0xF0), 0xFE}  # and tables, metadata
 _MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}  # by components; the inks are stored inverted
 _NO_CODE = b"\xff\x00" * 8  # no code is all ones; libjpeg reads up to 64 bits ahead
 _ALL = 255
@@ -39,13 +36,13 @@ _ANOTHER = "save it anew as a baseline or progressive JPEG of 8 bits, or as PNG"
 
 @dataclass(frozen=True)
 class _Segment:
-    """`whole`: its bytes in the file, with the coded pixels behind a scan's header; `restarts`: the restart markers
+    """`end`: where it ends in the file, with the coded pixels behind a scan's header; `restarts`: the restart markers
     among these, a byte each.
     """
 
     marker: int
     body: bytes
-    whole: memoryview
+    end: int
     restarts: bytes
 
 
@@ -101,33 +98,24 @@ class _Frame:
 
 def image(content: bytes) -> Image.Image:
     """The picture that a JPEG file's bytes show, of mode L, RGB or CMYK; Unfit if they are seen to be damaged."""
-    frame, scans, interval, parts = None, 0, 0, [memoryview(b"\xff\xd8")]
+    frame, scans, interval, end = None, 0, 0, 0
     for segment in _segments(content):
-        marker = segment.marker
-        if marker in (*_PLAIN, _PROGRESSIVE, *_OTHER_FRAMES):
+        if segment.marker in _FRAMES:
             if frame is not None:
                 raise Unfit("is damaged: it has two frames")
             frame = _Frame(segment)
-        elif marker == _INTERVAL:
+        elif segment.marker == _INTERVAL:
             interval = int.from_bytes(segment.body, "big")
-        elif marker == _SCAN:
+        elif segment.marker == _SCAN:
             if frame is None:
                 raise Unfit("is damaged: a scan comes before the frame")
             frame.take(segment, interval)
-            scans += 1
-        elif marker in _METADATA and not _tells_colours(segment):
-            continue
-        parts.append(segment.whole)
+            scans, end = scans + 1, segment.end
     if frame is None or any(map(any, frame.missing.values())):
         raise Unfit("is cut short: it ends before its pixels do")
     mode, raw = _MODES[len(frame.factors)]
     ending = _NO_CODE if scans == 1 else b"\xff\xd9"
-    return Image.frombytes(mode, (frame.width, frame.height), b"".join((*parts, ending)), "jpeg", raw, "")
-
-
-def _tells_colours(segment: _Segment) -> bool:
-    begins, least = _COLOURS.get(segment.marker, (b"", 1 << 16))
-    return segment.body.startswith(begins) and len(segment.body) >= least
+    return Image.frombytes(mode, (frame.width, frame.height), content[:end] + ending, "jpeg", raw, "")
 
 
 def _segments(content: bytes) -> Iterator[_Segment]:
@@ -135,7 +123,7 @@ def _segments(content: bytes) -> Iterator[_Segment]:
 
     Bytes between segments are passed over, as libjpeg does: they belong to nothing.
     """
-    view, place = memoryview(content), 2
+    place = 2
     while found := _MARKER.search(content, place):
         marker, place = found[0][1], found.end()
         if marker == _END:
@@ -152,7 +140,7 @@ def _segments(content: bytes) -> Iterator[_Segment]:
             break
         if marker == _SCAN:
             place, restarts = _end_of_scan(content, place)
-        yield _Segment(marker, body, view[found.start() : place], restarts)
+        yield _Segment(marker, body, place, restarts)
     raise Unfit("is cut short: it has no end marker")
 
 

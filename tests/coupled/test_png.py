@@ -1,6 +1,7 @@
 """PNG: every kind is read; whatever the format lets one verify is verified; what pixels do not need is passed over."""
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -176,6 +177,16 @@ def _reason(content):
 def test_damage_is_named(content, message):
     reason = _reason(content)
     assert message in str(reason) and reason.do == "put a whole one in its place"
+
+
+def test_no_more_is_inflated_than_the_header_says():
+    bomb = png_of(HEADER, chunk(b"IDAT", zlib.compress(bytes(32 << 20))), END)
+    tracemalloc.start()
+    try:
+        _reason(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 OTHER_KINDS = {
