@@ -1,14 +1,16 @@
 """The learning rate by step and batch size."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from coupled.config.schema import Optimiser
+if TYPE_CHECKING:
+    from coupled.config.schema import Optimiser
 
 
-def peak(optimiser: Optimiser, batch_size: int) -> float:
+def peak(optimiser: "Optimiser", batch_size: int) -> float:
     """The rate after warm-up: the given one times (B / reference_batch) to the power 1, 1/2, 1/4 or 0.
 
     Linear: Goyal et al. 2017 (arXiv 1706.02677). P2 has 0.3·B/256.
@@ -23,7 +25,7 @@ def peak(optimiser: Optimiser, batch_size: int) -> float:
     return optimiser.learning_rate * factor
 
 
-def learning_rate(optimiser: Optimiser, step: int, batch_size: int) -> float:
+def learning_rate(optimiser: "Optimiser", step: int, batch_size: int) -> float:
     """η of the update from `step` to `step` + 1, at B = `batch_size`.
 
     Linear warm-up η·(t+1)/warmup for t < warmup; then constant, or the half cosine that reaches 0 at the horizon.
@@ -37,7 +39,7 @@ def learning_rate(optimiser: Optimiser, step: int, batch_size: int) -> float:
     return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(horizon - warmup, 1)))
 
 
-def learning_rates(optimiser: Optimiser, steps: int, batch_size: int) -> Tensor:
+def learning_rates(optimiser: "Optimiser", steps: int, batch_size: int) -> Tensor:
     """η of the first `steps` updates at once, float64 (steps,), for sums: a cosine may differ in its last bit."""
     highest, warmup, horizon = peak(optimiser, batch_size), optimiser.warmup, optimiser.horizon
     t = torch.arange(steps, dtype=torch.float64)

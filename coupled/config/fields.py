@@ -21,14 +21,23 @@ def option(
     open_low: bool = False,
     open_high: bool = False,
     path: bool = False,
+    rounded: bool = False,
 ) -> Any:
     """A dataclass field with its meaning, class and allowed values (`open_*`: the end itself is not allowed).
 
-    `path`: it names a file or folder, in which `~` is a home folder.
+    `path`: it names a file or folder, in which `~` is a home folder. `rounded`: the run computes with it in its own
+    precision, which must hold it.
     """
     assert kind in CLASSES
     bounds = (low, high, open_low, open_high)
-    metadata = {"meaning": meaning, "kind": kind, "choices": choices, "bounds": bounds, "path": path}
+    metadata = {
+        "meaning": meaning,
+        "kind": kind,
+        "choices": choices,
+        "bounds": bounds,
+        "path": path,
+        "rounded": rounded,
+    }
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)
     if isinstance(default, (dict, list)) or dataclasses.is_dataclass(default):
@@ -44,9 +53,8 @@ def allowed(metadata: Any) -> str:
     if low is None and high is None:
         return ""
     left = "" if low is None else f"{low:g} {'<' if open_low else '≤'} "
-    shown = (
-        f"2^{int(high).bit_length()}−1" if high is not None and high > 1e9 else f"{high:g}" if high is not None else ""
-    )
+    large = isinstance(high, int) and high > 1e9
+    shown = f"2^{int(high).bit_length()}−1" if large else f"{high:g}" if high is not None else ""
     right = "" if high is None else f" {'<' if open_high else '≤'} {shown}"
     return f"{left}value{right}"
 

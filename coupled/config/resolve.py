@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from coupled import data
 from coupled.config.arms import resolve_arms
+from coupled.config.precision import check_precision
 from coupled.config.schema import Code, Config, Optimiser
 from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
@@ -57,6 +58,8 @@ def resolve(config: Config, *, elsewhere: bool = False) -> Config:
         optimiser=_optimiser(config),
     )
     _check_train(config)
+    if not elsewhere:  # earlier versions took what they rounded away
+        check_precision(config)
     config = replace(config, arms=resolve_arms(config, None if info is None else info.classes, elsewhere=elsewhere))
     _check_ranks(config)
     return config

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
 
+# Far outside what is of use; within them 1/τ is a number of float32, and 1/τ² of float64.
+_TAU_LOW, _TAU_HIGH = 1e-30, 1e30
+
 
 @dataclass(frozen=True)
 class Code:
@@ -87,23 +90,36 @@ class Optimiser:
     """[optimiser] The same for every arm."""
 
     name: str = option("sgd", "optimiser", choices=("sgd", "lars", "adamw"))
-    learning_rate: float = option(0.3, "peak learning rate, before `scaling`", low=0, open_low=True)
+    learning_rate: float = option(0.3, "peak learning rate, before `scaling`", low=0, open_low=True, rounded=True)
     scaling: str = option(
         "constant",
         "the peak times (batches.size / reference_batch) to the power 0, 1, 1/2, 1/4",
         choices=("constant", "linear", "sqrt", "fourth-root"),
     )
     reference_batch: int | None = option(None, "the batch size that learning_rate is for; default: 256", low=1)
-    momentum: float | None = option(None, "sgd, lars: momentum; default: 0.9", low=0, high=1, open_high=True)
-    weight_decay: float = option(
-        0.0, "sgd: coupled, of all parameters; lars: coupled, adamw: decoupled, of those with two axes or more", low=0
+    momentum: float | None = option(
+        None, "sgd, lars: momentum; default: 0.9", low=0, high=1, open_high=True, rounded=True
     )
-    trust: float | None = option(None, "lars: trust coefficient; default: 0.001", low=0, open_low=True)
-    beta1: float | None = option(None, "adamw: decay of the mean; default: 0.9", low=0, high=1, open_high=True)
-    beta2: float | None = option(None, "adamw: decay of the square; default: 0.999", low=0, high=1, open_high=True)
-    epsilon: float | None = option(None, "adamw: added to the root; default: 1e-8", low=0, open_low=True)
+    weight_decay: float = option(
+        0.0,
+        "sgd: coupled, of all parameters; lars: coupled, adamw: decoupled, of those with two axes or more",
+        low=0,
+        rounded=True,
+    )
+    trust: float | None = option(None, "lars: trust coefficient; default: 0.001", low=0, open_low=True, rounded=True)
+    beta1: float | None = option(
+        None, "adamw: decay of the mean; default: 0.9", low=0, high=1, open_high=True, rounded=True
+    )
+    beta2: float | None = option(
+        None, "adamw: decay of the square; default: 0.999", low=0, high=1, open_high=True, rounded=True
+    )
+    epsilon: float | None = option(None, "adamw: added to the root; default: 1e-8", low=0, open_low=True, rounded=True)
     clip_norm: float | None = option(
-        None, "an arm's gradient is scaled down to this global norm; default: no clipping", low=0, open_low=True
+        None,
+        "an arm's gradient is scaled down to this global norm; default: no clipping",
+        low=0,
+        open_low=True,
+        rounded=True,
     )
     schedule: str = option(
         "cosine", "after warm-up: cosine to 0 at the horizon, or constant", choices=("cosine", "constant")
@@ -118,7 +134,7 @@ class Train:
 
     # recorded: how far a training is followed changes no step of it (a cosine's end is optimiser.horizon)
     steps: int = option(300, "updates (T); the states recorded are 0 … T", kind="recorded", low=0, high=10_000_000)
-    temperature: float = option(0.5, "temperature τ of every arm that names none", low=0, open_low=True)
+    temperature: float = option(0.5, "temperature τ of every arm that names none", low=_TAU_LOW, high=_TAU_HIGH)
     views_forward: str = option(
         "joint",
         "one forward of both views, or one of each: batch-norm then sees a view at a time",
@@ -227,7 +243,7 @@ class Arm:
     objective: str | None = option(None, "objective (kind objective)")
     labelling: str | None = option(None, "labels of this arm (kind objective); default: data.labelling")
     temperature: float | None = option(
-        None, "temperature τ (kind objective); default: train.temperature", low=0, open_low=True
+        None, "temperature τ (kind objective); default: train.temperature", low=_TAU_LOW, high=_TAU_HIGH
     )
     lam: float | None = option(
         None, "objective homotopy: weight λ of same-class pairs (1: dcl, 0: nscl)", low=0, high=1
