@@ -54,11 +54,11 @@ def audit(root: Path, fs: FileSystem = REAL, progress: Progress | None = None) -
         if progress is not None:
             progress(done, total)
     named = {committed.name for committed in objects} | {f"{saved.folder}/{STATE}" for saved, _ in states}
-    strays = sorted(set(_files(root, fs)) - named)
-    if strays and manifest.finished:
-        raise StoreError(root / strays[0], "is there but was never committed" + _more(strays))
-    if strays:
-        notes.append(f"{strays[0]} is not committed{_more(strays)}: a run at work is writing it, or was killed")
+    extra = sorted(set(_files(root, fs)) - named)
+    if extra and manifest.finished:
+        raise StoreError(root / extra[0], "is there but was never committed" + _more(extra))
+    if extra:
+        notes.append(f"{extra[0]} is not committed{_more(extra)}: a run at work is writing it, or was killed")
     return Audit(manifest, len(objects), total, tuple(notes))
 
 
@@ -78,11 +78,11 @@ def _counts(entry: Entry) -> bool:
 
 
 def _states(root: Path, manifest: Manifest, fs: FileSystem) -> Iterator[tuple[Saved, list[Committed]]]:
-    """Every checkpoint that is there, with its state.json; the newest retired one may be, as a spare. And preempt/."""
+    """Every checkpoint that is there, by its state.json; the newest retired one may be, as a spare. And preempt/."""
     retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
     for entry in manifest.entries:
         if entry.kind == "checkpoint" and (
-            entry.name not in retired or fs.status(root / checkpoint_folder(entry.first)) is not None
+            entry.name not in retired or fs.status(root / checkpoint_folder(entry.first) / STATE) is not None
         ):
             yield read_saved(root, entry, fs), [entry.committed()]
     folder = root / PREEMPT
@@ -96,7 +96,7 @@ def _states(root: Path, manifest: Manifest, fs: FileSystem) -> Iterator[tuple[Sa
 
 
 def _files(root: Path, fs: FileSystem) -> Iterator[str]:
-    """Names of all files in the folders that only hold what was committed."""
+    """Names of all files in the folders that only hold what was committed; strays are none of theirs."""
     pending = [root / name for name in ("checkpoints", "drift", "records", PREEMPT)]
     while pending:
         path = pending.pop()

@@ -15,6 +15,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from coupled.strays import is_stray
+
 KILL_POINTS: Final = (
     "run.locked",  # the lock is held, nothing else exists
     "run.manifest",  # the manifest's first line is durable, run.json is not there yet
@@ -105,6 +107,11 @@ class FileSystem:
             return None
 
     def names(self, path: Path) -> list[str]:
+        """What a folder holds, sorted, but for what others leave in any folder (coupled/strays.py)."""
+        return [name for name in self.listed(path) if not is_stray(name)]
+
+    def listed(self, path: Path) -> list[str]:
+        """All that a folder holds, sorted."""
         return sorted(entry.name for entry in path.iterdir())
 
     def reader(self, path: Path) -> FileIO:
@@ -191,15 +198,26 @@ class FileSystem:
             self.sync_directory(path.parent)
         self._durable.add(path)
 
-    def remove_tree(self, path: Path, last: str = "") -> None:
-        """Removes a directory, following no symlink; the file `last` goes after everything else in it."""
-        for name in sorted(self.names(path), key=lambda name: (name == last, name)):
+    def remove_tree(self, path: Path, last: str = "") -> bool:
+        """Removes a directory, following no symlink; the file `last` goes after everything else in it.
+
+        False if it stays, because of strays that cannot be removed: NFS renames a file that is still open to one.
+        """
+        stays = False
+        for name in sorted(self.listed(path), key=lambda name: (name == last, name)):
             entry = self.status(path / name)
-            if entry is not None and stat.S_ISDIR(entry.st_mode):
-                self.remove_tree(path / name, last)
-            else:
-                self.unlink(path / name)
+            try:
+                if entry is not None and stat.S_ISDIR(entry.st_mode):
+                    stays |= not self.remove_tree(path / name, last)
+                else:
+                    self.unlink(path / name)
+            except OSError:
+                if not is_stray(name):
+                    raise
+        if stays or any(map(is_stray, self.listed(path))):
+            return False
         self.rmdir(path)
+        return True
 
 
 REAL: Final = FileSystem()

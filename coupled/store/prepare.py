@@ -95,7 +95,7 @@ def _sweep(path: Path, fs: FileSystem) -> None:
     """Finishes a removal that was killed; run.json goes last, so what is left of a run still looks like one."""
     aside = _aside(path)
     with naming(aside):
-        if _is_run(aside, fs) or (_is_folder(aside, fs) and not fs.names(aside)):
+        if _is_run(aside, fs) or (_is_folder(aside, fs) and _is_bare(aside, fs)):
             fs.remove_tree(aside, last=RUN_JSON)
 
 
@@ -116,6 +116,11 @@ def _is_run(path: Path, fs: FileSystem) -> bool:
 def _is_folder(path: Path, fs: FileSystem) -> bool:
     status = fs.status(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def _is_bare(path: Path, fs: FileSystem) -> bool:
+    """Does a folder hold nothing but folders that hold nothing?"""
+    return all(_is_folder(path / name, fs) and _is_bare(path / name, fs) for name in fs.names(path))
 
 
 def _vacant(path: Path, fs: FileSystem) -> bool:

@@ -331,7 +331,7 @@ def _sweep(root: Path, folder: Path, named: set[str], whole: set[str], fs: FileS
         else:
             fs.unlink(path)
             removed += 1
-    if not fs.names(folder):
+    if not fs.listed(folder):
         fs.rmdir(folder)
         fs.sync_directory(folder.parent)
     elif removed:

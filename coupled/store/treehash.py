@@ -15,7 +15,8 @@ _HASHED = ("checkpoints", "drift", "manifest.jsonl", "records", "run.json")
 def tree_hash(root: Path, fs: FileSystem = REAL) -> str:
     """sha256 (hex) over run.json, manifest.jsonl, records/, checkpoints/ and drift/: names in order, sizes, contents.
 
-    Leftovers count too, so a stray temporary file changes it. Raises StoreError for anything but files and folders.
+    Leftovers of a run count too, so a temporary file changes it; those of others do not (coupled/strays.py). Raises
+    StoreError for anything but files and folders.
     """
     total = hashlib.sha256()
     with naming(root):
