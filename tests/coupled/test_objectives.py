@@ -178,7 +178,10 @@ def test_value_and_gradient_are_finite_at_every_edge(objective, edge, temperatur
         value.backward()
     assert value.isfinite() and z.grad.isfinite().all()
     found = evaluate(similarity(z.detach()), pairs(labels), temperature, [objective]).losses[objective]
-    assert abs(found - value) < 1e-4
+    # float32 rounds a loss about four times (λ, logsumexp and its logarithm, the positive) and the mean of A of them as
+    # often again as there are, each time by 2⁻²⁴ of what may be as large as this.
+    largest = 2 / temperature + math.log(len(z)) - math.log(objective.lam or 1)
+    assert abs(found - value) < (4 + len(z)) * 2**-24 * largest
 
 
 @pytest.mark.parametrize("objective", ALL, ids=str)
