@@ -83,9 +83,8 @@ class _Frame:
         intervals = -(-self._units(chosen) // interval) if interval else 0
         turns = (_RESTARTS * (intervals // 8 + 1))[:intervals]
         if scan.restarts not in (turns[:-1], turns):  # some encoders restart behind the last unit too
-            raise Unfit(
-                f"is damaged: {len(scan.restarts)} restart markers in a scan of {intervals} parts, or not in turns"
-            )
+            counts = f"{len(scan.restarts)} in a scan of {intervals} parts"
+            raise Unfit(f"is damaged: its restart markers do not fit ({counts})")
 
     def _units(self, chosen: bytes) -> int:
         """How many units a scan of these components codes: 8 × 8 samples of one of them, or of several together what

@@ -92,7 +92,7 @@ def _parts(content: bytes) -> tuple[_Header, bytes, bytes]:
         elif kind == b"IEND":
             break
         elif kind[:1].isupper():
-            raise Unfit(f"is no common PNG: it needs a chunk {kind.decode()} to be understood", ANOTHER_KIND)
+            raise Unfit(f"is no common PNG (it holds a chunk {kind.decode()} that must be understood)", ANOTHER_KIND)
     assert header is not None, "the first chunk made one"
     if room or not stream.eof:
         raise Unfit(f"is damaged: its pixel data end {'late' if room < 0 else 'early'}")
@@ -125,11 +125,11 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 def _header(kind: bytes, data: memoryview) -> _Header:
     if kind != b"IHDR" or len(data) != 13:
-        raise Unfit(f"is no common PNG: it begins with a chunk {kind.decode()} of {len(data)} bytes", ANOTHER_KIND)
+        raise Unfit(f"is no common PNG (it begins with a chunk {kind.decode()} of {len(data)} bytes)", ANOTHER_KIND)
     width, height, depth, colour, compression, filters, interlaced = struct.unpack(">IIBBBBB", data)
     if (depth, colour) not in _KINDS or compression or filters or interlaced > 1:
-        numbers = ", ".join(map(str, data[8:]))
-        raise Unfit(f"is no common PNG: its header says {numbers} of how pixels are stored", ANOTHER_KIND)
+        kind = f"bit depth {depth}, colour type {colour}, methods {compression}, {filters} and {interlaced}"
+        raise Unfit(f"is no common PNG ({kind})", ANOTHER_KIND)
     check_size(width, height)
     return _Header(width, height, *_KINDS[depth, colour], interlaced == 1)
 

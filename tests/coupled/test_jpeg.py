@@ -148,18 +148,24 @@ DAMAGED = {
     "a scan of two": (_with(PLAIN, _at(PLAIN, 0xDA) + 2, b"\0\x0a\2", drop=3), "it ends before its pixels do"),
     "a component twice in a scan": (_with(PLAIN, _at(PLAIN, 0xDA) + 7, b"\1", drop=1), "a scan is repeated or missing"),
     "two scans of all": (PLAIN[:-2] + PLAIN[_at(PLAIN, 0xDA) :], "a scan is repeated or missing"),
-    "a restart lost": (_with(RESTARTS, _restart(RESTARTS, 1), drop=2), "restart markers in a scan of 6 parts"),
-    "a restart twice": (_with(RESTARTS, _restart(RESTARTS, 1), b"\xff\xd1"), "restart markers in a scan of 6 parts"),
+    "a restart lost": (_with(RESTARTS, _restart(RESTARTS, 1), drop=2), "its restart markers do not fit"),
+    "a restart twice": (_with(RESTARTS, _restart(RESTARTS, 1), b"\xff\xd1"), "its restart markers do not fit"),
     "two restarts too many": (
         _with(RESTARTS, len(RESTARTS) - 2, b"\xff\xd5\xff\xd6"),
-        "7 restart markers in a scan of 6",
+        "do not fit (7 in a scan of 6 parts)",
     ),
-    "restarts out of turn": (_with(RESTARTS, _restart(RESTARTS, 1), b"\xff\xd2", drop=2), "or not in turns"),
-    "restarts that nothing told of": (_with(RESTARTS, _at(RESTARTS, 0xDD), drop=6), "5 restart markers in a scan of 0"),
-    "a restart in one scan": (_with(PLAIN, END - 300, b"\xff\xd0"), "1 restart markers in a scan of 0 parts"),
+    "restarts out of turn": (
+        _with(RESTARTS, _restart(RESTARTS, 1), b"\xff\xd2", drop=2),
+        "its restart markers do not fit",
+    ),
+    "restarts that nothing told of": (
+        _with(RESTARTS, _at(RESTARTS, 0xDD), drop=6),
+        "do not fit (5 in a scan of 0 parts)",
+    ),
+    "a restart in one scan": (_with(PLAIN, END - 300, b"\xff\xd0"), "do not fit (1 in a scan of 0 parts)"),
     "a part of the rows lost": (
         _with(RESTARTS, _restart(RESTARTS, 0), drop=_restart(RESTARTS, 1) - _restart(RESTARTS, 0)),
-        "or not in turns",
+        "its restart markers do not fit",
     ),
     **{f"scan {k} of {len(SCANS)} lost": (_without(STEPS, scan), "is") for k, scan in enumerate(SCANS)},
     **{

@@ -204,4 +204,4 @@ OTHER_KINDS = {
 @pytest.mark.parametrize("content", OTHER_KINDS.values(), ids=list(OTHER_KINDS))
 def test_a_whole_file_of_another_kind_is_to_be_saved_anew(content):
     reason = _reason(content)
-    assert str(reason).startswith("is no common PNG: ") and reason.do == "save it anew as JPEG or PNG"
+    assert str(reason).startswith("is no common PNG (") and reason.do == "save it anew as JPEG or PNG"
