@@ -128,8 +128,8 @@ def _header(kind: bytes, data: memoryview) -> _Header:
         raise Unfit(f"is no common PNG (it begins with a chunk {kind.decode()} of {len(data)} bytes)", ANOTHER_KIND)
     width, height, depth, colour, compression, filters, interlaced = struct.unpack(">IIBBBBB", data)
     if (depth, colour) not in _KINDS or compression or filters or interlaced > 1:
-        kind = f"bit depth {depth}, colour type {colour}, methods {compression}, {filters} and {interlaced}"
-        raise Unfit(f"is no common PNG ({kind})", ANOTHER_KIND)
+        stored = f"bit depth {depth}, colour type {colour}, methods {compression}, {filters} and {interlaced}"
+        raise Unfit(f"is no common PNG ({stored})", ANOTHER_KIND)
     check_size(width, height)
     return _Header(width, height, *_KINDS[depth, colour], interlaced == 1)
 
