@@ -10,6 +10,7 @@ from coupled.objectives import is_function_of_sigma
 from coupled.opened import checkpoints_of, open_checkpoint, read_run
 from coupled.run import meta_network
 from coupled.store import REAL, StoreError, TensorFile, object_path, to_bytes
+from coupled.userfiles import output_path
 
 
 def export(run: str | Path, arm: str, *, step: int | None = None, output: str | Path | None = None) -> Path:
@@ -18,8 +19,9 @@ def export(run: str | Path, arm: str, *, step: int | None = None, output: str | 
     Names and shapes are those of `coupled.models.Network` (`encoder.*`, `projector.*`, and `head.*` of a ce arm); the
     encoders resnet18/34/50 and vit have torchvision's names behind `encoder.`. The default file is
     `export/<arm>-step-<t>.safetensors` inside the run; a file that is there is not replaced unless it is the same.
-    Raises UserError for what the run does not have, StoreError for damage.
+    Raises UserError for what the run does not have and for an `output` of another suffix, StoreError for damage.
     """
+    target = output_path(Path(output), ".safetensors", "a state dict") if output is not None else None
     path = Path(run)
     facts, config, manifest = read_run(path)
     if arm not in config.arms:
@@ -31,7 +33,7 @@ def export(run: str | Path, arm: str, *, step: int | None = None, output: str | 
     if step not in entries:
         raise UserError(f"no checkpoint at step {step}", "kept are " + ", ".join(map(str, entries)))
     state = _state_dict(config, arm, open_checkpoint(path, entries[step], arm, facts["fingerprint"]))
-    target = Path(output) if output else object_path(path, f"export/{arm}-step-{step:09d}.safetensors")
+    target = target or object_path(path, f"export/{arm}-step-{step:09d}.safetensors")
     _write(target, to_bytes(state, {"arm": arm, "run": facts["config_digest"], "step": step}))
     return target
 

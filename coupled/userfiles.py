@@ -44,6 +44,18 @@ def _home(head: str, label: str) -> str:
     return str(home)
 
 
+def output_path(path: Path, suffix: str, what: str) -> Path:
+    """A path to write `what` to. UserError unless its name says what the file will be, and for a folder."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", f"{what} is one file, {suffix}", "give the name of the file too")
+    if path.suffix.lower() != suffix:
+        name = path.with_suffix(suffix) if path.suffix else f"{path}{suffix}"
+        raise UserError(
+            f"{path} ends in {path.suffix or 'no suffix'}", f"{what} is written as {suffix}", f"name it {name}"
+        )
+    return path
+
+
 def read_bytes(path: Path, what: str, do: str) -> bytes:
     """A text file's bytes, at most 4 MiB, in no encoding whose characters hold NULs; UserError says what it is instead.
 

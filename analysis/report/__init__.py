@@ -9,6 +9,7 @@ from analysis.report.content import Content, check, collect, combine
 from analysis.report.gather import gather
 from analysis.report.page import page
 from analysis.run import Run, open_run
+from coupled.userfiles import output_path
 
 NAME: Final = "report.html"
 
@@ -27,5 +28,5 @@ def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str |
 
 def write(content: Content, path: str | Path | None = None) -> Path:
     """Writes the page of a content; without a path where it belongs."""
-    where = content.run.path / output.FOLDER / NAME if path is None else Path(path)
+    where = content.run.path / output.FOLDER / NAME if path is None else output_path(Path(path), ".html", "a report")
     return output.write(where, page(content).encode())

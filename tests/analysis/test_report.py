@@ -14,7 +14,7 @@ import analysis
 from analysis.cli import main
 from analysis.curve import Band, Curve
 from analysis.looks import Look
-from analysis.report import collect, page, report, sections, words
+from analysis.report import collect, page, report, sections, words, write
 from analysis.report.layers import LayerGrid, spread
 from analysis.report.markup import script_json, table
 from analysis.report.traces import MOST_POINTS, line, stretches
@@ -64,6 +64,13 @@ def test_the_page_loads_nothing_from_anywhere(html):
     assert "default-src 'none'" in written
     assert not re.findall(r"""(?:src|href|action)\s*=\s*["']?(?!#|data:)[^"'\s>]|@import|url\(""", written)
     assert "http://" not in written and "https://" not in written
+
+
+@pytest.mark.parametrize(("name", "message"), [("x.pdf", "written as .html; name it .*x.html"), ("", "is a folder")])
+def test_the_page_is_not_written_under_the_name_of_something_else(content, tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        write(content, tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_page_is_small_and_the_same_every_time(content, html):

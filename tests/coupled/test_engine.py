@@ -247,10 +247,17 @@ def test_the_learning_rate_of_a_run_follows_its_batch_size(tmp_path):
 
 def test_export_replaces_no_file_of_another_content(tmp_path):
     path = train(config_of(tmp_path))
-    (tmp_path / "mine").write_text("precious")
+    mine = tmp_path / "mine.safetensors"
+    mine.write_text("precious")
     with pytest.raises(UserError, match="exists"):
-        coupled.export(path, "cl", output=tmp_path / "mine")
-    assert (tmp_path / "mine").read_text() == "precious"
+        coupled.export(path, "cl", output=mine)
+    assert mine.read_text() == "precious"
+
+
+def test_export_takes_the_suffix_of_what_it_writes_in_any_case(tmp_path):
+    path = train(config_of(tmp_path))
+    for output in (tmp_path / "a.safetensors", str(tmp_path / "new" / "b.v2.SafeTensors")):
+        assert load_file(coupled.export(path, "cl", output=output)).keys()
 
 
 def test_bench_times_every_act_and_leaves_no_run(tmp_path, monkeypatch):

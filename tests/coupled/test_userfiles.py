@@ -126,6 +126,27 @@ def test_no_folder_called_tilde_is_made(home, capsys):
     assert [path.name for path in Path().iterdir()] == ["c.toml"]
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.pt", "x.pt ends in .pt; a state dict is written as .safetensors; name it HOME/x.safetensors"),
+        ("x.pth", "ends in .pth; "),
+        ("x.npz", "ends in .npz; "),
+        ("x.bin", "ends in .bin; "),
+        ("x.ckpt", "ends in .ckpt; "),
+        ("x.safetensors.tmp", "ends in .tmp; "),
+        ("x.safetensors.gz", "ends in .gz; "),
+        ("x", "x ends in no suffix; a state dict is written as .safetensors; name it HOME/x.safetensors"),
+        (".safetensors", "ends in no suffix; "),
+        ("x.", "; a state dict is written as .safetensors; "),
+        ("", "HOME is a folder; a state dict is one file, .safetensors; give the name of the file too"),
+    ],
+)
+def test_a_state_dict_is_not_written_under_the_name_of_something_else(home, name, message, capsys):
+    said = _line(main, ["export", "r", "--arm", "cl", f"--output=~/{name}"], capsys)
+    assert message.replace("HOME", str(home)) in said and not list(home.iterdir())
+
+
 # Text files.
 
 
