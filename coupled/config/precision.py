@@ -24,9 +24,9 @@ def check_precision(config: Config) -> None:
     """UserError for a number of a resolved config that its precision makes infinite, 0, or one outside its bounds."""
     for name, value, metadata in _rounded(config):
         _check(f"{name} = {value!r}", value, metadata, config.train.dtype)
-    for given, value in _derived(config):
-        _check_high(given, value, config.train.dtype)
     _check_decay(config)
+    for given, value in _derived(config):
+        _check_range(given, value, config.train.dtype)
 
 
 def _rounded(table: Any, where: str = "") -> Iterator[tuple[str, float, Mapping[str, Any]]]:
@@ -44,7 +44,7 @@ def _rounded(table: Any, where: str = "") -> Iterator[tuple[str, float, Mapping[
 
 
 def _derived(config: Config) -> Iterator[tuple[str, float]]:
-    """What the kernels are given in place of those numbers, where that can be larger."""
+    """What the kernels are given in place of those numbers."""
     optimiser, size = config.optimiser, config.batches.size
     rate, given = peak(optimiser, size), f"optimiser.learning_rate = {optimiser.learning_rate:g}"
     if optimiser.scaling != "constant":
@@ -58,11 +58,9 @@ def _derived(config: Config) -> Iterator[tuple[str, float]]:
 
 
 def _check(given: str, value: float, metadata: Mapping[str, Any], precision: str) -> None:
-    _check_high(given, value, precision)
-    low, _ = _RANGES[precision]
-    if 0 < value < low:
-        do = "raise it or set 0" if within(0.0, metadata) else "raise it"
-        raise UserError(given, f"{precision} holds numbers from {low:g}", _remedy(do, precision))
+    if value == 0 and within(value, metadata):
+        return
+    _check_range(given, value, precision, "raise it or set 0" if within(0.0, metadata) else "raise it")
     rounded = torch.tensor(value, dtype=getattr(torch, precision))
     if not within(rounded.item(), metadata):
         below = torch.nextafter(rounded, torch.zeros_like(rounded)).item()
@@ -70,8 +68,10 @@ def _check(given: str, value: float, metadata: Mapping[str, Any], precision: str
         raise UserError(given, limits, _remedy(f"at most {below:.8g}", precision))
 
 
-def _check_high(given: str, value: float, precision: str) -> None:
-    _, high = _RANGES[precision]
+def _check_range(given: str, value: float, precision: str, do: str = "raise it") -> None:
+    low, high = _RANGES[precision]
+    if value < low:
+        raise UserError(given, f"{precision} holds numbers from {low:g}", _remedy(do, precision))
     if value > high:
         raise UserError(given, f"{precision} holds numbers up to {high:g}", _remedy("lower it", precision))
 

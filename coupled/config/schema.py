@@ -7,6 +7,7 @@ from coupled.config.fields import Schedule, option
 
 # Far outside what is of use; within them 1/τ is a number of float32, and 1/τ² of float64.
 _TAU_LOW, _TAU_HIGH = 1e-30, 1e30
+_LONGEST = 2**53 - 1  # steps and samples that rates are computed from, exact in float64
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ class Optimiser:
         "the peak times (batches.size / reference_batch) to the power 0, 1, 1/2, 1/4",
         choices=("constant", "linear", "sqrt", "fourth-root"),
     )
-    reference_batch: int | None = option(None, "the batch size that learning_rate is for; default: 256", low=1)
+    reference_batch: int | None = option(
+        None, "the batch size that learning_rate is for; default: 256", low=1, high=_LONGEST
+    )
     momentum: float | None = option(
         None, "sgd, lars: momentum; default: 0.9", low=0, high=1, open_high=True, rounded=True
     )
@@ -124,8 +127,10 @@ class Optimiser:
     schedule: str = option(
         "cosine", "after warm-up: cosine to 0 at the horizon, or constant", choices=("cosine", "constant")
     )
-    warmup: int = option(0, "steps of linear warm-up", low=0)
-    horizon: int | None = option(None, "schedule = cosine: the step at which it reaches 0; default: train.steps", low=1)
+    warmup: int = option(0, "steps of linear warm-up", low=0, high=_LONGEST)
+    horizon: int | None = option(
+        None, "schedule = cosine: the step at which it reaches 0; default: train.steps", low=1, high=_LONGEST
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from coupled.config.precision import _rounded
 from coupled.config.schema import Arm, Optimiser, Train
 from coupled.driver import train
 from coupled.errors import RunStopped, UserError
-from coupled.learning_rate import peak
+from coupled.learning_rate import learning_rates, peak
 from coupled.models.flat import FlatState
 from coupled.optimisers import Optimiser as Stepper
 from coupled.vacuity import vacuities
@@ -80,6 +80,10 @@ TOGETHER = {
         {"learning_rate": 3e38, "scaling": "linear", "reference_batch": 1},
         "learning_rate = 3e+38, scaled to 2.4e+39 for batches of 8; float32 holds numbers up to 3.4e+38",
     ),
+    "scaled down": (
+        {"learning_rate": 1.2e-38, "scaling": "linear"},
+        "learning_rate = 1.2e-38, scaled to 3.75e-40 for batches of 8; float32 holds numbers from 1.2e-38; raise it",
+    ),
     "adamw's first step": (
         {"name": "adamw", "learning_rate": 1e38},
         "learning_rate = 1e+38, which adamw's first step divides by 1 − beta1, to 1e+39; float32",
@@ -110,6 +114,16 @@ def test_what_float32_cannot_hold_float64_can():
     for optimiser in ({"learning_rate": 1e39}, {"momentum": 1 - 1e-11}, {"name": "adamw", "epsilon": 1e-60}):
         made(optimiser, "float64")
     made({"name": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-5}, "float64")
+
+
+@pytest.mark.parametrize("field", ["horizon", "warmup", "reference_batch"])
+def test_integers_that_rates_are_computed_from_are_exact_in_float64(field):
+    for value in (2**53, 10**400):
+        with pytest.raises(UserError, match=f"optimiser.{field} = .* ≤ value ≤ 2\\^53−1"):
+            made({field: value, "scaling": "linear"})
+    longest = {"horizon": 2**53 - 1} if field == "warmup" else {}
+    config = made({**longest, field: 2**53 - 1, "scaling": "linear"})
+    assert learning_rates(config.optimiser, 3, 8).isfinite().all()
 
 
 def test_a_run_of_an_earlier_version_is_still_read():
