@@ -24,6 +24,8 @@ from coupled.driver import train
 from coupled.learning_rate import learning_rates
 from coupled.store import open_tensors
 
+pytestmark = pytest.mark.kernels
+
 
 @pytest.fixture(scope="module")
 def bounded(run):

@@ -17,6 +17,8 @@ from coupled.driver import train
 from coupled.errors import UserError
 from coupled.store import open_tensors
 
+pytestmark = pytest.mark.kernels
+
 
 def by_hand(trained, stream, arm, column):
     """step → row, from the shard files alone."""

@@ -13,6 +13,7 @@ from analysis.growth import cumulative_rate, fit, growth, named_windows
 from analysis.slopes import LEAST_POINTS, slopes
 from coupled.errors import UserError
 
+pytestmark = pytest.mark.kernels
 WARMED = np.cumsum(np.minimum(0.03 * np.arange(1, 31), 0.3))
 SERIES = 200
 

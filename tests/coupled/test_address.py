@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from coupled import address
 from coupled.address import Purpose, name_word, normal, permutation, philox, uniform, words
 
+pytestmark = pytest.mark.kernels
 ONES = 0xFFFFFFFF
 
 

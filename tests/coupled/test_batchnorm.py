@@ -4,6 +4,7 @@ from torch import nn
 
 from coupled.models.batchnorm import BatchNorm
 
+pytestmark = pytest.mark.kernels
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 

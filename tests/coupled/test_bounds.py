@@ -12,6 +12,7 @@ from coupled import bounds
 from coupled.objectives import Objective, batch_loss
 from coupled.pairs import pairs, similarity
 
+pytestmark = pytest.mark.kernels
 TAUS = st.sampled_from([0.05, 0.1, 0.5, 1.0, 3.0])
 
 

@@ -21,6 +21,7 @@ from coupled.run import train_layout
 from coupled.source import Source
 from coupled.store import open_tensors
 
+pytestmark = pytest.mark.kernels
 CPU, B, STEPS = torch.device("cpu"), 12, 3
 ARMS = ("cl", "nscl", "positive", "ce", "nudged", "independent")
 OBJECTIVE = dict(zip(ARMS, ("dcl", "nscl", "nscl_positive", "ce", "nscl", "dcl"), strict=True))

@@ -16,6 +16,7 @@ from coupled.run import assemble
 from coupled.source import Source
 from coupled.store import open_tensors, tree_hash
 
+pytestmark = pytest.mark.kernels
 OFF = {
     stream: {"every": 0, "log": 0, "last": False}
     for stream in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")

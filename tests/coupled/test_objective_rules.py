@@ -7,6 +7,7 @@ from coupled import objectives
 from coupled.errors import UserError
 from coupled.objectives import OBJECTIVES, Objective, evaluate, loss, pairs, per_anchor, similarity
 
+pytestmark = pytest.mark.kernels
 DCL = Objective("dcl")
 BUILT_IN = [
     *(Objective(name) for name in ("dcl", "nt_xent", "nscl", "scl", "ce")),

@@ -19,6 +19,7 @@ from coupled.run import assemble, describe, meta_network, train_layout
 from coupled.source import Source
 from coupled.store import open_tensors
 
+pytestmark = pytest.mark.kernels
 CPU = torch.device("cpu")
 
 

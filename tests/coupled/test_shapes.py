@@ -11,6 +11,7 @@ from coupled.data import drawing, shapes
 from coupled.data.shapes import FACTORS
 from coupled.errors import UserError
 
+pytestmark = pytest.mark.kernels
 TEST_OFFSET = 2**31
 
 

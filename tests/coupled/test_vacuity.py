@@ -12,6 +12,8 @@ from coupled.shares import class_shares
 from coupled.surrogate import denominators
 from coupled.vacuity import pair_of, pairs_of, vacuities
 
+pytestmark = pytest.mark.kernels
+
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 @pytest.mark.parametrize("warmup", [0, 5])

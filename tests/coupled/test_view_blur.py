@@ -10,6 +10,8 @@ from coupled.address import Purpose
 from coupled.views import Blur, Recipe, draw_colours, view_words
 from coupled.views.blur import gaussian_blur, kernel_weights
 
+pytestmark = pytest.mark.kernels
+
 
 def some_views(n, size):
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(size))

@@ -16,6 +16,7 @@ from coupled.views import RECIPES, Blur, Boxes, Colours, Recipe, apply, draw, fu
 from coupled.views import recipe as recipe_named
 from coupled.views.blur import gaussian_blur
 
+pytestmark = pytest.mark.kernels
 MEAN_AND_STD = torch.tensor([[0.49, 0.48, 0.45], [0.25, 0.24, 0.26]])
 MEAN, STD = MEAN_AND_STD.tolist()
 EVERYTHING = Recipe((0.05, 1.0), (1 / 8, 8.0), 0.5, (0.9, 0.9, 0.9, 0.5), 0.8, 0.3, Blur(5, (0.1, 2.0), 0.5))

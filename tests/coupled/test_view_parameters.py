@@ -10,6 +10,7 @@ from coupled.errors import UserError
 from coupled.views import RECIPES, WORDS_PER_VIEW, Blur, Recipe, draw, draw_boxes, draw_colours, recipe, view_words
 from coupled.views.parameters import exp_series
 
+pytestmark = pytest.mark.kernels
 SIMCLR = recipe("simclr-cifar", 32)
 MANY = 40_000
 SMALL = Recipe((0.08, 1.0), (3 / 4, 4 / 3), 0.5, (0.4, 0.4, 0.4, 0.1), 0.8, 0.2)

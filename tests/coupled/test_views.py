@@ -10,6 +10,7 @@ from coupled.views import recipe as recipe_named
 from coupled.views.operators import _OPERATORS, _product, band, crop_resize, recolour
 from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
+pytestmark = pytest.mark.kernels
 SIMCLR = recipe_named("simclr-cifar", 32)
 STRONG = recipe_named("simclr-imagenet", 224)
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
