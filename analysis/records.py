@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coupled.config import Arm, Config
 from coupled.contents import STACKED, check_shard, due
-from coupled.errors import UserError, unknown
+from coupled.errors import UserError, printable, unknown
 from coupled.layout import SHARED, STREAMS
 from coupled.run import train_layout
 from coupled.store import Entry, Manifest, StoreError, TensorFile, open_tensors, shard_name, verify_object
@@ -49,7 +49,8 @@ class Records:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """The folder's name, for people."""
+        return printable(self.path.resolve().name)
 
     @property
     def arms(self) -> dict[str, Arm]:

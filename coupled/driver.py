@@ -13,7 +13,7 @@ from coupled import checkpoints, preflight
 from coupled.arms import Arm
 from coupled.compared import Compared, compared
 from coupled.config import Config
-from coupled.errors import Preempted, RunStopped, UserError
+from coupled.errors import Preempted, RunStopped, UserError, printable
 from coupled.learning_rate import learning_rate
 from coupled.preempt import Preemption
 from coupled.ranks.exchange import fold
@@ -24,6 +24,7 @@ from coupled.ranks.placement import Placement
 from coupled.resuming import Terms, config_of, go_on, refuse_another
 from coupled.run import DETERMINISM, Parts, Run, begin, build, is_finished, is_unfinished, path_of, ready
 from coupled.runtime import one_thread
+from coupled.shell import shell
 from coupled.source import Batch
 from coupled.store import is_half_extended, mend
 
@@ -156,7 +157,7 @@ def _drive(config: Config, mesh: Mesh, terms: Terms | None, overwrite: bool, rep
             ) from error
         except RankLost as error:
             raise RankLost(
-                f"{error}; what was committed stands; next: coupled-run resume {path}", error.quiet
+                f"{error}; what was committed stands; next: coupled-run resume {shell(path)}", error.quiet
             ) from None
         finally:
             reporter.end()
@@ -174,7 +175,7 @@ def _gone_on(parts: Parts, terms: Terms, reporter: Reporter) -> Run:
 
 def _start_event(run: Run) -> dict[str, Any]:
     config, placement = run.config, run.mesh.placement or Placement((tuple(run.config.arms),))
-    elastic = {"name": config.name, "paths": {"data": config.paths.data}, "workers": config.data.workers}
+    elastic = {"name": printable(config.name), "paths": {"data": config.paths.data}, "workers": config.data.workers}
     return {
         "event": "resume" if run.restored else "start",
         "step": run.start,
@@ -234,7 +235,7 @@ def leave(run: Run, step: int, signal: str) -> None:
     run.preempt(step)
     run.log({"event": "preempted", "step": step, "signal": signal})
     raise run.mesh.ending(
-        Preempted(f"{signal}: stopped at step {step}, nothing is lost; next: coupled-run resume {run.root}")
+        Preempted(f"{signal}: stopped at step {step}, nothing is lost; next: coupled-run resume {shell(run.root)}")
     )
 
 

@@ -12,6 +12,7 @@ from coupled.config import Config, from_resolved
 from coupled.errors import UserError
 from coupled.measures import in_weight_gap
 from coupled.run import SCHEMA, meta_network
+from coupled.shell import shell
 from coupled.store import (
     REAL,
     Entry,
@@ -58,7 +59,7 @@ def nearby_runs(path: Path) -> str:
     except OSError:
         names = []
     near = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else "coupled-run train makes one"
+    return f"did you mean {shell(path.parent / near[0])}?" if near else "coupled-run train makes one"
 
 
 def checkpoints_of(path: Path, manifest: Manifest) -> dict[int, Entry]:

@@ -199,19 +199,25 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
         if key in map(_key, elastic):
             raise UserError(f"--set {key}", "a run goes on where it is", "move the folder instead")
     raw = tables_of(facts["config"])
-    raw["paths"] = {"data": last_data_path(path), "runs": str(path.absolute().parent)}
-    raw["name"] = path.absolute().name
+    raw["paths"] = {"data": last_data_path(path)}
+    raw["name"] = "resumed"  # any that is allowed, until `_placed`
     raw["ranks"] = {"data": last_ranks(path)[1]}
     for override in elastic:
         merge(raw, override)
     config = from_tables(raw)
     notes = [note for override in overrides if override not in elastic and (note := _untaken(config, raw, override))]
     if extend is None:
-        return config, notes
+        return _placed(config, path), notes
     if extend <= before.train.steps:
         raise UserError(f"--extend {extend}", f"more than the {before.train.steps} steps that the run has")
     raw.setdefault("train", {})["steps"] = extend
-    return from_tables(raw), notes
+    return _placed(from_tables(raw), path), notes
+
+
+def _placed(config: Config, path: Path) -> Config:
+    """The config with the folder at `path` as its run directory, whose name need not be one that a new run may have."""
+    folder = path.resolve()
+    return replace(config, name=folder.name, paths=replace(config.paths, runs=str(folder.parent)))
 
 
 def _untaken(config: Config, raw: Mapping[str, Any], override: str) -> str:

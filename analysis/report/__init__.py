@@ -29,4 +29,4 @@ def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str |
 def write(content: Content, path: str | Path | None = None) -> Path:
     """Writes the page of a content; without a path where it belongs."""
     where = content.run.path / output.FOLDER / NAME if path is None else output_path(Path(path), ".html", "a report")
-    return output.write(where, page(content).encode())
+    return output.write(where, page(content).encode(errors="backslashreplace"))

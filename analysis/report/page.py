@@ -106,7 +106,7 @@ def plotly_script() -> str:
 
 def _status(content: Content) -> str:
     run = content.run
-    said = table.title(run).partition(": ")[2]
+    said = table.title(run).removeprefix(f"{run.name}: ")
     said = said if not run.finished else f"{said}; finished, {run.planned_steps:,} steps"
     others = [f"{one.name} (seed {one.config.seed})" for one in content.runs]
     if len(others) == 1:

@@ -1,6 +1,5 @@
 """The sections of a report in their order: each a function from the content to HTML."""
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from analysis.report.markup import facts, items, paragraph, scrolling, swatch, t
 from analysis.report.markup import table as html_table
 from coupled.config import Arm
 from coupled.plan import to_toml
+from coupled.shell import shell
 
 
 def shared(content: Content) -> str:
@@ -82,7 +82,7 @@ def reproduce(content: Content) -> str:
     """Commands, digests, config, versions."""
     run = content.run
     seeds = [one.config.seed for one in content.runs]
-    paths = " ".join(shlex.quote(str(one.path)) for one in content.runs)
+    paths = " ".join(shell(one.path, "utf-8") for one in content.runs)
     train = ["coupled-run train config.toml"] + [f"coupled-run train config.toml --set seed={s}" for s in seeds[1:]]
     commands = "\n".join([*train, f"coupled-analyze report {paths}"])
     pairs: list[tuple[str, Any]] = [("config digest", one.facts["config_digest"]) for one in content.runs]

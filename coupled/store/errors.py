@@ -12,12 +12,14 @@ _LONGEST: Final = 600  # characters: a hostile name or value never floods a term
 
 
 class StoreError(RunStopped):
-    """A file of a run is damaged, hostile or cannot be written: one line with the file and the reason. Exit code 3."""
+    """A file of a run is damaged, hostile or cannot be written: one line with the file, the reason and, where something
+    can be done, what (our own words, shown whole). Exit code 3.
+    """
 
-    def __init__(self, path: Path | str, reason: str) -> None:
+    def __init__(self, path: Path | str, reason: str, do: str = "") -> None:
         self.path = Path(path) if "\0" not in str(path) else None
         self.reason = one_line(reason)
-        super().__init__(f"{one_line(str(path))}: {self.reason}")
+        super().__init__("; ".join(part for part in (f"{one_line(str(path))}: {self.reason}", do) if part))
 
 
 def one_line(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from coupled.errors import UserError
+from coupled.shell import shell
 from coupled.store.errors import StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.lock import RunLock
@@ -175,8 +176,8 @@ def _newest(
             notes.append(f"passed over: {error}")
             damaged = error
     if damaged is not None and most is None:
-        hint = f"no state to go on from is left; coupled-run resume {root} --from 0 makes everything again"
-        raise StoreError(damaged.path or root, f"{damaged.reason}; {hint}")
+        hint = f"no state to go on from is left; coupled-run resume {shell(root)} --from 0 makes everything again"
+        raise StoreError(damaged.path or root, damaged.reason, hint)
     return _Found(None, 1)
 
 
@@ -224,7 +225,8 @@ def _verify(
         except StoreError as error:
             raise StoreError(
                 error.path or root,
-                f"{error.reason}; coupled-run resume {root} --from {last} makes again everything after step {last}",
+                error.reason,
+                f"coupled-run resume {shell(root)} --from {last} makes again everything after step {last}",
             ) from None
 
 
