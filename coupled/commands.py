@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from coupled.arguments import parser
@@ -17,8 +16,9 @@ from coupled.comparison import diff
 from coupled.comparison.shown import show
 from coupled.config import load
 from coupled.config.schema import Config
+from coupled.console import Console
 from coupled.driver import check, is_finished, mended, resume, train
-from coupled.errors import UserError
+from coupled.errors import UserError, printable
 from coupled.exports import export
 from coupled.opened import last_ranks
 from coupled.plan import Plan, plan, shown_bytes, to_toml
@@ -27,6 +27,7 @@ from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch
 from coupled.ranks.placement import default_world, place
 from coupled.resuming import Terms, config_of
+from coupled.shell import shell
 from coupled.source import data_info
 from coupled.store import state
 from coupled.vacuity import DELTA, shown, vacuities
@@ -69,7 +70,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _print_done(path: Path, finished: bool) -> None:
     if not is_rank() or os.environ["RANK"] == "0":
         done = "already finished, nothing to do" if finished else "done"
-        print(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {path}")
+        print(printable(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {shell(path)}"))
 
 
 def _is_started(asked: int | None) -> bool:
@@ -226,23 +227,21 @@ def _verdict(found: Verified, *, replayed: bool) -> str:
     far = "no step yet" if found.reached is None else f"step {found.reached}"
     length = "" if found.finished else f", up to {far}: it is not finished"
     but = ", but for what is not proven above" if found.unproven else ""
-    steps = f"coupled-run verify {found.path} --replay 3" if not replayed else f"coupled-analyze report {found.path}"
-    follow = steps if found.finished else f"coupled-run resume {found.path}, unless it is at work"
-    return f"verified: {found.path} is the run that its config and seed give{length}{but}; next: {follow}"
+    path, shown_path = shell(found.path), printable(str(found.path))
+    steps = f"coupled-run verify {path} --replay 3" if not replayed else f"coupled-analyze report {path}"
+    follow = steps if found.finished else f"coupled-run resume {path}, unless it is at work"
+    return f"verified: {shown_path} is the run that its config and seed give{length}{but}; next: {follow}"
 
 
 def _diff(arguments: argparse.Namespace) -> int:
     found = diff(arguments.a, arguments.b)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140  # a file has room
-    show(found, console)
+    show(found, Console())
     return 0 if found.equal else 1
 
 
 def _export(arguments: argparse.Namespace) -> int:
     path = export(arguments.run_directory, arguments.arm, step=arguments.step, output=arguments.output)
-    print(f"done: the state dict is in {path}; read it with safetensors.torch.load_file")
+    print(printable(f"done: the state dict is in {path}; read it with safetensors.torch.load_file"))
     return 0
 
 

@@ -5,12 +5,13 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
-from rich.console import Console, Group
+import rich.console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from coupled.compared import Compared
+from coupled.console import Console
 from coupled.run import Run
 
 _REFRESH_S = 0.5
@@ -27,7 +28,7 @@ class Watcher(Protocol):
 class ProgressReporter:
     """Every arm's loss, and CKA and weight gap to its anchor. It looks twice a second, not at every step."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: rich.console.Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.watcher: Watcher | None = None
 
@@ -36,7 +37,7 @@ class ProgressReporter:
 
     def begin(self, run: Run) -> None:
         self.first, self.total = run.start, run.config.train.steps
-        live = self.console.is_terminal
+        live = self.console.is_interactive
         self.watcher = _Live(self.console, self.total) if live else _Plain(self.total)
         self.interval = _REFRESH_S if live else _PLAIN_REFRESH_S
         self.started = self.shown = time.monotonic()
@@ -60,7 +61,7 @@ class ProgressReporter:
 class _Live:
     """A bar and a table that redraw in place."""
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: rich.console.Console, total: int) -> None:
         columns = (
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -78,7 +79,7 @@ class _Live:
         table = Table("arm", "loss", "CKA (batch z)", "weight gap", box=None, header_style="bold", padding=(0, 2))
         for name, loss, cka, gap in rows:
             table.add_row(name, f"{loss:.4f}", *("–" if v is None else f"{v:.4g}" for v in (cka, gap)))
-        self.live.update(Group(self.bar, table))
+        self.live.update(rich.console.Group(self.bar, table))
 
     def close(self) -> None:
         self.live.stop()
@@ -108,7 +109,7 @@ class Counting:
     def __init__(self) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
         self.tasks: dict[str, TaskID] = {}
 
     def told(self, what: str, done: int, total: int) -> None:

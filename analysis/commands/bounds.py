@@ -10,6 +10,7 @@ from analysis.bounds import bounds, violations
 from analysis.commands import shown
 from analysis.curves import write_csv
 from analysis.run import Run, open_run
+from coupled.console import Console
 
 CSV_NAME: Final = "bounds.csv"
 
@@ -22,7 +23,6 @@ def add(commands: Any) -> None:
         description="Writes RUN/analysis/bounds.csv, bounds.png and bounds.svg for each run, finished or not, and "
         "prints every bound beside what was measured, where its slack comes from and what it assumes. A bound that "
         "should hold and does not is a warning.",
-        epilog=shown.EXIT_CODES,
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.set_defaults(command=_run)
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print(run: Run, found: list[Any]) -> None:
-    console = shown.console()
+    console = Console()
     console.print(f"{run.name}: {run.config.data.name}, B = {run.config.batches.size}, seed {run.config.seed}")
     slack = bounds_table.slack(run, found)
     for table in [*bounds_table.tables(run, found), *([slack] if slack else [])]:

@@ -9,6 +9,7 @@ from analysis import figures, table
 from analysis.commands import shown
 from analysis.curves import curves, write_csv
 from analysis.run import open_run
+from coupled.console import Console
 
 
 def add(commands: Any) -> None:
@@ -18,7 +19,6 @@ def add(commands: Any) -> None:
         help="CKA, RSA, weight gap and losses over steps: table, figure, CSV",
         description="Writes RUN/analysis/curves.csv, curves.png and curves.svg for each run, finished or not, and "
         "prints each arm against its anchor at steps 10, 30, 100, 300 and the last.",
-        epilog=shown.EXIT_CODES,
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--markdown", action="store_true", help="print the table as GitHub markdown")
@@ -33,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.markdown:
             print(table.markdown(run, found))
         else:
-            shown.console().print(table.rich_table(run, found))
+            Console().print(table.rich_table(run, found))
         for fault in figures.twin_faults(run, found):
             print(f"coupled-analyze: warning: {fault}; the run was not in lockstep", file=sys.stderr)
         # The markdown is made to be pasted or piped: the last line stays out of it.

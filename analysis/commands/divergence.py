@@ -13,7 +13,8 @@ from analysis.curves import write_csv
 from analysis.divergence import divergence, twin_faults
 from analysis.growth import Growth, check_window, growth
 from analysis.run import Run, open_run
-from coupled.errors import UserError
+from coupled.console import Console
+from coupled.errors import UserError, printable
 
 CSV_NAME = "divergence.csv"
 
@@ -25,7 +26,6 @@ def add(commands: Any) -> None:
         help="distance, angle and excess of weights, growth exponents, by layer: table, figure, CSV",
         description="Writes RUN/analysis/divergence.csv, growth.csv, layers.csv (last step), divergence.png and "
         "divergence.svg for each run, finished or not, and prints growth exponents and the excess over nudged twins.",
-        epilog=shown.EXIT_CODES,
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument(
@@ -64,12 +64,12 @@ def _by_layer(run: Run) -> bool:
 def _analyse(run: Run, windows: list[tuple[int, int]]) -> None:
     found, grown = divergence(run), growth(run, windows=windows)
     written = write(run, found, grown, windows)
-    shown.console().print(divergence_tables.rich_table(run, found, grown))
+    Console().print(divergence_tables.rich_table(run, found, grown))
     for line in divergence_tables.undefined(grown):
         print(f"no exponent: {line}")
     if not _by_layer(run):
         why = "has committed none yet" if run.schedules("layers", "state") else "records none"
-        print(f"nothing by layer: {run.path} {why} (record.layers)")
+        print(printable(f"nothing by layer: {run.path} {why} (record.layers)"))
     for fault in twin_faults(run, found):
         print(f"coupled-analyze: warning: {fault}; the run was not in lockstep", file=sys.stderr)
     shown.results(written)

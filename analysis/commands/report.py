@@ -6,15 +6,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from analysis import bounds_figure, figures
-from analysis.commands import bounds, divergence, shown
+from analysis.commands import bounds, divergence
 from analysis.curves import check_steps, write_csv
 from analysis.report import check, combine, gather, words, write
 from analysis.report.gather import Gathered
 from analysis.run import open_run
+from coupled.console import Console
+from coupled.errors import printable
 
 
 def add(commands: Any) -> None:
@@ -25,7 +26,6 @@ def add(commands: Any) -> None:
         description="Writes one HTML page that needs no network: headline numbers, interactive curves, bounds, "
         "divergence, per-layer maps, how to reproduce. Several runs must differ in the seed alone: the page shows "
         "their mean and range. The CSVs and figures of the other commands are written into each run's analysis/.",
-        epilog=shown.EXIT_CODES,
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument(
@@ -44,8 +44,9 @@ def _run(options: argparse.Namespace) -> int:
     for run in runs:
         check_steps(run)
         run.verify()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2)
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_interactive)
     # Figures are drawn on one thread, which others need not wait for: drawing is not torch's work.
     with bar as progress, ThreadPoolExecutor(1) as drawing:
         task = progress.add_task("", total=None)
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
             written.result()
     for alarm in words.alarms(content):
         print(f"coupled-analyze: warning: {alarm}", file=sys.stderr)
-    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    print(printable(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"))
     return 0
 
 

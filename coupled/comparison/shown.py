@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from coupled.comparison import Diff
 from coupled.comparison.states import LayerDifference
+from coupled.console import Console
 from coupled.store.errors import one_line
 
 _MOST = 12  # rows of a table
@@ -30,7 +28,7 @@ def show(found: Diff, console: Console) -> None:
     steps = sorted({step for step, _ in values})
     shown = [(str(step), *(_number(values.get((step, arm))) for arm in arms)) for step in steps]
     _table(console, ("step", *(f"{arm}: max |Δz|" for arm in arms)), shown)
-    console.print(found.verdict, highlight=False, markup=False, soft_wrap=True)
+    console.print(found.verdict, soft_wrap=True)
 
 
 def _show_states(found: Diff, console: Console) -> None:
@@ -63,9 +61,9 @@ def _by_size(layer: LayerDifference) -> tuple[bool, float]:
 def _table(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], most: int = _MOST) -> None:
     if not rows:
         return
-    table = Table(*map(escape, heads), box=None, header_style="bold", padding=(0, 2))
+    table = Table(*heads, box=None, header_style="bold", padding=(0, 2))
     for row in rows[:most]:
-        table.add_row(*map(Text, row))  # names and values are theirs: no markup
+        table.add_row(*row)
     console.print(table)
     if len(rows) > most:
         _lines(console, [f"  … and {len(rows) - most} more"])
@@ -73,9 +71,9 @@ def _table(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]
 
 def _lines(console: Console, lines: Sequence[str], most: int = _MOST) -> None:
     for line in lines[:most]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     if len(lines) > most:
-        console.print(f"  … and {len(lines) - most} more", highlight=False, markup=False)
+        console.print(f"  … and {len(lines) - most} more")
 
 
 def _number(value: float | None) -> str:
