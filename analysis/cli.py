@@ -1,26 +1,56 @@
 """`coupled-analyze`: from run directories to tables, figures and reports."""
 
-from collections.abc import Sequence
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
-from analysis.commands import bounds, curves, divergence, report
 from coupled.terminal import Parser, guarded
-
-_COMMANDS = (curves, bounds, divergence, report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0, 2 for a user's mistake, 3 for a damaged run or a full disk."""
+    """Runs a command; returns the exit code (`coupled.terminal.EXIT_CODES`)."""
 
     def body() -> int:
-        options = _parser().parse_args(arguments)
-        return options.command(options)
+        with _own_matplotlib():
+            options = _parser().parse_args(arguments)
+            return options.command(options)
 
     return guarded("coupled-analyze", body)
 
 
 def _parser() -> Parser:
+    # Loading torch and matplotlib takes seconds: Ctrl-C meanwhile is no traceback either.
+    from analysis.commands import bounds, curves, divergence, report
+
     parser = Parser(prog="coupled-analyze", description="Turn the records of runs into results.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in _COMMANDS:
+    for command in (curves, bounds, divergence, report):
         command.add(commands)
     return parser
+
+
+@contextmanager
+def _own_matplotlib() -> Iterator[None]:
+    """matplotlib is imported whatever MPLBACKEND names, and says nothing of settings that no figure of ours follows.
+
+    A notebook hands its MPLBACKEND down to the commands that it starts, and matplotlib refuses to be imported where
+    that backend is not installed. A session that calls `main` keeps the backend that it asked for.
+    """
+    logger, backend = logging.getLogger("matplotlib"), os.environ.get("MPLBACKEND")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    if backend is not None and "matplotlib" not in sys.modules:
+        del os.environ["MPLBACKEND"]
+        try:
+            import matplotlib
+        finally:
+            os.environ["MPLBACKEND"] = backend
+        if backend:
+            with suppress(ValueError):
+                matplotlib.rcParams["backend"] = backend  # as matplotlib itself does last
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -8,8 +8,10 @@ from typing import Final
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis import output
@@ -76,12 +78,20 @@ def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> l
     # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
     with style.context(["default", RC]):
         figure = draw()
+        for words in figure.findobj(Text):
+            words.set_text(covered(words.get_text()))
         for name in names:
             kind, data = name.rpartition(".")[2], io.BytesIO()
             undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
             figure.savefig(data, format=kind, dpi=DPI, metadata=undated)
             paths.append(output.write(run.path / output.FOLDER / name, data.getvalue()))
     return paths
+
+
+def covered(text: str) -> str:
+    """The text with the characters escaped that matplotlib's own font lacks: names are in any script."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(c if c == "\n" or font.get_char_index(ord(c)) else ascii(c)[1:-1] for c in text)
 
 
 def caption(run: Run, found: Sequence[Curve]) -> str:

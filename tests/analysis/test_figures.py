@@ -22,7 +22,7 @@ def test_the_same_curves_give_the_same_bytes_and_leave_settings_alone(run, found
     bytes_before = png.read_bytes(), svg.read_bytes()
     assert bytes_before[0].startswith(b"\x89PNG") and b"<svg" in bytes_before[1]
     assert dict(matplotlib.rcParams) == before
-    with matplotlib.rc_context({"font.size": 30, "lines.color": "red", "svg.hashsalt": "another"}):
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "another", "text.usetex": True, "savefig.dpi": 33}):
         again = figures.save(run, found)
     assert tuple(path.read_bytes() for path in again) == bytes_before
 
