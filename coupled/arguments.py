@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import shutil
+import textwrap
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Config
@@ -21,15 +23,13 @@ def parser() -> argparse.ArgumentParser:
         description="Train contrastive objectives in lockstep from one seed, one batch stream and identical views.",
     )
     commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
-    fields = "config fields (a TOML file holds them; --set overrides them):\n\n" + field_reference()
+    fields = f"config fields (a TOML file holds them; --set overrides them):\n\n{field_reference()}"
     for name, what in (
         ("train", "train every arm of a config and record every step"),
         ("plan", "show what a config would do: resolved config (as TOML), run directory, memory, bytes"),
         ("bench", "time the acts of a step, and the step against bare compute of the same arms"),
     ):
-        command = commands.add_parser(
-            name, help=what, description=what, epilog=fields, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        command = commands.add_parser(name, help=what, description=what, notes=(fields,))
         command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
         command.add_argument(
             "--set",
@@ -174,4 +174,20 @@ def _line(key: str, field: dataclasses.Field[Any]) -> str:
     if key in _REGISTRIES:
         limits = "one of " + ", ".join(_REGISTRIES[key])
     limits = f" ({limits})" if limits else ""
-    return f"  {key:<27}{field.metadata['meaning']}{limits}{shown}"
+    return _columns(key, f"{field.metadata['meaning']}{limits}{shown}")
+
+
+_KEYS_WIDTH: Final = 29  # columns, the space before the meaning included
+_LEAST_WIDTH: Final = 40  # of the meaning
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+
+
+def _columns(key: str, meaning: str) -> str:
+    """A key and its meaning side by side, as wide as the terminal; a long key has a line of its own."""
+    for sign in ("<", "≤"):
+        meaning = meaning.replace(f" {sign} ", f"{_NO_BREAK}{sign}{_NO_BREAK}")  # a range stays in one line
+    width = max(shutil.get_terminal_size().columns - 2 - _KEYS_WIDTH, _LEAST_WIDTH)
+    lines = textwrap.wrap(meaning, width, break_long_words=False, break_on_hyphens=False)
+    long = len(key) + 3 > _KEYS_WIDTH
+    head = f"  {key}\n{'':{_KEYS_WIDTH}}" if long else f"  {key}".ljust(_KEYS_WIDTH)
+    return head + f"\n{'':{_KEYS_WIDTH}}".join(lines).replace(_NO_BREAK, " ")

@@ -76,6 +76,8 @@ def test_shipped_configs_train_and_draw_and_real_images_repeat_their_bytes(path,
 
 def distance(run, arm):
     """To the anchor, of every state."""
-    values = np.concatenate([open_tensors(path)["state.distance"] for path in (run / "records/scalars" / arm).iterdir()])
+    values = np.concatenate(
+        [open_tensors(path)["state.distance"] for path in (run / "records/scalars" / arm).iterdir()]
+    )
     assert len(values) == 13
     return values

@@ -1,7 +1,5 @@
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -101,11 +99,25 @@ def test_options_are_spelled_out(config, capsys):
     assert "--overwrit" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_gone_is_no_traceback(config):
-    call = f"{sys.executable} -c 'import sys; from coupled.cli import main; sys.exit(main())' plan {config} | head -1"
-    done = subprocess.run(call, shell=True, capture_output=True, text=True, check=False)
-    assert done.stdout == "seed = 0\n"
-    assert done.stderr == ""
+@pytest.mark.parametrize("surroundings", [{"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {"COLUMNS": "20"}])
+def test_progress_in_a_file_is_plain_lines_whatever_colour_is_asked_for(surroundings, config, capsys, monkeypatch):
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    main(["train", config, "--ranks", "1"])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["1/4", "4/4"]
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_help_gives_every_field_a_column_of_its_own(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["train", "--help"]) == 0
+    fields = capsys.readouterr().out.partition("config fields")[2].partition("exit codes")[0].splitlines()
+    keys = [line.split(" ")[2] for line in fields if line.startswith("  ") and line[2] != " "]
+    assert len(keys) > 70 and {"seed", "model.width", "arms.<name>.positive_in_denominator", "last"} <= set(keys)
+    meanings = [line[29:] for line in fields if line.startswith(" " * 29)]
+    assert meanings and all(line[:1] not in ("", " ") and not line.endswith((" ≤", "<")) for line in meanings)
+    assert max(map(len, fields[1:])) <= max(columns, 80)
 
 
 def test_an_overridden_config_gets_a_directory_of_its_own(config, capsys):
