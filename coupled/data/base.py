@@ -23,8 +23,8 @@ class DataInfo:
     are made from data.seed. `train_counts` and `test_counts` hold the images of every class of a labelling; a labelling
     is missing where that is not known without making or listing the images. `inside` maps labellings to others that are
     coarser: all images of a class lie in one class there. `in_memory`: images are held, not decoded when asked for.
-    `listing`: the SHA-256 (hex) that tells the files of `image-folder` from others; `left_out`: which pictures there are
-    not read, and how many, in words.
+    `listing`: the SHA-256 (hex) that tells the files of `image-folder` from others; `left_out`: which pictures there
+    are not read, and how many, in words.
     """
 
     name: str
