@@ -9,10 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from coupled import rounding
 from coupled.moments import Cross, Moments, narrow
 
-# A hundred float64 roundings: what is smaller than this, relative to its terms, is not a measurement.
-_ROUNDING = 1e-14
 _EPSILON = 2.0**-52
 
 
@@ -27,7 +26,8 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
     """Linear centred kernel alignment of x (…, n, d) and y (…, n, e), float64 (…).
 
     debiased: HSIC of Song et al. 2012, range [−1, 1], negative is legal, n ≥ 4. biased: Kornblith et al. 2019, range
-    [0, 1]. NaN where a representation is constant over samples (0/0), so that it cannot pass for a value.
+    [0, 1]. At any size of x and y. NaN where a representation is constant over samples (0/0) or not finite, so that it
+    cannot pass for a value.
     """
     assert x.shape[-2] == y.shape[-2] and (x.shape[-2] >= 4 or not debiased), (x.shape, y.shape)
     return cka_of(Moments.about_mean(narrow(x), narrow(y)), debiased=debiased).value
@@ -58,7 +58,8 @@ def cka_of(moments: Moments, *, debiased: bool = True) -> Value:
     xy, (xx, yy) = hsic(moments.cross), (hsic(side) for side in own)
     # Equal off-diagonals (a simplex, say) leave a debiased HSIC of nothing but the rounding of its terms.
     terms = [side.xy.square().sum((-2, -1)) + side.qu for side in own]
-    defined = (xx > _ROUNDING * terms[0]) & (yy > _ROUNDING * terms[1]) & _varies(own[0]) & _varies(own[1])
+    least = rounding.of_sum(moments.n)
+    defined = (xx > least * terms[0]) & (yy > least * terms[1]) & _varies(own[0]) & _varies(own[1])
     return Value(_correlation(xy, xx, yy, defined), _EPSILON * torch.maximum(terms[0] / xx, terms[1] / yy))
 
 
@@ -70,7 +71,8 @@ def _varies(own: Cross) -> Tensor:
     """Whether more than rounding is left of a representation without its mean (…)."""
     raw = own.q + 2 * _dot(own.shift_x, own.x) + own.n * _dot(own.shift_x, own.shift_x)
     centred = own.q - _dot(own.x, own.x) / own.n
-    return (centred > _ROUNDING * own.q) & (centred > _ROUNDING**2 * raw)
+    least = rounding.of_sum(own.n)
+    return (centred > least * own.q) & (centred > least**2 * raw)
 
 
 def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, defined: Tensor) -> Tensor:
@@ -114,20 +116,20 @@ def rsa_of(moments: Moments) -> Value:
     if moments.n < 3:
         return _undefined(moments)
     xy, _, _ = _covariance(moments.cross)
-    (xx, x_error), (yy, y_error) = _variance(moments.of_x), _variance(moments.of_y)
-    defined = (x_error < _EPSILON / _ROUNDING) & (y_error < _EPSILON / _ROUNDING)
-    return Value(_correlation(xy, xx, yy, defined), torch.maximum(x_error, y_error))
+    (xx, x_error, x_varies), (yy, y_error, y_varies) = _variance(moments.of_x), _variance(moments.of_y)
+    return Value(_correlation(xy, xx, yy, x_varies & y_varies), torch.maximum(x_error, y_error))
 
 
-def _variance(own: Cross) -> tuple[Tensor, Tensor]:
-    """Σ_{i≠j} (S_ij − mean)² and its relative rounding error."""
+def _variance(own: Cross) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ_{i≠j} (S_ij − mean)², its relative rounding error, and whether it is more than rounding at its worst."""
     variance, terms, total = _covariance(own)
-    pairs = own.n * (own.n - 1)
-    mean = _dot(own.shift_x, own.shift_x) + total / pairs
-    square = pairs * mean.square() + variance
+    pairs, d, shift = own.n * (own.n - 1), own.shift_x.shape[-1], _dot(own.shift_x, own.shift_x)
+    square = pairs * (shift + total / pairs).square() + variance
     # A variance below zero is rounding alone.
-    error = (square / variance).sqrt() + terms / variance
-    return variance, torch.where(variance > 0, _EPSILON * error, torch.inf)
+    error = torch.where(variance > 0, _EPSILON * ((square / variance).sqrt() + terms / variance), torch.inf)
+    # Σ p_i² is rounded at the size of what it sums: c_a c_b δ_ia δ_ib, at most ‖c‖²‖δ_i‖² for every row.
+    worst = rounding.of_sum(own.n + d) * (terms + 2 * own.n * shift * own.q)
+    return variance, error, (variance > worst) & (variance > pairs * rounding.of_cosines(d) ** 2)
 
 
 def _covariance(sums: Cross) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,10 +153,10 @@ def _covariance(sums: Cross) -> tuple[Tensor, Tensor, Tensor]:
 def weight_gap(norms: Tensor, other_norms: Tensor, distances: Tensor) -> Tensor:
     """Mean over layers of ‖w−w'‖_F / (½(‖w‖_F+‖w'‖_F)), range [0, 2] (P2's code).
 
-    Layers with two zero norms are left out. All (…, layers), over encoder weights: convolutions, linear maps and BN
-    scales; no biases, no projector.
+    Layers with two zero norms are left out; NaN where a norm is. All (…, layers), over encoder weights: convolutions,
+    linear maps and BN scales; no biases, no projector.
     """
-    mean_norm = (norms + other_norms) / 2
-    counted = mean_norm > 0
+    mean_norm = norms / 2 + other_norms / 2
+    counted = mean_norm != 0
     relative = distances / torch.where(counted, mean_norm, 1.0)
     return torch.where(counted, relative, 0.0).sum(-1) / counted.sum(-1)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from coupled.errors import UserError
+from coupled.scale import scaled, scaled_rows, unit_rows
 
 _CHUNK_NUMBERS = 4 << 20  # of x and y together that are held as float64 at a time: 32 MiB
 _LEAST_ROWS = 64  # fewer rows a product would waste more time than the memory is worth
@@ -39,7 +39,9 @@ class Cross(NamedTuple):
 class Moments:
     """Sums of a pair of representations about stored shifts; `+` joins samples, `-` takes them out again.
 
-    Exact for any shifts, accurate where these are near the means: see `Moments.of`.
+    Exact for any shifts, accurate where these are near the means: see `Moments.of`. Rows count as they are given: if
+    float64 cannot hold their fourth powers (about 1e±77), CKA of them is NaN. `coupled.scale` brings a whole
+    representation to another size; a stream is divided by one power of two, the same for all of its shards.
     """
 
     unit: bool  # rows were normalised before the shift, as cosine similarity wants them
@@ -89,7 +91,7 @@ class Moments:
 
     def _must_match(self, other: "Moments") -> None:
         for name in ("shift_x", "shift_y"):
-            if not torch.equal(getattr(self, name), getattr(other, name)):
+            if not _same(getattr(self, name), getattr(other, name)):
                 raise UserError(
                     f"moments with different {name}", "only moments about equal shifts add", "store one shift for all"
                 )
@@ -135,6 +137,11 @@ class Moments:
         )
 
 
+def _same(a: Tensor, b: Tensor) -> bool:
+    """NaN is the same as NaN: of steps in a batch one that is not finite must not refuse the others."""
+    return torch.equal(a, b) or (a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True))
+
+
 _SUMS = [field.name for field in fields(Moments) if field.name not in ("unit", "shift_x", "shift_y")]
 
 
@@ -147,20 +154,22 @@ def mean_row(x: Tensor, *, unit: bool = False) -> Tensor:
 
 
 def narrow(x: Tensor, *, unit: bool = False) -> Tensor:
-    """The samples x (…, n, d) in n features where d is more, else x itself: CKA and RSA do not see a rotation.
+    """The samples x (…, n, d) at an ordinary size, and in n features where d is more; x itself if it is like that.
 
-    Sums then cost n² instead of d². Without `unit` rows lose their mean as well, which CKA does not see either and
-    which keeps the rotation's rounding at the size of the spread.
+    CKA sees neither a common factor nor a rotation, and RSA (`unit`) no factor of a row; with n features sums cost n²
+    instead of d². Without `unit` rows lose their mean as well where they are rotated, which CKA does not see either
+    and which keeps the rotation's rounding at the size of the spread.
     """
+    x = x if unit else scaled(x)
     if x.shape[-2] >= x.shape[-1]:
         return x
-    x = x.double()
+    x = scaled_rows(x.double()) if unit else x.double()
     x = x if unit else x - x.mean(-2, keepdim=True)
     return torch.linalg.qr(x.mT, mode="r").R.mT
 
 
 def _rows(x: Tensor, unit: bool) -> Tensor:
-    return F.normalize(x.double(), dim=-1, eps=1e-300) if unit else x.double()
+    return unit_rows(x) if unit else x.double()
 
 
 def _chunks(*sides: Tensor) -> Iterator[slice]:

@@ -76,6 +76,19 @@ def test_moments_about_other_shifts_are_refused():
             one - other
 
 
+def test_shifts_that_are_not_a_number_are_equal_where_both_are():
+    # One bad step of a batch must not refuse the sums of the others.
+    x, y = pair(9, batch=(3,))
+    clean = Moments.about_mean(x, y)
+    clean = clean - Moments.of(x[:, :5], y[:, :5], clean.shift_x, clean.shift_y)
+    x[1, 2, 0] = torch.nan
+    total = Moments.about_mean(x, y)
+    rest = total - Moments.of(x[:, :5], y[:, :5], total.shift_x, total.shift_y)
+    assert torch.equal(rest.xy[[0, 2]], clean.xy[[0, 2]]) and rest.xy[1].isnan().any()
+    with pytest.raises(UserError, match="equal shifts"):
+        total + clean
+
+
 def test_moments_of_unit_rows_do_not_add_to_others():
     x, y = pair(3)
     with pytest.raises(UserError, match="same kind"):
