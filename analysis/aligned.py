@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.curve import Band, Curve
-from analysis.drift import similarity_drift, unit_rows
+from analysis.drift import similarity_drift
 from analysis.estimates import Estimate, estimates
 from analysis.features import Features, features, paired
 from analysis.records import Records
 from coupled.config import Arm
 from coupled.contents import due
 from coupled.errors import UserError, unknown
+from coupled.scale import unit_rows
 
 # Samples of a measure that holds all pairs, evenly spaced over the panel's ids. Ranks of pairs are sorted anew for
 # every group left out: 128 samples are 8128 pairs.

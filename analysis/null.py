@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from coupled.scale import unit_rows
 
 
 class Matrix(NamedTuple):
@@ -79,7 +80,7 @@ def _debiased_cka(x: Tensor) -> Matrix:
 
 def _rsa(x: Tensor) -> Matrix:
     """Cosines minus their off-diagonal mean; about the mean row, as in `coupled.alignment`, nothing cancels."""
-    x = F.normalize(x, dim=-1, eps=1e-300)
+    x = unit_rows(x)
     shift = x.mean(-2, keepdim=True)
     z, n = x - shift, x.shape[-2]
     f = (z @ shift.mT)[..., 0] + z.square().sum((-2, -1))[..., None] / (2 * n * (n - 1))

@@ -17,11 +17,12 @@ from analysis import bounds_figure, bounds_table
 from analysis.bounds import BY_ROW, BY_STEP, TRIVIAL, bounds, factors, vacuity, violations
 from analysis.cli import main
 from analysis.curve import pick
-from analysis.drift import similarity_drift, unit_rows
+from analysis.drift import similarity_drift
 from coupled import alignment
 from coupled.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 from coupled.driver import train
 from coupled.learning_rate import learning_rates
+from coupled.scale import unit_rows
 from coupled.store import open_tensors
 
 pytestmark = pytest.mark.kernels

@@ -66,10 +66,23 @@ def test_what_has_no_spread_is_undefined():
     assert np.isnan(constant[1:]).all() and constant.drift > 0
 
 
-def test_not_finite_rows_have_no_drift():
-    x, y = features(0, 6, 3), features(1, 6, 3)
-    y[2, 1] = np.nan
-    assert np.isnan(analysis.similarity_drift(x, y)).all()
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_has_no_drift_and_leaves_the_others_theirs(bad):
+    x, y = features(0, 3, 6, 3), features(1, 3, 6, 3)
+    clean = np.array(analysis.similarity_drift(x, y))
+    y[1, 2, 1] = bad
+    found = np.array(analysis.similarity_drift(x, y))
+    assert np.isnan(found[:, 1]).all() and found[:, [0, 2]].tobytes() == clean[:, [0, 2]].tobytes()
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e4, 1e6])
+def test_an_offset_costs_digits_as_it_does_in_the_matrices_and_no_more(offset):
+    x, y = features(2, 20, 4) + offset, features(3, 20, 4) + offset
+    X, Y = (np.longdouble(t) @ np.longdouble(t).T for t in (x, y))
+    a, b = triangle(X), triangle(Y)
+    expected = float(np.sqrt(((b - a) ** 2).sum() / (a**2).sum()))
+    # A thousand roundings of the products, which are so much larger than their differences.
+    assert analysis.similarity_drift(x, y).r == pytest.approx(expected, rel=1000 * 2.0**-53 * offset)
 
 
 @given(seed=st.integers(0, 10**6), size=st.floats(0.01, 1.5))
