@@ -62,12 +62,14 @@ def test_neighbours_in_common_are_the_literal_ones(n, k):
 
 
 def test_of_equally_near_ones_the_lowest_index_is_taken():
-    found = pairwise.knn_overlap(2).prepare(torch.eye(4, dtype=torch.float64))
-    assert found.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1]]
+    found = pairwise.knn_overlap(2).prepare(torch.eye(4, dtype=torch.float64)[[0, 1, 2, 3, 3]])
+    assert found.nearest.tolist() == [[1, 2], [0, 2], [0, 1], [0, 4], [0, 3]]
 
 
-def test_neighbours_do_not_depend_on_the_rows_worked_on_at_a_time(monkeypatch):
+@pytest.mark.parametrize("tied", [False, True])
+def test_neighbours_do_not_depend_on_the_rows_worked_on_at_a_time(monkeypatch, tied):
     x, y = features(0, 2, 40, 4), features(1, 2, 40, 4)
+    x = np.sign(x) if tied else x
     whole = analysis.knn_overlap(x, y)
     monkeypatch.setattr(pairwise, "_CHUNK_NUMBERS", 40 * 7)
     assert np.array_equal(analysis.knn_overlap(x, y), whole)
@@ -88,9 +90,13 @@ def test_procrustes_distance_is_what_is_left_after_scipys_rotation():
     assert analysis.procrustes_distance(x, y) == pytest.approx(left, abs=1e-10)
 
 
-def test_a_rotated_twin_is_at_distance_zero_with_all_digits():
-    x, Q = features(0, 20, 4), np.linalg.qr(features(1, 4, 4))[0]
-    assert analysis.procrustes_distance(x, 3 * x @ Q + 1) < 1e-14
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("d", [3, 4])
+def test_a_rotated_twin_is_at_distance_zero_with_all_digits(d, seed):
+    # Also in more dimensions than it fills. A hundred roundings of unit norms: products of four terms, a rotation.
+    x, Q = features(seed, 20, d), np.linalg.qr(features(seed + 1, 4, 4))[0][:d]
+    for one, other in ((x, 3 * x @ Q + 1), (3 * x @ Q + 1, x)):
+        assert analysis.procrustes_distance(one, other) < 100 * 2.0**-53
 
 
 @given(seed=st.integers(0, 10**6))
@@ -116,7 +122,8 @@ def test_not_finite_and_constant_features_have_no_alignment():
     broken = np.where(np.arange(24).reshape(8, 3) == 7, np.nan, x)
     assert all(math.isnan(measure(broken, y)) and math.isnan(measure(y, broken)) for measure in MEASURES)
     constant = np.full((8, 3), 0.1)
-    assert all(math.isnan(measure(constant, y)) for measure in (MEASURES[0], MEASURES[2]))
+    for left, right in ((constant, y), (y, constant), (constant, constant)):
+        assert all(math.isnan(measure(left, right)) for measure in MEASURES)
 
 
 def test_a_batch_is_what_a_loop_gives():
@@ -132,7 +139,7 @@ def test_what_holds_all_pairs_asks_for_a_panel():
         analysis.rsa(x, x, comparison="spearman")
 
 
-@pytest.mark.parametrize("k", [0, 5])
+@pytest.mark.parametrize("k", [0, 5, -1, 2.0, 1.5, "3"])
 def test_as_many_neighbours_as_there_are_others_are_possible(k):
     with pytest.raises(UserError, match="1 to 4 are possible"):
         analysis.knn_overlap(features(0, 5, 2), features(1, 5, 2), k=k)
