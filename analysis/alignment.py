@@ -1,23 +1,21 @@
 """Alignment of two sets of features, for tensors and arrays: CKA, RSA, neighbours, Procrustes distance, drift.
 
 Shapes: x (…, n, d) and y (…, n, e), the same n samples in both, leading axes are batched. All is float64: a float for
-one pair, else what x is, (…). NaN where a measure is undefined or the input is not finite.
+one pair, else what x is, (…). NaN where a measure is undefined or the input is not finite. Features may have any size.
 """
 
 import warnings
-from typing import Any
+from numbers import Integral
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import drift, pairwise
+from analysis.arrays import Array, pair
 from analysis.drift import SimilarityDrift
 from coupled import alignment
 from coupled.errors import UserError
-
-Features = Tensor | NDArray[Any]
 
 MOST_PAIRED: int = 4096  # samples of a measure that holds all pairs: 128 MiB a matrix
 _CHUNK_BYTES = 64 << 20
@@ -29,27 +27,28 @@ class IllConditionedWarning(UserWarning):
     """A value whose last digits are rounding."""
 
 
-def linear_cka(x: Features, y: Features, *, debiased: bool = True) -> float | Features:
+def linear_cka(x: Array, y: Array, *, debiased: bool = True) -> float | Array:
     """Linear centred kernel alignment.
 
     debiased (default): range [−1, 1], negative is legal, n ≥ 4 (Song et al. 2012); biased: range [0, 1], n ≥ 2
     (Kornblith et al. 2019). Undefined where a representation is constant over samples. Raises UserError for shapes
     that do not fit.
     """
-    a, b = checked(x, y, "linear CKA", 4 if debiased else 2)
+    a, b = pair(x, y, "linear CKA", 4 if debiased else 2)
     return _like(x, alignment.linear_cka(a, b, debiased=debiased))
 
 
-def rsa(x: Features, y: Features, *, comparison: str = "pearson") -> float | Features:
+def rsa(x: Array, y: Array, *, comparison: str = "pearson") -> float | Array:
     """Correlation of the two cosine-similarity matrices off the diagonal (Kriegeskorte et al. 2008); range [−1, 1].
 
-    comparison: "pearson" (default, any n ≥ 3) or "spearman" (average ranks for ties, 3 ≤ n ≤ 4096). Undefined where all
-    similarities are equal. Raises UserError for shapes that do not fit or another comparison; warns with
-    IllConditionedWarning where similarities are so nearly equal that rounding reaches the eighth digit (Pearson).
+    comparison: "pearson" (default, any n ≥ 3) or "spearman" (average ranks for ties, 3 ≤ n ≤ 4096). Similarities are
+    equal where they differ by rounding alone (`coupled.rounding`). Undefined where all are equal. Raises UserError for
+    shapes that do not fit or another comparison; warns with IllConditionedWarning where similarities are so nearly
+    equal that rounding reaches the eighth digit (Pearson).
     """
     if comparison not in ("pearson", "spearman"):
         raise UserError(f"comparison = {comparison!r}", 'allowed: "pearson", "spearman"')
-    a, b = checked(x, y, "RSA", 3)
+    a, b = pair(x, y, "RSA", 3)
     if comparison == "spearman":
         must_pair("Spearman RSA", a.shape[-2])
         return _like(x, compared(pairwise.spearman(), a, b))
@@ -65,29 +64,29 @@ def rsa(x: Features, y: Features, *, comparison: str = "pearson") -> float | Fea
     return _like(x, value)
 
 
-def knn_overlap(x: Features, y: Features, *, k: int = 10) -> float | Features:
+def knn_overlap(x: Array, y: Array, *, k: int = 10) -> float | Array:
     """Mean share of a sample's k nearest others, by cosine, that are the same in both; range [0, 1], chance k/(n−1).
 
-    Of equally near ones those of the lowest index are taken. Raises UserError unless 1 ≤ k ≤ n − 1. Source: mutual
-    k-nearest neighbours, Huh et al. 2024.
+    Of equally near ones those of the lowest index are taken. Undefined where all similarities of a representation are
+    equal. Raises UserError unless 1 ≤ k ≤ n − 1. Source: mutual k-nearest neighbours, Huh et al. 2024.
     """
-    a, b = checked(x, y, "kNN overlap", 2)
+    a, b = pair(x, y, "kNN overlap", 2)
     must_have_neighbours(k, a.shape[-2])
     return _like(x, compared(pairwise.knn_overlap(k), a, b))
 
 
-def procrustes_distance(x: Features, y: Features) -> float | Features:
+def procrustes_distance(x: Array, y: Array) -> float | Array:
     """Orthogonal Procrustes distance √(2 − 2‖XᵀY‖_*), X and Y centred and of unit Frobenius norm; range [0, √2].
 
     The least ‖XQ − Y‖_F over orthogonal Q (Schönemann 1966; the shape distance of Williams et al. 2021, which their
     angular version is the arc of). n ≥ 2. Undefined where a representation is constant over samples. Raises UserError
     for shapes that do not fit.
     """
-    a, b = checked(x, y, "Procrustes distance", 2)
+    a, b = pair(x, y, "Procrustes distance", 2)
     return _like(x, compared(pairwise.procrustes(), a, b))
 
 
-def similarity_drift(x: Features, y: Features) -> SimilarityDrift:
+def similarity_drift(x: Array, y: Array) -> SimilarityDrift:
     """‖Σ_x − Σ_y‖_F of Σ_x = x xᵀ and Σ_y = y yᵀ, rows as given (z is normalised already), and ρ, ρ*, r, r* of both.
 
     x is the reference: ρ and r are relative to its norms, ρ* and r* to the larger ones (theory §5). Each in [0, ∞);
@@ -95,7 +94,7 @@ def similarity_drift(x: Features, y: Features) -> SimilarityDrift:
     ≥ √(1−ρ*²), and the correlation of the off-diagonal Σ ≥ √(1−r*²). n ≥ 2. Raises UserError for shapes that do
     not fit.
     """
-    a, b = checked(x, y, "similarity drift", 2)
+    a, b = pair(x, y, "similarity drift", 2)
     return SimilarityDrift(*(_like(x, value) for value in drift.similarity_drift(a, b)))  # pyright: ignore[reportArgumentType]
 
 
@@ -119,34 +118,11 @@ def must_pair(name: str, n: int) -> None:
 
 def must_have_neighbours(k: int, n: int) -> None:
     """Raise UserError where n samples do not have k others each."""
-    if not 1 <= k < n:
-        raise UserError(f"k = {k} neighbours of {n} samples", f"1 to {n - 1} are possible")
+    if not isinstance(k, Integral) or not 1 <= k < n:
+        raise UserError(f"k = {k} neighbours of {n} samples", f"whole numbers, 1 to {n - 1} are possible")
 
 
-def checked(x: Features, y: Features, name: str, least: int) -> tuple[Tensor, Tensor]:
-    """Both as tensors of their own precision; raises UserError unless they are (…, n, d) and (…, n, e), n ≥ least."""
-    a, b = _tensor(x, name), _tensor(y, name)
-    shapes = f"{name} of shapes {tuple(a.shape)} and {tuple(b.shape)}"
-    if a.ndim < 2 or b.ndim < 2 or a.shape[:-1] != b.shape[:-1]:
-        raise UserError(shapes, "(…, n, d) and (…, n, d') are needed: the same n samples in both")
-    if a.shape[-2] < least:
-        raise UserError(shapes, f"at least {least} samples are needed, given {a.shape[-2]}")
-    return a, b
-
-
-def _tensor(values: Features, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        tensor = values.detach()
-    else:
-        array = np.asarray(values)
-        # torch shares an array's memory, but not that of a read-only one (mapped, say) nor backwards strides.
-        tensor = torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
-    if tensor.is_complex() or tensor.dtype == torch.bool:
-        raise UserError(f"{name} of {tensor.dtype}", "real numbers are needed")
-    return tensor
-
-
-def _like(x: Features, value: Tensor) -> float | Features:
+def _like(x: Array, value: Tensor) -> float | Array:
     if value.ndim == 0:
         return value.item()
-    return value if isinstance(x, Tensor) else value.numpy()
+    return value if isinstance(x, Tensor) else value.cpu().numpy()

@@ -7,6 +7,7 @@ are looped over only in blocks that fit in memory.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Final
 
 import numpy as np
@@ -15,17 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis import pairwise
-from analysis.alignment import ILL_CONDITIONED, Features, checked, must_have_neighbours, must_pair
-from analysis.drift import unit_rows
+from analysis.alignment import ILL_CONDITIONED, must_have_neighbours, must_pair
+from analysis.arrays import Array, pair
 from analysis.null import chance
 from analysis.quantiles import student_t
 from coupled.address import Purpose, permutation
 from coupled.alignment import Value, cka_of, rsa_of
 from coupled.errors import UserError, unknown
 from coupled.moments import Moments, narrow
+from coupled.scale import unit_rows
 
 _BLOCK_NUMBERS = 4 << 20  # float64 numbers of one block of steps: 32 MiB
 _TWO_SIDED = 1.96  # standard deviations of 95 %
+_LOST = 1e-4  # of a sum of fourth powers, what is left of it having lost four of its sixteen digits
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "cka": (-1.0, 1.0),
@@ -61,8 +64,8 @@ class Estimate:
 
 def estimate(
     measure: str,
-    x: Features,
-    y: Features,
+    x: Array,
+    y: Array,
     *,
     views: int = 1,
     groups: int = 16,
@@ -84,8 +87,8 @@ def estimate(
 
 def estimates(
     measures: Sequence[str],
-    x: Features,
-    y: Features,
+    x: Array,
+    y: Array,
     *,
     views: int = 1,
     groups: int = 16,
@@ -101,9 +104,9 @@ def estimates(
     for measure in measures:
         if measure not in RANGES:
             raise unknown("measure", measure, RANGES)
-    if permutations < 2:
-        raise UserError(f"permutations = {permutations}", "at least 2 are needed")
-    a, b = checked(x, y, " and ".join(measures), 4)
+    if not isinstance(permutations, Integral) or permutations < 2:
+        raise UserError(f"permutations = {permutations}", "at least 2 are needed, a whole number")
+    a, b = pair(x, y, " and ".join(measures), 4)
     samples = min(_samples(measure, a.shape[-2], views, groups, k) for measure in measures)
     groups, batch = min(groups, samples), a.shape[:-2]
     a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
@@ -144,8 +147,8 @@ def _samples(measure: str, rows: int, views: int, groups: int, k: int) -> int:
         raise UserError(f"views = {views}", "1 or 2 are possible")
     if rows % views:
         raise UserError(f"{rows} rows of {views} views", "as many rows of every view are needed, view 1 first")
-    if groups < 2:
-        raise UserError(f"groups = {groups}", "at least 2 are needed, one of which is left out in turn")
+    if not isinstance(groups, Integral) or groups < 2:
+        raise UserError(f"groups = {groups}", "at least 2 are needed, a whole number, one of which is left out in turn")
     samples = rows // views
     if measure == "spearman":
         must_pair("Spearman RSA", rows)
@@ -193,11 +196,25 @@ def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor
     total = Moments.about_mean(x, y, unit=unit)
     shifts, rest = (total.shift_x, total.shift_y), {measure: [] for measure in measures}
     # Sums are taken twice, for all and by group: the groups' own sums together would not fit for wide features.
-    for rows in left_out:
+    for rows, kept in zip(left_out, _kept(left_out, x.shape[-2]), strict=True):
         without = total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)
+        # Where a group holds nearly all of a sum, a difference is the rounding of it: the others are summed anew.
+        lost = (without.qq < _LOST * total.qq) | (without.uu < _LOST * total.uu)
+        anew = Moments.about_mean(x[lost][:, kept], y[lost][:, kept], unit=unit) if lost.any() else None
         for measure in measures:
-            rest[measure].append(_OF_MOMENTS[measure](without).value)
+            value = _OF_MOMENTS[measure](without).value
+            if anew is not None:
+                value[lost] = _OF_MOMENTS[measure](anew).value
+            rest[measure].append(value)
     return {measure: _jackknife(torch.stack(values)) for measure, values in rest.items()}
+
+
+def _kept(left_out: list[Tensor], n: int) -> Tensor:
+    """bool (groups, n): the rows that stay when a group is left out."""
+    kept = torch.ones(len(left_out), n, dtype=torch.bool)
+    for group, rows in enumerate(left_out):
+        kept[group, rows] = False
+    return kept
 
 
 def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Tensor], orders: list[Tensor]) -> Columns:
@@ -205,10 +222,8 @@ def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Te
     x, y = x.double(), y.double()
     a, b = kind.prepare(x), kind.prepare(y)
     value = kind.compare(a, b)
-    kept = torch.ones(len(left_out), x.shape[-2], dtype=torch.bool)
-    for group, rows in enumerate(left_out):
-        kept[group, rows] = False
-    rest = torch.stack([kind.compare(kind.prepare(x[:, rows]), kind.prepare(y[:, rows])) for rows in kept])
+    others = _kept(left_out, x.shape[-2])
+    rest = torch.stack([kind.compare(kind.prepare(x[:, rows]), kind.prepare(y[:, rows])) for rows in others])
     null = torch.stack([kind.compare(a, kind.reorder(b, rows)) for rows in orders])
     mean = null.mean(0)
     sd = ((null - mean).square().sum(0) / (len(orders) - 1)).sqrt()

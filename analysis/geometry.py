@@ -4,16 +4,16 @@ Shapes: f (n, d) features, labels (n,), C classes that are present; everything i
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.arrays import Array, labelled
+from coupled import rounding
 from coupled.errors import UserError, unknown
-
-Array = Tensor | NDArray[Any]
+from coupled.scale import scaled
 
 # v_i + v_j counted how often: by what it is called.
 _FORMS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
@@ -21,7 +21,6 @@ _FORMS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "ordered": lambda v: v[:, None].expand(-1, len(v)),
     "unhalved": lambda v: v[:, None] + v[None, :],
 }
-_ROUNDING: Final = 1e-14  # of centres relative to the spread of all features: closer than this is the same place
 _CHUNK: Final = 1 << 22  # float64 projections held at a time
 
 
@@ -61,23 +60,19 @@ class _Classes:
     """The features by class: centres (C, d), deviations from the own one (n, d), squared distances (C, C)."""
 
     def __init__(self, h: Array, labels: Array, name: str) -> None:
-        f, found = (t.detach().cpu() if isinstance(t, Tensor) else torch.tensor(np.asarray(t)) for t in (h, labels))
-        shapes = f"{name} of features {tuple(f.shape)} {f.dtype} and labels {tuple(found.shape)} {found.dtype}"
-        if f.ndim != 2 or found.shape != f.shape[:1] or found.is_floating_point() or found.is_complex():
-            raise UserError(shapes, "real numbers (n, d) and integers (n,) are needed")
-        if f.is_complex() or f.dtype == torch.bool or found.dtype == torch.bool:
-            raise UserError(shapes, "real numbers (n, d) and integers (n,) are needed")
-        names, self.index = found.unique(return_inverse=True)
+        f, found = labelled(h, labels, name)
+        names, index = np.unique(found, return_inverse=True)
         if len(names) < 2:
             raise UserError(f"{name} of {len(names)} classes", "at least two are needed")
-        f = f.double()
+        given = scaled(f).double()
         # Distances do not see a shift, and without the common mean the sums keep their digits.
-        f = f - f.mean(0)
+        f = given - given.mean(0)
+        self.index = torch.from_numpy(index)
         self.count, self.sizes = len(names), self.index.bincount().double()
         self.means = f.new_zeros(self.count, f.shape[1]).index_add_(0, self.index, f) / self.sizes[:, None]
         self.deviations = f - self.means[self.index]
         self.squared_distances = torch.cdist(self.means, self.means, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        self._check_centres(names, f, name)
+        self._check_centres(names, given.norm(dim=1).max(), f.norm(dim=1).max(), name)
 
     def mean_of(self, values: Tensor) -> Tensor:
         """Mean (C,) over each class of values (n,)."""
@@ -88,10 +83,12 @@ class _Classes:
         off = ~torch.eye(self.count, dtype=torch.bool)
         return values[off].mean().item()
 
-    def _check_centres(self, names: Tensor, f: Tensor, name: str) -> None:
-        same = self.squared_distances <= _ROUNDING**2 * f.square().sum(1).max()
+    def _check_centres(self, names: np.ndarray, given: Tensor, spread: Tensor, name: str) -> None:
+        """Raises UserError where two centres are no further apart than rounding: of features as given, and of sums."""
+        apart = rounding.of_sum(self.sizes[:, None] + self.sizes) * spread + 2 * 2.0**-53 * given
+        same = self.squared_distances <= apart.square()
         same.fill_diagonal_(False)
         if same.any():
             i, j = same.nonzero()[0].tolist()
-            pair = f"classes {names[i].item()} and {names[j].item()} have one centre"
+            pair = f"classes {names[i]} and {names[j]} have one centre"
             raise UserError(f"{name}: {pair}", "it is undefined at distance 0", "leave one of them out")

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 import analysis
-from analysis.estimates import RANGES, estimate
+from analysis.estimates import RANGES, estimate, estimates
 from analysis.null import chance
 from coupled.address import Purpose, permutation
 from coupled.errors import UserError
@@ -106,8 +106,10 @@ def test_more_features_than_samples_change_nothing(measure):
 
 
 @pytest.mark.parametrize("measure", ["spearman", "knn_overlap", "procrustes"])
-def test_simulated_bands_are_those_of_the_addressed_permutations(measure):
+@pytest.mark.parametrize("tied", [False, True])
+def test_simulated_bands_are_those_of_the_addressed_permutations(measure, tied):
     x, y = pair(5, 40)
+    x, y = (np.round(x), np.round(y / 2)) if tied else (x, y)
     found = estimate(measure, x, y, views=2, k=3, permutations=10)
     values = permuted(measure, x, y, [permutation(0, Purpose.PERMUTATION, 20, a=i) for i in range(10)], 2)
     half = 1.96 * values.std(ddof=1)
@@ -157,6 +159,46 @@ def test_what_is_undefined_has_no_interval_and_no_band(measure):
     assert not found.ill_conditioned
 
 
+BANDS = ("value", "low", "high", "null_low", "null_high", "ill_conditioned")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("d", [3, 20])
+@pytest.mark.parametrize("measure", RANGES)
+def test_a_step_that_is_not_finite_is_undefined_and_leaves_the_others_their_bytes(measure, d, bad):
+    x, y = features(11, 5, 12, d) + 1, features(12, 5, 12, d) + 1
+    clean, others = estimate(measure, x, y, views=2, k=3), [0, 1, 3, 4]
+    for side in (x, y):
+        kept, side[2, 7, 1] = side[2, 7, 1], bad
+        found = estimate(measure, x, y, views=2, k=3)
+        side[2, 7, 1] = kept
+        for band in BANDS:
+            assert getattr(found, band)[others].tobytes() == getattr(clean, band)[others].tobytes(), band
+        assert np.isnan([getattr(found, band)[2] for band in BANDS[:5]]).all() and not found.ill_conditioned[2]
+
+
+@pytest.mark.parametrize("measure", RANGES)
+def test_one_pair_that_is_not_finite_has_no_estimate(measure):
+    x, y = pair(13, 12)
+    x[3, 1] = math.nan
+    found = estimate(measure, x, y, k=3)
+    assert np.isnan([getattr(found, band) for band in BANDS[:5]]).all()
+
+
+@pytest.mark.parametrize("wanted", [[0, 1, 1], [1, 1, 0], [1, 0, 0]])
+@pytest.mark.parametrize("kinds", [("cka", "cka_biased", "rsa"), ("cka",), ("procrustes", "knn_overlap")])
+def test_bands_at_some_steps_are_those_of_all_also_beside_a_step_that_is_not_finite(kinds, wanted):
+    x, y = pair(14, 12, 3)
+    x[1, 4, 0], banded = math.nan, torch.tensor(wanted, dtype=torch.bool)
+    some, every = (estimates(kinds, x, y, k=3, unit="rsa" in kinds, banded=where) for where in (banded, None))
+    for measure in kinds:
+        there = [0, 2] if measure in ("procrustes", "knn_overlap") else [step for step in (0, 2) if wanted[step]]
+        assert some[measure].value[[0, 2]].tobytes() == every[measure].value[[0, 2]].tobytes()
+        for band in BANDS[1:5]:
+            one, other = getattr(some[measure], band), getattr(every[measure], band)
+            assert np.allclose(one[there], other[there], rtol=0, atol=1e-14) and np.isnan(one[1]), band
+
+
 @pytest.mark.parametrize("measure", RANGES)
 def test_no_steps_are_no_estimates(measure):
     found = estimate(measure, np.zeros((0, 8, 3)), np.zeros((0, 8, 3)), k=3)
@@ -177,6 +219,8 @@ def test_nearly_equal_similarities_are_flagged():
         ({"views": 2}, "as many rows of every view"),
         ({"groups": 1}, "groups = 1; at least 2"),
         ({"permutations": 1}, "permutations = 1; at least 2"),
+        ({"groups": 2.5}, "groups = 2.5; at least 2 are needed, a whole number"),
+        ({"measure": "procrustes", "permutations": 3.0}, "permutations = 3.0; at least 2 are needed, a whole number"),
         ({"measure": "knn_overlap", "k": 8, "groups": 3}, "1 to 5 are possible"),
     ],
 )

@@ -101,13 +101,22 @@ def test_features_that_are_not_finite_have_none():
         (1e6 + np.eye(4)[[0, 1, 1, 0]] * 1e-12, [3, 3, 9, 9], "classes 3 and 9 have one centre"),
         (np.eye(4), [1, 1, 1, 1], "of 1 classes; at least two"),
         (np.eye(4), [0, 1, 1], r"features \(4, 4\) .* labels \(3,\)"),
-        (np.eye(4), [0.0, 1.0, 1.0, 0.0], "integers"),
         (np.zeros(4), [0, 1, 1, 0], "are needed"),
     ],
 )
 def test_what_has_no_cdnv_is_one_clear_line(measure, h, labels, said):
     with pytest.raises(UserError, match=said):
         measure(h, np.array(labels))
+
+
+@pytest.mark.parametrize("offset", [0, 100, 1e6])
+@pytest.mark.parametrize("measure", [analysis.cdnv, analysis.directional_cdnv])
+def test_centres_that_only_rounding_tells_apart_are_one(measure, offset):
+    # Both classes have their centre at the offset: rows a, b and −(a + b), and three times that.
+    a, b = np.random.default_rng(0).standard_normal((2, 50, 3))
+    rows = np.concatenate([a, b, -(a + b)])
+    with pytest.raises(UserError, match="classes 0 and 1 have one centre"):
+        measure(np.concatenate([rows, 3 * rows]) + offset, np.repeat([0, 1], 150))
 
 
 def test_an_unknown_form_names_the_others():
