@@ -1,11 +1,15 @@
-# make demo: install, train the quickstart, draw its figure.   make test | test-slow | lint: what CI runs.
+# make demo: install, train the quickstart, draw its figure.
+# make test | test-kernels | test-slow | lint: what CI runs (docs/contributing.md).
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 # Waiting threads that spin take the core of the thread they wait for; the command line sets this for itself.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-slow lint install
+# The float kernels of a CPU without vector extensions: torch's own, and those of its convolutions.
+PLAIN_KERNELS := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
+
+.PHONY: demo test test-kernels test-slow lint install
 
 demo: .venv/installed
 	$(BIN)/coupled-run train configs/quickstart.toml
@@ -13,6 +17,10 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+
+test-kernels: .venv/installed-dev
+	$(PLAIN_KERNELS) $(BIN)/python -m pytest -m "kernels and not slow" --numprocesses auto --dist loadfile
+	$(PLAIN_KERNELS) $(BIN)/python -m pytest -m "threads and not slow" --threads 2
 
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow --numprocesses auto --dist worksteal

@@ -7,7 +7,11 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--threads", type=int, default=1, help="CPU threads of torch in every test (default: 1)")
+
+
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _threads(request):
     """Threads are an identity field: a test that wants another number says so. Two spinning on busy cores are slow."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(request.config.getoption("--threads"))

@@ -14,6 +14,8 @@ from coupled.alignment import rsa_of
 from coupled.errors import UserError
 from coupled.moments import Moments
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 SIZES = [(4, 3, 5), (7, 2, 2), (30, 5, 50), (64, 64, 8)]
 
 

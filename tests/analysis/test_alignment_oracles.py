@@ -7,6 +7,8 @@ from rsatoolbox.rdm import calc_rdm, compare
 
 import analysis
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 
 def pair(seed):
     generator = np.random.default_rng(seed)

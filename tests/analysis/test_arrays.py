@@ -11,6 +11,8 @@ import torch
 import analysis
 from coupled.errors import UserError
 
+pytestmark = pytest.mark.kernels
+
 LABELS = np.arange(20) % 3
 MEASURES = {
     "linear CKA": analysis.linear_cka,

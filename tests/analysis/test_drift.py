@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 import analysis
 from analysis import SimilarityDrift
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 
 def features(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape)

@@ -14,6 +14,8 @@ from analysis.null import chance
 from coupled.address import Purpose, permutation
 from coupled.errors import UserError
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 VALUES = {
     "cka": analysis.linear_cka,
     "cka_biased": lambda x, y: analysis.linear_cka(x, y, debiased=False),

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import analysis
 from coupled.errors import UserError
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 WEIGHTS = {"symmetric": (0.5, 0.5), "ordered": (1, 0), "unhalved": (1, 1)}
 
 

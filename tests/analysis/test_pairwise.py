@@ -14,6 +14,8 @@ import analysis
 from analysis import pairwise
 from coupled.errors import UserError
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 MEASURES = (
     lambda x, y: analysis.rsa(x, y, comparison="spearman"),
     lambda x, y: analysis.knn_overlap(x, y, k=3),

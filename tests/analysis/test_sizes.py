@@ -10,6 +10,8 @@ import analysis
 from analysis.estimates import RANGES, estimate
 from coupled import alignment
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 MEASURES = {
     "cka": analysis.linear_cka,
     "cka_biased": lambda x, y: analysis.linear_cka(x, y, debiased=False),

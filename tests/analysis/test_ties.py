@@ -17,6 +17,8 @@ from analysis import pairwise
 from analysis.estimates import estimate
 from coupled import rounding
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 
 def cosine(a, b):
     """The cosine of integer rows to twenty digits, the same for all that are equal; 0 for a row of zeros."""

@@ -4,7 +4,7 @@ from torch import nn
 
 from coupled.models.batchnorm import BatchNorm
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 

@@ -16,7 +16,7 @@ from coupled.models.batchnorm import BatchNorm
 from coupled.models.flat import FlatState
 from coupled.models.init import initialise
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 CPU = torch.device("cpu")
 # One narrow model of every encoder, so small that a forward and backward takes milliseconds.
 SMALL = {

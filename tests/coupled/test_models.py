@@ -10,7 +10,7 @@ from coupled.models import evaluating
 from coupled.models.flat import FlatState
 from coupled.models.init import initialise, initialise_head
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 CPU = torch.device("cpu")
 
 

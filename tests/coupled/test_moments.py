@@ -13,6 +13,8 @@ from coupled.alignment import cka_of, rsa_of
 from coupled.errors import UserError
 from coupled.moments import Moments
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 
 def pair(seed, n=12, d=3, e=4, batch=()):
     generator = torch.Generator().manual_seed(seed)

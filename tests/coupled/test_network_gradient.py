@@ -17,7 +17,7 @@ from coupled.models.batchnorm import BatchNorm
 from coupled.models.resnet import Projector, SmallResNet
 from coupled.objectives import loss
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 SEEDS, WIDTH, DIMENSION = 20, 8, 64
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from coupled import objectives
 from coupled.objectives import Objective, batch_loss, evaluate, loss, masked_logsumexp, pairs, per_anchor, similarity
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 DCL, NT_XENT, SCL = Objective("dcl"), Objective("nt_xent"), Objective("scl")
 NSCL, NSCL_POSITIVE = Objective("nscl"), Objective("nscl", positive_in_denominator=True)
 HOMOTOPIES = [Objective("homotopy", flag, lam) for flag in (False, True) for lam in (0.0, 1e-8, 0.3, 1.0)]

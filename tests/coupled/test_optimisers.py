@@ -12,7 +12,7 @@ from torch import nn
 from coupled.models.flat import FlatState
 from coupled.optimisers import Optimiser, Segments, clipped, state_names, state_tensors
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.float64]
 BASE = {"momentum": None, "weight_decay": 0.0, "trust": None, "clip_norm": None}

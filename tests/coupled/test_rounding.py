@@ -10,6 +10,8 @@ import torch
 from coupled import rounding
 from coupled.scale import unit_rows
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 
 def exact_cosine(a, b):
     """Of float64 rows, to fifty digits."""

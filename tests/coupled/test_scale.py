@@ -8,6 +8,8 @@ import torch
 
 from coupled.scale import exponent, largest, scaled, shifted, unit_rows
 
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
+
 
 def features(seed, *shape):
     return torch.tensor(np.random.default_rng(seed).standard_normal(shape))

@@ -14,7 +14,7 @@ from coupled.objectives import Objective, batch_loss
 from coupled.pairs import pairs, similarity
 from coupled.surrogate import denominators, simulate
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 CASES = [
     ("dcl", "nscl", False),
     ("nt_xent", "nscl", False),
