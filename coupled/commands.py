@@ -115,7 +115,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     made = plan(config, arguments.ranks)
     count, size = made.checkpoints
     print(to_toml(config))
-    print(f"\n# run directory    {made.directory}")
+    print()
+    print(printable(f"# run directory    {made.directory}"))
     print(f"# config digest    {made.digest}")
     if left_out := data_info(config).left_out:
         print(f"# left out         {left_out}")
@@ -216,9 +217,9 @@ def _verify(arguments: argparse.Namespace) -> int:
             progress=counting.told,
         )
     for word in found.proven:
-        print(f"proven      {word}")
+        print(printable(f"proven      {word}"))
     for word in found.unproven:
-        print(f"not proven  {word}")
+        print(printable(f"not proven  {word}"))
     print(_verdict(found, replayed=arguments.replay > 0))
     return 0
 

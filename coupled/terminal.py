@@ -66,6 +66,10 @@ def _ended(program: str, body: Callable[[], int]) -> int:
     except OSError as error:
         print(printable(f"{program}: {error}"), file=sys.stderr)
         return 3
+    except UnicodeEncodeError as error:
+        given = f"{error.object[:200]!r} has characters that the locale's encoding, {error.encoding}, lacks"
+        print(f"{program}: {given}; paths need one that has them, such as LC_ALL=C.UTF-8", file=sys.stderr)
+        return 2
     except SystemExit as end:
         if end.code:
             raise

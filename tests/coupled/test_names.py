@@ -52,6 +52,13 @@ def test_a_run_of_any_name_goes_on(name, whole, tmp_path, capsys):
     assert tree_hash(path) == tree_hash(whole)
 
 
+def test_data_may_lie_in_a_folder_of_any_name(whole, tmp_path):
+    path = stopped(whole, tmp_path / "T")
+    folder = os.fsdecode(b"caf\xe9")  # nothing in it is read: the data set is made
+    assert run(["resume", str(path), "--ranks", "1", "--set", f"paths.data={folder}"]) == 0
+    assert tree_hash(path) == tree_hash(whole)
+
+
 def test_every_command_takes_a_run_of_any_name(whole, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"painted"))
     path = str(shutil.copytree(whole, tmp_path / os.fsdecode(b"-it's\n[red]$HOME \xff")))

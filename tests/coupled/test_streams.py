@@ -82,6 +82,13 @@ def fail(error):
         (errno.EPIPE, lambda: fail(SystemExit(0)), 141, ""),
         (errno.ENOSPC, lambda: print("x") or 1, 3, "p: the output could not be written: No space left on device\n"),
         (errno.EIO, lambda: print("x") or 0, 3, "p: the output could not be written: Input/output error\n"),
+        (
+            errno.EIO,
+            lambda: "data/é".encode("ascii"),
+            2,
+            "p: 'data/é' has characters that the locale's encoding, ascii, lacks; paths need one that has them, such as "
+            "LC_ALL=C.UTF-8\n",
+        ),
         (errno.EIO, lambda: fail(UserError("two\nlines", "\x1b[31m")), 2, "p: two\\nlines; \\x1b[31m\n"),
     ],
 )
