@@ -175,7 +175,11 @@ def _gone_on(parts: Parts, terms: Terms, reporter: Reporter) -> Run:
 
 def _start_event(run: Run) -> dict[str, Any]:
     config, placement = run.config, run.mesh.placement or Placement((tuple(run.config.arms),))
-    elastic = {"name": printable(config.name), "paths": {"data": printable(config.paths.data)}, "workers": config.data.workers}
+    elastic = {
+        "name": printable(config.name),
+        "paths": {"data": printable(config.paths.data)},
+        "workers": config.data.workers,
+    }
     return {
         "event": "resume" if run.restored else "start",
         "step": run.start,

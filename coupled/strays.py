@@ -8,11 +8,11 @@ _NAMES = frozenset(
         *(".ds_store", ".localized", ".appledouble", ".apdisk", ".fseventsd", ".spotlight-v100", ".temporaryitems"),
         *(".trashes", "__macosx"),
         # Windows
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information"),
         # Linux desktops, disks, notebooks
         *(".directory", ".ipynb_checkpoints", "lost+found"),
         # network storage
-        *("@eadir", "@tmp", "#recycle", "#snapshot", ".snapshot", ".snapshots"),
+        *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", ".snapshot", ".snapshots"),
     }
 )
 _PATTERN = re.compile(

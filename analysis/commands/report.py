@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from analysis import bounds_figure, figures
 from analysis.commands import bounds, divergence
 from analysis.curves import check_steps, write_csv
-from analysis.report import check, combine, gather, words, write
+from analysis.report import check, combine, gather, page_path, words, write
 from analysis.report.gather import Gathered
 from analysis.run import open_run
 from coupled.console import Console
@@ -38,6 +38,7 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    output = None if options.output is None else page_path(options.output)
     runs = [open_run(path) for path in options.runs]
     # What cannot be together, or believed, is refused before the first result is written.
     check(runs)
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
         ]
         progress.update(task, description="page")
         content = combine(parts)
-        path = write(content, options.output)
+        path = write(content, output)
         progress.update(task, description="CSV files and figures")
         for written in drawn:
             written.result()

@@ -13,7 +13,7 @@ from coupled.userfiles import output_path
 
 NAME: Final = "report.html"
 
-__all__ = ["NAME", "Content", "check", "collect", "combine", "gather", "page", "report", "write"]
+__all__ = ["NAME", "Content", "check", "collect", "combine", "gather", "page", "page_path", "report", "write"]
 
 
 def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str | Path | None = None) -> Path:
@@ -22,11 +22,17 @@ def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str |
     runs: run directories, or runs opened by `open_run`. output: default is analysis/report.html in the first one.
     Raises UserError for runs that cannot be reported together or have no committed step yet, StoreError for damage.
     """
+    path = None if output is None else page_path(output)
     given = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    return write(collect([run if isinstance(run, Run) else open_run(run) for run in given]), output)
+    return write(collect([run if isinstance(run, Run) else open_run(run) for run in given]), path)
 
 
-def write(content: Content, path: str | Path | None = None) -> Path:
+def page_path(path: str | Path) -> Path:
+    """Where a page goes that is asked for; UserError, before any work, for what is no name of a page."""
+    return output_path(Path(path), ".html", "a report")
+
+
+def write(content: Content, path: Path | None = None) -> Path:
     """Writes the page of a content; without a path where it belongs."""
-    where = content.run.path / output.FOLDER / NAME if path is None else output_path(Path(path), ".html", "a report")
+    where = content.run.path / output.FOLDER / NAME if path is None else path
     return output.write(where, page(content).encode(errors="backslashreplace"))

@@ -23,6 +23,7 @@ from coupled import views
 from coupled.data.base import DataInfo, FileSplit, SplitName
 from coupled.data.decode import decode, evaluation_view, shown
 from coupled.errors import RunStopped, UserError
+from coupled.strays import is_stray
 from coupled.views import Recipe
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -31,11 +32,6 @@ _SUFFIXES = (".jpg", ".jpeg", ".png")
 _UNREAD = {
     *(".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"),
     *(".avif", ".jp2", ".jxl", ".ppm", ".pgm"),
-}
-# Folders that machines put beside a user's own, in lower case: thumbnails, deleted files, snapshots.
-_MACHINES = {
-    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # Synology, QNAP
-    *("$recycle.bin", "recycler", "system volume information", "__macosx", "lost+found"),
 }
 _MAX_ANNOTATIONS = 4 << 20  # bytes; tiny-ImageNet's own file has a tenth of it
 GENERIC = "image-folder"
@@ -202,12 +198,10 @@ def _listing(
 
 
 def _entries(name: str, folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, but for what file managers, notebooks and storage devices put there: hidden names and those
-    of `_MACHINES`.
-    """
+    """What a folder holds, but for hidden names and what file managers and storage devices put there."""
     try:
         with os.scandir(folder) as entries:
-            return [each for each in entries if not each.name.startswith(".") and each.name.lower() not in _MACHINES]
+            return [each for each in entries if not (each.name.startswith(".") or is_stray(each.name))]
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{name}: cannot list the folder {shown(folder)} ({why})", _REMEDIES[name]) from error

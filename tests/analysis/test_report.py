@@ -14,7 +14,7 @@ import analysis
 from analysis.cli import main
 from analysis.curve import Band, Curve
 from analysis.looks import Look
-from analysis.report import collect, page, report, sections, words, write
+from analysis.report import collect, page, report, sections, words
 from analysis.report.layers import LayerGrid, spread
 from analysis.report.markup import script_json, table
 from analysis.report.traces import MOST_POINTS, line, stretches
@@ -67,9 +67,10 @@ def test_the_page_loads_nothing_from_anywhere(html):
 
 
 @pytest.mark.parametrize(("name", "message"), [("x.pdf", "written as .html; name it .*x.html"), ("", "is a folder")])
-def test_the_page_is_not_written_under_the_name_of_something_else(content, tmp_path, name, message):
+def test_the_name_of_something_else_is_refused_before_any_work(tmp_path, name, message):
     with pytest.raises(UserError, match=message):
-        write(content, tmp_path / name)
+        report("no run at all", output=tmp_path / name)
+    assert main(["report", "no run at all", "--output", str(tmp_path / name)]) == 2
     assert not list(tmp_path.iterdir())
 
 

@@ -86,8 +86,8 @@ def fail(error):
             errno.EIO,
             lambda: "data/é".encode("ascii"),
             2,
-            "p: 'data/é' has characters that the locale's encoding, ascii, lacks; paths need one that has them, such as "
-            "LC_ALL=C.UTF-8\n",
+            "p: 'data/é' has characters that the locale's encoding, ascii, lacks; paths need one that has them, "
+            "such as LC_ALL=C.UTF-8\n",
         ),
         (errno.EIO, lambda: fail(UserError("two\nlines", "\x1b[31m")), 2, "p: two\\nlines; \\x1b[31m\n"),
     ],
