@@ -13,7 +13,7 @@ from coupled import checkpoints, preflight
 from coupled.arms import Arm
 from coupled.compared import Compared, compared
 from coupled.config import Config
-from coupled.errors import Preempted, RunStopped, UserError, printable
+from coupled.errors import Preempted, RunStopped, UserError
 from coupled.learning_rate import learning_rate
 from coupled.preempt import Preemption
 from coupled.ranks.exchange import fold
@@ -175,11 +175,9 @@ def _gone_on(parts: Parts, terms: Terms, reporter: Reporter) -> Run:
 
 def _start_event(run: Run) -> dict[str, Any]:
     config, placement = run.config, run.mesh.placement or Placement((tuple(run.config.arms),))
-    elastic = {
-        "name": printable(config.name),
-        "paths": {"data": printable(config.paths.data)},
-        "workers": config.data.workers,
-    }
+    # A log is JSON in UTF-8: what is not UTF-8 of a name is escaped. All else stays, for `resume` reads the path.
+    name, data = (text.encode("utf-8", "backslashreplace").decode() for text in (config.name, config.paths.data))
+    elastic = {"name": name, "paths": {"data": data}, "workers": config.data.workers}
     return {
         "event": "resume" if run.restored else "start",
         "step": run.start,
