@@ -207,14 +207,14 @@ class Compared:
         rows = None if most is None else _spread(n, where.views, most)
         return cls(arm, anchor, source, feature, where, n if rows is None else len(rows), d, rows)
 
-    def blocks(self, records: Records) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    def blocks(self, records: Records, *, recorded: bool = False) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
         """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the anchor), a few steps at a time.
 
-        As recorded, but for z: there in float64 and of norm 1 exactly, so that Σ = z zᵀ holds cosines.
+        As recorded, but for z unless `recorded`: there in float64 and of norm 1, so that Σ = z zᵀ holds cosines.
         """
         for at, x, y in paired(records, self.arm, self.anchor, self.where):
             a, b = (x, y) if self.rows is None else (x[:, self.rows], y[:, self.rows])
-            yield (at, unit_rows(a), unit_rows(b)) if self.feature == "z" else (at, a, b)
+            yield (at, unit_rows(a), unit_rows(b)) if self.feature == "z" and not recorded else (at, a, b)
 
     def curve(
         self, measure: str, steps: NDArray[np.int64], values: NDArray[np.float64], estimator: str, **bands: Any
@@ -256,9 +256,11 @@ def _all_estimates(
     groups = _FEW_GROUPS if views == 2 or what.rows is not None or "procrustes" in kinds else _GROUPS
     options = {"views": views, "groups": groups, "unit": "rsa" in kinds, **options}
     banded = _banded(records, what)
+    # These take cosines themselves, and from the recorded precision how far they are rounded.
+    recorded = bool({"spearman", "knn_overlap"} & set(kinds))
     return [
         (at, estimates(kinds, x, y, banded=None if banded is None else torch.tensor(np.isin(at, banded)), **options))
-        for at, x, y in what.blocks(records)
+        for at, x, y in what.blocks(records, recorded=recorded)
     ]
 
 

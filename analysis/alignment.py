@@ -104,7 +104,7 @@ def compared(measure: pairwise.Pairwise, x: Tensor, y: Tensor) -> Tensor:
     x, y = x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:])
     size = max(1, _CHUNK_BYTES // (8 * n * max(n, x.shape[-1], y.shape[-1])))
     parts = [
-        measure.compare(measure.prepare(a.double()), measure.prepare(b.double()))
+        measure.compare(measure.prepare(a), measure.prepare(b))
         for a, b in zip(x.split(size), y.split(size), strict=True)
     ]
     return torch.cat(parts).reshape(batch)

@@ -219,7 +219,6 @@ def _kept(left_out: list[Tensor], n: int) -> Tensor:
 
 def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Tensor], orders: list[Tensor]) -> Columns:
     """The same for a measure without moments; its null band from `orders` of y's rows."""
-    x, y = x.double(), y.double()
     a, b = kind.prepare(x), kind.prepare(y)
     value = kind.compare(a, b)
     others = _kept(left_out, x.shape[-2])

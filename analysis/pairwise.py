@@ -5,7 +5,8 @@ Each prepares the two representations apart and then compares what it prepared, 
 
 Cosines that differ by less than their rounding are equal (`coupled.rounding`).
 
-Shapes: x (…, n, d), float64. Everything is batched over leading axes and NaN where undefined.
+Shapes: x (…, n, d), in the precision it was given in, which says how far it is rounded. All is computed in float64,
+batched over leading axes, and NaN where undefined.
 """
 
 import math
@@ -37,11 +38,11 @@ def spearman() -> Pairwise:
         unit, n = unit_rows(x), x.shape[-2]
         i, j = torch.triu_indices(n, n, 1, device=x.device)
         entries = (unit @ unit.mT).flatten(-2).index_select(-1, i * n + j)
-        centred = _ranks(entries, rounding.of_cosines(x.shape[-1]))
+        centred = _ranks(entries, rounding.of_cosines(x.shape[-1], x.dtype))
         norm = centred.square().sum(-1).sqrt()
         defined = (norm > 0) & entries.isfinite().all(-1)
         norm = torch.where(defined, norm, torch.nan)
-        ranks = x.new_zeros((*x.shape[:-2], n * n)).index_copy_(-1, i * n + j, centred / norm[..., None])
+        ranks = entries.new_zeros((*x.shape[:-2], n * n)).index_copy_(-1, i * n + j, centred / norm[..., None])
         ranks = ranks.unflatten(-1, (n, n))
         return ranks + ranks.mT
 
@@ -72,6 +73,7 @@ class Neighbours(NamedTuple):
 
     nearest: Tensor  # (…, n, k) indices, ascending; −1 where undefined
     unit: Tensor  # (…, n, d) rows of norm 1
+    apart: float  # similarities no further from each other are equal
     tied: bool  # for some row the order of equally near ones decided
 
 
@@ -84,11 +86,11 @@ def knn_overlap(k: int) -> Pairwise:
     def prepare(x: Tensor) -> Neighbours:
         finite = x.isfinite().all(-1).all(-1)[..., None, None]
         # Rows of zeros are all equally near: undefined as well.
-        return _neighbours(unit_rows(torch.where(finite, x, 0.0)), k)
+        return _neighbours(unit_rows(torch.where(finite, x, 0.0)), k, rounding.of_cosines(x.shape[-1], x.dtype))
 
     def reorder(of: Neighbours, rows: Tensor) -> Neighbours:
         if of.tied:
-            return _neighbours(of.unit[..., rows, :], k)
+            return _neighbours(of.unit[..., rows, :], k, of.apart)
         # Index j is now where rows holds it.
         rows = rows.to(of.nearest.device)
         index = rows.argsort()[of.nearest[..., rows, :].clamp(min=0)]
@@ -102,14 +104,14 @@ def knn_overlap(k: int) -> Pairwise:
     return Pairwise(prepare, reorder, compare)
 
 
-def _neighbours(unit: Tensor, k: int) -> Neighbours:
-    n, apart = unit.shape[-2], rounding.of_cosines(unit.shape[-1])
+def _neighbours(unit: Tensor, k: int, apart: float) -> Neighbours:
+    n = unit.shape[-2]
     size = max(1, _CHUNK_NUMBERS // max(1, math.prod(unit.shape[:-2]) * n))
     parts = [_nearest(unit, torch.arange(i, min(i + size, n), device=unit.device), k, apart) for i in range(0, n, size)]
     index, least, most, tied = (torch.cat(column, -1) for column in zip(*parts, strict=True))
     some = most.amax(-1) - least.amin(-1) > apart
     index = torch.where(some[..., None, None], index.mT, -1)
-    return Neighbours(index, unit, bool(tied.any()))
+    return Neighbours(index, unit, apart, bool(tied.any()))
 
 
 def _nearest(unit: Tensor, rows: Tensor, k: int, apart: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -132,7 +134,7 @@ def procrustes() -> Pairwise:
     """The least ‖XQ − Y‖_F over orthogonal Q of centred X and Y of unit Frobenius norm."""
 
     def prepare(x: Tensor) -> Tensor:
-        x = scaled(x)
+        x = scaled(x.double())
         centred = x - x.mean(-2, keepdim=True)
         norm = centred.square().sum((-2, -1))
         varies = norm > rounding.of_sum(x.shape[-2]) ** 2 * x.square().sum((-2, -1))

@@ -68,6 +68,16 @@ def test_four_classes_and_their_simplex_have_the_same_similarities():
     assert spearman(*FOUR) == pytest.approx(1, abs=PAIRS) == analysis.rsa(*FOUR)
 
 
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_features_that_were_rounded_to_a_lower_precision_tie_within_it(precision):
+    """Runs record float32: there every row is off by its own rounding before any cosine is taken."""
+    x, y = (torch.tensor(rows).to(precision) for rows in FOUR)
+    assert spearman(x, y) == pytest.approx(1, abs=PAIRS)
+    directions = torch.tensor(lengths(1, 24) * np.random.default_rng(2).standard_normal((2, 5))[np.arange(24) // 12])
+    turned = torch.tensor(lengths(3, 24) * np.random.default_rng(4).standard_normal((2, 6))[np.arange(24) // 12])
+    assert spearman(directions.to(precision), turned.to(precision)) == pytest.approx(1, abs=PAIRS)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_two_directions_repeated_have_two_similarities(seed):
     x, y = (np.random.default_rng(seed).standard_normal((2, d))[np.arange(12) % 2] for d in (5, 6))
