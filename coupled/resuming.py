@@ -204,14 +204,14 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
     raw["ranks"] = {"data": last_ranks(path)[1]}
     for override in elastic:
         merge(raw, override)
-    config = from_tables(raw)
+    config = from_tables(raw, begun=True)
     notes = [note for override in overrides if override not in elastic and (note := _untaken(config, raw, override))]
     if extend is None:
         return _placed(config, path), notes
     if extend <= before.train.steps:
         raise UserError(f"--extend {extend}", f"more than the {before.train.steps} steps that the run has")
     raw.setdefault("train", {})["steps"] = extend
-    return _placed(from_tables(raw), path), notes
+    return _placed(from_tables(raw, begun=True), path), notes
 
 
 def _placed(config: Config, path: Path) -> Config:

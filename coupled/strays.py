@@ -24,6 +24,10 @@ _PATTERN = re.compile(
 
 
 def is_stray(name: str) -> bool:
-    """Is a file or folder of this name none that a person or a program meant to be there?"""
-    folded = name.casefold()
-    return folded in _NAMES or _PATTERN.fullmatch(folded) is not None
+    """True for names that file managers, network file systems and editors give to what they leave in any folder."""
+    return is_of_machines(name) or _PATTERN.fullmatch(name.casefold()) is not None
+
+
+def is_of_machines(name: str) -> bool:
+    """The same for names that are always these: no person calls a class of images so."""
+    return name.casefold() in _NAMES

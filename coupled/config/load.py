@@ -11,7 +11,7 @@ from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.schema import Config
 from coupled.errors import UserError
-from coupled.userfiles import expanded, read_text
+from coupled.userfiles import read_text
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -48,13 +48,20 @@ def _anchor_code(raw: dict[str, Any], folder: Path) -> None:
     """A config's own code.files are relative to the config; those of an override to the working directory."""
     code = raw.get("code")
     if isinstance(code, dict) and isinstance(code.get("files"), list):
-        files = code["files"]
-        code["files"] = [str(folder / expanded(f, "code.files")) if isinstance(f, str) else f for f in files]
+        code["files"] = [_anchored(file, folder) if isinstance(file, str) else file for file in code["files"]]
 
 
-def from_tables(raw: dict[str, Any]) -> Config:
-    """The resolved config of nested tables (what TOML gives)."""
-    return resolve(build(Config, raw))
+def _anchored(file: str, folder: Path) -> str:
+    """The file's path from the working directory, its home folder not yet put in: `build` does that for all paths."""
+    if file.startswith("~"):
+        return file
+    path = str(folder / file)
+    return f"./{path}" if path.startswith("~") else path
+
+
+def from_tables(raw: dict[str, Any], *, begun: bool = False) -> Config:
+    """The resolved config of nested tables (what TOML gives). `begun`: of a run that goes on as it began."""
+    return resolve(build(Config, raw), begun=begun)
 
 
 def from_resolved(tables: dict[str, Any]) -> Config:

@@ -27,11 +27,12 @@ _REFERENCE_BATCH = 256
 _SAFE_WIDTH = 8
 
 
-def resolve(config: Config, *, elsewhere: bool = False) -> Config:
+def resolve(config: Config, *, elsewhere: bool = False, begun: bool = False) -> Config:
     """The config with every default filled in; raises UserError where fields do not fit each other.
 
     `elsewhere`: the config was resolved before, of a run that may have used code or folders that are not here. No code
-    is run, and what only they could tell is not checked.
+    is run, and what only they could tell is not checked. `begun`: the config is that of a run, which goes on as it
+    began: earlier versions took numbers that the precision rounds away.
     """
     config = replace(config, code=_code(config.code, elsewhere))
     if config.views.recipe not in RECIPES:
@@ -58,7 +59,7 @@ def resolve(config: Config, *, elsewhere: bool = False) -> Config:
         optimiser=_optimiser(config),
     )
     _check_train(config)
-    if not elsewhere:  # earlier versions took what they rounded away
+    if not (elsewhere or begun):
         check_precision(config)
     config = replace(config, arms=resolve_arms(config, None if info is None else info.classes, elsewhere=elsewhere))
     _check_ranks(config)

@@ -24,10 +24,10 @@ def contradiction(info: DataInfo, name: SplitName, split: object, *, statistics:
     """
     if not isinstance(split, ImageSplit | FileSplit):
         return f"is a {type(split).__name__}, not an ImageSplit or a FileSplit"
-    labels = _labels(info, name, split) or _size(info, name, split) or _nesting(info, split)
-    if labels or isinstance(split, FileSplit):
-        return labels
-    return _image(info, split) or (_statistics(info, name, split) if statistics else "")
+    if isinstance(split, FileSplit):  # the class that lacks files says more than their number
+        return _labels(info, name, split) or _size(info, name, split) or _nesting(info, split)
+    labels = _size(info, name, split) or _labels(info, name, split) or _nesting(info, split)
+    return labels or _image(info, split) or (_statistics(info, name, split) if statistics else "")
 
 
 def _labels(info: DataInfo, name: SplitName, split: Split) -> str:

@@ -23,7 +23,7 @@ from coupled import views
 from coupled.data.base import DataInfo, FileSplit, SplitName
 from coupled.data.decode import decode, evaluation_view, shown
 from coupled.errors import RunStopped, UserError
-from coupled.strays import is_stray
+from coupled.strays import is_of_machines
 from coupled.views import Recipe
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -201,7 +201,7 @@ def _entries(name: str, folder: Path) -> list[os.DirEntry[str]]:
     """What a folder holds, but for hidden names and what file managers and storage devices put there."""
     try:
         with os.scandir(folder) as entries:
-            return [each for each in entries if not (each.name.startswith(".") or is_stray(each.name))]
+            return [each for each in entries if not (each.name.startswith(".") or is_of_machines(each.name))]
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{name}: cannot list the folder {shown(folder)} ({why})", _REMEDIES[name]) from error

@@ -33,6 +33,7 @@ def test_the_figure_says_what_its_values_are_of(run, found):
         assert part in said
     assert "thin lines: batch z, n = 32 train views, d = 8" in caption(run, found)
     assert "exact twin: 0 at every step, in all weights" in said and "floor: one-ulp nudge, float32" in said
+    assert "noise floor" not in said  # that would say that all above it is no noise
     assert "ceiling" in said and "UNFINISHED" not in said
 
 

@@ -80,7 +80,8 @@ def test_the_page_is_small_and_the_same_every_time(content, html):
 
 
 def test_every_chart_is_a_plotly_figure(content):
-    graph_objects = pytest.importorskip("plotly.graph_objects")
+    from plotly import graph_objects
+
     made = [chart for chart in sections.all_charts(bounded(content)) if chart is not None]
     assert {"cka", "rsa", "weight_gap", "loss", "bounds", "divergence", "layers"} <= {chart.id for chart in made}
     for chart in made:

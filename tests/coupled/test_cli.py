@@ -6,6 +6,7 @@ import pytest
 from helpers import tiny
 from rich.console import Console
 
+from coupled import progress
 from coupled.cli import main
 from coupled.config import digest, load
 from coupled.driver import train
@@ -35,6 +36,7 @@ objective = "nscl"
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "_PLAIN_REFRESH_S", 1e9)  # lines of a slow machine in between
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(TOML)
     return "small.toml"

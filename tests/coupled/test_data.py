@@ -180,7 +180,7 @@ def test_images_without_labels_may_be_registered():
 WRONG_SPLITS = {
     "too few": (
         {"images": torch.zeros(2, 2, 2, dtype=torch.uint8), "kind": torch.tensor([0, 1])},
-        "has 1 images of class 0 under kind, not 3",
+        "has 2 images, not 6",
     ),
     "size": ({"images": torch.zeros(6, 3, 3, dtype=torch.uint8)}, r"has an image of torch.uint8 \(1, 3, 3, 3\), not "),
     "label": ({"kind": torch.tensor([0, 1, 2, 0, 1, 0])}, "has the label 2 under kind, allowed are 0 to 1"),

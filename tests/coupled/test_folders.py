@@ -91,9 +91,9 @@ def test_what_machines_put_into_folders_is_no_picture_and_no_class(root, name, p
 
 def test_classes_whose_names_only_begin_like_those_of_machines_stay(root):
     for split in ("train", "test"):
-        for name in ("@eaDir2", "lost", "#"):
-            save(root / split / name / "1.jpg")
-    assert folders.scan(str(root)).classes == {"class": 5}
+        for name in ("@eaDir2", "lost", "#", "b~", "#1#"):
+            save(root / split / name / "1~.jpg")
+    assert folders.scan(str(root)).classes == {"class": 7}
 
 
 def test_pictures_that_are_not_read_are_counted(root):

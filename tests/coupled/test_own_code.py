@@ -57,6 +57,13 @@ def test_an_edited_file_is_another_run(files, tmp_path):
     assert digest(own(files, tmp_path)) != before
 
 
+def test_a_file_whose_name_begins_like_a_home_folder_is_named_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("~mine.py").write_text("")
+    Path("x.toml").write_text('code.files = ["./~mine.py"]\n[arms.cl]\nobjective = "dcl"\n')
+    assert coupled.load("x.toml").code.files == ("./~mine.py",)
+
+
 def test_reading_a_run_back_runs_no_code(files, tmp_path):
     config = own(files, tmp_path)
     for file in files.values():

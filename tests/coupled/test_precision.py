@@ -13,6 +13,7 @@ from torch import nn
 from coupled import bounds, objectives
 from coupled.config import from_resolved, from_tables, resolved
 from coupled.config.fields import option
+from coupled.config.load import tables_of
 from coupled.config.precision import _rounded
 from coupled.config.schema import Arm, Optimiser, Train
 from coupled.driver import train
@@ -130,6 +131,10 @@ def test_a_run_of_an_earlier_version_is_still_read():
     tables = resolved(made({"name": "adamw"}))
     tables["optimiser"]["epsilon"] = 1e-60
     assert from_resolved(tables).optimiser.epsilon == 1e-60
+    raw = tables_of(tables)
+    assert from_tables({"name": "x", **raw}, begun=True).optimiser.epsilon == 1e-60  # as `resume` takes it
+    with pytest.raises(UserError, match="epsilon = 1e-60; float32 holds"):
+        from_tables({"name": "x", **raw})
 
 
 LIMITS = [
