@@ -15,3 +15,10 @@ def pytest_addoption(parser):
 def _threads(request):
     """Threads are an identity field: a test that wants another number says so. Two spinning on busy cores are slow."""
     torch.set_num_threads(request.config.getoption("--threads"))
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch):
+    """Output goes to no terminal, whatever is said of that of whoever runs the tests (CI services set FORCE_COLOR)."""
+    for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
