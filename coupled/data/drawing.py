@@ -9,6 +9,7 @@ Lengths are in pixels, angles and hues in turns.
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -143,7 +144,8 @@ def _covered(distance: Tensor) -> Tensor:
 
 
 def _length(u: Tensor, v: Tensor) -> Tensor:
-    return (u * u + v * v).sqrt()
+    # Not torch's root: its library rounds up to a sixth of the results otherwise, which ones depends on the CPU.
+    return torch.from_numpy(np.sqrt((u * u + v * v).numpy()))
 
 
 def _wave(s: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The data set `shapes`: an image is its address, its labellings agree, its factors can be seen."""
 
 import hashlib
+import math
 
 import pytest
 import torch
@@ -34,6 +35,12 @@ def test_images_are_golden():
     """Exactly rounded operations only: a change here means that every run on shapes changes."""
     drawn = shapes.render(0, torch.arange(100))
     assert hashlib.sha256(drawn.numpy().tobytes()).hexdigest()[:16] == "07b3206ca070dd87"
+
+
+def test_lengths_are_exactly_rounded():
+    u, v = torch.randn(2, 5000, generator=torch.Generator().manual_seed(1))
+    # A root in float64 has more than twice the digits, so that rounding it once more gives the right float32.
+    assert drawing._length(u, v).tolist() == torch.tensor([math.sqrt(s) for s in (u * u + v * v).tolist()]).tolist()
 
 
 def test_an_image_does_not_depend_on_its_batch():
