@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -5,6 +7,8 @@ from hypothesis import HealthCheck, settings
 # How long an example takes, or the making of one, is the machine's doing: no test may fail by it.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
