@@ -21,7 +21,6 @@ from coupled.driver import train
 from coupled.errors import UserError
 from coupled.store import open_tensors
 
-pytestmark = pytest.mark.kernels
 EXCESS = "distance over that of nudged (one-ulp nudge, float32)"
 
 

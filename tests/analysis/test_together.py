@@ -11,8 +11,6 @@ from analysis.together import by_seed, check, over_seeds
 from coupled.driver import train
 from coupled.errors import UserError
 
-pytestmark = pytest.mark.kernels
-
 
 def trained_with(folder, **sections):
     return analysis.open_run(train(tiny(folder, train={"steps": 2}, **sections)))
