@@ -11,6 +11,7 @@ batched over leading axes, and NaN where undefined.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ def spearman() -> Pairwise:
         unit, n = unit_rows(x), x.shape[-2]
         i, j = torch.triu_indices(n, n, 1, device=x.device)
         entries = (unit @ unit.mT).flatten(-2).index_select(-1, i * n + j)
-        centred = _ranks(entries, rounding.of_cosines(x.shape[-1], x.dtype))
+        centred = _ranks(entries, partial(rounding.tie, d=x.shape[-1], given=x.dtype))
         norm = centred.square().sum(-1).sqrt()
         defined = (norm > 0) & entries.isfinite().all(-1)
         norm = torch.where(defined, norm, torch.nan)
@@ -52,8 +53,11 @@ def spearman() -> Pairwise:
     return Pairwise(prepare, reorder, lambda a, b: (a * b).sum((-2, -1)) / 2)
 
 
-def _ranks(entries: Tensor, apart: float) -> Tensor:
-    """Average ranks along the last axis, minus their mean; entries no further than `apart` from each other are equal.
+Width = Callable[[Tensor], Tensor]  # how far from each of some similarities those lie that equal it
+
+
+def _ranks(entries: Tensor, width: Width) -> Tensor:
+    """Average ranks along the last axis, minus their mean; entries within `width` of each other are equal.
 
     The rank of an entry is how many are below it and half of how many equal it. Where equal ones form groups that is
     the average rank of the group. It needs no groups, though: in a long run of entries, each close to the next, every
@@ -61,7 +65,8 @@ def _ranks(entries: Tensor, apart: float) -> Tensor:
     """
     ordered, order = entries.sort(-1)
     ranks = torch.arange(entries.shape[-1], dtype=torch.float64, device=entries.device).expand_as(entries)
-    if (ordered.diff() <= apart).any():
+    apart = width(ordered)
+    if (ordered.diff() <= apart[..., 1:]).any():
         below = torch.searchsorted(ordered, ordered - apart)
         up_to = torch.searchsorted(ordered, ordered + apart, right=True)
         ranks = (below + up_to).double() / 2
@@ -73,7 +78,7 @@ class Neighbours(NamedTuple):
 
     nearest: Tensor  # (…, n, k) indices, ascending; −1 where undefined
     unit: Tensor  # (…, n, d) rows of norm 1
-    apart: float  # similarities no further from each other are equal
+    width: Width
     tied: bool  # for some row the order of equally near ones decided
 
 
@@ -86,11 +91,13 @@ def knn_overlap(k: int) -> Pairwise:
     def prepare(x: Tensor) -> Neighbours:
         finite = x.isfinite().all(-1).all(-1)[..., None, None]
         # Rows of zeros are all equally near: undefined as well.
-        return _neighbours(unit_rows(torch.where(finite, x, 0.0)), k, rounding.of_cosines(x.shape[-1], x.dtype))
+        return _neighbours(
+            unit_rows(torch.where(finite, x, 0.0)), k, partial(rounding.tie, d=x.shape[-1], given=x.dtype)
+        )
 
     def reorder(of: Neighbours, rows: Tensor) -> Neighbours:
         if of.tied:
-            return _neighbours(of.unit[..., rows, :], k, of.apart)
+            return _neighbours(of.unit[..., rows, :], k, of.width)
         # Index j is now where rows holds it.
         rows = rows.to(of.nearest.device)
         index = rows.argsort()[of.nearest[..., rows, :].clamp(min=0)]
@@ -104,23 +111,25 @@ def knn_overlap(k: int) -> Pairwise:
     return Pairwise(prepare, reorder, compare)
 
 
-def _neighbours(unit: Tensor, k: int, apart: float) -> Neighbours:
+def _neighbours(unit: Tensor, k: int, width: Width) -> Neighbours:
     n = unit.shape[-2]
     size = max(1, _CHUNK_NUMBERS // max(1, math.prod(unit.shape[:-2]) * n))
-    parts = [_nearest(unit, torch.arange(i, min(i + size, n), device=unit.device), k, apart) for i in range(0, n, size)]
+    parts = [_nearest(unit, torch.arange(i, min(i + size, n), device=unit.device), k, width) for i in range(0, n, size)]
     index, least, most, tied = (torch.cat(column, -1) for column in zip(*parts, strict=True))
-    some = most.amax(-1) - least.amin(-1) > apart
+    least, most = least.amin(-1), most.amax(-1)
+    some = most - least > torch.maximum(width(least), width(most))
     index = torch.where(some[..., None, None], index.mT, -1)
-    return Neighbours(index, unit, apart, bool(tied.any()))
+    return Neighbours(index, unit, width, bool(tied.any()))
 
 
-def _nearest(unit: Tensor, rows: Tensor, k: int, apart: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _nearest(unit: Tensor, rows: Tensor, k: int, width: Width) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of some rows: the k nearest others (…, k, rows), of equally near ones those of the lowest index; least and most
     similarity to another, and whether there were more equally near ones than were taken, (…, rows)."""
     near = unit[..., rows, :] @ unit.mT
     least = near.amin(-1)  # no row is less similar to itself than to another
     near[..., torch.arange(len(rows), device=rows.device), rows] = -torch.inf
     last = near.topk(k, dim=-1).values[..., -1:]
+    apart = width(last)
     above = near > last + apart
     tied = (near >= last - apart) & ~above
     wanted = k - above.sum(-1, keepdim=True)

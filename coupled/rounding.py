@@ -20,11 +20,23 @@ def of_sum(terms: T) -> T:
     return (terms + 100) * 2.0**-53
 
 
-def of_cosines(d: int, given: torch.dtype = torch.float64) -> float:
-    """How far two computed cosines of rows of d numbers may be apart that are equal: (2d + 4) · 2^-52 + 4u.
+def of_cosines(d: int) -> float:
+    """How far two computed cosines of float64 rows of d numbers may be apart that are equal: (2d + 6) · 2^-52.
 
-    Each is off by half of that at most: in float64 d for the sum of its products (Σ|u_k v_k| ≤ 1, in any order) and
-    d/2 + 2 for the norm and the division of either row, times 2^-53; and u for either row as it was given, whose
-    numbers are rounded already: u is half of `given`'s epsilon, 2^-24 for float32.
+    Each is off by (2d + 6) · 2^-53 at most: d for the sum of its products (Σ|u_k v_k| ≤ 1, in any order), d/2 + 2 for
+    the norm and the division of either row, 1 for either row as it was given, whose numbers are rounded already.
     """
-    return (2 * d + 4) * 2.0**-52 + 2 * torch.finfo(given).eps
+    return (2 * d + 6) * 2.0**-52
+
+
+def tie(cosines: Tensor, d: int, given: torch.dtype) -> Tensor:
+    """The same for each of some cosines c (float64, any shape), of rows that were given in the precision `given`:
+    (2d + 4) · 2^-52 + 4u·sin θ + 12u², u half the epsilon of `given` (2^-24 for float32).
+
+    The numbers of a row are off by u of themselves at most, so its direction turns by no more than that, the angle θ of
+    two rows by 2u, and its cosine by 2u·sin θ + 2u². Near 1, where all cosines of a tight class lie, that is next to
+    nothing. sin θ is that of c, with what c itself may be off by.
+    """
+    computed, unit = (2 * d + 4) * 2.0**-52, torch.finfo(given).eps / 2
+    sine = ((1 - cosines) * (1 + cosines)).clamp(min=0).add(computed).sqrt()
+    return computed + 4 * unit * sine + 12 * unit**2

@@ -78,6 +78,18 @@ def test_features_that_were_rounded_to_a_lower_precision_tie_within_it(precision
     assert spearman(directions.to(precision), turned.to(precision)) == pytest.approx(1, abs=PAIRS)
 
 
+@pytest.mark.parametrize(("precision", "spread"), [(torch.float32, 1e-3), (torch.float32, 1e-4), (torch.float16, 0.1)])
+def test_inside_a_tight_class_neighbours_are_as_far_apart_as_they_are(precision, spread):
+    """Cosines near 1 hardly feel how rows are rounded: those of a class are no ties, however alike they look."""
+    r = np.random.default_rng(1)
+    centres = np.linalg.qr(r.normal(size=(64, 4)))[0].T[np.arange(200) % 4]
+    x, y = (torch.tensor(centres + spread * r.normal(size=(200, 64)) / 8).to(precision) for _ in "ab")
+    for measure in (analysis.knn_overlap, spearman):
+        # The same numbers, as if they were exact; independent inside a class, where 10 of 49 are shared by chance.
+        assert measure(x, y) == pytest.approx(measure(x.double(), y.double()), abs=0.01)
+    assert analysis.knn_overlap(x, y) < 0.25
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_two_directions_repeated_have_two_similarities(seed):
     x, y = (np.random.default_rng(seed).standard_normal((2, d))[np.arange(12) % 2] for d in (5, 6))
@@ -123,7 +135,8 @@ def similarities(x):
 def test_the_ends_of_a_long_run_of_close_similarities_are_told_apart():
     apart = 1e-3
     run = torch.arange(1000, dtype=torch.float64) * 0.4 * apart
-    found = pairwise._ranks(run[torch.randperm(1000, generator=torch.Generator().manual_seed(0))], apart).sort().values
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    found = pairwise._ranks(run[order], lambda similarities: torch.full_like(similarities, apart)).sort().values
     # Inside, two on either side are equal; at the ends those of one side alone.
     assert torch.equal(found[2:-2], torch.arange(2, 998) - 499.5) and found[0] == -498.5 and found[-1] == 498.5
 

@@ -36,3 +36,17 @@ def test_a_sum_in_the_worst_order_is_off_by_its_bound_at_most(n):
     one_by_one = np.add.accumulate(terms)[-1]
     exact = sum(map(Fraction, terms))
     assert abs(Fraction(one_by_one) - exact) <= Fraction(rounding.of_sum(n)) * exact
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("spread", [1e-3, 1e-2, 1.0])
+def test_rows_rounded_to_a_lower_precision_have_cosines_within_half_a_tie(precision, spread):
+    """At every angle, those near 0 too, where a rounding of u turns a cosine by u² alone."""
+    x = torch.tensor(
+        np.random.default_rng(3).standard_normal(8) + spread * np.random.default_rng(4).standard_normal((60, 8))
+    )
+    rounded = x.to(precision)
+    exact, found = (unit_rows(rows) @ unit_rows(rows).T for rows in (x, rounded))
+    bound = rounding.tie(found, 8, precision)
+    assert ((found - exact).abs() <= bound / 2).all()
+    assert bound.max() < 4 * torch.finfo(precision).eps  # that of rows at right angles, 2 eps, and what else there is
