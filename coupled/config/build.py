@@ -56,7 +56,9 @@ def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not within(value, metadata):
         finite = "a finite number with " if isinstance(value, float) and not math.isfinite(value) else ""
         raise UserError(f"{path} = {_shown(value)}", finite + allowed(metadata))
-    return expanded(str(value), path) if metadata["path"] else value
+    if metadata["path"]:
+        return expanded(str(value), path)
+    return value + 0.0 if type(value) is float else value  # −0.0 is 0.0 to training, and must be to the digest
 
 
 _PLURALS = {int: "integers", str: "strings"}

@@ -230,3 +230,8 @@ def test_overrides_can_complete_a_config_that_is_none_without_them(tmp_path):
         load(path)
     config = load(path, ["batches.size=64"])
     assert config.name == f"demo-{digest(config)[:8]}"
+
+
+def test_a_negative_zero_is_zero():
+    plain, negative = (from_tables(tables(optimiser={"weight_decay": zero})) for zero in (0.0, -0.0))
+    assert digest(plain) == digest(negative)
