@@ -1,6 +1,6 @@
 """From the records of a run to curves, tables and figures. `open_run(path).curve("cka", arm="nscl")` is the start."""
 
-from analysis.alignment import (
+from analysis.arrays.alignment import (
     IllConditionedWarning,
     knn_overlap,
     linear_cka,
@@ -8,16 +8,17 @@ from analysis.alignment import (
     rsa,
     similarity_drift,
 )
+from analysis.arrays.geometry import cdnv, directional_cdnv
+from analysis.arrays.similarity_drift import SimilarityDrift
 from analysis.bounds import bounds
-from analysis.curve import Curve
-from analysis.curves import curves, write_csv
+from analysis.curves import curves
 from analysis.divergence import divergence
-from analysis.drift import SimilarityDrift
-from analysis.estimates import Estimate, estimate
-from analysis.geometry import cdnv, directional_cdnv
-from analysis.growth import Growth, growth
-from analysis.layer_maps import LayerMap, layers
-from analysis.run import Run, open_run
+from analysis.divergence.growth import Growth, growth
+from analysis.divergence.layers import LayerMap, layers
+from analysis.output.csv import write_csv
+from analysis.runs.curve import Curve
+from analysis.runs.run import Run, open_run
+from analysis.statistics.estimates import Estimate, estimate
 
 __all__ = [
     "Curve",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from coupled.terminal import Parser, guarded
+from coupled.terminal.entry import Parser, guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

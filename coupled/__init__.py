@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from coupled.comparison import diff as diff
     from coupled.config import load as load
     from coupled.data import register_data_set as register_data_set
-    from coupled.driver import resume as resume
-    from coupled.driver import train as train
-    from coupled.exports import export as export
-    from coupled.objectives import register_objective as register_objective
+    from coupled.driver.train import resume as resume
+    from coupled.driver.train import train as train
+    from coupled.objectives.registry import register_objective as register_objective
+    from coupled.reading.export import export as export
     from coupled.verification import verify as verify
 
 # Lazily: `coupled.store` must be importable without torch.
 _HOMES = {
     "diff": "coupled.comparison",
-    "export": "coupled.exports",
+    "export": "coupled.reading.export",
     "load": "coupled.config",
     "register_data_set": "coupled.data",
     "register_objective": "coupled.objectives",
-    "resume": "coupled.driver",
-    "train": "coupled.driver",
+    "resume": "coupled.driver.train",
+    "train": "coupled.driver.train",
     "verify": "coupled.verification",
 }
 

@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from coupled.terminal import guarded
+from coupled.terminal.entry import guarded
 
 
 def main(argv: list[str] | None = None) -> int:

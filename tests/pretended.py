@@ -4,7 +4,16 @@ import hashlib
 
 import numpy as np
 
-from coupled.store import RunDirectory, canonical_json, open_tensors, read_saved, reopen, shard_name, state, to_bytes
+from coupled.store import (
+    RunDirectory,
+    canonical_json,
+    open_tensors,
+    read_saved,
+    reopen,
+    shard_name,
+    state,
+    to_bytes,
+)
 from coupled.store.recovery import Terms
 from coupled.store.rundir import read_config_digest
 

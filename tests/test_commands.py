@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from analysis.cli import main as analyse
 from coupled.cli import main as run
-from coupled.driver import train
-from coupled.plan import to_toml
-from coupled.terminal import EXIT_CODES
+from coupled.config.toml import to_toml
+from coupled.driver.train import train
+from coupled.terminal.entry import EXIT_CODES
 
 ROOT = Path(__file__).parents[1]
 ARMS = {name: TINY["arms"][name] for name in ("cl", "nscl", "nudged")}

@@ -30,7 +30,7 @@ def imported(path, *, top_level):
 
 
 def test_the_walk_sees_imports():
-    assert "coupled.alignment" in imported(ROOT / "analysis" / "alignment.py", top_level=True)
+    assert "coupled.theory.alignment" in imported(ROOT / "analysis" / "arrays" / "alignment.py", top_level=True)
     assert len(MODULES) > 40
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import analysis
-from analysis.bounds import violations
+from analysis.bounds.checks import violations
 from coupled.store import open_tensors, tree_hash
 
 pytestmark = pytest.mark.slow

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import bounds_figure, bounds_table
-from analysis.bounds import bounds, violations
-from analysis.commands import shown
-from analysis.curves import write_csv
-from analysis.run import Run, open_run
-from coupled.console import Console
+from analysis.bounds import bounds, figure
+from analysis.bounds import table as bounds_table
+from analysis.bounds.checks import violations
+from analysis.commands import printing
+from analysis.output.csv import write_csv
+from analysis.runs.run import Run, open_run
+from coupled.terminal.console import Console
 
 CSV_NAME: Final = "bounds.csv"
 
@@ -32,11 +33,11 @@ def _run(options: argparse.Namespace) -> int:
     # Every path is opened before the first result is written.
     for run in [open_run(path) for path in options.runs]:
         found = bounds(run)
-        written = [write_csv(run, found, CSV_NAME), *bounds_figure.save(run, found)]
+        written = [write_csv(run, found, CSV_NAME), *figure.save(run, found)]
         _print(run, found)
         for broken in violations(found):
             print(f"coupled-analyze: warning: {broken}", file=sys.stderr)
-        shown.results(written)
+        printing.results(written)
     return 0
 
 

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analysis import figures, table
-from analysis.commands import shown
-from analysis.curves import curves, write_csv
-from analysis.run import open_run
-from coupled.console import Console
+from analysis.commands import printing
+from analysis.curves import curves, figure, table
+from analysis.output.csv import write_csv
+from analysis.runs.run import open_run
+from coupled.terminal.console import Console
 
 
 def add(commands: Any) -> None:
@@ -29,13 +29,13 @@ def _run(options: argparse.Namespace) -> int:
     # Every path is opened before the first result is written.
     for run in [open_run(path) for path in options.runs]:
         found = curves(run)
-        written = [write_csv(run, found), *figures.save(run, found)]
+        written = [write_csv(run, found), *figure.save(run, found)]
         if options.markdown:
             print(table.markdown(run, found))
         else:
             Console().print(table.rich_table(run, found))
-        for fault in figures.twin_faults(run, found):
+        for fault in figure.twin_faults(run, found):
             print(f"coupled-analyze: warning: {fault}; the run was not in lockstep", file=sys.stderr)
         # The markdown is made to be pasted or piped: the last line stays out of it.
-        shown.results(written, file=sys.stderr if options.markdown else sys.stdout)
+        printing.results(written, file=sys.stderr if options.markdown else sys.stdout)
     return 0

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import divergence_figure, divergence_tables
-from analysis.commands import shown
-from analysis.curve import Curve
-from analysis.curves import write_csv
-from analysis.divergence import divergence, twin_faults
-from analysis.growth import Growth, check_window, growth
-from analysis.run import Run, open_run
-from coupled.console import Console
+from analysis.commands import printing
+from analysis.divergence import divergence, figure, table, twin_faults
+from analysis.divergence.growth import Growth, check_window, growth
+from analysis.output.csv import write_csv
+from analysis.runs.curve import Curve
+from analysis.runs.run import Run, open_run
 from coupled.errors import UserError, printable
+from coupled.terminal.console import Console
 
 CSV_NAME = "divergence.csv"
 
@@ -50,11 +49,11 @@ def write(run: Run, found: Sequence[Curve], grown: Sequence[Growth], windows: Se
     # A limit repeats the rows of the control that sets it.
     written = [
         write_csv(run, [curve for curve in found if curve.kind == "measured"], CSV_NAME),
-        divergence_tables.write_growth(run, [*grown, *layered]),
+        table.write_growth(run, [*grown, *layered]),
     ]
     if by_layer:
-        written.append(divergence_tables.write_layers(run))
-    return written + divergence_figure.save(run, found, grown)
+        written.append(table.write_layers(run))
+    return written + figure.save(run, found, grown)
 
 
 def _by_layer(run: Run) -> bool:
@@ -64,15 +63,15 @@ def _by_layer(run: Run) -> bool:
 def _analyse(run: Run, windows: list[tuple[int, int]]) -> None:
     found, grown = divergence(run), growth(run, windows=windows)
     written = write(run, found, grown, windows)
-    Console().print(divergence_tables.rich_table(run, found, grown))
-    for line in divergence_tables.undefined(grown):
+    Console().print(table.rich_table(run, found, grown))
+    for line in table.undefined(grown):
         print(f"no exponent: {line}")
     if not _by_layer(run):
         why = "has committed none yet" if run.schedules("layers", "state") else "records none"
         print(printable(f"nothing by layer: {run.path} {why} (record.layers)"))
     for fault in twin_faults(run, found):
         print(f"coupled-analyze: warning: {fault}; the run was not in lockstep", file=sys.stderr)
-    shown.results(written)
+    printing.results(written)
 
 
 def _window(text: str) -> tuple[int, int]:

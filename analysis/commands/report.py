@@ -8,14 +8,16 @@ from typing import Any
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from analysis import bounds_figure, figures
+from analysis.bounds import figure as bounds_figure
 from analysis.commands import bounds, divergence
-from analysis.curves import check_steps, write_csv
-from analysis.report import check, combine, gather, page_path, words, write
+from analysis.curves import figure as curves_figure
+from analysis.output.csv import write_csv
+from analysis.report import check, combine, gather, page_path, wording, write
 from analysis.report.gather import Gathered
-from analysis.run import open_run
-from coupled.console import Console
+from analysis.runs.recorded import check_steps
+from analysis.runs.run import open_run
 from coupled.errors import printable
+from coupled.terminal.console import Console
 
 
 def add(commands: Any) -> None:
@@ -66,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
         progress.update(task, description="CSV files and figures")
         for written in drawn:
             written.result()
-    for alarm in words.alarms(content):
+    for alarm in wording.alarms(content):
         print(f"coupled-analyze: warning: {alarm}", file=sys.stderr)
     print(printable(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"))
     return 0
@@ -74,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _write_curves(part: Gathered) -> None:
     write_csv(part.run, part.curves)
-    figures.save(part.run, part.curves)
+    curves_figure.save(part.run, part.curves)
 
 
 def _write_divergence(part: Gathered) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from analysis import output
+from analysis.output import files as output
 from analysis.report.content import Content, check, collect, combine
 from analysis.report.gather import gather
 from analysis.report.page import page
-from analysis.run import Run, open_run
+from analysis.runs.run import Run, open_run
 from coupled.userfiles import output_path
 
 NAME: Final = "report.html"

@@ -7,16 +7,16 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.curve import Curve, pick
-from analysis.looks import Look, looks
-from analysis.report import words
+from analysis.output.styles import Look, looks
+from analysis.report import wording
 from analysis.report.content import Content
 from analysis.report.layers import ANGLE
 from analysis.report.traces import Trace, escaped, line, numbers
+from analysis.runs.curve import Curve, pick
 
 _INK, _GRID = "#1A1A1A", "#E6E6E6"
 _FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-# Okabe and Ito 2008, as in analysis/looks.py; here a colour is a bound, not an arm.
+# Okabe and Ito 2008, as in analysis/output/styles.py; here a colour is a bound, not an arm.
 _BOUND_COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _BOUND_LINES: Final[tuple[Literal["--", "-."], ...]] = ("--", "-.")
 
@@ -53,7 +53,7 @@ def alignment(content: Content, measure: str) -> Chart | None:
         data += line(curve, look, strong=False, name=f"{curve.arm}, batch z")
     for curve, look in _styled(content, strong):
         data += line(curve, look, name=f"{curve.arm}, panel h")
-    lead = words.sources(strong, thin)
+    lead = wording.sources(strong, thin)
     return _chart(measure, f"{name} to the anchor", lead, data, strong or thin, y_log=False)
 
 
@@ -61,7 +61,9 @@ def other_alignment(content: Content) -> Chart | None:
     """Every other alignment curve, one kind at a time."""
     shown = {id(c) for m in ("cka", "rsa") for c in [*_headline(content, m), *_of(content, m, "batch", "z")]}
     rest = [c for c in content.curves if c.feature and c.anchor and id(c) not in shown]
-    return _menu(content, "other", "Other alignment measures", rest, words.kind_of, "Choose a measure and its source.")
+    return _menu(
+        content, "other", "Other alignment measures", rest, wording.kind_of, "Choose a measure and its source."
+    )
 
 
 def weights(content: Content, measure: str) -> Chart | None:
@@ -69,7 +71,7 @@ def weights(content: Content, measure: str) -> Chart | None:
     title = {"weight_gap": "Weight gap to the anchor", "distance": "Distance of all weights to the anchor"}[measure]
     found = _of(content, measure)
     data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
-    lead = f"{words.capital(found[0].estimator)}." if found else ""
+    lead = f"{wording.capital(found[0].estimator)}." if found else ""
     return _chart(measure, title, lead, data, found, y_log=_spans(found))
 
 
@@ -85,7 +87,7 @@ def gaps(content: Content) -> Chart | None:
     """The exact loss gap and the same-class mass, for each labelling."""
     found = [c for c in content.curves if c.measure in ("gap", "mass")]
     lead = "The loss CL − NSCL on an arm's own similarities (exact), or the softmax mass of its same-class negatives."
-    return _menu(content, "gap", "Loss gap CL − NSCL", found, words.kind_of, lead)
+    return _menu(content, "gap", "Loss gap CL − NSCL", found, wording.kind_of, lead)
 
 
 def divergence(content: Content) -> Chart | None:
@@ -93,13 +95,13 @@ def divergence(content: Content) -> Chart | None:
     # The controls' own curves are the floor and the ceiling: their copies as limits of every arm would hide them.
     found = [c for c in content.divergence if c.kind == "measured"] or _of(content, "distance")
     lead = "Over the cumulative learning rate, a straight line on a logarithmic axis is exponential growth."
-    return _menu(content, "divergence", "Divergence of the weights", found, words.kind_of, lead, x="rate", y_log=True)
+    return _menu(content, "divergence", "Divergence of the weights", found, wording.kind_of, lead, x="rate", y_log=True)
 
 
 def bounds(content: Content) -> Chart | None:
     """Each measured curve with the bounds on it, one at a time."""
     data: list[Trace] = []
-    groups = words.bounded(content)
+    groups = wording.bounded(content)
     for group in groups:
         for curve, look in bound_looks(group):
             data += line(curve, look, name=look.label, choice=group.name, strong=curve not in group.beside)
@@ -112,7 +114,7 @@ def bounds(content: Content) -> Chart | None:
     return _chart("bounds", "Bound and measured", lead, data, every, choices=choices, menu="quantity", y_log=False)
 
 
-def bound_looks(group: words.Bounded) -> list[tuple[Curve, Look]]:
+def bound_looks(group: wording.Bounded) -> list[tuple[Curve, Look]]:
     """The curves of a bounded quantity with their looks: what was measured black, limits and what is beside grey."""
     made = [(group.measured, Look(_INK, "-", "measured"))] if group.measured else []
     for index, bound in enumerate(group.bounds):
@@ -121,7 +123,7 @@ def bound_looks(group: words.Bounded) -> list[tuple[Curve, Look]]:
         else:
             colour, dash = _BOUND_COLOURS[index % len(_BOUND_COLOURS)], _BOUND_LINES[index % len(_BOUND_LINES)]
             made.append((bound, Look(colour, dash, f"{bound.bound} ({bound.kind})")))
-    made += [(curve, Look("#8C8C8C", "-", f"{curve.arm}: {words.measure_name(curve)}")) for curve in group.beside]
+    made += [(curve, Look("#8C8C8C", "-", f"{curve.arm}: {wording.measure_name(curve)}")) for curve in group.beside]
     return made
 
 
@@ -136,13 +138,13 @@ def layer_map(content: Content) -> Chart | None:
             {
                 "type": "heatmap",
                 "x": [f"{step}" for step in grid.steps],
-                "y": [escaped(words.layer(name)) for name in grid.names],
+                "y": [escaped(wording.layer(name)) for name in grid.names],
                 "z": [numbers(row, 4) for row in grid.values.T],
                 "colorscale": "Cividis",
                 "zmin": 0,
                 "zmax": 90 if angle else None,
                 "colorbar": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "thickness": 10, "len": 1},
-                "meta": {"arm": None, "choice": words.map_name(grid)},
+                "meta": {"arm": None, "choice": wording.map_name(grid)},
                 "hovertemplate": "%{y}<br>step %{x}<br>%{z}<extra></extra>",
             }
         )
@@ -153,7 +155,7 @@ def layer_map(content: Content) -> Chart | None:
     del layout["xaxis"]["title"]  # it would lie on the ticks; the lead says what a column is
     layout |= {"height": 130 + max(10, min(13, 1600 // len(names))) * len(names), "hovermode": "closest"}
     lead = "From the first layer (top) to the last; a column is a recorded step. White: undefined, all weights are 0."
-    choices = tuple(dict.fromkeys(words.map_name(grid) for grid in content.layers))
+    choices = tuple(dict.fromkeys(wording.map_name(grid) for grid in content.layers))
     alt = f"Heat map of {len(names)} layers by {len(content.layers[0].steps)} steps for each arm and measure."
     return Chart("layers", "Layer by layer", lead, data, layout, "own", choices, "arm and measure", None, alt)
 
@@ -187,8 +189,8 @@ def _chart(id: str, title: str, lead: str, data: list[Trace], found: Sequence[Cu
     if not data:
         return None
     arms = tuple(dict.fromkeys(curve.arm for curve in found))
-    alt = f"{title}. {words.described(found)}"
-    notes = tuple(note for note in words.remarks(found) if not words.is_said(note, lead))
+    alt = f"{title}. {wording.described(found)}"
+    notes = tuple(note for note in wording.remarks(found) if not wording.is_said(note, lead))
     return Chart(id, title, lead, data, _layout(), alt=alt, arms=arms, notes=notes, **options)
 
 

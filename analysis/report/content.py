@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.curve import Curve
 from analysis.report.gather import Gathered, Rows, gather
 from analysis.report.layers import LayerGrid
-from analysis.run import Run
-from analysis.together import by_seed, over_seeds
+from analysis.runs.curve import Curve
+from analysis.runs.run import Run
+from analysis.runs.seeds import by_seed, over_seeds
 from coupled.errors import UserError
 
 _SAME: Final = (

@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from analysis.bounds import bounds, factors, vacuity, violations
-from analysis.curve import Curve
-from analysis.curves import check_steps, curves
+from analysis.bounds import bounds
+from analysis.bounds.checks import factors, vacuity, violations
+from analysis.curves import curves
 from analysis.divergence import divergence
-from analysis.growth import Growth, growth
+from analysis.divergence.growth import Growth, growth
 from analysis.report.layers import LayerGrid, layer_grids
-from analysis.run import Run
+from analysis.runs.curve import Curve
+from analysis.runs.recorded import check_steps
+from analysis.runs.run import Run
 from coupled.errors import UserError
 
 _VACUITY: Final = (

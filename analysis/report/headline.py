@@ -1,12 +1,12 @@
 """The headline numbers of a report: the last step as cards, single steps as a table."""
 
-from analysis import table
-from analysis.curve import Curve, pick
-from analysis.looks import looks
-from analysis.report import words
+from analysis.curves import table
+from analysis.output.styles import looks
+from analysis.report import wording
 from analysis.report.content import Content
 from analysis.report.markup import paragraph, swatch, text
 from analysis.report.markup import table as html_table
+from analysis.runs.curve import Curve, pick
 
 _CELLS = (("cka", "panel", "h"), ("rsa", "panel", "h"), ("weight_gap", None, None), ("loss", None, None))
 
@@ -38,16 +38,16 @@ def _row(content: Content, row: table.Row) -> list[str]:
         _with_interval(pick(content.curves, measure, row.arm, source=source, feature=feature), row.step)
         for measure, source, feature in _CELLS
     ]
-    return [row.arm, row.anchor or "–", f"{row.step:,}", *cells, words.number(_excess(content, row.arm, row.step), 3)]
+    return [row.arm, row.anchor or "–", f"{row.step:,}", *cells, wording.number(_excess(content, row.arm, row.step), 3)]
 
 
 def _with_interval(curve: Curve | None, step: int) -> str:
     value = None if curve is None else curve.at(step)
-    said = words.number(value)
+    said = wording.number(value)
     if curve is None or value is None or curve.interval is None:
         return said
     low, high = (float(side[curve.steps == step][0]) for side in (curve.interval.low, curve.interval.high))
-    return said if low != low else f"{said} ({words.number(low)} – {words.number(high)})"
+    return said if low != low else f"{said} ({wording.number(low)} – {wording.number(high)})"
 
 
 def _excess(content: Content, arm: str, step: int) -> float | None:
@@ -63,12 +63,12 @@ def _card(content: Content, row: table.Row) -> str:
         # The last state has no batch: the loss is that of the last batch.
         step = int(curve.steps[-1]) if curve is not None and measure == "loss" else row.step
         name += "" if step == row.step else f", step {step:,}"
-        value = words.number(None if curve is None else curve.at(step))
+        value = wording.number(None if curve is None else curve.at(step))
         spread = _with_interval(curve, step)[len(value) :].strip()
         lines.append(f"<div><dt>{name}</dt><dd><b>{text(value)}</b> <span>{text(spread)}</span></dd></div>")
     excess = _excess(content, row.arm, row.step)
     if excess is not None:
-        lines.append(f"<div><dt>excess</dt><dd><b>{text(words.number(excess, 3))}</b></dd></div>")
+        lines.append(f"<div><dt>excess</dt><dd><b>{text(wording.number(excess, 3))}</b></dd></div>")
     head = f"{swatch(style_of[row.arm])} {text(row.arm)}"
     against = f" against {row.anchor}" if row.anchor else ""
     return (
@@ -84,7 +84,7 @@ def _beneath(content: Content) -> str:
         said.append(f"In brackets: {panel.interval.what}.")
     if panel is not None and panel.null is not None:
         last = len(panel.steps) - 1
-        low, high = words.number(float(panel.null.low[last])), words.number(float(panel.null.high[last]))
+        low, high = wording.number(float(panel.null.low[last])), wording.number(float(panel.null.high[last]))
         said.append(f"CKA of {panel.arm} with nothing in common ({panel.null.what}): {low} to {high} at the last step.")
     excess = dict.fromkeys(curve.estimator for curve in content.divergence if curve.measure == "excess")
     if excess:

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.layer_maps import LayerMap, layers
-from analysis.run import Run
+from analysis.divergence.layers import LayerMap, layers
+from analysis.runs.run import Run
 from coupled.errors import UserError
 
 RELATIVE: Final = "relative distance"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from analysis.looks import Look
+from analysis.output.styles import Look
 
 # A number, a number with its interval, or the word for none.
 _NUMBER = re.compile(r"([-–\d.,e+]+( \([-–\d.,e+ ]+\))?|undefined|)")

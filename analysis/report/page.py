@@ -7,8 +7,8 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from analysis import table
-from analysis.looks import looks
+from analysis.output.styles import looks
+from analysis.output.table import title
 from analysis.report import sections
 from analysis.report.charts import Chart
 from analysis.report.content import Content
@@ -106,7 +106,7 @@ def plotly_script() -> str:
 
 def _status(content: Content) -> str:
     run = content.run
-    said = table.title(run).removeprefix(f"{run.name}: ")
+    said = title(run).removeprefix(f"{run.name}: ")
     said = said if not run.finished else f"{said}; finished, {run.planned_steps:,} steps"
     others = [f"{one.name} (seed {one.config.seed})" for one in content.runs]
     if len(others) == 1:

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.looks import looks, nudge_of
-from analysis.report import charts, places, words
+from analysis.output.styles import looks
+from analysis.report import charts, figures, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
 from analysis.report.markup import table as html_table
+from analysis.runs.controls import nudge_of
 from coupled.config import Arm
-from coupled.plan import to_toml
-from coupled.shell import shell
+from coupled.config.toml import to_toml
+from coupled.terminal.shell import shell
 
 
 def shared(content: Content) -> str:
@@ -41,7 +42,7 @@ def curves(content: Content, made: Sequence[Chart | None]) -> str:
     """Alignment, weights and losses."""
     lead = "Point at a curve for its values; drag over a stretch to enlarge it, double-click to go back."
     names = ("cka", "rsa", "other", "weight_gap", "distance", "loss", "gap")
-    return paragraph(lead, "lead") + '<div class="grid">' + places.figures(content, made, names) + "</div>"
+    return paragraph(lead, "lead") + '<div class="grid">' + figures.figures(content, made, names) + "</div>"
 
 
 def bounds(content: Content, made: Sequence[Chart | None]) -> str:
@@ -50,12 +51,12 @@ def bounds(content: Content, made: Sequence[Chart | None]) -> str:
         "A bound is worth what its assumptions are: what this run does not meet stands beside it. From its vacuity "
         "step on a bound says no more than the trivial limit does."
     )
-    beside = "".join(_bounded(group) for group in words.bounded(content))
+    beside = "".join(_bounded(group) for group in wording.bounded(content))
     alarms = "".join(paragraph(f"ALARM: {broken}.", "banner") for broken in content.violations)
     return (
         paragraph(lead, "lead")
         + alarms
-        + places.figures(content, made, ("bounds",))
+        + figures.figures(content, made, ("bounds",))
         + beside
         + _tables(content, "bounds")
     )
@@ -68,14 +69,14 @@ def divergence(content: Content, made: Sequence[Chart | None]) -> str:
         "nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever their "
         "cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
     )
-    body = paragraph(lead, "lead") + places.figures(content, made, ("divergence",))
+    body = paragraph(lead, "lead") + figures.figures(content, made, ("divergence",))
     return body + _tables(content, "divergence")
 
 
 def layers(content: Content, made: Sequence[Chart | None]) -> str:
     """The map of layers over steps."""
     lead = "Dark: the layer is where the anchor's is. Relative distance: ‖w − w′‖ over the mean of ‖w‖ and ‖w′‖."
-    return paragraph(lead, "lead") + places.figures(content, made, ("layers",))
+    return paragraph(lead, "lead") + figures.figures(content, made, ("layers",))
 
 
 def reproduce(content: Content) -> str:
@@ -105,7 +106,7 @@ def reproduce(content: Content) -> str:
 
 def notes(content: Content) -> str:
     """Everything that a reader must know and no figure shows."""
-    return paragraph("All that is undefined, missing, flagged or left out.", "lead") + items(words.notes(content))
+    return paragraph("All that is undefined, missing, flagged or left out.", "lead") + items(wording.notes(content))
 
 
 def _arms(content: Content) -> str:
@@ -148,14 +149,14 @@ def _initial(content: Content) -> list[tuple[str, object]]:
     return found
 
 
-def _bounded(group: words.Bounded) -> str:
+def _bounded(group: wording.Bounded) -> str:
     """The words beside a bound's chart: shown with the menu's choice, and all of them without scripts."""
     rows = []
     for bound in group.bounds:
         step = int(bound.steps[-1]) if len(bound.steps) else 0
         measured = group.measured.at(step) if group.measured else None
-        values = (words.number(bound.at(step)), words.number(measured), f"{step:,}")
-        rows.append((bound.bound, bound.kind, *values, words.vacuity(bound, group.bounds)))
+        values = (wording.number(bound.at(step)), wording.number(measured), f"{step:,}")
+        rows.append((bound.bound, bound.kind, *values, wording.vacuity(bound, group.bounds)))
     flags = list(group.measured.flags) if group.measured else []
     flags += dict.fromkeys(f"{bound.bound}: {flag}" for bound in group.bounds for flag in bound.flags)
     columns = ("bound", "kind", "value", "measured", "at step", "vacuous from")
@@ -171,7 +172,7 @@ def _bounded(group: words.Bounded) -> str:
 
 def _tables(content: Content, section: str) -> str:
     return "".join(
-        html_table(columns, rows, caption=caption) for caption, columns, rows in words.tables(content, section)
+        html_table(columns, rows, caption=caption) for caption, columns, rows in wording.tables(content, section)
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.curve import Band, Curve
-from analysis.looks import Look
+from analysis.output.styles import Look
 from analysis.report.layers import spread
+from analysis.runs.curve import Band, Curve
 
 Trace = dict[str, Any]
 

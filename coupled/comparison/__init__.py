@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coupled.comparison import verdict
-from coupled.comparison.facts import Fact, drifts_of, facts_differing, ranks_of
 from coupled.comparison.records import Records, first_difference, fixed_differences
 from coupled.comparison.rows import RowDifference
+from coupled.comparison.run_json import Fact, drifts_of, facts_differing, ranks_of
 from coupled.comparison.states import Checkpoints, StateDifference, compare_checkpoints, z_growth
-from coupled.opened import read_run
-from coupled.shards import Shards
+from coupled.reading.run_json import read_run
+from coupled.reading.shards import Shards
 from coupled.store import Manifest
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from coupled.comparison.rows import RowDifference, row_difference
 from coupled.config import Config, Schedule
-from coupled.layout import OF_LAST_STATE, SHARED
-from coupled.shards import Shards
+from coupled.reading.shards import Shards
+from coupled.recording.layout import SHARED
+from coupled.recording.schedule import OF_LAST_STATE
 from coupled.store import Entry, StoreError
 from coupled.store.manifest import MANIFEST
 

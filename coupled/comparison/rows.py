@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coupled.layout import SHARED
+from coupled.recording.layout import SHARED
 
 _NEAR = 9999  # ulps; beyond it their number says nothing that the difference does not
 

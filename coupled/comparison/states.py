@@ -10,7 +10,7 @@ from coupled.comparison.records import Records
 from coupled.comparison.rows import Sizes, differing, sizes_of
 from coupled.config import Config
 from coupled.models.flat import HEAD
-from coupled.opened import checkpoints_of, open_arm
+from coupled.reading.checkpoints import checkpoints_of, open_arm
 from coupled.store import Manifest, Saved, TensorFile, read_saved
 
 _MOST_STEPS = 12  # of the table of growth

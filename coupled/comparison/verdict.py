@@ -6,7 +6,7 @@ from typing import Final
 from coupled.comparison.records import Records
 from coupled.comparison.rows import RowDifference, words
 from coupled.comparison.states import StateDifference
-from coupled.layout import SHARED
+from coupled.recording.layout import SHARED
 
 CHAIN: Final = 7
 # By `RowDifference.rank`; causes before effects, so that of all that differs at a step the first says most.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from coupled.config.schema import Arm, Config
 from coupled.errors import UserError, told_apart, unknown
-from coupled.objectives import NEEDS_LABELS, OBJECTIVES, Objective, known, validate
+from coupled.objectives.registry import NEEDS_LABELS, OBJECTIVES, Objective, known, validate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # What a control takes from the arm it copies.

@@ -1,6 +1,7 @@
 """A run is known by what it is: the fields that count, their canonical JSON and its digest."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
 from coupled.config.arms import COPIED
@@ -65,3 +66,8 @@ def fingerprint(config: Config) -> str:
 def digest(config: Config) -> str:
     """SHA-256 (hex) of the canonical JSON of `resolved(config)`."""
     return canonical_digest(resolved(config))
+
+
+def path_of(config: Config) -> Path:
+    """The run directory of a config."""
+    return Path(config.paths.runs) / config.name

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from coupled.arms.learning_rate import peak
 from coupled.config.fields import allowed, within
 from coupled.config.schema import Config
 from coupled.errors import UserError
-from coupled.learning_rate import peak
 
 # The normal numbers of each precision: smaller ones lose digits. Rounded inwards: what a message names is allowed.
 _RANGES = {"float32": (1.2e-38, 3.4e38), "float64": (2.3e-308, 1.7e308)}

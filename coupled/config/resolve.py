@@ -9,10 +9,10 @@ from coupled import data
 from coupled.config.arms import resolve_arms
 from coupled.config.precision import check_precision
 from coupled.config.schema import Code, Config, Optimiser
+from coupled.config.user_code import execute
 from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
 from coupled.models import ENCODERS, check_model, defaults
-from coupled.usercode import execute
 from coupled.views import RECIPES
 
 # Fields of [optimiser] that only some optimisers have, with their defaults.

@@ -81,3 +81,8 @@ def _assign(network: nn.Module, name: str, tensor: Tensor) -> None:
         module.register_parameter(leaf, tensor)
     else:
         module.register_buffer(leaf, tensor)
+
+
+def in_weight_gap(name: str) -> bool:
+    """Does a parameter count in the weight gap? Encoder weights do; biases and the projector do not (P2's code)."""
+    return name.startswith("encoder.") and not name.endswith(".bias")

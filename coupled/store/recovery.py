@@ -11,14 +11,30 @@ from pathlib import Path
 from typing import Final
 
 from coupled.errors import UserError
-from coupled.shell import shell
 from coupled.store.errors import StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.lock import RunLock
-from coupled.store.manifest import MANIFEST, RUN_JSON, Entry, Manifest, ManifestWriter, parse_line, read_manifest
+from coupled.store.manifest import (
+    MANIFEST,
+    RUN_JSON,
+    Entry,
+    Manifest,
+    ManifestWriter,
+    parse_line,
+    read_manifest,
+)
 from coupled.store.objects import TEMPORARY, hash_file, verify_object
-from coupled.store.rundir import DROPPED, MAX_RUN_JSON, PREEMPT, STATE, RunDirectory, begin_entry, checkpoint_folder
+from coupled.store.rundir import (
+    DROPPED,
+    MAX_RUN_JSON,
+    PREEMPT,
+    STATE,
+    RunDirectory,
+    begin_entry,
+    checkpoint_folder,
+)
 from coupled.store.saved import Saved, read_preempted, read_saved
+from coupled.terminal.shell import shell
 
 _FOLDERS: Final = ("checkpoints", "drift", "records")
 _MAX_DROPPED: Final = 256 << 20  # bytes

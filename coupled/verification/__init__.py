@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coupled.errors import UserError
-from coupled.expected import first_surprise
-from coupled.opened import last_data_path, read_run
-from coupled.shards import Shards
+from coupled.reading.log import last_data_path
+from coupled.reading.manifest_rules import first_surprise
+from coupled.reading.run_json import read_run
+from coupled.reading.shards import Shards
 from coupled.store import Audit, Manifest, StoreError, audit
 from coupled.store.manifest import MANIFEST
 from coupled.verification.chain import check_chain
-from coupled.verification.claims import check_claims
 from coupled.verification.columns import check_columns
-from coupled.verification.continued import continued, elsewhere
-from coupled.verification.here import Here, Progress, Words
+from coupled.verification.conditions import continued, elsewhere
+from coupled.verification.rebuilt import Here, Progress, Words
 from coupled.verification.redrawn import check_batches, check_initial_weights, check_panels, check_pixels
 from coupled.verification.replay import check_stretches
+from coupled.verification.run_json import check_claims
 from coupled.verification.twins import check_twins
 
 

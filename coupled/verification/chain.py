@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from coupled.layout import SHARED
-from coupled.opened import checkpoints_of
-from coupled.shards import Shards
+from coupled.reading.checkpoints import checkpoints_of
+from coupled.reading.shards import Shards
+from coupled.recording.layout import SHARED
 from coupled.store import REAL, Manifest, Saved, StoreError, read_saved
 from coupled.store.audit import gone_since
 from coupled.store.rundir import PREEMPT, STATE
 from coupled.store.saved import read_preempted
-from coupled.verification.here import Here, Words, listed
+from coupled.verification.rebuilt import Here, Words, listed
 
 # Steps that are not recorded and are drawn again to join the chain; each takes about a millisecond.
 _MOST_DRAWN = 5000

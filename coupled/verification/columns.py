@@ -1,8 +1,8 @@
 """Whether the shards hold every row that the config schedules: the manifest's lines say only which shards there are."""
 
-from coupled.contents import check_shard
-from coupled.shards import Shards
-from coupled.verification.here import Here, Progress, Words
+from coupled.reading.shard_rules import check_shard
+from coupled.reading.shards import Shards
+from coupled.verification.rebuilt import Here, Progress, Words
 
 
 def check_columns(here: Here, shards: Shards, told: Progress) -> Words:

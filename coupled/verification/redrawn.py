@@ -3,17 +3,18 @@
 import numpy as np
 from torch import Tensor
 
-from coupled import checkpoints
-from coupled.arms import Arm
-from coupled.certificate import integers_digest, pixel_digests, weights_digest
+from coupled.arms.arm import Arm
 from coupled.errors import UserError
-from coupled.layout import SHARED
-from coupled.opened import checkpoints_of, open_checkpoint
-from coupled.panels import Panels
-from coupled.shards import Shards
+from coupled.inputs.certificate import integers_digest, weights_digest
+from coupled.reading.checkpoints import checkpoints_of, open_checkpoint
+from coupled.reading.shards import Shards
+from coupled.recording import checkpoints
+from coupled.recording.layout import SHARED
+from coupled.recording.observers.panels import Panels
+from coupled.recording.observers.pixels import pixel_digests
 from coupled.store import Manifest, StoreError, TensorFile
 from coupled.store.manifest import RUN_JSON
-from coupled.verification.here import Here, Progress, Words, listed
+from coupled.verification.rebuilt import Here, Progress, Words, listed
 
 
 def check_initial_weights(here: Here, manifest: Manifest) -> Words:

@@ -6,22 +6,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coupled import checkpoints
-from coupled.certificate import Certificate
-from coupled.commits import Commits
-from coupled.driver import advance
+from coupled.driver.assembly import Parts, build
+from coupled.driver.loop import advance
+from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
-from coupled.layout import STREAMS
-from coupled.opened import checkpoints_of, open_arm
+from coupled.inputs.certificate import Certificate
+from coupled.inputs.source import Stream
 from coupled.ranks.mesh import ALONE
-from coupled.recorder import Recorder
-from coupled.run import Parts, Run, build
-from coupled.shards import Shards
-from coupled.source import Stream
+from coupled.reading.checkpoints import checkpoints_of, open_arm
+from coupled.reading.shards import Shards
+from coupled.recording import checkpoints
+from coupled.recording.commits import Commits
+from coupled.recording.layout import STREAMS
+from coupled.recording.recorder import Recorder
+from coupled.recording.writer import Writer
 from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
 from coupled.store.rundir import STATE
-from coupled.verification.here import Here, Progress, Words
-from coupled.writer import Writer
+from coupled.verification.rebuilt import Here, Progress, Words
 
 
 class Stretch(NamedTuple):

@@ -1,8 +1,8 @@
 """The control that needs no statistics: an exact twin stays at distance 0."""
 
-from coupled.shards import Shards
+from coupled.reading.shards import Shards
 from coupled.store import StoreError
-from coupled.verification.here import Here, Words
+from coupled.verification.rebuilt import Here, Words
 
 
 def check_twins(here: Here, shards: Shards) -> Words:

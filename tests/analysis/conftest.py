@@ -11,9 +11,19 @@ from helpers import tiny
 
 import analysis
 from coupled.config import from_tables
-from coupled.driver import Silent, lockstep, train
-from coupled.run import assemble
-from coupled.store import Committed, Entry, commit_object, open_tensors, read_manifest, shard_name, to_bytes
+from coupled.driver.assembly import assemble
+from coupled.driver.loop import lockstep
+from coupled.driver.reporter import Silent
+from coupled.driver.train import train
+from coupled.store import (
+    Committed,
+    Entry,
+    commit_object,
+    open_tensors,
+    read_manifest,
+    shard_name,
+    to_bytes,
+)
 from coupled.store.fs import REAL
 
 STEPS = 20

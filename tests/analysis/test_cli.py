@@ -3,8 +3,9 @@
 import pytest
 
 import analysis
-from analysis import table
 from analysis.cli import main
+from analysis.curves import table
+from analysis.output.table import ABSENT
 
 
 def test_curves_writes_the_results_and_says_where(spoilt, capsys):
@@ -22,7 +23,7 @@ def test_the_table_compares_every_arm_but_the_first(trained):
     assert "cl" not in {row.arm for row in rows}
     row = rows[0]
     assert row.cka == run.curve("cka", arm="nscl").at(10) and row.loss == run.curve("loss", arm="nscl").at(10)
-    assert rows[1].loss is None and rows[1].cells()[-1] == table.ABSENT
+    assert rows[1].loss is None and rows[1].cells()[-1] == ABSENT
 
 
 def test_an_exact_zero_reads_as_one_and_undefined_is_a_word():

@@ -8,7 +8,7 @@ import pytest
 from helpers import tiny
 
 from analysis.cli import main
-from coupled.driver import train
+from coupled.driver.train import train
 
 COMMANDS = ["curves", "bounds", "divergence", "report"]
 # A command verifies what it reads.

@@ -6,11 +6,11 @@ from helpers import tables, tiny
 import analysis
 from analysis.report import report
 from analysis.report.content import collect
-from analysis.report.words import vacuity
+from analysis.report.wording import vacuity
 from coupled.config import from_tables
-from coupled.driver import train
+from coupled.driver.train import train
 from coupled.errors import UserError
-from coupled.shares import class_shares
+from coupled.planning.class_shares import class_shares
 
 
 @pytest.mark.parametrize("size", [4, 12])

@@ -10,8 +10,9 @@ import matplotlib
 import pytest
 
 import analysis
-from analysis import figures, frame
 from analysis.cli import main
+from analysis.curves import figure as figures
+from analysis.output import figure as frame
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = "module://matplotlib_inline.backend_inline"  # not installed here

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from coupled.cli import _keep_freed_memory
 from coupled.models.batchnorm import BatchNorm
 from coupled.models.resnet import Projector, SmallResNet
-from coupled.objectives import loss
+from coupled.objectives.losses import loss
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 SHAPES = ((256, 8, 24, 24), (256, 16, 12, 12), (256, 32, 6, 6), (256, 64, 3, 3))

@@ -16,7 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from coupled.objectives import Objective, batch_loss, evaluate, pairs, similarity
+from coupled.objectives.losses import batch_loss, evaluate, pairs, similarity
+from coupled.objectives.registry import Objective
 
 B, DIMENSION, REPEATS = 1024, 128, 5
 LIMIT_S, LIMIT_MB = 1.0, 400.0

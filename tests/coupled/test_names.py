@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.cli import main as analyse
 from coupled.cli import main as run
-from coupled.driver import train
+from coupled.driver.train import train
 from coupled.store import read_manifest, state, tree_hash
 from coupled.store.manifest import MANIFEST
 

@@ -10,11 +10,11 @@ from helpers import tables
 import analysis
 import coupled
 from coupled.config import digest, from_resolved, from_tables, resolved
-from coupled.driver import train
+from coupled.config.user_code import execute
+from coupled.driver.train import train
 from coupled.errors import UserError
-from coupled.exports import export
+from coupled.reading.export import export
 from coupled.store import open_tensors
-from coupled.usercode import execute
 from coupled.verification import verify
 
 TEXT = (Path(__file__).parents[2] / "docs/own_code.md").read_text()

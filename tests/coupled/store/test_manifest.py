@@ -3,7 +3,15 @@ import zlib
 
 import pytest
 
-from coupled.store import Committed, Entry, ManifestWriter, StoreError, canonical_json, read_manifest, shard_name
+from coupled.store import (
+    Committed,
+    Entry,
+    ManifestWriter,
+    StoreError,
+    canonical_json,
+    read_manifest,
+    shard_name,
+)
 
 SHA = "0123456789abcdef" * 4
 

@@ -2,7 +2,15 @@ import hashlib
 
 import pytest
 
-from coupled.store import REAL, Committed, StoreError, check_name, commit_object, object_path, verify_object
+from coupled.store import (
+    REAL,
+    Committed,
+    StoreError,
+    check_name,
+    commit_object,
+    object_path,
+    verify_object,
+)
 
 HOSTILE = [
     "", "/", "/etc/passwd", "..", "../x", "a/../b", "a/..", ".", "./a", "a/./b", "a//b", "a/", "a\0b", "a\\b", "a\nb",

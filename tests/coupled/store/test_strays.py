@@ -8,7 +8,17 @@ import pytest
 from pretended import LENGTHS, arm_bytes, last_of, run_json, work
 
 from coupled.errors import UserError
-from coupled.store import REAL, FileSystem, RunDirectory, StoreError, audit, prepare, reopen, state, tree_hash
+from coupled.store import (
+    REAL,
+    FileSystem,
+    RunDirectory,
+    StoreError,
+    audit,
+    prepare,
+    reopen,
+    state,
+    tree_hash,
+)
 from coupled.store.prepare import remove_run
 
 STRAYS = (".DS_Store", "Thumbs.db", "._x", ".nfs00000000a1b2", "state.json~", "@eaDir")

@@ -1,0 +1,1 @@
+"""Numbers from arrays: measures of features that no run is needed for."""

@@ -1,0 +1,54 @@
+"""Biased CKA and RSA of recorded z with P2's and the sharp lower bounds from the drift of the very Σ = z zᵀ.
+
+Shapes: z (T, n, d) of an arm and of its anchor.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import torch
+
+from analysis.runs import alignment
+from analysis.runs.curve import Curve
+from analysis.runs.features import FEATURES
+from analysis.runs.run import Run
+from coupled.theory.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
+
+SOURCES: Final = ("batch", "surrogate", "panel")
+_VERY: Final = {
+    "cka_biased": "of biased CKA of this very Σ = z zᵀ: not of debiased CKA, nor of h",
+    "rsa": "of cosine + Pearson RSA of this very Σ",
+}
+
+
+def alignment_curves(run: Run, arm: str) -> Iterator[Curve]:
+    """CKA (biased) and RSA of an arm with its anchor on z, with both lower bounds, for every source recorded."""
+    anchor = run.arms[arm].anchor
+    for source in SOURCES:
+        where = FEATURES[source, "z"]
+        group = where.column.partition(".")[0]
+        if anchor is not None and run.schedules(where.stream, group) and not run.awaits(where.stream, arm, anchor):
+            yield from _of_source(run, arm, anchor, source)
+
+
+def _of_source(run: Run, arm: str, anchor: str, source: str) -> Iterator[Curve]:
+    options = {"arm": arm, "anchor": anchor, "source": source, "feature": "z"}
+    apart = alignment.drifts(run, arm, run.arms[arm], anchor=anchor, source=source)
+    rho, rho_star, r, r_star = (torch.tensor(apart[name].values) for name in ("rho", "rho_star", "r", "r_star"))
+    for measured, bounds in (
+        (run.curve("cka", debiased=False, **options), {"P2": p2_cka(rho), "sharp": sharp_cka(rho_star)}),
+        (run.curve("rsa", **options), {"P2": p2_rsa(r), "sharp": sharp_rsa(r_star)}),
+    ):
+        yield measured
+        for name, bound in bounds.items():
+            yield replace(
+                measured,
+                kind="lower bound",
+                bound=name,
+                values=bound.numpy(),
+                estimator=f"{name} corollary, from the measured relative drift of Σ",
+                flags=(_VERY[measured.measure],),
+                interval=None,
+                null=None,
+            )

@@ -1,0 +1,144 @@
+"""What bounds are held against: the measured values, the limit at which they say nothing, how far they are off."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from analysis.bounds.drift import DRIFT_BOUNDS, TRIVIAL
+from analysis.bounds.gap import NOT_A_BOUND, SLACK
+from analysis.runs.alignment import ILL_CONDITIONED
+from analysis.runs.curve import Curve, pick
+from analysis.runs.run import Run
+from coupled.arms.learning_rate import learning_rates
+from coupled.theory.bounds import exponential, sums
+
+_ROUNDING: Final = 1e-9  # of float64, generously
+
+
+@dataclass(frozen=True)
+class Vacuous:
+    """The first step at which a drift bound exceeds each trivial limit; None: at none of the run's."""
+
+    arm: str
+    anchor: str | None
+    bound: str
+    surrogate_limit: int | None
+    true_limit: int | None
+
+
+def vacuity(found: Sequence[Curve]) -> list[Vacuous]:
+    """From which step on each drift bound says nothing about the surrogate (2n), or about two true Σ (√2·n)."""
+    made = []
+    for curve in found:
+        if curve.measure == "drift" and curve.bound in DRIFT_BOUNDS:
+            limits = [pick(found, measure, curve.arm, bound=TRIVIAL) for measure in ("surrogate_drift", "drift")]
+            steps = [_first_above(curve, limit) for limit in limits]
+            made.append(Vacuous(curve.arm, curve.anchor, curve.bound or "", *steps))
+    return made
+
+
+def _first_above(curve: Curve, limit: Curve | None) -> int | None:
+    if limit is None or not len(limit.values):
+        return None
+    above = np.flatnonzero(curve.values > limit.values[0])
+    return int(curve.steps[above[0]]) if len(above) else None
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Where the slack of a drift bound comes from, at one step: `ratio`, bound ÷ measured, is a product of three.
+
+    `over_rows` bound ÷ rows: what is lost by not counting each anchor's class share. `over_surrogate` rows ÷ simulated
+    surrogate: by not knowing the similarities. `over_measured` surrogate ÷ true run: the dynamics differ (below 1 the
+    true run drifts more, against which no bound on Σ promises anything). `exponential`, the part exp(S/(2τ²a)) of the
+    paper's `over_rows`; 1 for other bounds. NaN where nothing was measured.
+    """
+
+    arm: str
+    anchor: str | None
+    step: int
+    bound: str
+    ratio: float
+    over_rows: float
+    over_surrogate: float
+    over_measured: float
+    exponential: float
+
+
+def factors(run: Run, found: Sequence[Curve]) -> list[Factors]:
+    """The factors of each drift bound that is made before training, at the last recorded step of its pair."""
+    made, S = [], sums(learning_rates(run.config.optimiser, run.planned_steps, run.config.batches.size))
+    for curve in found:
+        if curve.measure != "drift" or curve.bound not in ("paper", "free", "rows"):
+            continue
+        parts = [
+            pick(found, "drift", curve.arm, bound="rows"),
+            pick(found, "surrogate_drift", curve.arm),
+            pick(found, "drift", curve.arm),
+        ]
+        assert None not in parts, "a bound comes with the curves that it is compared with"
+        step = int(parts[-1].steps[-1]) if parts[-1] is not None else 0
+        bound, rows, simulated, measured = (_at(part, step) for part in (curve, *parts))
+        ratios = (_ratio(bound, measured), _ratio(bound, rows), _ratio(rows, simulated), _ratio(simulated, measured))
+        tau, a = run.arms[curve.arm].temperature, 2 * run.config.panel.surrogate_size
+        assert tau is not None
+        grown = exponential(S[step].item(), tau, a) if curve.bound == "paper" else 1.0
+        made.append(Factors(curve.arm, curve.anchor, step, curve.bound, *ratios, grown))
+    return made
+
+
+def _at(curve: Curve | None, step: int) -> float:
+    value = None if curve is None else curve.at(step)
+    return math.nan if value is None else value
+
+
+def _ratio(over: float, under: float) -> float:
+    return over / under if under > 0 else math.nan
+
+
+def violations(found: Sequence[Curve]) -> list[str]:
+    """A sentence for every bound that should hold and does not; flags that begin "not a bound" take a promise away.
+
+    Gaps are checked at every anchor (least slack), drift bounds on the simulated surrogate, of which they are.
+    """
+    said = []
+    for curve in found:
+        if curve.measure == SLACK:
+            said += _broken(curve, -curve.values, np.zeros(len(curve.values)), curve.estimator)
+        elif curve.kind in ("upper bound", "lower bound") and not any(f.startswith(NOT_A_BOUND) for f in curve.flags):
+            said += _against(found, curve)
+    return said
+
+
+def _against(found: Sequence[Curve], bound: Curve) -> list[str]:
+    measure = "surrogate_drift" if bound.measure == "drift" else bound.measure
+    for curve in found:
+        if curve.kind == "measured" and curve.measure == measure and _same_facts(curve, bound):
+            if any(flag.startswith(ILL_CONDITIONED) for flag in curve.flags):
+                return []  # what digits are left of the measured value cannot break a bound
+            both, here, there = np.intersect1d(curve.steps, bound.steps, return_indices=True)
+            assert len(both), "a bound is on steps of what it bounds"
+            pair = (curve.values[here], bound.values[there])
+            low, high = pair if bound.kind == "upper bound" else pair[::-1]
+            return _broken(bound, low, high, f"the {bound.kind} {bound.bound}", both)
+    return [f"the {bound.kind} {bound.bound} on {bound.measure} of {bound.arm} has nothing measured beside it"]
+
+
+def _same_facts(a: Curve, b: Curve) -> bool:
+    return all(getattr(a, name) == getattr(b, name) for name in ("arm", "anchor", "source", "feature", "labelling"))
+
+
+def _broken(curve: Curve, low: np.ndarray, high: np.ndarray, what: str, steps: np.ndarray | None = None) -> list[str]:
+    """Where low > high by more than rounding; NaN is no violation: it is undefined."""
+    with np.errstate(invalid="ignore"):
+        worst = np.flatnonzero(low - high > _ROUNDING * np.maximum(1, np.abs(low)))
+    if not len(worst):
+        return []
+    first, steps = worst[0], curve.steps if steps is None else steps
+    where = f"{curve.measure} of {curve.arm}, {curve.source} {curve.feature}"
+    return [
+        f"{what} does not hold: {where}, step {steps[first]}: {low[first]:.9g} > {high[first]:.9g} ({len(worst)} steps)"
+    ]

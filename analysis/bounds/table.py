@@ -1,0 +1,139 @@
+"""The tables of `coupled-analyze bounds`: each bound beside what was measured, its slack, what it rests on."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from rich.table import Table
+
+from analysis.bounds import TRIVIAL
+from analysis.bounds.checks import Vacuous, factors, vacuity
+from analysis.runs.curve import Curve, pick
+from analysis.runs.run import Run
+
+COLUMNS: Final = ("arm", "bound", "step", "measured", "bound is", "÷ measured", "median ÷", "vacuous from")
+_NAMES: Final = {
+    "gap": "loss gap",
+    "gap_with_positive": "loss gap, positive in the denominator",
+    "drift": "drift of Σ, true run",
+    "surrogate_drift": "drift of Σ, simulated surrogate",
+    "cka_biased": "biased CKA of z",
+    "rsa": "RSA of z",
+}
+
+
+def tables(run: Run, found: Sequence[Curve]) -> list[Table]:
+    """One table for each quantity and source, of arms of kind objective (bounds.csv has all arms).
+
+    The last step that both a bound and what it bounds have, and the median of bound ÷ measured over all such steps. The
+    drift bounds come twice: beside the true run, and beside the surrogate, of which they are bounds.
+    """
+    made = []
+    groups = dict.fromkeys((c.measure, c.source) for c in found if c.kind == "measured" and c.measure in _NAMES)
+    for measure, source in groups:
+        table = Table(title=f"{_NAMES[measure]}, {source}", title_justify="left", box=None, header_style="bold")
+        for column in COLUMNS:
+            table.add_column(column, justify="left" if column in COLUMNS[:2] else "right", overflow="fold")
+        for row in _rows(run, found, measure, source):
+            table.add_row(*row)
+        if table.row_count:
+            made.append(table)
+    return made
+
+
+def _rows(run: Run, found: Sequence[Curve], measure: str, source: str) -> list[list[str]]:
+    steps = {(v.arm, v.bound): v for v in vacuity(found)}
+    rows = []
+    for curve in (c for c in found if c.kind == "measured" and (c.measure, c.source) == (measure, source)):
+        if run.arms[curve.arm].kind != "objective":
+            continue
+        for bound in found:
+            if _beside(bound, curve):
+                name = f"{bound.bound}*" if any(flag.startswith("not a bound") for flag in bound.flags) else bound.bound
+                rows.append([_arm(curve), name or "", *_numbers(curve, bound), _vacuous(steps, bound, measure)])
+    return rows
+
+
+def _beside(bound: Curve, curve: Curve) -> bool:
+    """Does the bound belong into the table of the curve? Those on drift also into the surrogate's."""
+    facts = ("arm", "anchor", "source", "feature", "labelling")
+    measures = (curve.measure, "drift") if curve.measure == "surrogate_drift" and bound.bound != TRIVIAL else ()
+    same = all(getattr(bound, name) == getattr(curve, name) for name in facts)
+    return bound.kind != "measured" and same and bound.measure in (measures or (curve.measure,))
+
+
+def _arm(curve: Curve) -> str:
+    labelled = f", {curve.labelling}" if curve.labelling else ""
+    return curve.arm + (f" against {curve.anchor}" if curve.anchor else labelled)
+
+
+def _numbers(curve: Curve, bound: Curve) -> list[str]:
+    both, here, there = np.intersect1d(curve.steps, bound.steps, return_indices=True)
+    if not len(both):
+        return ["–"] * 5
+    measured, limit = curve.values[here], bound.values[there]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(measured > 0, limit / measured, np.nan)
+    median = float(np.nanmedian(ratios)) if (~np.isnan(ratios)).any() else math.nan
+    return [f"{both[-1]:,}", *(_text(float(value)) for value in (measured[-1], limit[-1], ratios[-1], median))]
+
+
+def _vacuous(steps: dict[tuple[str, str], Vacuous], bound: Curve, measure: str) -> str:
+    found = steps.get((bound.arm, bound.bound or ""))
+    if bound.measure != "drift" or found is None:
+        return ""
+    step = found.surrogate_limit if measure == "surrogate_drift" else found.true_limit
+    return "never" if step is None else f"step {step:,}"
+
+
+def slack(run: Run, found: Sequence[Curve]) -> Table | None:
+    """Where the slack of the a-priori drift bounds comes from: ratio = the product of the three factors behind it."""
+    parts = factors(run, found)
+    if not parts:
+        return None
+    title = "slack of the drift bounds: bound ÷ measured = (bound ÷ rows) × (rows ÷ surrogate) × (surrogate ÷ measured)"
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    for column in (
+        "arm", "bound", "step", "bound ÷ measured", "bound ÷ rows", "of it exp(S/2τ²a)", "rows ÷ surrogate",
+        "surrogate ÷ measured",
+    ):  # fmt: skip
+        table.add_column(column, justify="left" if column in ("arm", "bound") else "right")
+    for part in parts:
+        numbers = (part.ratio, part.over_rows, part.exponential, part.over_surrogate, part.over_measured)
+        table.add_row(f"{part.arm} against {part.anchor}", part.bound, f"{part.step:,}", *map(_text, numbers))
+    return table
+
+
+def gap_slack(found: Sequence[Curve]) -> list[str]:
+    """The least slack of the loss gap's bounds over all anchors, batches and arms, a line for each bound."""
+    least: dict[str, float] = {}
+    for curve in found:
+        if curve.measure == "gap_slack" and not np.isnan(curve.values).all():
+            least[curve.estimator] = min(least.get(curve.estimator, math.inf), float(np.nanmin(curve.values)))
+    return [f"{what}: {value:.3g} over all arms and batches" for what, value in least.items()]
+
+
+def flags(found: Sequence[Curve]) -> list[str]:
+    """What the bounds rest on, each flag once with the bounds that have it."""
+    of: dict[str, list[str]] = {}
+    for curve in found:
+        name = curve.bound or f"{curve.measure} of {curve.arm} against {curve.anchor}"
+        for flag in curve.flags:
+            of.setdefault(flag, []).append(name)
+    return [f"{', '.join(dict.fromkeys(names))}: {flag}" for flag, names in of.items()]
+
+
+def inside(found: Sequence[Curve]) -> list[str]:
+    """How far each Σ of the surrogate panel moved: a small bound may only mean that nothing did."""
+    said = []
+    for curve in found:
+        simulated = pick(found, "surrogate_moved", curve.arm)
+        if curve.measure == "moved" and len(curve.values):
+            also = "" if simulated is None else f", of its simulated surrogate {_text(float(simulated.values[-1]))}"
+            said.append(f"Σ of {curve.arm} moved by {_text(float(curve.values[-1]))}{also}")
+    return said
+
+
+def _text(value: float) -> str:
+    return "undefined" if math.isnan(value) else "0" if value == 0 else f"{value:.4g}"

@@ -1,0 +1,54 @@
+"""Every curve of a run, and `curves.csv`, the long table that any plotting tool reads."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from analysis.runs import alignment
+from analysis.runs.curve import Curve
+from analysis.runs.features import features, stage_names
+from analysis.runs.parallel import by_arm
+from analysis.runs.recorded import ALIGNED, check_steps, has_records, labellings_of
+from analysis.runs.run import Run
+
+_NEIGHBOURHOOD: Final = 24  # samples of a panel below which ten neighbours are half of it, or more than there are
+
+
+def curves(run: Run) -> list[Curve]:
+    """All curves of a run, arm by arm.
+
+    Streams that the config never records are left out, and so is what an unfinished run has not committed yet
+    (`waiting` says what). Raises UserError if there is no step to show yet, StoreError for damaged records.
+    """
+    check_steps(run)
+    return by_arm(run.arms, lambda arm: _of_arm(run, arm))
+
+
+def _of_arm(run: Run, arm: str) -> Iterator[Curve]:
+    if has_records(run, "scalars", "batch", arm):
+        yield run.curve("loss", arm=arm)
+        for labelling in labellings_of(run, arm):
+            yield run.curve("gap", arm=arm, labelling=labelling)
+            yield run.curve("mass", arm=arm, labelling=labelling)
+    anchor = run.arms[arm].anchor
+    if anchor is None:
+        return
+    if has_records(run, "scalars", "state", arm):
+        yield run.curve("weight_gap", arm=arm)
+        yield run.curve("distance", arm=arm)
+    for source, feature in (*ALIGNED, *(("panel", stage) for stage in stage_names(run))):
+        where = features(run, source, feature)
+        if has_records(run, where.stream, where.column.partition(".")[0], arm, anchor):
+            yield from _aligned(run, arm, source, feature)
+
+
+def _aligned(run: Run, arm: str, source: str, feature: str) -> Iterator[Curve]:
+    """What is asked of the features of one source: the headline measures, and beside them what they leave out."""
+    yield run.curve("cka", arm=arm, source=source, feature=feature)
+    yield run.curve("rsa", arm=arm, source=source, feature=feature)
+    if (source, feature) == ("panel", "h"):
+        yield run.curve("rsa", arm=arm, comparison="spearman")
+        yield from (run.curve(measure, arm=arm) for measure in ("procrustes", "gram_angle"))
+        if run.config.panel.size >= _NEIGHBOURHOOD:
+            yield run.curve("knn_overlap", arm=arm)
+    if feature == "z":
+        yield from alignment.drifts(run, arm, run.arms[arm], source=source).values()

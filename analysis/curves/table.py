@@ -1,0 +1,113 @@
+"""The headline table of a run: each arm against its anchor at a few steps, for a terminal or as markdown."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
+
+from analysis.output.table import ABSENT, title
+from analysis.runs.curve import Curve, pick
+from analysis.runs.recorded import waiting
+from analysis.runs.run import Run
+
+STEPS: Final = (10, 30, 100, 300)
+COLUMNS: Final = ("arm", "anchor", "step", "weight gap", "CKA", "RSA", "own loss")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm at one step; None where the run has no such record, NaN where the value is undefined."""
+
+    arm: str
+    anchor: str | None
+    step: int
+    weight_gap: float | None
+    cka: float | None
+    rsa: float | None
+    loss: float | None
+
+    def cells(self) -> list[str]:
+        """The row as text, in the order of `COLUMNS`."""
+        alignment = [_text(value, "{:.4f}") for value in (self.cka, self.rsa)]
+        gap, loss = _text(self.weight_gap, "{:.3g}"), _text(self.loss, "{:.4f}")
+        return [self.arm, self.anchor or ABSENT, f"{self.step:,}", gap, *alignment, loss]
+
+
+def rows(run: Run, found: Sequence[Curve]) -> list[Row]:
+    """The rows of every arm but the first (of the first if it is alone): steps 10, 30, 100, 300 and the last.
+
+    A step counts if any of the columns is recorded there. Panel h for CKA (debiased) and RSA.
+    """
+    arms = list(run.arms)[1:] or list(run.arms)
+    return [row for arm in arms for row in _rows_of(run, found, arm)]
+
+
+def _rows_of(run: Run, found: Sequence[Curve], arm: str) -> list[Row]:
+    curves = [
+        pick(found, "weight_gap", arm),
+        pick(found, "cka", arm, source="panel", feature="h"),
+        pick(found, "rsa", arm, source="panel", feature="h"),
+        pick(found, "loss", arm),
+    ]
+    recorded = {int(step) for curve in curves if curve is not None for step in curve.steps}
+    wanted = [step for step in STEPS if step in recorded] + ([max(recorded)] if recorded else [])
+    return [
+        Row(arm, run.arms[arm].anchor, step, *(None if curve is None else curve.at(step) for curve in curves))
+        for step in dict.fromkeys(wanted)
+    ]
+
+
+def notes(run: Run, found: Sequence[Curve]) -> str:
+    """n, d and estimators of the table's columns, and what is not committed yet, on one line."""
+    said = [f"{late}." for late in waiting(run)]
+    panel = next((c for c in found if c.measure == "cka" and (c.source, c.feature) == ("panel", "h")), None)
+    if panel is not None:
+        said = [
+            f"CKA: {panel.estimator}; RSA: cosine + Pearson; both on panel h, n = {panel.n} {panel.split} images, "
+            f"d = {panel.d}. {ABSENT} not recorded at that step (the last state has no batch, so no loss).",
+            *said,
+        ]
+    return " ".join(said) or (
+        "no alignment: the run has one arm" if len(run.arms) == 1 else "no alignment: the run records no panel"
+    )
+
+
+def rich_table(run: Run, found: Sequence[Curve]) -> Table:
+    """The table for a terminal."""
+    table = Table(title=title(run), caption=notes(run, found), title_justify="left", caption_justify="left")
+    # On a narrow terminal names break; a number never does, as half of one still looks like a number.
+    for column in COLUMNS[:2]:
+        table.add_column(column, overflow="fold")
+    for column in COLUMNS[2:]:
+        table.add_column(
+            column, justify="right", no_wrap=True, min_width=max(len(column), 5 if column == "step" else 7)
+        )
+    before = None
+    for row in rows(run, found):
+        if before not in (None, row.arm):
+            table.add_section()
+        # An arm's name once: the eye finds where the next begins.
+        cells = row.cells() if row.arm != before else ["", "", *row.cells()[2:]]
+        table.add_row(*cells)
+        before = row.arm
+    return table
+
+
+def markdown(run: Run, found: Sequence[Curve]) -> str:
+    """The table as GitHub markdown, title and notes included."""
+    lines = [f"**{title(run)}**", "", _line(COLUMNS), _line(["---", "---", *["---:"] * (len(COLUMNS) - 2)])]
+    lines += [_line(row.cells()) for row in rows(run, found)]
+    return "\n".join([*lines, "", notes(run, found)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _text(value: float | None, form: str) -> str:
+    if value is None:
+        return ABSENT
+    # 0.00 would leave open whether a gap is exactly zero.
+    return "undefined" if math.isnan(value) else "0" if value == 0 else form.format(value)

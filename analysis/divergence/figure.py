@@ -1,0 +1,211 @@
+"""The figure of divergence: relative distance with fitted windows, excess over the floor, angle, and a map by layer."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from analysis.divergence import twin_faults
+from analysis.divergence.growth import Growth, cumulative_rate
+from analysis.divergence.layers import LayerMap, layers
+from analysis.divergence.table import headline_arm
+from analysis.output.figure import ALARM, GREY, Frame, note, nothing, save_figure, steps_axis
+from analysis.output.styles import Look, looks
+from analysis.runs.controls import floor_of, own_control
+from analysis.runs.curve import Curve, pick
+from analysis.runs.run import Run
+
+NAMES: Final = ("divergence.png", "divergence.svg")
+_ROWS: Final = 45  # layer names that fit beside the map
+
+
+def save(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> list[Path]:
+    """Draws the figure into RUN/analysis/divergence.png and .svg; equal records give equal bytes."""
+    return save_figure(run, NAMES, lambda: draw(run, found, grown))
+
+
+def draw(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> Figure:
+    """The figure of `divergence(run)` and `growth(run)`; exact twins are left out while they are exact."""
+    style_of = looks(run.arms)
+    said = "a thin dots: fitted exponentials, vertical ticks where late begins   ·   d grey: 0   ·   all shared weights"
+    frame = Frame(run, found, style_of, said=said)
+    FigureCanvasAgg(frame.figure)
+    figure, grid = frame.figure, frame.grid()
+    _distance(figure.add_subplot(grid[0, 0]), run, found, grown, style_of)
+    halves = grid[1, 0].subgridspec(2, 1, hspace=0.46)
+    upper = figure.add_subplot(halves[0])
+    _excess(upper, run, found, style_of)
+    _angle(figure.add_subplot(halves[1], sharex=upper), run, found, style_of)
+    figure.align_ylabels(figure.axes)
+    right = grid[:, 1].subgridspec(1, 4, width_ratios=(0.13, 0.77, 0.025, 0.045), wspace=0.05)
+    _layers(figure.add_subplot(right[1]), figure.add_subplot(right[2]), run, found)
+    return figure
+
+
+def _distance(
+    axes: Axes, run: Run, found: Sequence[Curve], grown: Sequence[Growth], style_of: Mapping[str, Look]
+) -> None:
+    axes.set_title("a  Relative distance to the anchor")
+    rate = cumulative_rate(run)
+    for arm, look in style_of.items():
+        curve = pick(found, "relative_distance", arm)
+        if curve is None or _exact(run, curve):
+            continue
+        at, values = rate[curve.steps], _positive(curve.values)
+        axes.plot(at, values, color=look.colour, linestyle=look.line, linewidth=2.2, zorder=3)
+        if own_control(run, arm, "nudged"):
+            axes.fill_between(at, np.full(len(at), 1e-300), values, color="#D6D6D6", alpha=0.5, lw=0)
+        for growth in grown:
+            if growth.arm == arm and growth.layer is None and not growth.undefined:
+                _fit(axes, curve, growth, rate, look)
+    if not axes.lines:
+        nothing(axes, run, "scalars")
+        return
+    _growth_axis(axes, rate, grown)
+    floors = [f"floor: {floor_of(run, arm)}" for arm in run.arms if own_control(run, arm, "nudged")]
+    ceilings = ["ceiling: other initial weights"] if any(own_control(run, a, "independent") for a in run.arms) else []
+    exact = [c for arm in run.arms if (c := pick(found, "distance", arm)) is not None and _exact(run, c)]
+    twins = ["exact twin: 0 at every step"] if exact else []
+    axes.text(
+        0.985,
+        0.05,
+        "\n".join([*ceilings, *twins, *dict.fromkeys(floors)]),
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=12,
+        color=GREY,
+    )
+    axes.text(0.985, 0.5, "\n".join(twin_faults(run, found)), transform=axes.transAxes, ha="right", color=ALARM)
+
+
+def _fit(axes: Axes, curve: Curve, growth: Growth, rate: NDArray[np.float64], look: Look) -> None:
+    """The exponential of the fitted slope through the mean of log(relative distance) in the window."""
+    inside = (curve.steps >= growth.first) & (curve.steps <= growth.last) & (curve.values > 0)
+    s = rate[curve.steps[inside]]
+    if not len(s):
+        return
+    fitted = np.exp(np.log(curve.values[inside]).mean() + growth.exponent * (s - s.mean()))
+    axes.plot(s, fitted, color=look.colour, linestyle=(0, (1, 1.6)), linewidth=1.4, alpha=0.8, zorder=2)
+    if growth.window == "late":
+        axes.plot(s[:1], curve.values[inside][:1], "|", color=look.colour, markersize=13, markeredgewidth=1.8, zorder=4)
+
+
+def _growth_axis(axes: Axes, rate: NDArray[np.float64], grown: Sequence[Growth]) -> None:
+    """S is linear while D grows, where exponentials are straight, and logarithmic from there on."""
+    ends = [g.s_last for g in grown if g.window == "early" and g.layer is None and not g.undefined]
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    last = float(rate[-1]) or 1.0
+    edge = min(max(ends, default=last), last)
+    axes.set_yscale("log")
+    least = float(np.nanmin(values[values > 0], initial=0.5))
+    axes.set_ylim(least / 3, 4)
+    axes.set_xscale("symlog", linthresh=edge, linscale=1.6)
+    axes.set_xlim(0, last * 1.05)
+    inside = [x for x in MaxNLocator(5).tick_values(0, edge) if 0 <= x <= edge]
+    beyond = [x for k in range(-6, 9) for x in (10.0**k, 3 * 10.0**k) if edge * 1.5 < x <= last]
+    axes.xaxis.set_major_locator(FixedLocator([*inside, *beyond]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
+    axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    axes.set_xlabel(f"cumulative learning rate S (to {edge:.2g} linear, then logarithmic)")
+    axes.set_ylabel("|w−w'| / mean norm")
+
+
+def _excess(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, Look]) -> None:
+    axes.set_title("b  Excess")
+    estimators, ends = [], []
+    for curve in found:
+        if curve.measure == "excess" and not own_control(run, curve.arm, "nudged"):
+            look = style_of[curve.arm]
+            axes.plot(curve.steps, _positive(curve.values), color=look.colour, linestyle=look.line, linewidth=2.2)
+            ends.append(f"{curve.arm}: {curve.values[-1]:.3g} at step {curve.steps[-1]}")
+            estimators.append(curve.estimator.partition("(")[2].rstrip(")"))
+    steps_axis(axes, run)
+    axes.tick_params(labelbottom=False)
+    if not axes.lines:
+        axes.text(
+            0.5, 0.5, "no nudged twin of an anchor", transform=axes.transAxes, ha="center", va="center", color=GREY
+        )
+        axes.set_yticks([])
+        return
+    axes.axhline(1, color=GREY, linewidth=1)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=5))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("× floor")
+    note(axes, "over the " + ", ".join(dict.fromkeys(estimators)))
+    axes.text(0.985, 0.93, "\n".join(ends), transform=axes.transAxes, ha="right", va="top", fontsize=11, color=GREY)
+
+
+def _angle(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, Look]) -> None:
+    axes.set_title("c  Angle to the anchor")
+    for arm, look in style_of.items():
+        curve = pick(found, "angle", arm)
+        if curve is not None and not _exact(run, curve):
+            axes.plot(curve.steps, _positive(curve.values), color=look.colour, linestyle=look.line, linewidth=2.2)
+    steps_axis(axes, run)
+    axes.set_xlabel("step")
+    if not axes.lines:
+        nothing(axes, run, "scalars")
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=5))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("radians")
+
+
+def _layers(axes: Axes, bar: Axes, run: Run, found: Sequence[Curve]) -> None:
+    arm = headline_arm(run, found)
+    axes.set_title("d  Relative distance by layer" + (f": {arm}" if arm and len(arm) < 16 else ""))
+    recorded = run.schedules("layers", "state") and arm is not None
+    if arm is None or not recorded or run.awaits("layers", arm, str(run.arms[arm].anchor)):
+        bar.set_axis_off()
+        nothing(axes, run, "layers")
+        return
+    map_ = layers(run, arm, "relative_distance")
+    values = np.ma.masked_invalid(np.where(map_.values > 0, map_.values, np.nan)).T
+    axes.set_facecolor("#C8C8C8")
+    axes.grid(visible=False)
+    low, high = float(values.min() if values.count() else 0.1), float(values.max() if values.count() else 1)
+    norm = LogNorm(low, max(high, low * 1.01))
+    steps = map_.steps.astype(float)
+    rows = np.arange(len(map_.layers) + 1) - 0.5
+    mesh = axes.pcolormesh(_edges(steps), rows, values, norm=norm, cmap="viridis", rasterized=True)
+    steps_axis(axes, run)
+    axes.set_ylim(len(map_.layers) - 0.5, -0.5)
+    _names(axes, map_)
+    axes.set_xlabel("step")
+    axes.figure.colorbar(mesh, cax=bar)
+    bar.tick_params(labelsize=11)
+
+
+def _edges(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cell borders halfway between recorded steps; the outer ones as far out as the inner ones, not below −½."""
+    if len(steps) == 1:
+        return np.array([steps[0] - 0.5, steps[0] + 0.5])
+    inner = (steps[1:] + steps[:-1]) / 2
+    return np.concatenate([[max(2 * steps[0] - inner[0], -0.5)], inner, [2 * steps[-1] - inner[-1]]])
+
+
+def _names(axes: Axes, map_: LayerMap) -> None:
+    """As many layer names as fit: all, or every k-th. ".weight" and "encoder." are left out."""
+    every = -(-len(map_.layers) // _ROWS)
+    shown = range(0, len(map_.layers), every)
+    names = [map_.layers[i].removeprefix("encoder.").removesuffix(".weight") for i in shown]
+    axes.set_yticks(list(shown), names, fontsize=8.5)
+
+
+def _exact(run: Run, curve: Curve) -> bool:
+    return own_control(run, curve.arm, "twin") and not curve.values.any()
+
+
+def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Zero, such as the shared start, has no place on a logarithmic axis.
+    return np.where(values > 0, values, np.nan)

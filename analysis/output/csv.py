@@ -1,0 +1,51 @@
+"""`curves.csv`: the long table that any plotting tool reads."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from analysis.output import files
+from analysis.runs.curve import Band, Curve
+from analysis.runs.run import Run
+
+CSV_NAME: Final = "curves.csv"
+HEADER: Final = (
+    "step", "arm", "anchor", "measure", "value", "low", "high", "null_low", "null_high", "n", "d", "feature", "source",
+    "split", "labelling", "kind", "bound", "estimator", "interval", "null", "flags", "note",
+)  # fmt: skip
+
+
+def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
+    """Writes RUN/analysis/curves.csv (or another `name`): a row per curve and step, full precision (repr), UTF-8.
+
+    An undefined number is an empty cell, and only where the value itself is undefined `note` says why; what does not
+    apply to a measure is empty too. `interval` and `null` say of what low … high and null_low … null_high are.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for curve in found:
+        writer.writerows(_rows(curve))
+    return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
+
+
+def _rows(curve: Curve) -> Iterator[tuple[object, ...]]:
+    before = (curve.arm, curve.anchor, curve.measure)
+    about = (curve.n, curve.d, curve.feature, curve.source, curve.split, curve.labelling, curve.kind, curve.bound)
+    bands = [None if band is None else band.what for band in (curve.interval, curve.null)]
+    after = (*about, curve.estimator, *bands, "; ".join(curve.flags))
+    ranges = zip(*_edges(curve.interval, curve), *_edges(curve.null, curve), strict=True)
+    for step, value, edges in zip(curve.steps.tolist(), curve.values.tolist(), ranges, strict=True):
+        yield step, *before, _cell(value), *map(_cell, edges), *after, curve.undefined if math.isnan(value) else ""
+
+
+def _edges(band: Band | None, curve: Curve) -> tuple[list[float], list[float]]:
+    nothing = [math.nan] * len(curve.steps)
+    return (nothing, nothing) if band is None else (band.low.tolist(), band.high.tolist())
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)

@@ -1,0 +1,135 @@
+"""What surrounds the panels of a figure: title, legend, caption, the axis of steps."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.gridspec import GridSpec
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from analysis.output import files
+from analysis.output.styles import RC, Look
+from analysis.runs.curve import Curve
+from analysis.runs.recorded import waiting
+from analysis.runs.run import Run
+
+GREY: Final = "#5A5A5A"
+ALARM: Final = "#B00020"
+DPI: Final = 160
+_WIDTH, _PANELS = 13.34, 5.6  # inches
+_HEAD, _FOOT, _LEGEND_LINE = 1.22, 1.0, 0.27
+_LEGEND_CHARACTERS: Final = 135  # that fit into one line of the legend, handles counted as eight
+
+
+class Frame:
+    """A figure with title, legend and caption in place; it grows with the legend, so that panels keep their size.
+
+    `said` is the caption, in place of that of the alignment panels.
+    """
+
+    def __init__(self, run: Run, found: Sequence[Curve], looks: Mapping[str, Look], *, said: str | None = None) -> None:
+        longest = max(len(look.label) for look in looks.values()) + 8
+        columns = max(1, min(len(looks), _LEGEND_CHARACTERS // longest))
+        lines = -(-len(looks) // columns)
+        columns = -(-len(looks) // lines)  # as even as can be
+        self._foot = _FOOT + _LEGEND_LINE * lines
+        self.height = _HEAD + _PANELS + self._foot
+        self.figure = Figure(figsize=(_WIDTH, self.height))
+        handles = [
+            Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.6, label=look.label)
+            for look in looks.values()
+        ]
+        self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
+        text = caption(run, found) if said is None else said
+        self.figure.text(0.5, 0.16 / self.height, text, fontsize=12, ha="center", color=GREY)
+        self._title(run)
+
+    def grid(self) -> GridSpec:
+        """The 2 × 2 grid of panels."""
+        bottom, top = self._foot / self.height, 1 - _HEAD / self.height
+        return self.figure.add_gridspec(2, 2, left=0.07, right=0.985, bottom=bottom, top=top, wspace=0.19, hspace=0.34)
+
+    def _title(self, run: Run) -> None:
+        taus = sorted({spec.temperature for spec in run.arms.values() if spec.temperature is not None})
+        facts = [
+            f"data: {run.config.data.name}",
+            f"B = {run.config.batches.size}",
+            f"τ = {', '.join(f'{tau:g}' for tau in taus)}",
+            run.precision,
+            f"seed {run.config.seed}",
+        ]
+        if not run.finished:
+            facts.append(f"UNFINISHED: records up to step {run.steps} of {run.planned_steps}")
+        name = run.name if len(run.name) <= 70 else f"{run.name[:69]}…"
+        self.figure.text(0.07, 1 - 0.4 / self.height, name, fontsize=20, fontweight="bold", parse_math=False)
+        self.figure.text(0.07, 1 - 0.69 / self.height, "   ·   ".join(facts), fontsize=14, color=GREY)
+
+
+def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
+    """Draws a figure into RUN/analysis/ under each name, .png or .svg; equal records give equal bytes."""
+    paths = []
+    # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
+    with style.context(["default", RC]):
+        figure = draw()
+        for words in figure.findobj(Text):
+            words.set_text(covered(words.get_text()))
+        for name in names:
+            kind, data = name.rpartition(".")[2], io.BytesIO()
+            undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+            figure.savefig(data, format=kind, dpi=DPI, metadata=undated)
+            paths.append(files.write(run.path / files.FOLDER / name, data.getvalue()))
+    return paths
+
+
+def covered(text: str) -> str:
+    """The text with the characters escaped that matplotlib's own font lacks: names are in any script."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(c if c == "\n" or font.get_char_index(ord(c)) else ascii(c)[1:-1] for c in text)
+
+
+def caption(run: Run, found: Sequence[Curve]) -> str:
+    """What the kinds of line are: source, feature, n and d in the alignment panels, the window of the mean.
+
+    And what is not there yet.
+    """
+    said = []
+    for curve in found:
+        if curve.measure == "cka" and (curve.source, curve.feature) in (("panel", "h"), ("batch", "z")):
+            kind, samples = ("markers", "images") if curve.source == "panel" else ("thin lines", "views")
+            said.append(f"{kind}: {curve.source} {curve.feature}, n = {curve.n} {curve.split} {samples}, d = {curve.d}")
+    said.append("d bold: mean over steps t/1.2 … 1.2 t")
+    return "   ·   ".join([*dict.fromkeys(said), *waiting(run)])
+
+
+def steps_axis(axes: Axes, run: Run) -> None:
+    """Steps from 0 on a symmetric-log axis: the first steps, where arms part, get as much room as the last."""
+    last = max(run.steps or 0, 1)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+    axes.set_xlim(-0.08, last * 1.12)
+    factors = (1, 3) if last < 3000 else (1,)
+    ticks = [0, *(factor * 10**k for k in range(12) for factor in factors if factor * 10**k <= last)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+
+
+def note(axes: Axes, text: str) -> None:
+    """A remark at the right of a panel's title."""
+    axes.set_title(text, loc="right", fontsize=12, fontweight="normal", color=GREY)
+
+
+def nothing(axes: Axes, run: Run, *streams: str) -> None:
+    """Says in an empty panel, one that is drawn from these streams, why it is empty."""
+    if any(run.awaits(stream, *run.arms) for stream in streams):
+        why = "nothing committed yet"
+    else:
+        why = "one arm: nothing to compare it with" if len(run.arms) == 1 else "not recorded"
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
+    axes.set_yticks([])

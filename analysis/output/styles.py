@@ -1,0 +1,79 @@
+"""How arms look in every figure: each its own colour and line, safe for colour-blind eyes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from analysis.runs.controls import nudge_of
+from coupled.config import Arm
+
+# Okabe and Ito 2008. Controls are grey and broken, so that colour always means an objective of its own.
+_OBJECTIVES: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_FIRST: Final = "#1A1A1A"
+_CONTROLS: Final[dict[str, tuple[str, Literal["--", "-.", ":"]]]] = {
+    "twin": ("#8C8C8C", ":"),
+    "nudged": ("#6E6E6E", "--"),
+    "independent": ("#A6A6A6", "-."),
+}
+_SHADES: Final = ("", "#404040", "#BDBDBD")  # of the second and third control of one kind
+
+RC: Final[dict[str, object]] = {
+    "font.size": 13,
+    "axes.titlesize": 15,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 12.5,
+    # Without a salt every save of an SVG has other ids.
+    "svg.hashsalt": "coupled",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line style and legend text of an arm."""
+
+    colour: str
+    line: Literal["-", "--", "-.", ":"]
+    label: str
+
+
+def looks(arms: Mapping[str, Arm]) -> dict[str, Look]:
+    """The look of every arm, by its place among the arms of its kind."""
+    seen: dict[str, int] = {}
+    found = {}
+    for name, spec in arms.items():
+        index = seen[spec.kind] = seen.get(spec.kind, -1) + 1
+        if spec.kind == "objective":
+            colour, line = _OBJECTIVES[(index - 1) % len(_OBJECTIVES)] if index else _FIRST, "-"
+        else:
+            colour, line = _CONTROLS[spec.kind]
+            colour = _SHADES[index % len(_SHADES)] or colour
+        found[name] = Look(colour, line, f"{name}: {_described(arms, spec)}")
+    return found
+
+
+def _described(arms: Mapping[str, Arm], spec: Arm) -> str:
+    usual = spec.of or next(iter(arms))
+    against = "" if spec.anchor in (None, usual) else f", against {spec.anchor}"
+    match spec.kind:
+        case "twin":
+            return f"exact copy of {spec.of}{against}"
+        case "nudged":
+            return f"{nudge_of(spec)} of {spec.of}{against}"
+        case "independent":
+            return f"{spec.of} from other initial weights{against}"
+    temperatures = {other.temperature for other in arms.values()}
+    tau = f", τ = {spec.temperature:g}" if len(temperatures) > 1 and spec.objective != "ce" else ""
+    # CL's formulas take no labels: naming some would say that they use them.
+    labels = "" if spec.objective in ("dcl", "nt_xent") else f" on {spec.labelling}"
+    lam = "" if spec.lam is None else f", λ = {spec.lam:g}"
+    positive = " with the positive" if spec.positive_in_denominator else ""
+    return f"{spec.objective}{positive}{labels}{lam}{tau}{against}"

@@ -1,0 +1,71 @@
+"""The places of charts on the page, and what stands there when there is none."""
+
+from collections.abc import Sequence
+
+from analysis.output.styles import looks
+from analysis.report.charts import Chart
+from analysis.report.content import Content
+from analysis.report.markup import items, paragraph, swatch, text
+
+_ABSENT = {
+    "cka": ("CKA to the anchor", "panel/similarity"),
+    "rsa": ("RSA to the anchor", "panel/similarity"),
+    "other": ("Other alignment measures", "panel/similarity"),
+    "weight_gap": ("Weight gap", "scalars"),
+    "distance": ("Distance of all weights", "scalars"),
+    "loss": ("Own loss", "scalars"),
+    "gap": ("Loss gap", "scalars"),
+    "bounds": ("Bounds", "bounds"),
+    "divergence": ("Divergence", "scalars"),
+    "layers": ("Per-layer map", "layers"),
+}
+
+
+def figures(content: Content, made: Sequence[Chart | None], names: Sequence[str]) -> str:
+    """The charts of these ids, and for what is not there the reason."""
+    there = {chart.id: chart for chart in made if chart is not None}
+    return "".join(
+        figure(content, there[name]) if name in there else paragraph(absent(content, name), "absent") for name in names
+    )
+
+
+def absent(content: Content, name: str) -> str:
+    """Why a chart is not there."""
+    title, stream = _ABSENT[name]
+    run = content.run
+    section = stream if stream in content.missing else name
+    if content.missing.get(section):
+        return f"{title}: {' '.join(content.missing[section])}"
+    if len(run.arms) == 1 and name not in ("loss", "gap"):
+        return f"{title}: the run has one arm, there is nothing to compare it with."
+    streams = stream.split("/")
+    if any(run.awaits(one, *run.arms) for one in streams if one not in ("bounds", "divergence")):
+        return f"{title}: nothing committed yet."
+    return f"{title}: not recorded (streams: {', '.join(streams)})."
+
+
+def figure(content: Content, chart: Chart) -> str:
+    """A chart's place on the page: title, lead, its own controls, the plot, a legend, remarks."""
+    style_of = looks(content.run.arms)
+    controls = []
+    if len(chart.choices) > 1:
+        entries = "".join(f'<option value="{text(choice)}">{text(choice)}</option>' for choice in chart.choices)
+        controls.append(f'<label>{text(chart.menu)} <select data-menu="{chart.id}">{entries}</select></label>')
+    elif chart.choices:
+        controls.append(f"<span>{text(chart.choices[0])}</span>")
+    if chart.x == "rate":
+        entries = '<option value="step">step</option><option value="rate">cumulative learning rate</option>'
+        controls.append(f'<label>over <select data-over="{chart.id}">{entries}</select></label>')
+    if chart.y_log is not None:
+        checked = " checked" if chart.y_log else ""
+        controls.append(f'<label><input type="checkbox" data-log="{chart.id}"{checked}> log y</label>')
+    legend = "".join(f"<span>{swatch(style_of[arm])} {text(style_of[arm].label)}</span>" for arm in chart.arms)
+    legend = legend if chart.id not in ("bounds", "layers") else ""
+    height = int(chart.layout["height"])
+    return (
+        f'<figure id="figure-{chart.id}"><figcaption><h3>{text(chart.title)}</h3>{paragraph(chart.lead)}</figcaption>'
+        f'<div class="controls">{"".join(controls)}</div>'
+        f'<div class="plot" id="plot-{chart.id}" role="img" aria-label="{text(chart.alt)}" '
+        f'style="min-height:{height}px"></div>'
+        f'<p class="legend">{legend}</p>{items(chart.notes)}</figure>'
+    )

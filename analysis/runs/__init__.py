@@ -1,0 +1,1 @@
+"""A run opened for reading, and its measured curves."""

@@ -1,0 +1,111 @@
+"""A measured quantity over steps, or a bound on one, with the facts that make its numbers comparable."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1.2 t
+
+
+Kind = Literal["measured", "upper bound", "lower bound", "limit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A range around or beside a curve at each of its steps: float64 (T,), read-only, NaN where there is none.
+
+    `what` says of what it is, in words for a legend: "95 % jackknife interval, 16 groups of samples".
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    what: str
+
+    def __post_init__(self) -> None:
+        assert self.low.shape == self.high.shape and self.low.dtype == self.high.dtype == np.float64
+        for array in (self.low, self.high):
+            array.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One quantity over steps, with everything its values must know. NaN is undefined: `undefined` says why.
+
+    steps int64 (T,), values float64 (T,), both read-only. `n` samples and `d` dimensions of what is compared (weights:
+    their number, and no samples); what does not apply is None.
+
+    A bound has the facts of the curve that it bounds (`measure`, arm, anchor, source, feature, labelling), a `kind`
+    other than "measured", and a name, `bound`. `flags` are what its reading depends on, in words: assumptions that the
+    run does not meet, digits that were lost. `interval` is the uncertainty of the values, `null` what they would be if
+    the samples of the two arms were paired at random.
+    """
+
+    measure: str
+    arm: str
+    anchor: str | None
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    n: int | None
+    d: int
+    feature: str | None
+    source: str
+    split: str | None
+    labelling: str | None
+    estimator: str
+    undefined: str
+    kind: Kind = "measured"
+    bound: str | None = None
+    flags: tuple[str, ...] = ()
+    interval: Band | None = None
+    null: Band | None = None
+
+    def __post_init__(self) -> None:
+        assert self.steps.shape == self.values.shape
+        assert self.values.dtype == np.float64 and self.steps.dtype == np.int64
+        assert (self.kind == "measured") == (self.bound is None)
+        for band in (self.interval, self.null):
+            assert band is None or band.low.shape == self.steps.shape
+        for array in (self.steps, self.values):
+            array.flags.writeable = False
+
+    def at(self, step: int) -> float | None:
+        """The value at `step`, None if the curve has no such step."""
+        found = np.flatnonzero(self.steps == step)
+        return float(self.values[found[0]]) if len(found) else None
+
+    def bounds(self, other: "Curve") -> bool:
+        """Is this a bound (or a limit) of `other`?"""
+        facts = ("measure", "arm", "anchor", "source", "feature", "labelling")
+        same = all(getattr(self, name) == getattr(other, name) for name in facts)
+        return same and self.kind != "measured" and other.kind == "measured"
+
+
+def pick(
+    found: Iterable[Curve],
+    measure: str,
+    arm: str,
+    *,
+    source: str | None = None,
+    feature: str | None = None,
+    labelling: str | None = None,
+    bound: str | None = None,
+) -> Curve | None:
+    """The first of the curves that fits what is given; None if there is none. Without `bound`, of measured ones."""
+    wanted = {"source": source, "feature": feature, "labelling": labelling}
+    for curve in found:
+        fits = all(value in (None, getattr(curve, name)) for name, value in wanted.items())
+        if (curve.measure, curve.arm, curve.bound) == (measure, arm, bound) and fits:
+            return curve
+    return None
+
+
+def running_mean(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means over the recorded steps t/1.2 … 1.2 t at log-spaced t; the first steps are themselves. NaN stays NaN."""
+    steps = curve.steps.astype(np.float64)
+    chosen = np.unique(np.searchsorted(steps, np.geomspace(1, max(steps[-1], 1), 80)).clip(max=len(steps) - 1))
+    at = steps[np.union1d(chosen, np.flatnonzero(steps <= 5))]
+    low, high = np.searchsorted(steps, at / _WINDOW), np.searchsorted(steps, at * _WINDOW, side="right")
+    return at, np.array([curve.values[i:j].mean() for i, j in zip(low, high, strict=True)])

@@ -1,0 +1,42 @@
+"""What of a run is recorded, and what of it is still to come."""
+
+from typing import Final
+
+from analysis.runs.features import FEATURES
+from analysis.runs.run import Run
+from coupled.errors import UserError
+
+# The surrogate panel is recorded for the drift bounds; its alignment is asked for by name.
+ALIGNED: Final = tuple(pair for pair in FEATURES if pair[0] != "surrogate")
+SOURCES: Final = ("scalars", *dict.fromkeys(FEATURES[pair].stream for pair in ALIGNED))
+
+
+def check_steps(run: Run) -> None:
+    """Raises UserError for a run without a trained step, or without a committed one yet."""
+    if run.planned_steps == 0:
+        raise UserError(f"{run.path} trained no step", "curves are over steps", "train with train.steps of 1 or more")
+    if run.steps is None and run.finished:
+        raise UserError(f"{run.path} records nothing", "every schedule of its [record] is empty", "train with one")
+    if run.steps is None:
+        raise UserError(f"{run.path} has no committed step yet", "records come shard by shard", "try again later")
+
+
+def labellings_of(run: Run, arm: str) -> list[str]:
+    """The labellings that an arm's loss gap is of interest for: its own, and those of the arms anchored at it."""
+    specs = [run.arms[arm], *(spec for spec in run.arms.values() if spec.anchor == arm)]
+    return list(dict.fromkeys(spec.labelling for spec in specs if spec.labelling is not None))
+
+
+def waiting(run: Run) -> list[str]:
+    """What the curves of an unfinished run still lack, stream by stream: "panel: nothing committed yet"."""
+    said = []
+    for stream in SOURCES:
+        late = [arm for arm in run.arms if run.awaits(stream, arm)]
+        of = "" if len(late) == len(run.arms) else f" of {', '.join(late)}"
+        said += [f"{stream}: nothing committed yet{of}"] if late else []
+    return said
+
+
+def has_records(run: Run, stream: str, group: str, *owners: str) -> bool:
+    """Are rows of `group` scheduled and, of all these owners, committed already?"""
+    return run.schedules(stream, group) and not run.awaits(stream, *owners)

@@ -1,0 +1,32 @@
+"""Open a finished or growing run directory and ask it for curves."""
+
+from pathlib import Path
+from typing import Any
+
+from analysis.runs import measures
+from analysis.runs.curve import Curve
+from coupled.reading.records import Records
+from coupled.reading.run_json import read_run
+
+
+class Run(Records):
+    """A run opened for reading."""
+
+    def curve(self, measure: str, *, arm: str, **options: Any) -> Curve:
+        """One measured quantity of `arm` over the recorded steps; see `analysis.measures` for measures and options.
+
+        "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `anchor`; without them
+        it is the headline: panel, h, against the arm's own anchor. Raises UserError for what the run does not have.
+        """
+        key = ("curve", measure, arm, *sorted(options.items()))
+        return self.remembered(key, lambda: measures.curve(self, measure, arm, **options))
+
+
+def open_run(path: str | Path) -> Run:
+    """Opens a run directory, finished or not; shards are verified when they are first read.
+
+    Raises UserError if there is no run or its schema or config is not ours, StoreError (exit code 3) if it is damaged.
+    """
+    path = Path(path)
+    facts, config, manifest = read_run(path)
+    return Run(path, config, facts, manifest)

@@ -1,0 +1,90 @@
+"""Several runs together: which may be compared, which are the same run but for the seed, and curves over seeds."""
+
+import dataclasses
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from analysis.runs.curve import Band, Curve
+from analysis.runs.run import Run
+from coupled.config import resolved
+from coupled.errors import UserError
+from coupled.store import canonical_json
+
+_IMAGES = ("name", "seed", "listing")  # the fields of [data] that say which images there are
+_PANELS = {"panel": ("fixed.ids",), "surrogate": ("fixed.ids", "fixed.draws")}
+
+
+def check(runs: Sequence[Run]) -> None:
+    """Raises UserError, with both sides, unless all runs have the first one's schema, images and panels.
+
+    A panel that a run does not record, or has not committed yet, is not compared.
+    """
+    for run in runs[1:]:
+        first, other = _facts(runs[0]), _facts(run)
+        for what in first:
+            if what in other and first[what] != other[what]:
+                sides = f"{runs[0].path} has {_shown(first[what])}, {run.path} has {_shown(other[what])}"
+                raise UserError(f"runs of different {what}", sides, "analyse them apart")
+
+
+def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs in groups that differ in the seed alone, in order of first mention. Raises UserError like `check`, and
+    where a run is given twice.
+    """
+    check(runs)
+    groups: dict[bytes, list[Run]] = {}
+    seen: dict[tuple[bytes, int], Run] = {}
+    for run in runs:
+        config = resolved(run.config)
+        seed = config.pop("seed")
+        key = canonical_json(config)
+        if (key, seed) in seen:
+            raise UserError(f"{run.path} is {seen[key, seed].path} again", "every run once", "leave one out")
+        seen[key, seed] = run
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def over_seeds(found: Sequence[Curve]) -> Curve:
+    """The mean of one quantity over runs of several seeds, at the steps that all have; `interval` is their range.
+
+    Undefined where it is undefined for any seed. What differs between seeds (the null band, the interval over samples)
+    is left out; flags of any seed stay. Curves of another quantity are a mistake of the caller's.
+    """
+    first = found[0]
+    same = ("measure", "arm", "anchor", "feature", "source", "split", "labelling", "kind", "bound", "estimator", "d")
+    assert all(getattr(curve, name) == getattr(first, name) for curve in found for name in same)
+    if len(found) == 1:
+        return first
+    steps = first.steps
+    for curve in found[1:]:
+        steps = np.intersect1d(steps, curve.steps)
+    values = np.stack([curve.values[np.searchsorted(curve.steps, steps)] for curve in found])
+    band = Band(values.min(0), values.max(0), f"range over {len(found)} seeds")
+    flags = tuple(dict.fromkeys(flag for curve in found for flag in curve.flags))
+    return dataclasses.replace(
+        first, steps=steps, values=values.mean(0), interval=band, null=None, flags=flags,
+        estimator=f"{first.estimator}; mean over {len(found)} seeds",
+    )  # fmt: skip
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """What runs that are compared must have in common, by what it is called in a message."""
+    config = resolved(run.config)
+    facts: dict[str, Any] = {
+        "schema": run.facts["schema"],
+        "images": {key: config["data"][key] for key in _IMAGES if config["data"].get(key) is not None},
+    }
+    for stream, columns in _PANELS.items():
+        if run.schedules(stream) and not run.awaits(stream, "shared"):
+            ids = run.fixed(stream, "fixed.ids")
+            digest = sha256(b"".join(run.fixed(stream, column).tobytes() for column in columns)).hexdigest()
+            facts[f"{stream} samples"] = f"{len(ids)} samples with digest {digest[:12]}"
+    return facts
+
+
+def _shown(fact: Any) -> str:
+    return ", ".join(f"{k} = {v}" for k, v in fact.items()) if isinstance(fact, dict) else str(fact)

@@ -1,0 +1,1 @@
+"""Intervals, null bands, quantiles and slopes."""

@@ -1,0 +1,1 @@
+"""Arms: the models that are trained in lockstep."""

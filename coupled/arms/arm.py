@@ -1,0 +1,121 @@
+"""An arm: one network with its objective, its own flat state and optimiser."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from coupled.arms.network import build_network
+from coupled.arms.optimisers import Optimiser
+from coupled.config import Arm as ArmConfig
+from coupled.config import Config
+from coupled.config.arms import objective_of
+from coupled.inputs.dataset import data_info
+from coupled.inputs.source import Batch
+from coupled.models import evaluating
+from coupled.models.batchnorm import BatchNorm
+from coupled.models.flat import FlatState
+from coupled.objectives.losses import batch_loss, similarity
+from coupled.objectives.registry import is_function_of_sigma
+from coupled.ranks.exchange import add_up, whole
+from coupled.ranks.mesh import ALONE, Axis
+
+
+class Arm:
+    """One model in lockstep with the others.
+
+    After `forward_backward`: `loss` 0-d, `z` (2B, d) and `sigma` (2B, 2B), detached; the gradient in `state.gradient`.
+    All are of the whole batch, also where this process has a part of it (`data`: the ranks that share the arm).
+    """
+
+    def __init__(
+        self, name: str, spec: ArmConfig, config: Config, device: torch.device, data: Axis = ALONE.data
+    ) -> None:
+        assert spec.temperature is not None
+        self.name, self.spec, self.anchor = name, spec, spec.anchor
+        self.objective, self.temperature, self.labelling = objective_of(spec), spec.temperature, spec.labelling
+        classes = _classes(config, spec)  # may look at labels, which are not on the meta device
+        # On the meta device a constructor can draw nothing: all values come from addresses.
+        with torch.device("meta"):
+            self.network = build_network(config, classes=classes)
+        self.state = FlatState(self.network, getattr(torch, config.train.dtype), device)
+        self.optimiser = Optimiser(config.optimiser, self.state)
+        self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]
+        self._data = data
+        for norm in self._norms:
+            norm.across = data
+        self._device, self._train = device, config.train
+        # Compiled once per network; evaluation runs the plain one.
+        self._training_network = torch.compile(self.network, dynamic=False) if config.train.compile else self.network
+        self.loss = self.z = self.sigma = torch.empty(0)
+
+    def forward_backward(self, batch: Batch) -> None:
+        """One forward and one backward; nothing is updated."""
+        self.backward(self.forward(batch))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of a batch: one forward of both views, or one of each.
+
+        What is returned is for `backward`: of a classifier's loss this rank's part, else the whole loss.
+        """
+        parts = [batch.pixels] if self._train.views_forward == "joint" else batch.pixels.chunk(2)
+        with self._autocast():
+            own = torch.cat([self._training_network(part)[1] for part in parts])
+        z, masks = whole(own, self._data), batch.pairs[self.labelling]
+        sigma = similarity(z)
+        if is_function_of_sigma(self.objective.name):
+            loss = batch_loss(self.objective, sigma, masks, self.temperature)
+            self.loss = loss.detach()
+        else:
+            loss = self._classified(own, masks.labels)
+            self.loss = self._data.gathered(loss.detach()).sum()
+        self.z, self.sigma = z.detach(), sigma.detach()
+        return loss
+
+    def _classified(self, own: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of this rank's views, their part of the mean over all 2B."""
+        assert self.network.head is not None
+        labels = labels[self._data.part(len(labels))].repeat(2)
+        return F.cross_entropy(self.network.head(own), labels) / self._data.size
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradient of `loss`, in place of the one before."""
+        self.state.gradient.zero_()
+        loss.backward()
+        add_up(self.state.gradient, self._data)
+
+    def update(self, learning_rate: float) -> None:
+        """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
+        self.optimiser.step(learning_rate)
+        for norm in self._norms:
+            norm.absorb()
+
+    def embed(self, images: Tensor, *, stages: bool = False, chunk: int = 256) -> list[Tensor]:
+        """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k), in evaluation mode.
+
+        Weights, statistics and the mode are left as they were.
+        """
+        with evaluating(self.network), self._autocast():
+            parts = [self._embed(part, stages) for part in images.split(chunk)]
+        return [torch.cat(columns) for columns in zip(*parts, strict=True)]
+
+    def _embed(self, images: Tensor, stages: bool) -> list[Tensor]:
+        if not stages:
+            return list(self.network(images))
+        h, z, pooled = self.network.features(images)
+        return [h, z, *pooled]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._train.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+
+
+def _classes(config: Config, spec: ArmConfig) -> int | None:
+    """Outputs of the arm's classifier head; None for an objective of Σ, which has none."""
+    assert spec.objective is not None
+    if is_function_of_sigma(spec.objective):
+        return None
+    assert spec.labelling is not None
+    return data_info(config).classes[spec.labelling]

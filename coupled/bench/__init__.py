@@ -1,0 +1,1 @@
+"""What a step takes, act by act, and what ranks bring."""

@@ -1,0 +1,57 @@
+"""`coupled-run bench`: what a step takes, act by act."""
+
+import argparse
+from typing import Any
+
+from rich.table import Table
+
+from coupled.bench.ranks import RankBench, bench_ranks
+from coupled.bench.steps import bench
+from coupled.commands.options import add_config, add_ranks, is_started, ranks_of
+from coupled.config import load
+from coupled.ranks.launching import launch
+from coupled.terminal.console import Console
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    what = "time the acts of a step, and the step against bare compute of the same arms"
+    command = add_config(commands, "bench", what)
+    add_ranks(command)
+    command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Times the steps of a config, here or on ranks that it starts."""
+    config = load(arguments.config, arguments.set)
+    if is_started(arguments.ranks):
+        _print_rank_bench(bench_ranks(config, arguments.steps))
+        return 0
+    if arguments.ranks is not None and (ranks := ranks_of(arguments.ranks, config, 1)) > 1:
+        return launch(arguments.argv, ranks)
+    made = bench(config, arguments.steps)
+    table = Table("act", "ms a step", "of the step", box=None, header_style="bold", padding=(0, 2))
+    for act, seconds in made.acts.items():
+        table.add_row(act, f"{seconds * 1e3:.2f}", f"{seconds / made.step:.1%}")
+    table.add_row("step", f"{made.step * 1e3:.2f}", "")
+    table.add_row("bare compute", f"{made.bare * 1e3:.2f}", "")
+    Console().print(table)
+    print(
+        f"views: {made.views * 1e3:.0f} ms a batch, made ahead of the step unless on a GPU: data is the wait for them"
+    )
+    print(f"panels: {made.panel * 1e3:.0f} ms an observation, not in the step")
+    print(f"ratio to the same run with nothing recorded: {made.recording:.3f} (a checkpoint every 10 steps, on disk)")
+    train = config.train
+    print(
+        f"ratio to bare compute: {made.ratio:.3f} ({len(config.arms)} arms, B = {config.batches.size}, "
+        f"{train.precision}, {train.memory_format}, {train.threads} threads, {train.device}, {made.steps} steps)"
+    )
+    return 0
+
+
+def _print_rank_bench(made: RankBench | None) -> None:
+    if made is not None:
+        print(f"{made.ranks}, {made.threads} thread(s) each: {made.together:.2f} steps/s")
+        print(f"one process with as many threads: {made.alone:.2f} steps/s")
+        print(f"ratio: {made.ratio:.2f} (medians of {made.blocks} blocks of 10 whole steps each way, in turns)")

@@ -1,0 +1,78 @@
+"""Options that several commands take, and what they ask for."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coupled.commands.fields import field_reference
+from coupled.config.schema import Config
+from coupled.errors import UserError
+from coupled.ranks.joining import is_rank
+from coupled.ranks.placement import place
+
+
+def add_config(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    """A command that takes a config file and overrides of its fields, all of which its help lists."""
+    fields = f"config fields (a TOML file holds them; --set overrides them):\n\n{field_reference()}"
+    command = commands.add_parser(name, help=what, description=what, notes=(fields,))
+    command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
+    add_set(command, "override a field (a TOML value; a bare word is a string); may be given again")
+    return command
+
+
+def add_run(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    """A command that takes a run directory."""
+    command = commands.add_parser(name, help=what, description=what)
+    command.add_argument("run_directory", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
+    return command
+
+
+def add_set(command: argparse.ArgumentParser, what: str) -> None:
+    """Overrides of config fields."""
+    command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=what)
+
+
+def add_terms(command: argparse.ArgumentParser) -> None:
+    """On what terms a run that is there is gone on with."""
+    command.add_argument(
+        "--allow-drift", action="store_true", help="go on under other libraries, machine or data; the run records it"
+    )
+    command.add_argument(
+        "--steal", action="store_true", help="take the run's lock from whoever has it (file systems without locks)"
+    )
+
+
+def add_ranks(command: argparse.ArgumentParser) -> None:
+    """How many processes share the work."""
+    command.add_argument(
+        "--ranks",
+        type=int,
+        metavar="N",
+        help="processes that share the work (default: one for each arm, as far as cores or GPUs go; docs/ranks.md)",
+    )
+
+
+def without_ranks(argv: Sequence[str]) -> list[str]:
+    """The command that every rank is started with."""
+    kept = [word for word in argv if not word.startswith("--ranks=")]
+    while "--ranks" in kept:
+        at = kept.index("--ranks")
+        del kept[at : at + 2]
+    return kept
+
+
+def is_started(asked: int | None) -> bool:
+    """Is this process one of several ranks already?"""
+    if is_rank() and asked is not None:
+        raise UserError("--ranks under torchrun", "torchrun has started the ranks", "leave it out")
+    return is_rank()
+
+
+def ranks_of(asked: int | None, config: Config, default: int) -> int:
+    """How many processes to start for a run; 1: this one does it, alone or as one that was started."""
+    if is_started(asked):
+        return 1
+    if asked is not None and asked < 1:
+        raise UserError(f"--ranks {asked}", "at least 1")
+    return place(config, default if asked is None else asked).world

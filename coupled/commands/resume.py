@@ -1,0 +1,52 @@
+"""`coupled-run resume`: go on with a run from its newest saved state."""
+
+import argparse
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from coupled.commands.options import add_ranks, add_run, add_set, add_terms, is_started, ranks_of
+from coupled.commands.progress import ProgressReporter
+from coupled.commands.train import print_done
+from coupled.driver.resuming import Terms, config_of
+from coupled.driver.train import mended, resume
+from coupled.ranks.launching import launch
+from coupled.reading.log import last_ranks
+from coupled.store import state
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    command = add_run(commands, "resume", "go on with an unfinished run, byte for byte as if it had never stopped")
+    command.add_argument(
+        "--extend", type=int, metavar="STEPS", help="make it a run of this length, where its schedule goes that far"
+    )
+    command.add_argument(
+        "--from", type=int, dest="from_step", metavar="STEP", help="from the newest state at or before this step"
+    )
+    add_set(command, "elastic fields only (paths.data, …)")
+    add_ranks(command)
+    add_terms(command)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Goes on with a run, on as many ranks as it was last started with."""
+    path = Path(arguments.run_directory)
+    terms = Terms(arguments.from_step, allow_drift=arguments.allow_drift, steal=arguments.steal)
+    finished = arguments.extend is None and arguments.from_step is None and state(path) == "finished"
+    if not is_started(arguments.ranks) and not finished:
+        mended(path)
+        config, _ = config_of(path, extend=arguments.extend, overrides=arguments.set)
+        ranks = ranks_of(arguments.ranks, config, prod(last_ranks(path)))
+        if ranks > 1:
+            return launch(arguments.argv, ranks)
+    path = resume(
+        arguments.run_directory,
+        extend=arguments.extend,
+        terms=terms,
+        overrides=arguments.set,
+        reporter=ProgressReporter(),
+    )
+    print_done(path, finished)
+    return 0

@@ -1,0 +1,50 @@
+"""`coupled-run train`: every arm of a config in lockstep."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from coupled.commands.options import add_config, add_ranks, add_terms, ranks_of
+from coupled.commands.progress import ProgressReporter
+from coupled.config import load
+from coupled.driver.train import check, is_finished, train
+from coupled.errors import printable
+from coupled.ranks.joining import is_rank
+from coupled.ranks.launching import launch
+from coupled.ranks.placement import default_world
+from coupled.terminal.shell import shell
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    command = add_config(commands, "train", "train every arm of a config and record every step")
+    add_ranks(command)
+    command.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+    add_terms(command)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains, here or on ranks that it starts."""
+    config = load(arguments.config, arguments.set)
+    ranks = ranks_of(arguments.ranks, config, default_world(config))
+    if ranks > 1 and check(config, overwrite=arguments.overwrite):
+        return launch(arguments.argv, ranks)
+    finished = not arguments.overwrite and is_finished(config)
+    path = train(
+        config,
+        overwrite=arguments.overwrite,
+        allow_drift=arguments.allow_drift,
+        steal=arguments.steal,
+        reporter=ProgressReporter(),
+    )
+    print_done(path, finished)
+    return 0
+
+
+def print_done(path: Path, finished: bool) -> None:
+    """The last line: where the results are, and what to do next."""
+    if not is_rank() or os.environ["RANK"] == "0":
+        done = "already finished, nothing to do" if finished else "done"
+        print(printable(f"{done}: records and checkpoints are in {path}; next: coupled-analyze curves {shell(path)}"))

@@ -1,0 +1,64 @@
+"""`coupled-run verify`: what of a run is proven."""
+
+import argparse
+from typing import Any
+
+from coupled.commands.options import add_run
+from coupled.commands.progress import Counting
+from coupled.errors import printable
+from coupled.terminal.shell import shell
+from coupled.userfiles import expanded
+from coupled.verification import Verified, verify
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    what = "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven"
+    command = add_run(commands, "verify", what)
+    command.add_argument("--sample", type=int, default=8, metavar="N", help="steps to draw again (default: 8)")
+    command.add_argument("--replay", type=int, default=0, metavar="K", help="stretches to train again (default: 0)")
+    command.add_argument(
+        "--stretch", type=int, default=10, metavar="STEPS", help="the longest of those stretches (default: 10)"
+    )
+    command.add_argument(
+        "--data", type=expanded, default="", metavar="FOLDER", help="where the data set lies (default: as at training)"
+    )
+    command.add_argument(
+        "--code",
+        type=expanded,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file of the run's code.files, in their order",
+    )
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what is proven of a run and what is not."""
+    with Counting() as counting:
+        found = verify(
+            arguments.run_directory,
+            sample=arguments.sample,
+            replay=arguments.replay,
+            stretch=arguments.stretch,
+            data=arguments.data,
+            code=arguments.code,
+            progress=counting.told,
+        )
+    for word in found.proven:
+        print(printable(f"proven      {word}"))
+    for word in found.unproven:
+        print(printable(f"not proven  {word}"))
+    print(_verdict(found, replayed=arguments.replay > 0))
+    return 0
+
+
+def _verdict(found: Verified, *, replayed: bool) -> str:
+    far = "no step yet" if found.reached is None else f"step {found.reached}"
+    length = "" if found.finished else f", up to {far}: it is not finished"
+    but = ", but for what is not proven above" if found.unproven else ""
+    path, shown_path = shell(found.path), printable(str(found.path))
+    steps = f"coupled-run verify {path} --replay 3" if not replayed else f"coupled-analyze report {path}"
+    follow = steps if found.finished else f"coupled-run resume {path}, unless it is at work"
+    return f"verified: {shown_path} is the run that its config and seed give{length}{but}; next: {follow}"

@@ -1,0 +1,45 @@
+"""A user's own objectives and data sets: Python files that register them."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from coupled.data import registry as data_sets
+from coupled.errors import UserError
+from coupled.objectives import registry as objectives
+from coupled.userfiles import read_bytes
+
+_REGISTRIES = (objectives, data_sets)
+# What files have registered: (registry, name). What a program registers by itself is not among it, and stays.
+_own: list[tuple[int, str]] = []
+
+
+def execute(files: Sequence[str]) -> tuple[str, ...]:
+    """Run Python files that call `coupled.register_objective` or `coupled.register_data_set`; their SHA-256 (hex).
+
+    What files registered before is withdrawn first: a config sees its own files, as they are now, and no others'. They
+    are the user's own code, named in the user's own config, and run with all its rights; what is read back from a run
+    directory never runs any. Raises UserError where a file is missing or fails.
+    """
+    for index, name in _own:
+        _REGISTRIES[index].forget(name)
+    _own.clear()
+    before = [set(registry.known()) for registry in _REGISTRIES]
+    try:
+        return tuple(_execute(Path(file)) for file in files)
+    finally:
+        for index, registered in enumerate(_REGISTRIES):
+            _own.extend((index, name) for name in registered.known() if name not in before[index])
+
+
+def _execute(path: Path) -> str:
+    content = read_bytes(path, "code.files: ", "give a Python file")
+    try:
+        # The very bytes that are hashed; a name of its own keeps `if __name__ == "__main__"` blocks out.
+        exec(compile(content, str(path), "exec"), {"__name__": f"coupled_user_{path.stem}", "__file__": str(path)})
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = str(error).splitlines()[0] if str(error) else "no message"
+        raise UserError(f"code.files: {path} fails", f"{type(error).__name__}: {said}", "run it by itself") from None
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""The driver: every arm through the same steps, in lockstep."""

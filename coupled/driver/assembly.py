@@ -1,0 +1,159 @@
+"""A run put together: everything the loop touches, built from a config and nothing else."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coupled import runtime
+from coupled.arms.arm import Arm
+from coupled.arms.initial import build_arms
+from coupled.config import Config, digest
+from coupled.config.arms import objective_of
+from coupled.config.identity import path_of
+from coupled.config.user_code import execute
+from coupled.data.base import Split
+from coupled.driver.run import Run
+from coupled.errors import UserError
+from coupled.inputs import certificate as certificates
+from coupled.inputs.certificate import Certificate
+from coupled.inputs.dataset import load_split
+from coupled.inputs.source import Source, Stream
+from coupled.objectives.losses import try_out
+from coupled.ranks.mesh import ALONE, Mesh
+from coupled.recording.commits import Commits
+from coupled.recording.layout import Layout, labellings, train_layout
+from coupled.recording.observers.panels import Panels
+from coupled.recording.recorder import Recorder
+from coupled.recording.run_json import describe
+from coupled.recording.schedule import checkpoint_steps, kept_steps, manifest_lines
+from coupled.recording.writer import Writer
+from coupled.store import (
+    Objects,
+    RunDirectory,
+    RunState,
+    canonical_json,
+    prepare,
+    read_config_digest,
+    state,
+)
+from coupled.store.manifest import MAX_ENTRIES
+
+
+@dataclass
+class Parts:
+    """All of a run but its directory: built from a config and nothing else."""
+
+    config: Config
+    mesh: Mesh
+    device: torch.device
+    arms: dict[str, Arm]
+    source: Source
+    panels: Panels
+    streams: Layout
+    initial_weights: bytes
+    facts: dict[str, Any]
+
+    @property
+    def run_json(self) -> bytes:
+        return canonical_json(self.facts) + b"\n"
+
+
+def is_finished(config: Config) -> bool:
+    """Is this very run already there, whole?"""
+    return _is(config, "finished")
+
+
+def is_unfinished(config: Config) -> bool:
+    """Is this very run there, to be gone on with?"""
+    return _is(config, "unfinished")
+
+
+def _is(config: Config, wanted: RunState) -> bool:
+    path = path_of(config)
+    return state(path) == wanted and read_config_digest(path) == digest(config)
+
+
+def build(config: Config, mesh: Mesh = ALONE) -> Parts:
+    """Build this rank's arms, data and panels. Whatever a user can get wrong fails here, before anything is written, on
+    all ranks: UserError.
+    """
+    parts: Parts = mesh.together(partial(_build, config, mesh))
+    initial = bytes.fromhex(mesh.on_first(parts.initial_weights.hex))
+    if not any(map(_starts_shared, parts.arms.values())):  # taken on trust, where there is nothing to compare it with
+        parts.initial_weights = initial
+        parts.facts["certificate"]["initial_weights"] = initial.hex()
+    facts = ("certificate", "data", "machine", "versions")
+    mesh.same({f"{part}.{key}": str(value) for part in facts for key, value in parts.facts[part].items()})
+    return parts
+
+
+def ready(config: Config) -> dict[str, Split]:
+    """The splits of the config's data set, after all else that a user can get wrong is known to be right: UserError."""
+    runtime.check_device(config)
+    if execute(config.code.files) != config.code.sha256:
+        raise UserError("code.files changed", "they must be as the config found them", "load the config again")
+    if Path(config.paths.runs).exists() and not Path(config.paths.runs).is_dir():
+        raise UserError(f"paths.runs = {config.paths.runs}", "a folder, or a place where one can be made")
+    for arm in config.arms.values():
+        try_out(objective_of(arm), arm.temperature or config.train.temperature)
+    if (lines := manifest_lines(config, train_layout(config))) > MAX_ENTRIES:
+        raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
+    return {name: load_split(config, name) for name in ("train", "test")}
+
+
+def _build(config: Config, mesh: Mesh) -> Parts:
+    device, splits = runtime.configure(config), ready(config)
+    source = Source(config, splits["train"], labellings(config), device, mesh.data)
+    arms = build_arms(config, device, mesh)
+    panels = Panels(config, source, splits["test"])
+    initial = certificates.weights_digest(next(filter(_starts_shared, arms.values()), next(iter(arms.values()))))
+    streams = train_layout(config)
+    facts = describe(config, initial.hex(), splits, device)
+    return Parts(config, mesh, device, arms, source, panels, streams, initial, facts)
+
+
+def _starts_shared(arm: Arm) -> bool:
+    """Does an arm start at the shared initial weights themselves?"""
+    return arm.spec.kind in ("objective", "twin")
+
+
+def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
+    """A new run of `config`; None if it is there and finished. Raises UserError, also where another run is there."""
+    return begin(build(config), overwrite=overwrite)
+
+
+def begin(parts: Parts, *, overwrite: bool = False) -> Run | None:
+    """A new run of `parts` in its directory, which is made here; None if it is there and finished. Raises UserError."""
+    path, keeps = path_of(parts.config), kept_steps(parts.config).__contains__
+    opened: list[RunDirectory | None] = [None]
+
+    def prepared() -> bool:
+        opened[0] = prepare(path, parts.run_json, digest(parts.config), overwrite, keeps=keeps)
+        return opened[0] is not None
+
+    return join(parts, opened[0]) if parts.mesh.on_first(prepared) else None
+
+
+def join(parts: Parts, directory: RunDirectory | None) -> Run:
+    """The run of `parts` at its beginning; its directory is open for writing on rank 0, None elsewhere."""
+    config, mark, root = parts.config, parts.facts["fingerprint"], path_of(parts.config)
+    writing = config.writing
+    writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
+    commits = Commits(parts.mesh, directory or Objects(root), directory)
+    recorder = Recorder(config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
+    return Run(
+        config,
+        root,
+        parts.arms,
+        parts.source,
+        Stream(parts.source, config.train.steps),
+        recorder,
+        Certificate(parts.initial_weights),
+        commits,
+        writer,
+        mark,
+        frozenset(checkpoint_steps(config)),
+    )

@@ -1,0 +1,66 @@
+"""What stops all arms before the damage."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from coupled.arms.arm import Arm
+from coupled.driver.run import Run
+from coupled.errors import RunStopped, UserError
+from coupled.ranks.exchange import fold
+from coupled.recording import checkpoints
+from coupled.runtime import one_thread
+
+
+def guard(run: Run, step: int, error: UserError | None = None) -> None:
+    """Stop all arms before the update if any loss or gradient is not finite, if one could not be computed (`error`), or
+    if nothing can be written any more.
+    """
+    own = {} if error else _not_finite(run.arms)
+    bad = [flag for name in run.config.arms for flag in own.get(name, (False, False))]
+    *bad, wrong, failed = run.mesh.most(*bad, error is not None, run.writer.failed)
+    if wrong:
+        run.mesh.agree(error)
+    if failed:
+        run.drain()
+    if any(bad):
+        found = _first_bad(list(run.config.arms), bad)
+        run.log({"event": "stopped", "step": step, "reason": found})
+        raise run.mesh.ending(
+            RunStopped(
+                f"{found} at step {step}: all arms stopped before the update; records and checkpoints up to the last "
+                f"checkpoint are in {run.root}"
+            )
+        )
+
+
+def check_copies(run: Run, step: int) -> None:
+    """On schedule: ranks that share an arm have the same weights, bit for bit, or the run stops."""
+    if run.mesh.data.size == 1 or not (step % run.config.ranks.check == 0 or step in run.checkpoint_steps):
+        return
+    folded = torch.stack([fold(tensor) for arm in run.arms.values() for tensor in checkpoints.tensors(arm).values()])
+    differing = bool((run.mesh.data.gathered(folded) != folded).any())
+    if any(run.mesh.most(differing)):
+        found = f"ranks that share an arm had other weights after step {step}"
+        run.log({"event": "stopped", "step": step, "reason": found})
+        raise run.mesh.ending(RunStopped(f"{found}: their updates were not the same; resume from the last checkpoint"))
+
+
+def _not_finite(arms: Mapping[str, Arm]) -> dict[str, tuple[bool, bool]]:
+    """Whether the loss and the gradient of each arm are not finite."""
+    with one_thread():
+        finite = torch.stack([check for arm in arms.values() for check in _finite(arm)])
+    # A deliberate sync: the host must know before the update.
+    return {
+        name: (not loss, not gradient) for name, (loss, gradient) in zip(arms, finite.view(-1, 2).tolist(), strict=True)
+    }
+
+
+def _finite(arm: Arm) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.isfinite(arm.loss), torch.isfinite(arm.state.gradient).all()
+
+
+def _first_bad(arms: Sequence[str], bad: Sequence[int]) -> str:
+    quantities = [(name, quantity) for name in arms for quantity in ("loss", "gradient")]
+    name, quantity = next(q for q, flag in zip(quantities, bad, strict=True) if flag)
+    return f"arm {name} has a non-finite {quantity}"

@@ -1,0 +1,67 @@
+"""The one loop, as a table of contents."""
+
+from signal import Signals
+
+from coupled.arms.learning_rate import learning_rate
+from coupled.driver.guard import check_copies, guard
+from coupled.driver.reporter import Reporter
+from coupled.driver.run import Run
+from coupled.driver.signals import Preemption
+from coupled.driver.standings import compared
+from coupled.errors import Preempted, UserError
+from coupled.inputs.source import Batch
+from coupled.terminal.shell import shell
+
+
+def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None) -> None:
+    """The one loop: step t is the state after t updates."""
+    reporter.begin(run)
+    run.begin()
+    steps = run.config.train.steps
+    for step in range(run.start, steps):
+        meet(run, step, reporter, preemption)
+        advance(run, step)
+        reporter.stepped(step + 1)
+    meet(run, steps, reporter, None)
+    run.finish()
+
+
+def forward_backward(run: Run, batch: Batch) -> UserError | None:
+    """Of every arm here; what a user's objective does wrong is for the guard to tell, which all ranks come to."""
+    try:
+        for arm in run.arms.values():
+            arm.forward_backward(batch)
+    except UserError as error:
+        return error
+    return None
+
+
+def meet(run: Run, step: int, reporter: Reporter, preemption: Preemption | None) -> None:
+    """Between two steps: show all ranks' progress if that is due, and leave if a signal asked any of them to."""
+    asked, due = run.mesh.most(0 if preemption is None else preemption.asked, reporter.is_due(step))
+    if due and step > run.start:
+        reporter.show(step, compared(run))
+    if asked:
+        leave(run, step, Signals(asked).name)
+
+
+def advance(run: Run, step: int) -> None:
+    """Every arm from `step` to `step` + 1."""
+    batch = run.stream.at(step)
+    rate = learning_rate(run.config.optimiser, step, run.config.batches.size)
+    guard(run, step, forward_backward(run, batch))
+    run.recorder.observe(step, batch, run.certificate.extend(batch, rate))
+    for arm in run.arms.values():
+        arm.update(rate)
+    run.recorder.observe_update(step)
+    check_copies(run, step + 1)
+    run.checkpoint(step + 1)
+
+
+def leave(run: Run, step: int, signal: str) -> None:
+    """Make the state durable and go."""
+    run.preempt(step)
+    run.log({"event": "preempted", "step": step, "signal": signal})
+    raise run.mesh.ending(
+        Preempted(f"{signal}: stopped at step {step}, nothing is lost; next: coupled-run resume {shell(run.root)}")
+    )

@@ -1,0 +1,88 @@
+"""Before the first step: does one step twice give equal bytes, and will the run fit on the disk?"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from coupled.arms.arm import Arm
+from coupled.arms.learning_rate import peak
+from coupled.config import Config
+from coupled.config.identity import path_of
+from coupled.driver.assembly import Parts
+from coupled.errors import RunStopped, UserError
+from coupled.planning.plan import disk_bytes
+from coupled.terminal.sizes import shown_bytes
+
+
+def repeats_its_bytes(parts: Parts) -> None:
+    """Takes the first step twice from the initial state, which is left as it was; RunStopped if any byte differs.
+
+    Weights, buffers, optimiser state, gradient, z and pixels are compared, of every arm.
+    """
+    if not parts.config.train.steps:
+        return
+    before = {name: _copy(_state(arm)) for name, arm in parts.arms.items()}
+    first, second = (_step(parts, before) for _ in range(2))
+    differing = [key for key in first if _bytes(first[key]) != _bytes(second[key])]
+    if differing:
+        raise RunStopped(
+            f"one step taken twice gave different bytes ({', '.join(differing[:4])}): on this device with these "
+            "settings nothing can be promised; nothing was written. Use another device, precision or memory_format"
+        )
+
+
+def fits_on_disk(config: Config, already: int = 0) -> None:
+    """UserError if the file system of the run has less room than `plan` says it needs beyond `already` bytes."""
+    place = path_of(config).absolute()
+    while not place.exists():
+        place = place.parent
+    free, needed = shutil.disk_usage(place).free, disk_bytes(config) - already
+    if needed > free:
+        raise UserError(
+            f"{shown_bytes(free)} are free at {place}",
+            f"the run needs {shown_bytes(needed)}",
+            "make room, set paths.runs, or record less (coupled-run plan shows what takes how much)",
+        )
+
+
+def size_of(path: Path) -> int:
+    """Bytes of all files below `path`."""
+    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
+
+
+def _step(parts: Parts, before: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What one step from the initial state gives; afterwards that state is there again."""
+    config = parts.config
+    batch = parts.source.at(0)
+    rate = peak(config.optimiser, config.batches.size)  # a warm-up from 0 would hide the update
+    seen = {"pixels": batch.pixels}
+    for name, arm in parts.arms.items():
+        arm.forward_backward(batch)
+        seen |= {f"{name}'s z": arm.z, f"{name}'s gradient": arm.state.gradient.clone()}
+        arm.update(rate)
+        seen |= {f"{name}'s {key}": value for key, value in _copy(_state(arm)).items()}
+        _put_back(arm, before[name])
+    return seen
+
+
+def _state(arm: Arm) -> dict[str, Tensor]:
+    return {"weights": arm.state.weights, "buffers": arm.state.buffers, **arm.optimiser.tensors()}
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _put_back(arm: Arm, before: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        arm.state.weights.copy_(before["weights"])
+        arm.state.buffers.copy_(before["buffers"])
+    arm.optimiser.load({}, 0)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    # bytes, not torch.equal: 0.0 == -0.0 there, and NaN is never itself
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,244 @@
+"""Going on with a run that is there: the same config, the newest saved state, and then as if nothing had happened."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from coupled.config import Config, digest, fingerprint, from_tables, resolved
+from coupled.config.differences import config_facts
+from coupled.config.identity import field_of, kind_of, path_of
+from coupled.config.load import merge, tables_of
+from coupled.driver.assembly import Parts, join
+from coupled.driver.run import Run
+from coupled.errors import UserError
+from coupled.reading import environment
+from coupled.reading.checkpoints import open_arm
+from coupled.reading.log import last_data_path, last_ranks
+from coupled.reading.run_json import read_run
+from coupled.recording.checkpoints import open_rows_of, restore
+from coupled.recording.layout import SHARED
+from coupled.recording.schedule import checkpoint_steps, kept_steps
+from coupled.store import (
+    Committed,
+    Position,
+    RunDirectory,
+    Saved,
+    StoreError,
+    canonical_json,
+    read_config_digest,
+    read_manifest,
+    recovery,
+    reopen,
+    state,
+)
+from coupled.store.errors import one_line
+from coupled.store.manifest import MANIFEST
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a run is gone on with.
+
+    `from_step`: from the newest state at or before this step, not the newest of all. `allow_drift`: other libraries,
+    machine or data are accepted and recorded. `steal`: the lock is taken from whoever has it.
+    """
+
+    from_step: int | None = None
+    allow_drift: bool = False
+    steal: bool = False
+
+
+def go_on(parts: Parts, terms: Terms) -> tuple[Run, Position]:
+    """The run of `parts` from its newest saved state, in its directory; longer than it was, if the config is.
+
+    Rank 0 opens the directory and tells the others where to go on. Raises UserError where conditions differ, StoreError
+    for damage.
+    """
+    mesh, opened = parts.mesh, _Opened()
+    try:
+        told = mesh.on_first(lambda: _told(_reopened(parts, terms, opened)))
+        position = Position(None if told["saved"] is None else _saved(told["saved"]), tuple(told["notes"]))
+        run = mesh.together(lambda: join(parts, opened.directory))
+    except BaseException:
+        if opened.directory is not None:
+            opened.directory.close()
+        raise
+    try:
+        mesh.on_first(lambda: opened.record_drift(position.step))
+        mesh.together(lambda: None if position.saved is None else _restore(run, position.saved))
+    except BaseException as error:
+        run.__exit__(type(error), error, error.__traceback__)
+        raise
+    return run, position
+
+
+@dataclass
+class _Opened:
+    """What rank 0 found out as it opened the directory."""
+
+    directory: RunDirectory | None = None
+    changes: Sequence[environment.Change] = ()
+    now: Mapping[str, Any] = field(default_factory=dict)
+
+    def record_drift(self, step: int) -> None:
+        """What the run goes on with, if that is not what it was made with."""
+        assert self.directory is not None
+        if environment.counting(self.changes):
+            listed = [change._asdict() for change in self.changes]
+            self.directory.commit_drift(step, {"changes": listed, "now": dict(self.now)})
+        elif self.changes:
+            self.directory.log({"event": "noted", "changes": [str(change) for change in self.changes]})
+
+
+def _reopened(parts: Parts, terms: Terms, opened: _Opened) -> Position:
+    path, config = path_of(parts.config), parts.config
+    facts, before, manifest = read_run(path)
+    _refuse_other_config(path, before, config)
+    now = environment.environment(parts.facts)
+    then = environment.latest_environment(path, facts, manifest.entries)
+    before_ranks, ranks = last_ranks(path)[1], parts.mesh.data.size
+    resplit = ranks != before_ranks
+    if resplit or environment.DATA_RANKS in then:
+        then.setdefault(environment.DATA_RANKS, before_ranks)
+        now[environment.DATA_RANKS] = ranks
+    changes = environment.changes(then, now)
+    if not terms.allow_drift:
+        environment.refuse(path, environment.refused(changes))
+    longer, run_json = digest(before) != digest(config), None
+    if longer:
+        run_json = canonical_json({**facts, **{k: parts.facts[k] for k in ("config", "config_digest")}}) + b"\n"
+    opened.directory, position = reopen(
+        path,
+        kept_steps(config).__contains__,
+        recovery.Terms(
+            run_json=run_json,
+            at_most=terms.from_step,
+            usable=set(checkpoint_steps(config)).__contains__ if longer else lambda step: True,
+            forget=terms.allow_drift or resplit,
+            steal=terms.steal,
+        ),
+    )
+    # Recovery may have gone behind a drift.
+    then = environment.latest_environment(path, facts, read_manifest(path / MANIFEST).entries)
+    if environment.DATA_RANKS in now:
+        then.setdefault(environment.DATA_RANKS, before_ranks)
+    opened.changes, opened.now = environment.changes(then, now), now
+    if resplit:
+        position = replace(position, notes=(*position.notes, _RESPLIT.format(before_ranks, ranks)))
+    return position
+
+
+_RESPLIT: Final = (
+    "batches were split over {} ranks and are now over {}: batches, views and "
+    "certificate go on bitwise, all else to rounding (float64 to 1e-10 over 10 steps; float32 diverges, as from any "
+    "other rounding)"
+)
+
+
+def _told(position: Position) -> dict[str, Any]:
+    """A position as JSON, for the other ranks."""
+    saved = position.saved
+    return {"saved": None if saved is None else asdict(saved), "notes": list(position.notes)}
+
+
+def _saved(told: Mapping[str, Any]) -> Saved:
+    return Saved(**{**told, "files": {name: Committed(**of) for name, of in told["files"].items()}})
+
+
+def refuse_another(config: Config) -> None:
+    """UserError with both sides of every field, where the directory of `config` holds the run of another config."""
+    path = path_of(config)
+    if state(path) not in ("finished", "unfinished") or read_config_digest(path) == digest(config):
+        return
+    facts, _, _ = read_run(path)
+    found = [
+        f"{fact.name} is {fact.a} there, {fact.b} here" for fact in config_facts(facts["config"], resolved(config))
+    ]
+    shown = "; ".join(found[:6]) + (f"; and {len(found) - 6} more" if len(found) > 6 else "")
+    raise UserError(
+        one_line(f"{path} holds another run: {shown}"),
+        "a name stands for one config",
+        "give --overwrite to replace that run, or choose another name with --set name=…",
+    )
+
+
+def _refuse_other_config(path: Path, before: Config, config: Config) -> None:
+    """The config may differ from the run's in train.steps alone."""
+    if digest(replace(before, train=replace(before.train, steps=config.train.steps))) != digest(config):
+        raise UserError(f"{path} holds the run of config {digest(before)}", f"this config is {digest(config)}")
+
+
+def _restore(run: Run, saved: Saved) -> None:
+    """Arms, chain and open rows as they were at the saved step."""
+    root, state = run.root, saved.state
+    for name, arm in run.arms.items():
+        restore(arm, open_arm(root, saved, name, run.fingerprint), saved.step)
+    try:
+        run.certificate.link = bytes.fromhex(state["chain"])
+        if len(run.certificate.link) != 32:
+            raise ValueError("the chain's link is not 32 bytes")
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(root / saved.folder, f"not a state of a run: {error!r}") from None
+    if "first" in state:
+        run.recorder.begin_shards(root / saved.folder, state["first"])
+        for owner in (*run.arms, SHARED):
+            if run.mesh.holds(owner):
+                run.recorder.load_open_rows(owner, open_arm(root, saved, open_rows_of(owner), run.fingerprint))
+    else:
+        run.recorder.begin_at(saved.step)
+    run.start, run.restored = saved.step, True
+
+
+def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
+    """The config that the run at `path` goes on with, and notes on what of `overrides` was not taken.
+
+    Elastic fields are taken from `overrides`, paths.data and ranks.data otherwise from the run's log. Recorded fields
+    stay as the run has them, with a note; UserError for another value of an identity field, or a length that cannot be.
+    """
+    facts, before, _ = read_run(path)
+    elastic = [override for override in overrides if kind_of(_key(override)) == "elastic"]
+    for key in ("name", "paths.runs"):
+        if key in map(_key, elastic):
+            raise UserError(f"--set {key}", "a run goes on where it is", "move the folder instead")
+    raw = tables_of(facts["config"])
+    raw["paths"] = {"data": last_data_path(path)}
+    raw["name"] = "resumed"  # any that is allowed, until `_placed`
+    raw["ranks"] = {"data": last_ranks(path)[1]}
+    for override in elastic:
+        merge(raw, override)
+    config = from_tables(raw, begun=True)
+    notes = [note for override in overrides if override not in elastic and (note := _untaken(config, raw, override))]
+    if extend is None:
+        return _placed(config, path), notes
+    if extend <= before.train.steps:
+        raise UserError(f"--extend {extend}", f"more than the {before.train.steps} steps that the run has")
+    raw.setdefault("train", {})["steps"] = extend
+    return _placed(from_tables(raw, begun=True), path), notes
+
+
+def _placed(config: Config, path: Path) -> Config:
+    """The config with the folder at `path` as its run directory, whose name need not be one that a new run may have."""
+    folder = path.resolve()
+    return replace(config, name=folder.name, paths=replace(config.paths, runs=str(folder.parent)))
+
+
+def _untaken(config: Config, raw: Mapping[str, Any], override: str) -> str:
+    """A note where a recorded field was given another value; UserError for an identity field; "" for the same value."""
+    changed = deepcopy(dict(raw))
+    merge(changed, override)
+    other = from_tables(changed)
+    if digest(other) == digest(config):
+        return ""
+    key = _key(override)
+    given, kept = (field_of(c, key) for c in (other, config))
+    if fingerprint(other) != fingerprint(config):
+        raise UserError(
+            f"{key} is {kept} in this run, {given} was given", "another value is another run", "train it by itself"
+        )
+    return f"{key} stays {kept}, as this run records; {given} was given"
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()

@@ -1,0 +1,130 @@
+"""A run assembled: everything the driver's loop touches, built from a config and nothing else."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from coupled.arms.arm import Arm
+from coupled.config import Config
+from coupled.errors import RunStopped
+from coupled.inputs.certificate import Certificate
+from coupled.inputs.source import Source, Stream
+from coupled.ranks.faults import RankLost
+from coupled.ranks.mesh import Mesh
+from coupled.recording import checkpoints
+from coupled.recording.commits import Commits
+from coupled.recording.layout import SHARED
+from coupled.recording.recorder import Recorder
+from coupled.recording.writer import Writer
+from coupled.store import (
+    checkpoint_folder,
+    preempt_folder,
+)
+
+
+@dataclass
+class Run:
+    """A run as one of its processes sees it, ready to step from `start`. Closing releases the directory's lock.
+
+    `arms`: those that live here; `directory`: None but on rank 0. `restored`: the run goes on from a state that was
+    saved, and not from its beginning.
+    """
+
+    config: Config
+    root: Path
+    arms: dict[str, Arm]
+    source: Source
+    stream: Stream
+    recorder: Recorder
+    certificate: Certificate
+    commits: Commits
+    writer: Writer
+    fingerprint: str
+    checkpoint_steps: frozenset[int]
+    start: int = 0
+    restored: bool = False
+
+    @property
+    def mesh(self) -> Mesh:
+        return self.commits.mesh
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """An event into the run's log, by rank 0."""
+        if self.commits.directory is not None:
+            self.commits.directory.log(event)
+
+    def begin(self) -> None:
+        """Commit the shared start."""
+        if not self.restored:
+            self.checkpoint(0)
+
+    def checkpoint(self, step: int) -> None:
+        """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
+        self.recorder.seal(step)
+        if step in self.checkpoint_steps and self.mesh.writes:
+            arms = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+            size = sum(array.nbytes for arrays in arms.values() for array in arrays.values())
+            self.writer.put(size, partial(self._commit_checkpoint, step, arms, self._state()))
+
+    def _commit_checkpoint(self, step: int, arms: Mapping[str, checkpoints.Arrays], state: Mapping[str, Any]) -> None:
+        folder = checkpoint_folder(step)
+        self.commits.commit(
+            [f"{folder}/{name}.safetensors" for name in sorted(self.config.arms)],
+            lambda objects: objects.put_files(folder, checkpoints.saved_bytes(arms, self.fingerprint)),
+            lambda directory, files: directory.append_checkpoint(step, files, state),
+        )
+
+    def preempt(self, step: int) -> None:
+        """Make the state after `step` updates, between two steps, durable; nothing is committed that would not be."""
+        self.drain()
+        if step in self.checkpoint_steps or step == self.start:
+            return
+        self.mesh.together(lambda: self._save(step) if self.mesh.writes else None)
+
+    def _save(self, step: int) -> None:
+        rows, first = self.recorder.open_rows()
+        arrays = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+        arrays |= {checkpoints.open_rows_of(owner): columns for owner, columns in rows.items()}
+        folder, state = preempt_folder(step), {**self._state(), "first": first}
+        names = [*self.config.arms, *map(checkpoints.open_rows_of, (*self.config.arms, SHARED))]
+        self.commits.commit(
+            [f"{folder}/{name}.safetensors" for name in sorted(names)],
+            lambda objects: objects.put_files(folder, checkpoints.saved_bytes(arrays, self.fingerprint)),
+            lambda directory, files: directory.append_preempt(step, files, state),
+        )
+
+    def finish(self) -> None:
+        """Observe the last state by weights and panels, and commit the end."""
+        steps = self.config.train.steps
+        self.recorder.observe_last(steps)
+        if (directory := self.commits.directory) is not None:
+            self.writer.put(0, partial(directory.finish, steps))
+        self.drain()
+
+    def drain(self) -> None:
+        """Wait until all that is to be written is, on every rank."""
+        self.mesh.together(self.writer.drain)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End threads and processes and release the lock. A run that stopped by itself commits what it still can."""
+        try:
+            if error is None or (isinstance(error, RunStopped) and not isinstance(error, RankLost)):
+                with suppress(RunStopped):  # the first error is the one to tell
+                    self.writer.drain()
+        finally:
+            self.writer.close()
+            self.stream.close()
+            if self.commits.directory is not None:
+                self.commits.directory.close()
+
+    def _state(self) -> dict[str, Any]:
+        return {"chain": self.certificate.link.hex(), "fingerprint": self.fingerprint}

@@ -1,0 +1,49 @@
+"""How arms stand against their anchors right now: what a person who watches a run sees of it."""
+
+from typing import NamedTuple
+
+import torch
+
+from coupled.driver.run import Run
+from coupled.recording.observers.weights import state_columns
+from coupled.runtime import one_thread
+from coupled.theory.alignment import linear_cka
+
+
+class Compared(NamedTuple):
+    """An arm's loss, and against its anchor the debiased CKA of the batch's z and the weight gap; None without one."""
+
+    arm: str
+    loss: float
+    cka: float | None
+    gap: float | None
+
+
+def compared(run: Run) -> list[Compared]:
+    """Every arm of the run; a meeting of all ranks."""
+    names = list(run.config.arms)
+    rows = torch.full((len(names), 3), torch.nan, dtype=torch.float64)
+    if run.mesh.writes:
+        with one_thread():
+            for name, values in _own(run).items():
+                rows[names.index(name)] = torch.tensor(values, dtype=torch.float64)
+    everyones = run.mesh.host.gathered(rows)
+    rows = torch.stack([everyones[run.mesh.holder(name), k] for k, name in enumerate(names)])
+    return [
+        Compared(name, loss, *(None if run.config.arms[name].anchor is None else value for value in (cka, gap)))
+        for name, (loss, cka, gap) in zip(names, rows.tolist(), strict=True)
+    ]
+
+
+def _own(run: Run) -> dict[str, tuple[float, float, float]]:
+    arms, dependents = run.arms, run.recorder.dependents
+    some = next(iter(arms.values())).z
+    scalars, _ = state_columns(run.recorder.geometry, arms, run.mesh, dependents)
+    anchors = dict(run.mesh.anchors(dependents, lambda arm: arms[arm].z if arm in arms else torch.empty_like(some)))
+    found = {}
+    for name, arm in arms.items():
+        cka = gap = torch.nan
+        if arm.anchor is not None:
+            cka, gap = float(linear_cka(arm.z, anchors[arm.anchor])), float(scalars[name]["state.weight_gap"])
+        found[name] = (float(arm.loss), cka, gap)
+    return found

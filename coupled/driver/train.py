@@ -1,0 +1,161 @@
+"""The driver: every arm through the same steps, in lockstep."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coupled.config import Config
+from coupled.config.identity import path_of
+from coupled.driver import preflight
+from coupled.driver.assembly import Parts, begin, build, is_finished, is_unfinished, ready
+from coupled.driver.loop import lockstep
+from coupled.driver.reporter import Reporter, Silent
+from coupled.driver.resuming import Terms, config_of, go_on, refuse_another
+from coupled.driver.run import Run
+from coupled.driver.signals import Preemption
+from coupled.errors import RunStopped
+from coupled.ranks.faults import RankLost
+from coupled.ranks.joining import joined, rank_here
+from coupled.ranks.mesh import Mesh
+from coupled.ranks.placement import Placement
+from coupled.recording.run_json import DETERMINISM
+from coupled.store import is_half_extended, mend
+from coupled.terminal.shell import shell
+
+_MENDING_S = 30.0  # it is two renames
+
+
+def train(
+    config: Config,
+    *,
+    overwrite: bool = False,
+    allow_drift: bool = False,
+    steal: bool = False,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Train every arm of `config` in lockstep; returns the run directory.
+
+    A finished run is left alone, an unfinished one goes on from its newest saved state (`Terms` says what `allow_drift`
+    and `steal` do there). Raises UserError for what the user can mend, RunStopped when the run had to stop (a
+    non-finite loss, a full disk), Preempted when it was asked to.
+    """
+    with joined(config) as mesh:
+        found = mesh.on_first(lambda: _found(config, overwrite))
+        if found == "finished":
+            return path_of(config)
+        terms = Terms(allow_drift=allow_drift, steal=steal) if found == "unfinished" else None
+        return _drive(config, mesh, terms, overwrite, reporter or Silent())
+
+
+def _found(config: Config, overwrite: bool) -> str:
+    """Is this run "finished", "unfinished" or not there? UserError if another is in its place."""
+    if overwrite:
+        return ""
+    if is_finished(config):
+        return "finished"
+    refuse_another(config)
+    return "unfinished" if is_unfinished(config) else ""
+
+
+def check(config: Config, *, overwrite: bool = False) -> bool:
+    """Whether there is anything to train. What the user can mend is a UserError here, before any rank is started."""
+    found = _found(config, overwrite)
+    if found != "finished":
+        ready(config)
+        preflight.fits_on_disk(config, preflight.size_of(path_of(config)) if found else 0)
+    return found != "finished"
+
+
+def resume(
+    run: str | Path,
+    *,
+    extend: int | None = None,
+    terms: Terms | None = None,
+    overrides: Sequence[str] = (),
+    reporter: Reporter | None = None,
+) -> Path:
+    """Go on with the run at this path until its end, or until `extend` steps; returns its path.
+
+    `overrides` set elastic fields ("data.workers=4"). A finished run is left alone unless `extend` or `terms.from_step`
+    asks for more. Raises like `train`.
+    """
+    path, watching, terms = Path(run), reporter or Silent(), terms or Terms()
+    mended(path)
+    config, notes = config_of(path, extend=extend, overrides=overrides)
+    with joined(config) as mesh:
+        if mesh.is_first:
+            for note in notes:
+                watching.note(note)
+        if mesh.on_first(lambda: extend is None and terms.from_step is None and is_finished(config)):
+            return path
+        return _drive(config, mesh, terms, False, watching)
+
+
+def mended(path: Path) -> None:
+    """Complete an extension that was killed in its commit: rank 0 does, the others wait for it. What is read of a run
+    before that does not fit together.
+    """
+    if rank_here() == 0:
+        mend(path)
+    ends = time.monotonic() + _MENDING_S
+    while is_half_extended(path) and time.monotonic() < ends:
+        time.sleep(0.1)
+
+
+def _drive(config: Config, mesh: Mesh, terms: Terms | None, overwrite: bool, reporter: Reporter) -> Path:
+    """Build, check, open the directory (`terms`: the one that is there), step to the end."""
+    path, reporter = path_of(config), reporter if mesh.is_first else Silent()
+    with Preemption(mesh) as preemption:
+        try:
+            if mesh.placement is not None:
+                reporter.note(f"ranks: {mesh.placement}")
+            parts = build(config, mesh)
+            mesh.on_first(lambda: preflight.fits_on_disk(config, preflight.size_of(path) if terms else 0))
+            mesh.together(lambda: preflight.repeats_its_bytes(parts))
+            if parts.source.left_out:
+                reporter.note(f"left out of {config.data.name}: {parts.source.left_out}")
+            reporter.note(f"determinism: {DETERMINISM} (self-check: one step twice, equal bytes)")
+            run = begin(parts, overwrite=overwrite) if terms is None else _gone_on(parts, terms, reporter)
+            if run is not None:
+                with run:
+                    run.log(_start_event(run))
+                    lockstep(run, reporter, preemption)
+        except torch.OutOfMemoryError as error:
+            raise RunStopped(
+                f"out of memory ({str(error).splitlines()[0]}); coupled-run plan says what a step needs; "
+                "lower batches.size or use a larger device"
+            ) from error
+        except RankLost as error:
+            raise RankLost(
+                f"{error}; what was committed stands; next: coupled-run resume {shell(path)}", error.quiet
+            ) from None
+        finally:
+            reporter.end()
+    return path
+
+
+def _gone_on(parts: Parts, terms: Terms, reporter: Reporter) -> Run:
+    run, position = go_on(parts, terms)
+    for note in position.notes:
+        reporter.note(note)
+        run.log({"event": "recovered", "note": note})
+    reporter.note(f"resumed at step {run.start}" if run.restored else "no saved state yet: from the beginning")
+    return run
+
+
+def _start_event(run: Run) -> dict[str, Any]:
+    config, placement = run.config, run.mesh.placement or Placement((tuple(run.config.arms),))
+    # A log is JSON in UTF-8: what is not UTF-8 of a name is escaped. All else stays, for `resume` reads the path.
+    name, data = (text.encode("utf-8", "backslashreplace").decode() for text in (config.name, config.paths.data))
+    elastic = {"name": name, "paths": {"data": data}, "workers": config.data.workers}
+    return {
+        "event": "resume" if run.restored else "start",
+        "step": run.start,
+        "writing": asdict(config.writing),
+        "ranks": {"arms": len(placement.groups), "data": placement.data},
+        **elastic,
+    }

@@ -1,0 +1,1 @@
+"""What all arms share: the order of samples, views, labels, and the certificate of it all."""

@@ -1,0 +1,142 @@
+"""What all arms share at a step: ids, labels, the integer draws of both views, pixels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coupled import views
+from coupled.address import Purpose
+from coupled.config import Config
+from coupled.data.base import FileSplit, ImageSplit, Split
+from coupled.data.workers import Ahead, AheadThread
+from coupled.inputs.dataset import data_info
+from coupled.inputs.order import Balanced, Uniform
+from coupled.objectives.losses import Pairs, pairs
+from coupled.ranks.mesh import ALONE, Axis
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's shared input: B samples, two views each.
+
+    ids and visits int64 (B,); words int64 (2, B, words per view), the draws behind the views; pixels (2B, 3, S, S) in
+    the run's precision, view 1 first; labels (B,) on the CPU, by labelling; pair masks (2B, 2B) on the arms' device, by
+    labelling, and under None where an arm of unlabelled data needs them. Where ranks share a batch, pixels are those of
+    this rank's samples alone, (2b, 3, S, S); all else is of the whole batch, on every rank.
+    """
+
+    step: int
+    ids: Tensor
+    visits: Tensor
+    words: Tensor
+    pixels: Tensor
+    labels: Mapping[str, Tensor]
+    pairs: Mapping[str | None, Pairs]
+
+
+# step, ids, visits, words, crops: see `Source.drawn`.
+Drawn = tuple[int, Tensor, Tensor, Tensor, Tensor]
+
+
+class Stream:
+    """A run's batches in order, made ahead of the steps that take them; their bytes are those of `Source.at`.
+
+    Image folders: `data.workers` processes decode and crop. Images in memory, on a CPU: one thread makes whole batches.
+    On a GPU they are made when asked for, since the device works behind the host's back anyway.
+    """
+
+    def __init__(self, source: "Source", steps: int) -> None:
+        self._finish: Callable[[Any], Batch] = lambda batch: batch
+        if isinstance(source.split, FileSplit):
+            views.load_kernels()  # once, for all the workers that will be forked
+            self._ahead = Ahead(source.drawn, source.config.data.workers, steps)
+            self._finish = source.finished
+        elif source.device.type == "cpu":
+            self._ahead = AheadThread(source.at, steps)
+        else:
+            self._ahead = Ahead(source.at, 0, steps)
+
+    def at(self, step: int) -> Batch:
+        """The batch of `step`; cheap for the one after the last, at the price of a start for any other."""
+        return self._finish(self._ahead.at(step))
+
+    def close(self) -> None:
+        """End the thread or the processes."""
+        self._ahead.close()
+
+
+class Source:
+    """Batches by step: a pure function of (config, data set, step). `data`: the ranks that make the views together."""
+
+    def __init__(
+        self, config: Config, split: Split, labellings: list[str], device: torch.device, data: Axis = ALONE.data
+    ) -> None:
+        assert config.views.size is not None
+        self.config, self.split, self.device = config, split, device
+        self._own = data.part(config.batches.size)
+        info = data_info(config)
+        self.left_out = info.left_out
+        self.labels = {name: split.labels(name) for name in labellings}
+        self.recipe, self.size = views.recipe(config.views.recipe, config.views.size), config.views.size
+        self._format: dict[str, Any] = {
+            "mean": info.mean,
+            "std": info.std,
+            "out_dtype": getattr(torch, config.train.dtype),
+        }
+        channels_last = config.train.memory_format == "channels_last"
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        size, seed = config.batches.size, config.seed
+        if config.batches.stream == "balanced":
+            by = config.data.balance_by
+            assert by is not None
+            self.batches = Balanced(seed, split.labels(by), info.classes[by], size)
+        else:
+            self.batches = Uniform(seed, len(split), size)
+
+    def at(self, step: int) -> Batch:
+        """The batch of `step`; also the way to replay one."""
+        return self.finished(self.drawn(step))
+
+    def drawn(self, step: int) -> "Drawn":
+        """A batch before its views get their colours, (step, ids, visits, words, crops): all that reads images."""
+        ids, visits = self.batches.at(step)
+        words = views.view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
+        return step, ids, visits, words, self._crops(ids[self._own], words[:, self._own])
+
+    def finished(self, drawn: "Drawn") -> Batch:
+        """The batch that was drawn, on the arms' device."""
+        step, ids, visits, words, crops = drawn
+        labels = {name: values[ids] for name, values in self.labels.items()}
+        masks: dict[str | None, Pairs] = {name: pairs(values.to(self.device)) for name, values in labels.items()}
+        if not masks:
+            masks[None] = pairs(torch.arange(len(ids), device=self.device))
+        return Batch(step, ids, visits, words, self._finish(crops, words[:, self._own]), labels, masks)
+
+    def pixels(self, ids: Tensor, words: Tensor) -> Tensor:
+        """Both views (2n, 3, S, S), in the run's precision, of samples (n,) under words (2, n, …)."""
+        return self._finish(self._crops(ids, words), words)
+
+    def _crops(self, ids: Tensor, words: Tensor) -> Tensor:
+        if isinstance(self.split, FileSplit):
+            return self.split.crops(ids, words, self.recipe, self.size)
+        assert isinstance(self.split, ImageSplit)
+        return views.crop(self.split.images(ids).to(self.device), words, self.recipe, self.size)
+
+    def _finish(self, crops: Tensor, words: Tensor) -> Tensor:
+        crops = crops.to(self.device, non_blocking=True)
+        return self._laid_out(views.finish(crops, words, self.recipe, **self._format))
+
+    def plain(self, split: Split, ids: Tensor) -> Tensor:
+        """Images of a split un-augmented: resized and normalised like a view, (n, 3, S, S)."""
+        if isinstance(split, FileSplit):
+            resized = split.plain(ids, self.size).to(self.device)
+        else:
+            assert isinstance(split, ImageSplit)
+            resized = views.plain(split.images(ids).to(self.device), self.size)
+        return self._laid_out(views.normalise(resized, **self._format))
+
+    def _laid_out(self, pixels: Tensor) -> Tensor:
+        return pixels.contiguous(memory_format=self._memory_format)

@@ -1,0 +1,179 @@
+"""What a run will be, before it is one: resolved config, run directory, parameters, bytes. Needs no data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from coupled.arms.network import meta_network
+from coupled.arms.optimisers import state_tensors
+from coupled.config import Config, digest
+from coupled.config.identity import path_of
+from coupled.models import Network
+from coupled.models.batchnorm import BatchNorm
+from coupled.ranks.placement import Placement, default_world, place
+from coupled.recording.layout import Layout, dependents, train_layout
+from coupled.recording.schedule import checkpoint_steps, row_bytes, schedule_of
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a rank receives in a step, in bytes. `weights`: of anchors elsewhere, at steps whose scalars or layers are
+    recorded; per arm that ranks share: `embeddings`, `statistics` of batch-norm (both directions), `gradient`.
+    """
+
+    weights: int
+    embeddings: int
+    statistics: int
+    gradient: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes in bytes of tensor data (headers add a few kB a shard).
+
+    `per_step` is what the streams record that record at every step; `streams` the total of each stream over
+    the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
+    (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
+    takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
+    estimate).
+    """
+
+    arms: tuple[str, ...]
+    directory: Path
+    digest: str
+    parameters: int
+    per_step: int
+    streams: dict[str, int]
+    checkpoints: tuple[int, int]
+    arm_memory: int
+    step_memory: int
+    placement: Placement
+    traffic: Traffic
+
+    @property
+    def memory(self) -> int:
+        """What arms hold together, and the turn of one of them."""
+        return len(self.arms) * self.arm_memory + self.step_memory
+
+    def memory_of(self, rank: int) -> int:
+        """What a rank's arms hold, and the turn of one of them on its part of a batch."""
+        arms = self.placement.groups[rank // self.placement.data]
+        return len(arms) * self.arm_memory + self.step_memory // self.placement.data
+
+    @property
+    def total(self) -> int:
+        return sum(self.streams.values()) + self.checkpoints[0] * self.checkpoints[1]
+
+
+def plan(config: Config, ranks: int | None = None) -> Plan:
+    """The plan of a resolved config on `ranks` processes (default: as many as a run here gets)."""
+    placement = place(config, default_world(config) if ranks is None else ranks)
+    streams = train_layout(config)
+    network = meta_network(config)
+    parameters, buffers = _elements(network)
+    real = getattr(torch, config.train.dtype).itemsize
+    copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
+    every = [stream for stream in streams if len(schedule_of(config, stream)) >= config.train.steps]
+    return Plan(
+        arms=tuple(config.arms),
+        directory=path_of(config),
+        digest=digest(config),
+        parameters=parameters,
+        per_step=sum(_row(streams, stream) for stream in every),
+        streams={stream: _total(config, streams, stream) for stream in streams},
+        checkpoints=(_most_on_disk(config), _checkpoint_bytes(config, network)),
+        # lars spreads its ratios over layers by an index of its own, int32.
+        arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
+        step_memory=real * _saved_elements(config, network),
+        placement=placement,
+        traffic=_traffic(config, placement, network),
+    )
+
+
+def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
+    real, parts = getattr(torch, config.train.dtype).itemsize, placement.data
+    parameters, _ = _elements(network)
+    home = {arm: a for a, group in enumerate(placement.groups) for arm in group}
+    travelling = [anchor for anchor, arms in dependents(config).items() if {home[arm] for arm in arms} - {home[anchor]}]
+    channels = sum(module.running_mean.numel() for module in network.modules() if isinstance(module, BatchNorm))
+    others = parts - 1
+    return Traffic(
+        weights=real * parameters * len(travelling),
+        embeddings=real * 2 * config.batches.size // parts * config.model.projection_dim * others,
+        # mean and variance on the way, two sums on the way back, in float64
+        statistics=2 * 2 * 8 * channels * others * (2 if config.train.views_forward == "separate" else 1),
+        # a piece from every other rank, then every other rank's sum
+        gradient=2 * real * parameters * others // parts,
+    )
+
+
+def disk_bytes(config: Config) -> int:
+    """What the run will need on disk, `Plan.total`, and a checkpoint more while one is written."""
+    streams = train_layout(config)
+    recorded = sum(_total(config, streams, stream) for stream in streams)
+    return recorded + (_most_on_disk(config) + 1) * _checkpoint_bytes(config, meta_network(config))
+
+
+def _elements(network: Network) -> tuple[int, int]:
+    """How many elements the parameters of a network have, and its buffers."""
+    return sum(p.numel() for p in network.parameters()), sum(b.numel() for b in network.buffers())
+
+
+def _checkpoint_bytes(config: Config, network: Network) -> int:
+    """One checkpoint of every arm."""
+    parameters, buffers = _elements(network)
+    copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
+    return getattr(torch, config.train.dtype).itemsize * len(config.arms) * ((1 + copies) * parameters + buffers)
+
+
+def _most_on_disk(config: Config) -> int:
+    """Checkpoints at the run's end: the permanent ones, and the newest two that only recovery needs.
+
+    While one is written there is one more for a moment.
+    """
+    kept, every = set(config.checkpoints.keep.upto(config.train.steps)), checkpoint_steps(config)
+    return len(kept | set(every[-2:]))
+
+
+def _saved_elements(config: Config, network: Network) -> int:
+    """How many elements the forward of one batch keeps for its backward: counted for 2 and 4 views without storage,
+    and extended along the straight line between them to all 2B.
+    """
+    size = config.views.size
+    assert size is not None
+    few, more = (_saved_by(network, torch.empty(n, 3, size, size, device="meta")) for n in (2, 4))
+    views = 2 * config.batches.size
+    # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
+    return few + (more - few) // 2 * (views - 2) + 3 * views**2
+
+
+def _saved_by(network: Network, images: Tensor) -> int:
+    kept: dict[int, Tensor] = {}
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = tensor  # held, so that no other storage gets its number
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network(images)
+    return sum(tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values())
+
+
+def _row(streams: Layout, stream: str) -> int:
+    return sum(map(row_bytes, streams[stream].values()))
+
+
+def _total(config: Config, streams: Layout, stream: str) -> int:
+    steps = schedule_of(config, stream)
+    of_batches = sum(step < config.train.steps for step in steps)
+    return sum(
+        column.bytes * (len(steps) if name.startswith("state.") else of_batches)
+        for columns in streams[stream].values()
+        for name, column in columns.items()
+        if not name.startswith("fixed.")
+    )

@@ -1,0 +1,109 @@
+"""From which step on the a-priori drift bounds of a config say nothing: known before training."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coupled.arms.learning_rate import learning_rates
+from coupled.config import Arm, Config
+from coupled.config.arms import objective_of
+from coupled.objectives.registry import positive_gap
+from coupled.planning.class_shares import Shares, class_shares
+from coupled.theory import bounds
+
+DELTA = 0.05  # the paper's bound holds with probability 1 − δ
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms that the drift bounds are about: same start, batches and τ, one of CL's losses and one of NSCL's.
+
+    `arm` and `anchor` as in the config, `cl` and `ns` which of them is which; `labelling` is NSCL's.
+    """
+
+    arm: str
+    anchor: str
+    cl: str
+    ns: str
+    labelling: str
+    temperature: float
+    cl_positive: bool
+    ns_positive: bool
+
+
+def pair_of(config: Config, arm: str) -> Pair | str:
+    """The pair of an arm and its anchor, or why the drift bounds are not about them, in words."""
+    spec, anchor = config.arms[arm], config.arms[arm].anchor
+    if anchor is None:
+        return "it has no anchor"
+    other = config.arms[anchor]
+    for name, of in ((arm, spec), (anchor, other)):
+        if of.kind not in ("objective", "twin"):
+            return f"{name} does not start where {anchor if name == arm else arm} does"
+    if spec.temperature != other.temperature:
+        return "the two arms have different temperatures"
+    cl, ns = sorted((arm, anchor), key=lambda name: config.arms[name].objective == "nscl")
+    if config.arms[cl].objective not in ("dcl", "nt_xent") or config.arms[ns].objective != "nscl":
+        return f"drift bounds are about dcl or nt_xent against nscl, not {spec.objective} against {other.objective}"
+    in_cl, in_ns = _positives(config.arms[cl]), _positives(config.arms[ns])
+    if in_ns and not in_cl:
+        return "nscl's denominator holds the positive and dcl's does not: neither is a part of the other"
+    labelling, temperature = config.arms[ns].labelling, spec.temperature
+    assert labelling is not None and temperature is not None
+    return Pair(arm, anchor, cl, ns, labelling, temperature, in_cl, in_ns)
+
+
+def _positives(arm: Arm) -> bool:
+    return positive_gap(objective_of(arm))
+
+
+def pairs_of(config: Config) -> list[Pair]:
+    """The pairs of all arms that have one."""
+    return [pair for pair in (pair_of(config, arm) for arm in config.arms) if isinstance(pair, Pair)]
+
+
+@dataclass(frozen=True)
+class Vacuity:
+    """The first step at which each bound exceeds the surrogate's trivial limit; None: not within the run."""
+
+    pair: Pair
+    shares: Shares
+    steps: dict[str, int | None]
+
+
+def vacuities(config: Config) -> list[Vacuity]:
+    """For each pair, the bounds of the surrogate panel as one full batch of its data set's class shares."""
+    rates = learning_rates(config.optimiser, config.train.steps, config.batches.size)
+    S = bounds.sums(rates)
+    return [_vacuity(config, pair, rates, S) for pair in pairs_of(config)]
+
+
+def _vacuity(config: Config, pair: Pair, rates: Tensor, S: Tensor) -> Vacuity:
+    n, tau = config.panel.surrogate_size, pair.temperature
+    a, shares = 2 * n, class_shares(config, pair.labelling)
+    paper = bounds.Paper(tau, a, n, shares.largest, config.train.steps, DELTA)
+    curves = {
+        "paper": paper.curve(S),
+        "free": bounds.free(S, tau, a),
+        "rows": bounds.rows(rates, _masses(pair, shares, n), tau, a),
+    }
+    limit = bounds.trivial_limit(a, surrogate=True)
+    return Vacuity(pair, shares, {name: bounds.vacuity_step(curve, limit) for name, curve in curves.items()})
+
+
+def _masses(pair: Pair, shares: Shares, n: int) -> Tensor:
+    """What `bounds.rows` needs, one number a class that stands for all its anchors: (C,)."""
+    expected = torch.tensor(shares.counts, dtype=torch.float64) * n / shares.size
+    # Of n samples that fall as the shares say an anchor's own is one: two of its class's views are its own.
+    same = (2 * (expected - 1)).clamp(min=0) + (pair.cl_positive and not pair.ns_positive)
+    different = 2 * (n - expected) + pair.ns_positive
+    mass = bounds.mass_bound(same, different, pair.temperature)
+    return mass * (2 * expected).sqrt()
+
+
+def shown(found: Vacuity) -> str:
+    """One line: "paper 12, free never, rows never"."""
+    return ", ".join(
+        f"{name} {'never' if step is None else f'from step {step:,}'}" for name, step in found.steps.items()
+    )

@@ -1,0 +1,1 @@
+"""What is believed of a run directory: everything is checked first."""

@@ -1,0 +1,79 @@
+"""The lines that a run's manifest must have: its config determines them all but the hashes."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from coupled.config import Config
+from coupled.recording.layout import STREAMS, Column, Layout
+from coupled.recording.schedule import OF_LAST, OF_STEPS, boundaries, checkpoint_steps, schedule_of, shard_owners
+from coupled.store import Manifest, checkpoint_folder, shard_name
+from coupled.store.manifest import RUN_JSON
+from coupled.store.rundir import STATE
+
+
+class Line(NamedTuple):
+    """A manifest line without its hash. `finish` has no name."""
+
+    kind: str
+    name: str | None
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name or ''} of steps {self.first} to {self.last}"
+
+
+def expected_lines(config: Config, streams: Layout) -> Iterator[Line]:
+    """Every line of the whole run, in order."""
+    steps, kept = config.train.steps, set(config.checkpoints.keep.upto(config.train.steps))
+    closing = {stream: [0, *boundaries(config, streams, stream)] for stream in STREAMS}
+    shards = {stream: {b: a for a, b in pairwise(closing[stream])} for stream in STREAMS}
+    due = {stream: schedule_of(config, stream) for stream in STREAMS}
+    checkpoints = checkpoint_steps(config)
+    before = dict(zip(checkpoints[1:], checkpoints, strict=False))
+    yield Line("begin", RUN_JSON, 0, 0)
+    for step in sorted({*checkpoints, *(b for ends in shards.values() for b in ends)}):
+        for stream in sorted(STREAMS):
+            first = shards[stream].get(step)
+            if first is not None and any(first <= s < step for s in due[stream]):
+                yield from shard_lines(streams[stream], stream, first, step - 1)
+        if step in checkpoints:
+            yield Line("checkpoint", f"{checkpoint_folder(step)}/{STATE}", step, step)
+            if step in before and before[step] not in kept:
+                yield Line("retire", f"{checkpoint_folder(before[step])}/{STATE}", before[step], before[step])
+    for stream in sorted(STREAMS):
+        if steps in due[stream]:
+            yield from shard_lines(streams[stream], stream, steps, steps, OF_LAST)
+    yield Line("finish", None, 0, steps)
+
+
+def shard_lines(
+    owners: dict[str, dict[str, Column]], stream: str, first: int, last: int, groups: tuple[str, ...] = OF_STEPS
+) -> Iterator[Line]:
+    """The shards of a stream that recorded some of the steps [first, last], in order."""
+    for owner in shard_owners(owners, groups):
+        yield Line("shard", shard_name(stream, owner, first, last), first, last)
+
+
+def first_surprise(config: Config, streams: Layout, manifest: Manifest) -> str:
+    """What first differs between a manifest and the lines its config determines; "" where nothing does.
+
+    Lines of drift stand where the run was resumed; those of an unfinished run may end anywhere.
+    """
+    lines = expected_lines(config, streams)
+    reached, resumed = 0, -1  # steps that the lines before are about, and at which a drift just before was recorded
+    for number, entry in enumerate(manifest.entries, 1):
+        found = Line(entry.kind, entry.name, entry.first, entry.last)
+        if entry.kind == "drift":
+            if entry.first < max(reached, resumed):
+                return f"line {number} is {found}, behind lines about later steps"
+            resumed = entry.first
+        else:
+            if found != (wanted := next(lines, None)):
+                return f"line {number} is {found}; the config has {wanted or 'no more'} there"
+            end = entry.last + 1 if entry.kind == "shard" else entry.last
+            if resumed >= 0 and (entry.kind == "retire" or end < resumed + (entry.kind != "finish")):
+                return f"line {number} is {found}, behind a drift at step {resumed}, to which nothing leads"
+            reached, resumed = max(reached, end), -1
+    return ""

@@ -1,0 +1,226 @@
+"""The records of a run, checked before they are believed: hash, fingerprint, columns, steps. Arrays are mapped."""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coupled.config import Arm, Config
+from coupled.errors import UserError, printable, unknown
+from coupled.reading.shard_rules import check_shard
+from coupled.recording.layout import SHARED, STREAMS, train_layout
+from coupled.recording.schedule import STACKED, due
+from coupled.store import (
+    Entry,
+    Manifest,
+    StoreError,
+    TensorFile,
+    open_tensors,
+    shard_name,
+    verify_object,
+)
+from coupled.store.errors import one_line
+from coupled.store.manifest import MANIFEST
+
+T = TypeVar("T")
+Block = tuple[NDArray[np.int64], NDArray[Any]]
+
+
+class Records:
+    """What the committed shards of one run hold.
+
+    `path` the run directory, `config` the resolved config, `facts` the whole run.json. The manifest is read when the
+    run is opened: of a run that is still written, this is its state at that moment.
+    """
+
+    def __init__(self, path: Path, config: Config, facts: Mapping[str, Any], manifest: Manifest) -> None:
+        self.path, self.config, self.facts = path, config, facts
+        self.finished = manifest.finished
+        self.fingerprint: str = facts["fingerprint"]
+        self._layout = train_layout(config)
+        self._shards: dict[tuple[str, str], list[Entry]] = {}
+        self._opened: dict[str, TensorFile] = {}
+        self._opening = Lock()
+        self._remembered: dict[Hashable, Any] = {}
+        self._last: int | None = None
+        for entry in manifest.entries:
+            if entry.kind == "shard":
+                self._shards.setdefault(self._owner(entry), []).append(entry)
+                self._last = max(entry.last, self._last or 0)
+        if self.finished and manifest.entries[-1].last != self.planned_steps:
+            last = manifest.entries[-1].last
+            raise StoreError(path / MANIFEST, f"finished at step {last}, train.steps is {self.planned_steps}")
+
+    @property
+    def name(self) -> str:
+        """The folder's name, for people."""
+        return printable(self.path.resolve().name)
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """The arms in the config's order, controls resolved to the objective they copy."""
+        return self.config.arms
+
+    @property
+    def precision(self) -> str:
+        return self.config.train.precision
+
+    @property
+    def steps(self) -> int | None:
+        """The last step that committed records reach: train.steps of a finished run, None before the first shard."""
+        return self._last
+
+    @property
+    def planned_steps(self) -> int:
+        return self.config.train.steps
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name; UserError with the nearest name if there is none."""
+        if name not in self.arms:
+            raise unknown("arm", name, self.arms)
+        return self.arms[name]
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once: what is committed does not change."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
+
+    def columns(self, stream: str) -> list[str]:
+        """The columns that every arm has in a stream, by the config."""
+        return list(self._layout[stream][next(iter(self.arms))])
+
+    def row_shape(self, stream: str, owner: str, column: str) -> tuple[int, ...]:
+        """Shape of one recorded step of a column."""
+        return self._layout[stream][owner][column].shape
+
+    def schedules(self, stream: str, group: str = "state") -> bool:
+        """Does the config record `group` (state, batch, update) of `stream` at any step? Default: anything of it."""
+        if stream not in STREAMS:
+            raise unknown("stream", stream, STREAMS)
+        return next(due(self.config, stream, group), None) is not None
+
+    def awaits(self, stream: str, *owners: str) -> bool:
+        """Will the run, still written, have records of `stream` of these owners, but of one of them has none yet?"""
+        missing = any((stream, owner) not in self._shards for owner in owners)
+        return missing and not self.finished and self.schedules(stream)
+
+    def stream(self, stream: str, owner: str) -> Iterator[TensorFile]:
+        """The committed shards of a stream and owner (an arm or "shared") in step order, each verified on first use.
+
+        A shard maps tensor names (`group.column`) to read-only, memory-mapped arrays. Raises UserError if the run has
+        no such records, StoreError (while iterating) for a shard that is damaged, of another run, or holds anything but
+        the columns and steps that the config says.
+        """
+        if stream not in STREAMS:
+            raise unknown("stream", stream, STREAMS)
+        if owner != SHARED:
+            self.arm(owner)
+        if not self.schedules(stream):
+            raise UserError(
+                f"{self.path} records no {stream}",
+                f"its config has an empty schedule record.{stream}",
+                "train with one",
+            )
+        shards = self._shards.get((stream, owner), [])
+        if not shards:
+            raise self._nothing(stream, owner)
+        return map(self._open, shards)
+
+    def verify(self) -> None:
+        """Checks every committed shard now, before anything is made of one of them. Raises StoreError."""
+        for stream, owners in self._layout.items():
+            for owner in owners:
+                if self.schedules(stream) and not self.awaits(stream, owner):
+                    deque(self.stream(stream, owner), maxlen=0)
+
+    def blocks(self, stream: str, owner: str, column: str) -> Iterator[Block]:
+        """(steps (k,), values (k, …)) of a column such as "batch.z", shard by shard, values memory-mapped.
+
+        Raises like `stream`; StoreError too where steps between shards or, of a finished run, at the end are lacking.
+        """
+        files = self.stream(stream, owner)
+        group, known = column.partition(".")[0], self._layout[stream].get(owner, {})
+        names = [name for name in known if name.partition(".")[0] in STACKED]
+        if column not in names:
+            raise unknown(f"column of {stream}/{owner}", column, names)
+        if not self.schedules(stream, group):
+            raise UserError(f"{self.path} records no {group} of {stream}", "the last state has none", "train with one")
+        return self._in_order(stream, owner, column, files)
+
+    def column(self, stream: str, owner: str, column: str) -> Block:
+        """All recorded steps, int64 (k,), and values (k, …) of a column that fits in memory. Raises like `blocks`."""
+        blocks = list(self.blocks(stream, owner, column))
+        return np.concatenate([steps for steps, _ in blocks]), np.concatenate([values for _, values in blocks])
+
+    def fixed(self, stream: str, column: str) -> NDArray[Any]:
+        """A column that is the same at every step, such as "fixed.ids" of the panel. Raises like `stream`."""
+        shards = self.stream(stream, SHARED)
+        names = [name for name in self._layout[stream][SHARED] if name.startswith("fixed.")]
+        if column not in names:
+            raise unknown(f"column of {stream}", column, names)
+        return next(shards)[column]
+
+    def _in_order(self, stream: str, owner: str, column: str, files: Iterator[TensorFile]) -> Iterator[Block]:
+        """The blocks of shards that are good each by itself: no step twice, none left out."""
+        group, after, found = column.partition(".")[0], 0, False
+        for shard, file in zip(self._shards[stream, owner], files, strict=True):
+            if shard.first < after:
+                raise StoreError(file.path, f"begins at step {shard.first}, the shard before it ends at {after - 1}")
+            self._check_gap(stream, owner, group, after, shard.first - 1)
+            after = shard.last + 1
+            if column in file:
+                found = True
+                yield file[f"{group}.step"], file[column]
+        if self.finished:
+            self._check_gap(stream, owner, group, after, self.planned_steps)
+        if not found:
+            raise self._nothing(stream, owner)
+
+    def _check_gap(self, stream: str, owner: str, group: str, first: int, last: int) -> None:
+        missing = next(due(self.config, stream, group, first, last), None)
+        if missing is not None:
+            raise StoreError(self.path, f"{stream}/{owner} lacks step {missing}, which is scheduled")
+
+    def _open(self, shard: Entry) -> TensorFile:
+        # Arms are read side by side: a shard that two of them need is verified once.
+        with self._opening:
+            return self._verified(shard)
+
+    def _verified(self, shard: Entry) -> TensorFile:
+        committed = shard.committed()
+        if committed.name not in self._opened:
+            file = open_tensors(verify_object(self.path, committed))
+            found = file.metadata.get("fingerprint")
+            if found != self.fingerprint:
+                raise StoreError(
+                    file.path, f"its fingerprint is {found}, the run's is {self.fingerprint}; it is of another run"
+                )
+            stream, owner = self._owner(shard)
+            check_shard(file, self._layout[stream][owner], self.config, stream, shard.first, shard.last)
+            self._opened[committed.name] = file
+        return self._opened[committed.name]
+
+    def _owner(self, shard: Entry) -> tuple[str, str]:
+        """Stream and owner of a shard; StoreError if the run has no such, or none of these steps."""
+        name = shard.committed().name
+        stream, owner = [*name.split("/"), "", ""][1:3]
+        named = shard_name(stream, owner, shard.first, shard.last)
+        if owner not in self._layout.get(stream, {}) or name != named or shard.last > self.planned_steps:
+            raise StoreError(self.path / MANIFEST, f"{one_line(name)} is no shard of this run")
+        return stream, owner
+
+    def _nothing(self, stream: str, owner: str) -> UserError | StoreError:
+        if owner not in self._layout[stream]:
+            return UserError(f"no stream {stream}/{owner}", "there is " + ", ".join(self._layout[stream]))
+        if self.finished:
+            return StoreError(self.path, f"has no records {stream}/{owner}, which its config schedules")
+        return UserError(
+            f"{self.path} has no step of {stream}/{owner} yet",
+            "records are committed shard by shard",
+            "try again later",
+        )

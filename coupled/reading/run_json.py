@@ -1,0 +1,97 @@
+"""A run directory opened for reading: run.json and checkpoints, checked before they are believed."""
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coupled import config as configs
+from coupled.arms.network import meta_network
+from coupled.config import Config, from_resolved
+from coupled.errors import UserError
+from coupled.models.flat import in_weight_gap
+from coupled.recording.run_json import SCHEMA
+from coupled.store import (
+    REAL,
+    Manifest,
+    StoreError,
+    canonical_json,
+    digest,
+    read_manifest,
+)
+from coupled.store.canonical import strict_json
+from coupled.store.errors import naming, one_line
+from coupled.store.manifest import MANIFEST
+from coupled.store.rundir import MAX_RUN_JSON, RUN_JSON
+from coupled.terminal.shell import shell
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], Config, Manifest]:
+    """The content of run.json, the config it resolved, and the manifest as it is now.
+
+    Raises UserError if there is no run or its schema or config is not ours, StoreError (exit code 3) if it is damaged.
+    """
+    if not path.is_dir():
+        raise UserError(f"no run at {path}", "the path of a run directory is needed", nearby_runs(path))
+    if not (path / RUN_JSON).is_file():
+        raise UserError(f"{path} is not a run", f"a run directory holds {RUN_JSON}", nearby_runs(path))
+    facts, data = _facts(path / RUN_JSON)
+    config, manifest = _config(path / RUN_JSON, facts), read_manifest(path / MANIFEST)
+    begin = manifest.entries[0].sha256 if manifest.entries else None
+    if begin != hashlib.sha256(data).hexdigest():
+        raise StoreError(path / RUN_JSON, f"not the file that {MANIFEST} begins with (its SHA-256 there is {begin})")
+    return facts, config, manifest
+
+
+def nearby_runs(path: Path) -> str:
+    """ "did you mean …?" if a run of a similar name lies beside `path`, else how runs are made."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if (entry / RUN_JSON).is_file()]
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean {shell(path.parent / near[0])}?" if near else "coupled-run train makes one"
+
+
+def _facts(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The content of run.json, an untrusted file, its parts checked to be what later code takes them for; its bytes."""
+    with naming(path):
+        data = REAL.read(path, MAX_RUN_JSON)
+    try:
+        facts = strict_json(data)
+        canonical_json(facts)  # what JSON can say beyond it (an overflowing number, half a character) has no digest
+    except (ValueError, RecursionError) as error:
+        raise StoreError(path, f"not JSON: {error}") from None
+    if not isinstance(facts, dict) or type(facts.get("schema")) is not int:
+        raise StoreError(path, "not the run.json of a run")
+    if facts["schema"] != SCHEMA:
+        raise UserError(
+            f"{path} has schema {one_line(str(facts['schema']))}",
+            f"this version of coupled reads schema {SCHEMA}",
+            "use the version that wrote it",
+        )
+    if not isinstance(facts.get("config"), dict) or digest(facts["config"]) != facts.get("config_digest"):
+        raise StoreError(path, "its config does not have its config_digest")
+    return facts, data
+
+
+def _config(path: Path, facts: Mapping[str, Any]) -> Config:
+    """The config that a run.json resolved, by which all else in it, and later every shard, is checked."""
+    try:
+        config = from_resolved(facts["config"])
+    except UserError as error:
+        raise UserError(one_line(f"{path}: {error}"), "this version of coupled cannot read it") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(path, f"its arms are not tables with names ({error!r})") from None
+    if configs.digest(config) != facts["config_digest"]:
+        raise StoreError(path, "its config is not a resolved one: by the rules it would be another")
+    if configs.fingerprint(config) != facts.get("fingerprint"):
+        raise StoreError(path, "its config does not have its fingerprint")
+    layers = [
+        {"name": name, "shape": list(parameter.shape), "in_weight_gap": in_weight_gap(name)}
+        for name, parameter in meta_network(config).named_parameters()
+    ]
+    if facts.get("layers") != layers:
+        raise StoreError(path, "its layers are not those of its config's network")
+    return config

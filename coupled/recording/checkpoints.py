@@ -1,0 +1,67 @@
+"""Checkpoints: every arm's weights, buffers and optimiser state at one step, as safetensors bytes, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coupled.arms.arm import Arm
+from coupled.store import StoreError, TensorFile, to_bytes
+
+Arrays = dict[str, np.ndarray]
+
+
+def open_rows_of(owner: str) -> str:
+    """The file in preempt/ with an owner's rows of shards that have not closed; no arm has its name."""
+    return f"open.rows.{owner}"
+
+
+def captured(arm: Arm) -> Arrays:
+    """One arm whole, copied to the host: `weights.<name>`, `buffers.<name>`, `optimiser.<name>` (flat, like weights).
+
+    A deliberate sync on a GPU: what is written must be of this step, whatever the arm does next.
+    """
+    return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in tensors(arm).items()}
+
+
+def saved_bytes(arms: Mapping[str, Arrays], fingerprint: str) -> dict[str, bytes]:
+    """The safetensors files of captured arms."""
+    return {name: to_bytes(arrays, {"fingerprint": fingerprint}) for name, arrays in arms.items()}
+
+
+def restore(arm: Arm, file: TensorFile, step: int) -> None:
+    """Give the arm the state it had after `step` updates. Raises StoreError if the file is not of such an arm."""
+    expected: dict[str, Tensor] = {
+        **{f"weights.{name}": tensor for name, tensor in arm.state.named_weights().items()},
+        **{f"buffers.{name}": tensor for name, tensor in arm.state.named_buffers().items()},
+    }
+    kept = {f"optimiser.{name}": arm.state.weights for name in arm.optimiser.names} if step else {}
+    found = {name: (info.dtype, info.shape) for name, info in file.header.tensors.items()}
+    wanted = {name: (_dtype(tensor), tuple(tensor.shape)) for name, tensor in (expected | kept).items()}
+    if found != wanted:
+        wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        raise StoreError(file.path, f"its tensors are not those of arm {arm.name} at step {step}: {wrong[0]}")
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(_tensor(file[name]))
+    arm.optimiser.load({name.partition(".")[2]: _tensor(file[name]) for name in kept}, step)
+
+
+def tensors(arm: Arm) -> dict[str, Tensor]:
+    """All that an arm's next step depends on, by name."""
+    groups: dict[str, Mapping[str, Any]] = {
+        "weights": arm.state.named_weights(),
+        "buffers": arm.state.named_buffers(),
+        "optimiser": arm.optimiser.tensors(),
+    }
+    return {f"{group}.{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array))  # mapped arrays are read-only, which torch does not take
+
+
+def _dtype(tensor: Tensor) -> str:
+    return {torch.float32: "F32", torch.float64: "F64"}[tensor.dtype]

@@ -1,0 +1,1 @@
+"""Observers: each looks at the state of a step and gives the columns of a stream."""

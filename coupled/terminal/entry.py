@@ -1,0 +1,76 @@
+"""What both programs share: exit codes, errors in one line, arguments."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from coupled.errors import RunStopped, UserError, printable
+from coupled.terminal import streams
+from coupled.userfiles import expanded
+
+EXIT_CODES: Final = """exit codes:
+  0    done; of coupled-run diff: equal
+  1    of coupled-run diff: different
+  2    a mistake in what was asked: one line says what is allowed
+  3    a damaged run, a failed write, or a run that had to stop: one line says more
+  130  ended at once by Ctrl-C
+  141  done, but whoever read the output has gone (| head)
+  143  a run that stopped when it was asked to (SIGTERM, SIGUSR2, Ctrl-C): nothing is lost"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was wrong with the arguments in one line, without the usage text; options are spelled out.
+
+    Every help ends with `notes`, which are shown as they are, and the exit codes.
+    """
+
+    def __init__(self, *arguments: Any, notes: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
+        # Of every argument with `type=Path`: shells do not expand --output=~/x, nor what is quoted.
+        self.register("type", Path, lambda given: Path(expanded(given)))
+        self._notes = (*notes, EXIT_CODES)
+
+    def format_help(self) -> str:
+        return "\n\n".join((super().format_help().rstrip(), *self._notes)) + "\n"
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, f"see {self.prog} --help")
+
+
+def guarded(program: str, body: Callable[[], int]) -> int:
+    """The exit code of `body`: its own, or what `EXIT_CODES` says. Output that cannot be shown stops no work."""
+    with streams.standard() as output:
+        code = _ended(program, body)
+        output.flush()
+        # An error that was told is the more important one.
+        if output.failure is None or code not in (0, 1):
+            return code
+        if isinstance(output.failure, BrokenPipeError):
+            return 141
+        print(f"{program}: the output could not be written: {output.failure.strerror}", file=sys.stderr)
+        return 3
+
+
+def _ended(program: str, body: Callable[[], int]) -> int:
+    try:
+        return body()
+    except (UserError, RunStopped) as error:
+        if not getattr(error, "quiet", False):
+            print(printable(f"{program}: {error}"), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as error:
+        print(f"{program}: interrupted; whatever was committed is intact and can be analysed", file=sys.stderr)
+        return getattr(error, "exit_code", 130)
+    except OSError as error:
+        print(printable(f"{program}: {error}"), file=sys.stderr)
+        return 3
+    except UnicodeEncodeError as error:
+        given = f"{error.object[:200]!r} has characters that the locale's encoding, {error.encoding}, lacks"
+        print(f"{program}: {given}; paths need one that has them, such as LC_ALL=C.UTF-8", file=sys.stderr)
+        return 2
+    except SystemExit as end:
+        if end.code:
+            raise
+        return 0  # argparse has shown its help

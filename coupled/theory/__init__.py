@@ -1,0 +1,1 @@
+"""Formulas that engine and analysis share (docs/theory.md)."""

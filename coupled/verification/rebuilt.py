@@ -1,0 +1,140 @@
+"""A run's config on this machine: what can be drawn again here, and under which conditions the run was made."""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coupled import runtime
+from coupled.address import Purpose
+from coupled.arms.arm import Arm
+from coupled.arms.initial import build_arms
+from coupled.arms.learning_rate import learning_rate
+from coupled.config import Config, from_resolved, from_tables
+from coupled.config.load import tables_of
+from coupled.data.base import Split
+from coupled.errors import UserError
+from coupled.inputs.certificate import integers_digest
+from coupled.inputs.dataset import data_info, load_split
+from coupled.inputs.order import Balanced, Uniform
+from coupled.inputs.source import Source
+from coupled.reading import environment
+from coupled.reading.log import last_ranks
+from coupled.recording.layout import labellings
+from coupled.store import Manifest
+from coupled.views import view_words
+
+# What a check says: what it proves, and what it cannot.
+Words = tuple[list[str], list[str]]
+Progress = Callable[[str, int, int], None]
+
+
+class Here:
+    """The config of the run at `path`, its data set if that is here, and what the run drew from it.
+
+    `data` says where the data set lies, `code` which files are its user's own code: no run directory holds them.
+    `missing`: why the data set cannot be used; "" where it can.
+    """
+
+    def __init__(
+        self, path: Path, facts: Mapping[str, Any], manifest: Manifest, data: str = "", code: Sequence[str] = ()
+    ) -> None:
+        self.path, self.facts, self.missing = path, facts, ""
+        self.data_ranks = last_ranks(path)[1]
+        self.splits: dict[str, Split] = {}
+        raw = tables_of(facts["config"])
+        raw |= {"name": "verified", "paths": {"data": data, "runs": str(path.absolute().parent)}}
+        raw["code"] = {**raw.get("code", {}), "files": list(code)}
+        try:
+            self.config: Config = from_tables(raw)
+            self.splits = {name: load_split(self.config, name) for name in ("train", "test")}
+        except UserError as error:
+            self.config, self.missing = from_resolved(facts["config"]), str(error)
+        # Pixels and floats compare on the kind of device that made them.
+        self.device = torch.device(self.config.train.device if torch.cuda.is_available() else "cpu")
+        # The environment from a step on, by step: that of run.json, then of every accepted drift.
+        self._environments = {0: environment.environment(facts)}
+        for entry in manifest.entries:
+            if entry.kind == "drift":
+                self._environments[entry.first] = environment.read_drift(path, entry)
+        if others := [c for c in self.changes(0) if c.name.startswith("data.")]:
+            self.missing = f"another is: {'; '.join(map(str, others))}"
+            self.splits = {}
+
+    @cached_property
+    def _now(self) -> dict[str, Any]:
+        data = {name: split.fingerprint() for name, split in self.splits.items()}
+        return environment.environment(
+            {"versions": runtime.versions(), "machine": runtime.machine(self.device), "data": data}
+        )
+
+    def changes(self, step: int) -> list[environment.Change]:
+        """How this machine and its data differ from those that made `step`, in what may change bytes."""
+        then = self._environments[max(start for start in self._environments if start <= step)]
+        return environment.counting([c for c in environment.changes(then, self._now) if c.name in self._now])
+
+    def conditions(self, step: int) -> str:
+        """The same in words; "" where nothing differs."""
+        return "; ".join(map(str, self.changes(step)))
+
+    @cached_property
+    def source(self) -> Source | None:
+        """The batches; None where the data set is not here, or is another."""
+        return Source(self.config, self.splits["train"], labellings(self.config), self.device) if self.splits else None
+
+    @cached_property
+    def batches(self) -> Uniform | Balanced | None:
+        """Ids and visits by step; None where they need labels that are not here."""
+        if self.source is not None:
+            return self.source.batches
+        if self.config.batches.stream == "balanced":
+            return None
+        try:
+            return Uniform(self.config.seed, data_info(self.config).train_size, self.config.batches.size)
+        except UserError:
+            return None
+
+    def drawn(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """ids (B,), visits (B,), words (2, B, 32) of a step's batch."""
+        assert self.batches is not None
+        ids, visits = self.batches.at(step)
+        return ids, visits, view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
+
+    def rate(self, step: int) -> bytes:
+        """The learning rate of a step by its schedule, a little-endian double."""
+        return struct.pack("<d", learning_rate(self.config.optimiser, step, self.config.batches.size))
+
+    def next_link(self, link: bytes, step: int) -> bytes:
+        """The chain after a step that is drawn again."""
+        ids, _, words = self.drawn(step)
+        return sha256(link + integers_digest(ids) + integers_digest(words) + self.rate(step)).digest()
+
+    @cached_property
+    def arms(self) -> dict[str, Arm]:
+        """All arms at their initial weights. UserError where the user's own code is not here."""
+        return build_arms(self.config, self.device)
+
+    def sampled(self, steps: np.ndarray, count: int, what: str) -> list[int]:
+        """`count` (≥ 2) of these ascending steps: the first, the last, and one of each of `count` - 2 equal
+        parts between them, chosen by the run's fingerprint, so that nobody has to say which.
+        """
+        assert count >= 2
+        if len(steps) <= count:
+            return [int(step) for step in steps]
+        ends = np.linspace(1, len(steps) - 1, count - 1).round().astype(int).tolist()
+        inner = []
+        for part in range(count - 2):
+            word = sha256(f"{self.facts['fingerprint']} {what} {part}".encode()).digest()
+            inner.append(ends[part] + int.from_bytes(word[:8], "big") % (ends[part + 1] - ends[part]))
+        return [int(steps[i]) for i in (0, *inner, len(steps) - 1)]
+
+
+def listed(steps: Sequence[int]) -> str:
+    """Steps on less than a line."""
+    return ", ".join(map(str, steps)) if len(steps) <= 8 else f"{steps[0]} … {steps[-1]}"

@@ -1,0 +1,47 @@
+"""What run.json says beside its config, before any check builds on it: a stranger may have written it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coupled.config import Config
+from coupled.recording.run_json import DETERMINISM
+from coupled.store import StoreError
+from coupled.store.manifest import RUN_JSON
+
+
+def check_claims(path: Path, facts: Mapping[str, Any], config: Config) -> None:
+    """StoreError unless every fact is of its kind, and those that the config determines are as it does."""
+    for name, is_so in (
+        ("certificate", _is_certificate(facts.get("certificate"), config.seed)),
+        ("data", _is_data(facts.get("data"))),
+        ("machine", _is_names(facts.get("machine"))),
+        ("versions", _is_names(facts.get("versions"))),
+        ("determinism", facts.get("determinism") == DETERMINISM),
+    ):
+        if not is_so:
+            raise StoreError(path / RUN_JSON, f"its {name} is not what a run of this config has there")
+
+
+def _is_certificate(found: Any, seed: int) -> bool:
+    return (
+        isinstance(found, dict)
+        and found.keys() == {"seed", "initial_weights"}
+        and type(found["seed"]) is int
+        and found["seed"] == seed
+        and _is_sha256(found["initial_weights"])
+    )
+
+
+def _is_data(found: Any) -> bool:
+    whole = isinstance(found, dict) and found.keys() == {"train", "test"}
+    return whole and all(value is None or _is_sha256(value) for value in found.values())
+
+
+def _is_names(found: Any) -> bool:
+    return isinstance(found, dict) and bool(found) and all(isinstance(value, str) for value in found.values())
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None

@@ -1,0 +1,127 @@
+import io
+import re
+from pathlib import Path
+
+import pytest
+from helpers import tiny
+from rich.console import Console
+
+from coupled.cli import main
+from coupled.commands import progress
+from coupled.commands.progress import ProgressReporter
+from coupled.config import digest, load
+from coupled.driver.train import train
+from coupled.store import tree_hash
+
+TOML = """
+[data]
+labelling = "size"
+[batches]
+size = 8
+[views]
+size = 12
+[model]
+width = 4
+[train]
+steps = 4
+[panel]
+size = 16
+surrogate_size = 4
+[arms.cl]
+objective = "dcl"
+[arms.nscl]
+objective = "nscl"
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "_PLAIN_REFRESH_S", 1e9)  # lines of a slow machine in between
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(TOML)
+    return "small.toml"
+
+
+def test_train_ends_with_where_the_results_are_and_what_to_do_next(config, capsys):
+    assert main(["train", config, "--ranks", "1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["done: records and checkpoints are in runs/small; next: coupled-analyze curves runs/small"]
+    assert main(["train", config, "--ranks", "1"]) == 0
+    assert capsys.readouterr().out.startswith("already finished")
+
+
+def test_progress_is_plain_lines_when_not_a_terminal(config, capsys):
+    main(["train", config, "--ranks", "1"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("determinism: bitwise on one machine type")
+    assert [line.split()[1] for line in lines[1:]] == ["1/4", "4/4"]
+    assert "nscl loss" in lines[-1]
+    assert "cka" in lines[-1]
+    assert "\x1b" not in lines[-1]
+
+
+def test_progress_in_a_terminal_shows_every_arm(tmp_path):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    train(tiny(tmp_path), reporter=ProgressReporter(console))
+    shown = screen.getvalue()
+    for text in ("6/6", "steps/s", "cl", "nscl", "independent", "CKA", "weight gap"):
+        assert text in shown
+
+
+def test_watching_changes_no_byte(tmp_path):
+    watched = train(tiny(tmp_path / "a"), reporter=ProgressReporter(Console(file=io.StringIO(), force_terminal=True)))
+    assert tree_hash(watched) == tree_hash(train(tiny(tmp_path / "b")))
+
+
+def test_a_run_that_had_to_stop_exits_3_in_one_line_and_stays_readable(config, capsys):
+    code = main(["train", config, "--ranks", "1", "--set", "train.temperature=1e-30", "--set", "name=hot"])
+    err = capsys.readouterr().err.splitlines()
+    assert code == 3
+    # Of numbers about 1e30 it is a rounding's doing which overflows first.
+    stop = r"arm (cl|nscl) has a non-finite (loss|gradient) at step \d"
+    assert re.search(stop, err[-1])
+    assert main(["resume", "runs/hot", "--ranks", "1"]) == 3  # from its last checkpoint, to the same end
+    assert re.search(stop, capsys.readouterr().err.splitlines()[-1])
+    assert main(["verify", "runs/hot"]) == 0
+
+
+def test_what_plan_prints_is_a_config(config, capsys):
+    assert main(["plan", config]) == 0
+    Path("copy.toml").write_text(capsys.readouterr().out)
+    assert digest(load("copy.toml")) == digest(load(config))
+
+
+def test_a_given_name_is_kept_even_when_it_is_the_default(config):
+    assert load(config, ["name=small", "seed=4"]).name == "small"
+
+
+def test_options_are_spelled_out(config, capsys):
+    assert main(["train", config, "--overwrit"]) == 2
+    assert "--overwrit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("surroundings", [{"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {"COLUMNS": "20"}])
+def test_progress_in_a_file_is_plain_lines_whatever_colour_is_asked_for(surroundings, config, capsys, monkeypatch):
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    main(["train", config, "--ranks", "1"])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["1/4", "4/4"]
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_help_gives_every_field_a_column_of_its_own(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["train", "--help"]) == 0
+    fields = capsys.readouterr().out.partition("config fields")[2].partition("exit codes")[0].splitlines()
+    keys = [line.split(" ")[2] for line in fields if line.startswith("  ") and line[2] != " "]
+    assert len(keys) > 70 and {"seed", "model.width", "arms.<name>.positive_in_denominator", "last"} <= set(keys)
+    meanings = [line[29:] for line in fields if line.startswith(" " * 29)]
+    assert meanings and all(line[:1] not in ("", " ") and not line.endswith((" ≤", "<")) for line in meanings)
+    assert max(map(len, fields[1:])) <= max(columns, 80)
+
+
+def test_an_overridden_config_gets_a_directory_of_its_own(config, capsys):
+    assert main(["train", config, "--ranks", "1", "--set", "seed=1"]) == 0
+    assert "runs/small-" in capsys.readouterr().out
