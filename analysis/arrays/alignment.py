@@ -90,7 +90,7 @@ def procrustes_distance(x: Array, y: Array) -> float | Array:
 def similarity_drift(x: Array, y: Array) -> SimilarityDrift:
     """‖Σ_x − Σ_y‖_F of Σ_x = x xᵀ and Σ_y = y yᵀ, rows as given (z is normalised already), and ρ, ρ*, r, r* of both.
 
-    x is the reference: ρ and r are relative to its norms, ρ* and r* to the larger ones (theory §5). Each in [0, ∞);
+    x is the reference: (32) and (33) of docs/theory.md: ρ and r by its norms, ρ* and r* by the larger. Each in [0, ∞);
     exactly 0 for equal inputs; right digits remain where x and y differ in their last ones. Bounds: biased linear CKA
     ≥ √(1−ρ*²), and the correlation of the off-diagonal Σ ≥ √(1−r*²). n ≥ 2. Raises UserError for shapes that do
     not fit.

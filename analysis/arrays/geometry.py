@@ -28,7 +28,7 @@ def cdnv(h: Array, labels: Array, *, form: str = "symmetric") -> float:
     """Class-distance normalised variance of h (n, d), labels int (n,): mean over ordered pairs of classes i ≠ j, ≥ 0.
 
     v_i = E‖f − μ_i‖², d_ij = ‖μ_i − μ_j‖. symmetric: ½(v_i + v_j)/d² (Galanti et al. 2022; its mean equals that of
-    ordered), ordered: v_i/d² (P1, arXiv 2506.04411), unhalved: (v_i + v_j)/d² (P3, arXiv 2603.03530). Classes that are
+    ordered), ordered: v_i/d², unhalved: (v_i + v_j)/d². Sources: docs/theory.md (55). Classes that are
     absent do not count. NaN for features that are not finite. Raises UserError for another form, shapes that do not
     fit, fewer than two classes, and two classes with one centre.
     """
@@ -42,7 +42,7 @@ def cdnv(h: Array, labels: Array, *, form: str = "symmetric") -> float:
 def directional_cdnv(h: Array, labels: Array) -> float:
     """The same of the variance along the line between the two centres alone: mean over ordered pairs i ≠ j, ≥ 0.
 
-    Ṽ_ij = Var_{x∼i}⟨f − μ_i, u_ij⟩ / d_ij², u_ij the unit vector between the centres (P3, arXiv 2603.03530). In
+    Ṽ_ij = Var_{x∼i}⟨f − μ_i, u_ij⟩ / d_ij², u_ij the unit vector between the centres: docs/theory.md (56). In
     O(n d C). Otherwise like `cdnv`.
     """
     classes = _Classes(h, labels, "directional CDNV")

@@ -15,7 +15,7 @@ from coupled.theory.scale import exponent, largest, shifted
 
 
 class SimilarityDrift(NamedTuple):
-    """Distances of similarity matrices (theory: §5), each float64 (…) or a number; NaN where a norm below is 0."""
+    """docs/theory.md (18), (32), (33): each float64 (…) or a number; NaN where a norm below is 0."""
 
     drift: Tensor  # ‖Σ_x − Σ_y‖_F, in [0, ∞)
     rho: Tensor  # ‖K_x − K_y‖_F / ‖K_x‖_F, K = HΣH

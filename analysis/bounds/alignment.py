@@ -1,4 +1,4 @@
-"""Biased CKA and RSA of recorded z with P2's and the sharp lower bounds from the drift of the very Σ = z zᵀ.
+"""Biased CKA and RSA of recorded z with their lower bounds from the drift of the same Σ: docs/theory.md (34) to (37).
 
 Shapes: z (T, n, d) of an arm and of its anchor.
 """

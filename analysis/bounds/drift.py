@@ -152,7 +152,7 @@ def _simulated(run: Run, pair: Pair, steps: NDArray[np.int64], done: Surrogate) 
 
 
 def _paper(run: Run, pair: Pair, panel: _Panel) -> tuple[bounds.Paper, tuple[str, ...]]:
-    """P2's bound for the run's T steps, and what it rests on."""
+    """The bound docs/theory.md (21) for the run's T steps, and what it rests on."""
     counts = run.fixed("surrogate", f"fixed.labels.{pair.labelling}")
     own = float(np.bincount(counts).max() / len(counts))
     try:

@@ -120,7 +120,7 @@ def _means(made: GapBounds) -> _Means:
 
 
 def _data_set(run: Run, setting: _Setting) -> tuple[Shares | None, tuple[str, ...]]:
-    """The class shares that P1's bound needs, if they can be known here, and what the bound assumes."""
+    """The class shares that docs/theory.md (14) needs, if they can be known here, and what the bound assumes."""
     try:
         shares = class_shares(run.config, setting.labelling)
     except UserError:

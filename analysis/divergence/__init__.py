@@ -1,7 +1,7 @@
 """How far an arm's weights are from its anchor's, between the floor and the ceiling that the controls set.
 
 Shapes: T recorded steps. Norms and distances are of all shared weights, float64, from the stream `scalars`; the
-weight gap alone leaves out biases and the projector (P2's code).
+weight gap alone leaves out biases and the projector. Formulas: docs/theory.md (57) to (61).
 """
 
 from collections.abc import Iterator, Sequence

@@ -54,7 +54,7 @@ def cka(
     feature: str | None = None,
     debiased: bool = True,
 ) -> Curve:
-    """Linear CKA of the arm's features with the anchor's, at every step that both have (theory of alignment: §6).
+    """Linear CKA of the arm's features with the anchor's, at every step that both have (docs/theory.md (39)).
 
     Biased CKA is a measure of its own, "cka_biased": other numbers, which no figure may take for debiased ones.
     """
@@ -155,7 +155,7 @@ def drift_of(name: str) -> Callable[..., Curve]:
 def drifts(
     records: Records, arm: str, spec: Arm, *, anchor: str | None = None, source: str = "panel"
 ) -> dict[str, Curve]:
-    """All of `DRIFTS` at once, of z: what the alignment bounds of theory §5 are made of. 0 where Σ is equal."""
+    """All of `DRIFTS` at once, of z: what docs/theory.md (34) to (37) are made of. 0 where Σ is equal."""
     what = Compared.of(records, arm, spec, anchor, source, "z")
     return records.remembered(("drifts", arm, what.anchor, source), lambda: _drifts(records, what))
 

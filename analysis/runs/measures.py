@@ -33,7 +33,7 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
 
 
 def weight_gap(records: Records, arm: str, spec: Arm, *, anchor: str | None = None) -> Curve:
-    """Mean over encoder layers of the relative distance to the anchor's weights, range [0, 2] (P2's code)."""
+    """Mean over encoder layers of the relative distance to the anchor's weights, range [0, 2]: docs/theory.md (57)."""
     counted = [layer for layer in records.facts["layers"] if layer["in_weight_gap"]]
     estimator = f"mean over {len(counted)} encoder layers of |w-w'| / ((|w|+|w'|)/2)"
     return _of_weights(records, "weight_gap", arm, _recorded_anchor(arm, spec, anchor), counted, estimator)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def peak(optimiser: "Optimiser", batch_size: int) -> float:
     """The rate after warm-up: the given one times (B / reference_batch) to the power 1, 1/2, 1/4 or 0.
 
-    Linear: Goyal et al. 2017 (arXiv 1706.02677). P2 has 0.3·B/256.
+    docs/theory.md (67). Linear: Goyal et al. 2017 (arXiv 1706.02677).
     """
     if optimiser.scaling == "constant":
         return optimiser.learning_rate

@@ -84,5 +84,5 @@ def _assign(network: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def in_weight_gap(name: str) -> bool:
-    """Does a parameter count in the weight gap? Encoder weights do; biases and the projector do not (P2's code)."""
+    """Does a parameter count in docs/theory.md (57)? Encoder weights do; biases and the projector do not."""
     return name.startswith("encoder.") and not name.endswith(".bias")

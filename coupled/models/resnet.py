@@ -66,7 +66,7 @@ class SmallResNet(nn.Module):
 
 
 class Projector(nn.Module):
-    """Linear – BN – ReLU – Linear – BN, no linear biases, last BN without a shift (P2, section 5.1)."""
+    """Linear – BN – ReLU – Linear – BN, no linear biases, last BN without a shift (arXiv 2510.08852, section 5.1)."""
 
     def __init__(self, feature_dim: int, hidden: int, dim: int) -> None:
         super().__init__()

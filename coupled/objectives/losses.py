@@ -7,8 +7,7 @@ weight 0 or 1:
     −s_ip/τ + log( [e^{s_ip/τ}] + Σ_{N_i⁻} e^{s_ij/τ} + w Σ_{S_i} e^{s_ij/τ} )
 
 Every loss is a mean over all A anchors, also when some are skipped: otherwise the positive gradients of two arms would
-stop cancelling. Formulas: P1 (arXiv 2506.04411), P2 (arXiv 2510.08852), SimCLR (Chen et al. 2020, NT-Xent) and
-Khosla et al. 2020 (L_out). The homotopy is this project's own.
+stop cancelling. Formulas and their sources: docs/theory.md (3) to (13).
 """
 
 import math
@@ -175,7 +174,7 @@ def evaluate(sigma: Tensor, masks: Pairs, temperature: float, objectives: Sequen
     """The losses of `objectives`, loss gaps and same-class masses on one Σ for the price of two masked logsumexps.
 
     gap_i = softplus(x_i), p_i = sigmoid(x_i), x_i = LSE_{S_i}(s/τ) − LSE_{N_i⁻}(s/τ), N_i⁻ ∪ positive for the gap with
-    the positive (exact; theory of P1 Theorem 1). scl adds a masked sum over Σ; a registered objective is called once.
+    the positive: docs/theory.md (11) to (13). scl adds a masked sum over Σ; a registered objective is called once.
     """
     logits, kept = sigma / temperature, masks.kept
     positive = positives(logits).double()

@@ -12,7 +12,7 @@ from coupled.objectives.registry import positive_gap
 from coupled.planning.class_shares import Shares, class_shares
 from coupled.theory import bounds
 
-DELTA = 0.05  # the paper's bound holds with probability 1 − δ
+DELTA = 0.05  # docs/theory.md (21) holds with probability 1 − δ
 
 
 @dataclass(frozen=True)

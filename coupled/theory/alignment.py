@@ -36,8 +36,9 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
 def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
     """Representational similarity: Pearson correlation of the two cosine-similarity matrices' off-diagonal entries.
 
-    x (…, n, d), y (…, n, e), float64 (…), range [−1, 1]; 1 − cosine as dissimilarity gives the same value (P2). From
+    x (…, n, d), y (…, n, e), float64 (…), range [−1, 1]; 1 − cosine as dissimilarity gives the same value. From
     moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal.
+    docs/theory.md (43), (44).
     """
     assert comparison == "pearson", comparison
     return rsa_with_error(x, y).value
@@ -91,9 +92,9 @@ def _biased_hsic(sums: Cross) -> Tensor:
 
 
 def _debiased_hsic(sums: Cross) -> Tensor:
-    """tr(K̃L̃) + (1ᵀK̃1)(1ᵀL̃1)/((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1, K̃ and L̃ with zero diagonals (theory of alignment: §6).
+    """tr(K̃L̃) + (1ᵀK̃1)(1ᵀL̃1)/((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1, K̃ and L̃ with zero diagonals.
 
-    Its constant factor 1/(n(n−3)) cancels in CKA.
+    docs/theory.md (41), (42). Its constant factor 1/(n(n−3)) cancels in CKA.
     """
     n = sums.n
     trace = sums.xy.square().sum((-2, -1)) - sums.qu
@@ -151,7 +152,7 @@ def _covariance(sums: Cross) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def weight_gap(norms: Tensor, other_norms: Tensor, distances: Tensor) -> Tensor:
-    """Mean over layers of ‖w−w'‖_F / (½(‖w‖_F+‖w'‖_F)), range [0, 2] (P2's code).
+    """Mean over layers of ‖w−w'‖_F / (½(‖w‖_F+‖w'‖_F)), range [0, 2]: docs/theory.md (57).
 
     Layers with two zero norms are left out; NaN where a norm is. All (…, layers), over encoder weights: convolutions,
     linear maps and BN scales; no biases, no projector.

@@ -2,8 +2,8 @@
 
 Shapes: Σ (A, A) float64 cosines of one batch, A = 2B anchors, view 1 first; sets N_i, N_i⁻, S_i: objectives/masks.py.
 Drift bounds are curves (T+1,) over steps 0 … T, from learning rates (T,) and their sums S (T+1,), S_0 = 0; `anchors` is
-a, the divisor of the loss: slots (sample, view) of a batch. P1 = arXiv 2506.04411, P2 = arXiv 2510.08852; what is
-marked "ours" is derived in this project. e^{2/τ} overflows at small τ, so ratios are kept as logarithms.
+a, the divisor of the loss: slots (sample, view) of a batch. Numbers in brackets are
+those of docs/theory.md, which names the sources. e^{2/τ} overflows at small τ, so ratios are kept as logarithms.
 """
 
 import math
@@ -43,7 +43,9 @@ class GapBounds:
 
 
 def gap_bounds(sigma: Tensor, masks: Pairs, temperature: float, *, positive_in_denominator: bool = False) -> GapBounds:
-    """Bounds on gap_i = ℓ_i^CL − ℓ_i^NSCL of one batch Σ (A, A), with D_i = N_i⁻, or N_i⁻ and the positive (ours).
+    """(11), (15) to (17): gap_i = ℓ_i^CL − ℓ_i^NSCL of one batch Σ (A, A) and its bounds.
+
+    D_i is N_i⁻, or N_i⁻ and the positive.
 
     exact      softplus(LSE_{S_i}(s/τ) − LSE_{D_i}(s/τ))
     per anchor log(1 + |S_i| e^{2/τ}/|D_i|), and without e^{2/τ} the value at equal similarities
@@ -86,9 +88,9 @@ def _softplus(x: Tensor) -> Tensor:
 
 
 def data_set_gap(largest: int, size: int, temperature: float, *, positive_in_denominator: bool = False) -> float:
-    """P1 Theorem 1: the loss gap over a data set of `size` samples is ≤ log(1 + n_max e^{2/τ}/(N − n_max)).
+    """(14): the loss gap over a data set of `size` samples is ≤ log(1 + n_max e^{2/τ}/(N − n_max)).
 
-    Balanced classes: log(1 + e^{2/τ}/(C−1)). P1 states τ = 1. With the positive in the denominator N_i⁻ has one view
+    Balanced classes: log(1 + e^{2/τ}/(C−1)). With the positive in the denominator N_i⁻ has one view
     more: 2n_max/(2(N − n_max) + 1). Not a bound for mini-batches, unless each is exactly balanced. ∞ for one class.
     """
     other = size - largest + (0.5 if positive_in_denominator else 0.0)
@@ -103,7 +105,7 @@ def sums(rates: Tensor) -> Tensor:
 
 
 def expansion(rate: float, temperature: float, anchors: int) -> float:
-    """By how much one step of plain descent on Σ can spread two matrices: max(1, η/(2τ²a) − 1) (ours).
+    """By how much one step of plain descent on Σ can spread two matrices: max(1, η/(2τ²a) − 1), (26).
 
     Each anchor's loss is convex and 1/(2τ²a)-smooth in its row, so the step does not expand while η ≤ 4τ²a.
     """
@@ -117,7 +119,7 @@ def too_large(rates: Tensor, temperature: float, anchors: int) -> int | None:
 
 @dataclass(frozen=True)
 class Paper:
-    """P2 Theorem 1 at confidence 1 − δ, for all of T steps with batches of B samples; a = `anchors`."""
+    """(21) and (22) at confidence 1 − δ, for all of T steps with batches of B samples; a = `anchors`."""
 
     temperature: float
     anchors: int
@@ -151,18 +153,18 @@ class Paper:
 
 
 def exponential(S: float, temperature: float, anchors: int) -> float:
-    """The factor exp(S/(2τ²a)) of the paper's bound alone; ∞ where float64 ends."""
+    """The factor exp(S/(2τ²a)) of (21) alone; ∞ where float64 ends."""
     exponent = S / (2 * temperature**2 * anchors)
     return math.exp(exponent) if exponent < 709 else math.inf
 
 
 def free(S: Tensor, temperature: float, anchors: int) -> Tensor:
-    """√2·S/(τ√a), like S (ours): two softmax rows are at most √2 apart. No probability, no exponential."""
+    """(23): √2·S/(τ√a), like S: two softmax rows are at most √2 apart. No probability, no exponential."""
     return math.sqrt(2) * S / (temperature * math.sqrt(anchors))
 
 
 def mass_bound(same: Tensor, different: Tensor, temperature: float) -> Tensor:
-    """The most same-class mass that a softmax of cosines can have: a/(1+a), a = e^{2/τ}|S_i|/|N_i⁻|, in [0, 1] (ours).
+    """The most same-class mass that a softmax of cosines can have: a/(1+a), a = e^{2/τ}|S_i|/|N_i⁻|, in [0, 1]: (24).
 
     `same` and `different` are counts of what the two denominators do not and do share, any shape. An anchor without
     any other class gives 1: it gets no gradient from NSCL at all.
@@ -171,7 +173,7 @@ def mass_bound(same: Tensor, different: Tensor, temperature: float) -> Tensor:
 
 
 def rows(rates: Tensor, masses: Tensor, temperature: float, anchors: int) -> Tensor:
-    """(√2/(τa)) (Σ_i (Σ_{t∋i} η_t m_it)²)^{1/2} over steps, (T+1,), m_it = `mass_bound` at step t (ours).
+    """(√2/(τa)) (Σ_i (Σ_{t∋i} η_t m_it)²)^{1/2} over steps, (T+1,), m_it = `mass_bound` at step t: (25).
 
     `masses` (R,) of rows that are in every batch with the same counts, or (T, R) with 0 where a row is not in the
     batch. Holds for clipped descent with η ≤ 4τ²a (`too_large`).
@@ -198,26 +200,26 @@ def _first(true: Tensor) -> int | None:
 
 
 def p2_cka(drift: Tensor) -> Tensor:
-    """P2's corollary CKA ≥ (1−ρ)/(1+ρ), ρ = ‖K−K'‖_F/‖K‖_F of the centred K = HΣH. Any shape; NaN stays NaN."""
+    """(34): CKA ≥ (1−ρ)/(1+ρ), ρ = ‖K−K'‖_F/‖K‖_F of the centred K = HΣH. Any shape; NaN stays NaN."""
     return (1 - drift) / (1 + drift)
 
 
 def p2_rsa(drift: Tensor) -> Tensor:
-    """P2's corollary RSA ≥ (1−r)/(1+r), r = ‖b−a‖/‖a‖ of the centred triangles of the RDMs; −1 for r > 1, where it is
+    """(35): RSA ≥ (1−r)/(1+r), r = ‖b−a‖/‖a‖ of the centred triangles of the RDMs; −1 for r > 1, where it is
     false. Any shape; NaN stays NaN.
     """
     return torch.where(drift > 1, -1.0, (1 - drift) / (1 + drift))
 
 
 def sharp_cka(drift: Tensor) -> Tensor:
-    """CKA ≥ √(1−ρ*²), ρ* relative to the larger of the two norms (ours); 0 from ρ* = 1 on, as Σ is positive
+    """(36): CKA ≥ √(1−ρ*²), ρ* relative to the larger of the two norms; 0 from ρ* = 1 on, as Σ is positive
     semi-definite. Attained where the error is orthogonal to the smaller matrix. Any shape; NaN stays NaN.
     """
     return _cosine(drift, 0.0)
 
 
 def sharp_rsa(drift: Tensor) -> Tensor:
-    """RSA ≥ √(1−r*²), r* relative to the larger of the two norms (ours); −1 from r* = 1 on. NaN stays NaN."""
+    """(37): RSA ≥ √(1−r*²), r* relative to the larger of the two norms; −1 from r* = 1 on. NaN stays NaN."""
     return _cosine(drift, -1.0)
 
 
@@ -227,5 +229,5 @@ def _cosine(drift: Tensor, floor: float) -> Tensor:
 
 
 def similarity_error(p: Tensor, q: Tensor, temperature: float, anchors: int) -> Tensor:
-    """ε_t of every row (R,): ‖p_i − q_i‖/(τa), p and q (R, A) the softmax rows of the two losses at one Σ (ours)."""
+    """ε_t of every row (R,): ‖p_i − q_i‖/(τa), p and q (R, A) the softmax rows of the two losses at one Σ: (27)."""
     return (p - q).norm(dim=1) / (temperature * anchors)

@@ -1,10 +1,10 @@
-"""The surrogate dynamics of P2 (arXiv 2510.08852): gradient descent on the similarities themselves, for two losses.
+"""The surrogate dynamics, docs/theory.md (19): gradient descent on the similarities themselves, for two losses.
 
     Σ_{t+1} = clip(Σ_t − η_t G_t),   G_ij = (softmax_ij − 1[j positive of i])/(τ·a)
 
 Shapes: R rows (anchors) by A columns (slots: sample and view, view 1 first), float64. Rows do not see each other, so a
 block of rows by all columns is closed and exact. A batch is a set of slots: its rows take a step, softmaxes run over
-its columns, rows outside get 0. The clip to [−1, 1] is ours: P2's iterates leave the box.
+its columns, rows outside get 0. The clip to [−1, 1] is derived here: the paper's iterates leave the box.
 """
 
 import math
@@ -62,7 +62,7 @@ def denominators(labels: Tensor, *, cl_positive: bool = False, ns_positive: bool
 class Surrogate:
     """What a simulation gives, float64 (T+1,) over steps 0 … T, and both matrices (R, A) at step T.
 
-    `drift` ‖Σ^CL − Σ^NS‖_F; `bound`, `bound_by_rows` what the errors ε_t on the way say that it is at most (ours);
+    `drift` ‖Σ^CL − Σ^NS‖_F; `bound`, `bound_by_rows` the bounds on it, docs/theory.md (28) and (29);
     `moved_cl`, `moved_ns` ‖Σ_t − Σ_0‖_F.
     """
 

@@ -1,4 +1,4 @@
-"""CKA and RSA against n × n matrices written down literally, and what the theory says they do not depend on."""
+"""CKA and RSA against n × n matrices written down literally, and what they do not depend on."""
 
 import math
 

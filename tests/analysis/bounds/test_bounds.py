@@ -126,7 +126,7 @@ def cosine_drift(x, y):
 
 
 def literal_drift(x, y):
-    """ρ, ρ*, r, r* as theory writes them."""
+    """ρ, ρ*, r, r* word for word from docs/theory.md (32), (33)."""
     n = len(x)
     H = np.eye(n) - np.ones((n, n)) / n
     K, L = H @ x @ x.T @ H, H @ y @ y.T @ H

@@ -42,7 +42,7 @@ def value_of(objective, z, labels, temperature):
 
 
 def literal_anchor(objective, z, labels, temperature, i):
-    """ℓ_i word for word from the formulas of the papers, over single pairs."""
+    """ℓ_i word for word from docs/theory.md (4) to (8), over single pairs."""
     A, B = len(z), len(z) // 2
     partner = (i + B) % A
     s = [(z[i] * z[j]).sum() / temperature for j in range(A)]

@@ -155,7 +155,7 @@ def first_ids(purpose, n, size):
 
 
 def contrast(z, labels, temperature):
-    """Both losses, their gap, same-class mass and skipped anchors: anchor by anchor as the papers define them."""
+    """Both losses, their gap, same-class mass and skipped anchors: anchor by anchor: docs/theory.md (4) to (13)."""
     e, A = (z @ z.T / temperature).exp(), 2 * B
     dcl, nscl, gap, mass, nscl_positive, gap_positive, mass_positive = [], [], [], [], [], [], []
     for i in range(A):

@@ -35,7 +35,7 @@ def antipodal(labels):
 
 
 def literal(sigma, labels, tau, positive):
-    """Gap, per anchor, tighter and equal-similarity value of every anchor, as theory writes them."""
+    """Gap, per anchor, tighter and equal-similarity value of every anchor: docs/theory.md (11), (15) to (17)."""
     A, rows = len(sigma), []
     names = labels.repeat(2).tolist()
     for i in range(A):
