@@ -14,7 +14,7 @@ from coupled.store import (
     state,
     to_bytes,
 )
-from coupled.store.recovery import Terms
+from coupled.store.recovery import ReopenTerms
 from coupled.store.rundir import read_config_digest
 
 KEPT = frozenset({0, 8})
@@ -49,7 +49,7 @@ def work(root, fs, length, preempt_at=None, promise=lambda saved: None, began=la
     else:
         longer = read_config_digest(root, fs) != f"{length:064d}"
         usable = checkpoints.__contains__ if longer else lambda step: True
-        run, position = reopen(root, keeps, Terms(run_json=run_json(length), usable=usable), fs)
+        run, position = reopen(root, keeps, ReopenTerms(run_json=run_json(length), usable=usable), fs)
         restored = position.saved is not None
         if restored:
             saved = position.saved

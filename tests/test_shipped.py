@@ -75,7 +75,7 @@ def test_shipped_configs_train_and_draw_and_real_images_repeat_their_bytes(path,
 
 
 def distance(run, arm):
-    """To the anchor, of every state."""
+    """To the reference, of every state."""
     values = np.concatenate(
         [open_tensors(path)["state.distance"] for path in (run / "records/scalars" / arm).iterdir()]
     )

@@ -1,6 +1,6 @@
 """Biased CKA and RSA of recorded z with their lower bounds from the drift of the same Σ: docs/theory.md (34) to (37).
 
-Shapes: z (T, n, d) of an arm and of its anchor.
+Shapes: z (T, n, d) of an arm and of its reference.
 """
 
 from collections.abc import Iterator
@@ -23,18 +23,22 @@ _VERY: Final = {
 
 
 def alignment_curves(run: Run, arm: str) -> Iterator[Curve]:
-    """CKA (biased) and RSA of an arm with its anchor on z, with both lower bounds, for every source recorded."""
-    anchor = run.arms[arm].anchor
+    """CKA (biased) and RSA of an arm with its reference on z, with both lower bounds, for every source recorded."""
+    reference = run.arms[arm].reference
     for source in SOURCES:
         where = FEATURES[source, "z"]
         group = where.column.partition(".")[0]
-        if anchor is not None and run.schedules(where.stream, group) and not run.awaits(where.stream, arm, anchor):
-            yield from _of_source(run, arm, anchor, source)
+        if (
+            reference is not None
+            and run.schedules(where.stream, group)
+            and not run.awaits(where.stream, arm, reference)
+        ):
+            yield from _of_source(run, arm, reference, source)
 
 
-def _of_source(run: Run, arm: str, anchor: str, source: str) -> Iterator[Curve]:
-    options = {"arm": arm, "anchor": anchor, "source": source, "feature": "z"}
-    apart = alignment.drifts(run, arm, run.arms[arm], anchor=anchor, source=source)
+def _of_source(run: Run, arm: str, reference: str, source: str) -> Iterator[Curve]:
+    options = {"arm": arm, "reference": reference, "source": source, "feature": "z"}
+    apart = alignment.drifts(run, arm, run.arms[arm], reference=reference, source=source)
     rho, rho_star, r, r_star = (torch.tensor(apart[name].values) for name in ("rho", "rho_star", "r", "r_star"))
     for measured, bounds in (
         (run.curve("cka", debiased=False, **options), {"P2": p2_cka(rho), "sharp": sharp_cka(rho_star)}),

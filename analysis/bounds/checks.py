@@ -23,7 +23,7 @@ class Vacuous:
     """The first step at which a drift bound exceeds each trivial limit; None: at none of the run's."""
 
     arm: str
-    anchor: str | None
+    reference: str | None
     bound: str
     surrogate_limit: int | None
     true_limit: int | None
@@ -36,7 +36,7 @@ def vacuity(found: Sequence[Curve]) -> list[Vacuous]:
         if curve.measure == "drift" and curve.bound in DRIFT_BOUNDS:
             limits = [pick(found, measure, curve.arm, bound=TRIVIAL) for measure in ("surrogate_drift", "drift")]
             steps = [_first_above(curve, limit) for limit in limits]
-            made.append(Vacuous(curve.arm, curve.anchor, curve.bound or "", *steps))
+            made.append(Vacuous(curve.arm, curve.reference, curve.bound or "", *steps))
     return made
 
 
@@ -51,14 +51,14 @@ def _first_above(curve: Curve, limit: Curve | None) -> int | None:
 class Factors:
     """Where the slack of a drift bound comes from, at one step: `ratio`, bound ÷ measured, is a product of three.
 
-    `over_rows` bound ÷ rows: what is lost by not counting each anchor's class share. `over_surrogate` rows ÷ simulated
+    `over_rows` bound ÷ rows: what is lost by not counting every anchor's class share. `over_surrogate` rows ÷ simulated
     surrogate: by not knowing the similarities. `over_measured` surrogate ÷ true run: the dynamics differ (below 1 the
     true run drifts more, against which no bound on Σ promises anything). `exponential`, the part exp(S/(2τ²a)) of the
     paper's `over_rows`; 1 for other bounds. NaN where nothing was measured.
     """
 
     arm: str
-    anchor: str | None
+    reference: str | None
     step: int
     bound: str
     ratio: float
@@ -86,7 +86,7 @@ def factors(run: Run, found: Sequence[Curve]) -> list[Factors]:
         tau, a = run.arms[curve.arm].temperature, 2 * run.config.panel.surrogate_size
         assert tau is not None
         grown = exponential(S[step].item(), tau, a) if curve.bound == "paper" else 1.0
-        made.append(Factors(curve.arm, curve.anchor, step, curve.bound, *ratios, grown))
+        made.append(Factors(curve.arm, curve.reference, step, curve.bound, *ratios, grown))
     return made
 
 
@@ -128,7 +128,7 @@ def _against(found: Sequence[Curve], bound: Curve) -> list[str]:
 
 
 def _same_facts(a: Curve, b: Curve) -> bool:
-    return all(getattr(a, name) == getattr(b, name) for name in ("arm", "anchor", "source", "feature", "labelling"))
+    return all(getattr(a, name) == getattr(b, name) for name in ("arm", "reference", "source", "feature", "labelling"))
 
 
 def _broken(curve: Curve, low: np.ndarray, high: np.ndarray, what: str, steps: np.ndarray | None = None) -> list[str]:

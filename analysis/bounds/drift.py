@@ -1,7 +1,7 @@
 """How far the Σ of two arms drift apart on the surrogate panel, the simulated surrogate, and the bounds on that.
 
 Shapes: Σ (2n, 2n) of n samples × 2 fixed views, one full batch of a = 2n slots; curves (T+1,) over steps 0 … T.
-Measures: `drift` ‖Σ^arm − Σ^anchor‖_F of the true run, `surrogate_drift` of the simulated surrogate; `moved` and
+Measures: `drift` ‖Σ^arm − Σ^reference‖_F of the true run, `surrogate_drift` of the simulated surrogate; `moved` and
 `surrogate_moved` ‖Σ_t − Σ_0‖_F. Bounds have the facts of `drift`; what they promise is about `surrogate_drift`.
 """
 
@@ -20,7 +20,7 @@ from analysis.runs.run import Run
 from coupled.arms.learning_rate import learning_rates
 from coupled.errors import UserError
 from coupled.objectives.masks import similarity
-from coupled.planning.class_shares import Shares, class_shares
+from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.planning.vacuity import DELTA, Pair, pair_of
 from coupled.recording.layout import SHARED
 from coupled.theory import bounds
@@ -32,13 +32,13 @@ DRIFT_BOUNDS: Final = ("paper", "free", "rows", BY_STEP, BY_ROW)
 
 
 def drift_curves(run: Run, arm: str) -> Iterator[Curve]:
-    """Drift of an arm to its anchor with all bounds, and how far its own Σ moved; none if not recorded."""
-    anchor = run.arms[arm].anchor
-    if not run.schedules("surrogate") or run.awaits("surrogate", SHARED, arm, *([anchor] if anchor else [])):
+    """Drift of an arm to its reference with all bounds, and how far its own Σ moved; none if not recorded."""
+    reference = run.arms[arm].reference
+    if not run.schedules("surrogate") or run.awaits("surrogate", SHARED, arm, *([reference] if reference else [])):
         return
     yield from _moved(run, arm, _Sigmas(run, arm))
-    if anchor is not None:
-        yield from _of_pair(run, arm, anchor)
+    if reference is not None:
+        yield from _of_pair(run, arm, reference)
 
 
 class _Sigmas:
@@ -54,10 +54,10 @@ class _Sigmas:
         return similarity(self._z[row])
 
 
-def _curve(run: Run, measure: str, arm: str, anchor: str | None, steps: NDArray[np.int64], values: Tensor) -> Curve:
+def _curve(run: Run, measure: str, arm: str, reference: str | None, steps: NDArray[np.int64], values: Tensor) -> Curve:
     n, d = 2 * run.config.panel.surrogate_size, run.config.model.projection_dim
     return Curve(
-        measure, arm, anchor, steps, values.numpy().copy(), n, d, "z", "surrogate", "train", None,
+        measure, arm, reference, steps, values.numpy().copy(), n, d, "z", "surrogate", "train", None,
         "Frobenius norm of a difference of Σ = z zᵀ", "not finite",
     )  # fmt: skip
 
@@ -69,8 +69,8 @@ def _moved(run: Run, arm: str, sigmas: _Sigmas) -> Iterator[Curve]:
         yield _curve(run, "moved", arm, None, sigmas.steps, values)
 
 
-def _of_pair(run: Run, arm: str, anchor: str) -> Iterator[Curve]:
-    measured = run.curve("drift", arm=arm, anchor=anchor, source="surrogate")
+def _of_pair(run: Run, arm: str, reference: str) -> Iterator[Curve]:
+    measured = run.curve("drift", arm=arm, reference=reference, source="surrogate")
     steps, common = measured.steps, len(measured.steps)
     limit = bounds.trivial_limit(2 * run.config.panel.surrogate_size)
     pair = pair_of(run.config, arm)
@@ -142,7 +142,7 @@ def _bounds(run: Run, pair: Pair, measured: Curve, start: Tensor, last: int) -> 
 
 def _simulated(run: Run, pair: Pair, steps: NDArray[np.int64], done: Surrogate) -> Iterator[Curve]:
     facts = f"simulated: clipped plain descent on Σ at the run's learning rates, tau {pair.temperature:g}"
-    drift = _curve(run, "surrogate_drift", pair.arm, pair.anchor, steps.copy(), done.drift)
+    drift = _curve(run, "surrogate_drift", pair.arm, pair.reference, steps.copy(), done.drift)
     drift = replace(drift, estimator=facts)
     yield drift
     limit = bounds.trivial_limit(2 * run.config.panel.surrogate_size, surrogate=True)
@@ -158,10 +158,10 @@ def _paper(run: Run, pair: Pair, panel: _Panel) -> tuple[bounds.Paper, tuple[str
     try:
         shares = class_shares(run.config, pair.labelling)
     except UserError:
-        shares = Shares(tuple(np.bincount(counts).tolist()), "the panel's own, as the data set is not here")
+        shares = ClassShares(tuple(np.bincount(counts).tolist()), "the panel's own, as the data set is not here")
     n, steps = run.config.panel.surrogate_size, max(run.planned_steps, 1)
     paper = bounds.Paper(pair.temperature, panel.anchors, n, shares.largest, steps, DELTA)
-    prior = f"π_max = {shares.largest:.3g} ({shares.said})"
+    prior = f"π_max = {shares.largest:.3g} ({shares.known_from})"
     flags = [f"δ = {DELTA:g}, ε = {paper.epsilon:.3f} for {steps} steps of B = {n}; {prior}"]
     if own > paper.share:
         flags.append(f"{NOT_A_BOUND} here: the panel's largest class share is {own:.3g}, above π_max + ε")

@@ -63,10 +63,10 @@ def _caption(run: Run, found: Sequence[Curve]) -> str:
 
 
 def _featured(run: Run, found: Sequence[Curve]) -> tuple[str, str] | None:
-    """The first pair of arms that the drift bounds are about; else the first objective arm with an anchor."""
-    pairs = [(curve.arm, curve.anchor) for curve in found if curve.measure == "surrogate_drift"]
-    pairs += [(arm, spec.anchor) for arm, spec in run.arms.items() if spec.kind == "objective"]
-    return next(((arm, anchor) for arm, anchor in pairs if anchor is not None), None)
+    """The first pair of arms that the drift bounds are about; else the first objective arm with a reference."""
+    pairs = [(curve.arm, curve.reference) for curve in found if curve.measure == "surrogate_drift"]
+    pairs += [(arm, spec.reference) for arm, spec in run.arms.items() if spec.kind == "objective"]
+    return next(((arm, reference) for arm, reference in pairs if reference is not None), None)
 
 
 class _Labels:
@@ -189,7 +189,7 @@ def _limits(axes: Axes, found: Sequence[Curve], pair: tuple[str, str], labels: _
 def _bounds_of_drift(
     axes: Axes, found: Sequence[Curve], pair: tuple[str, str], labels: _Labels, style_of: dict[str, Look]
 ) -> None:
-    arm, anchor = pair
+    arm, reference = pair
     limit, top = pick(found, "surrogate_drift", arm, bound=TRIVIAL), axes.get_ylim()[1]
     for bound in ("paper", "free", "rows"):
         curve = pick(found, "drift", arm, bound=bound)
@@ -208,7 +208,7 @@ def _bounds_of_drift(
         ("drift", arm, BY_STEP, "its measured bound", {"color": colour, "linewidth": 7.0, "alpha": 0.25}),
         ("surrogate_drift", arm, None, "simulated surrogate", {"color": colour, "linewidth": 1.8, "linestyle": "--"}),
         ("drift", arm, None, f"measured, {arm}", None),
-        ("moved", anchor, None, f"Σ of {anchor} since step 0", {"color": grey, "linestyle": (0, (4, 1, 1, 1))}),
+        ("moved", reference, None, f"Σ of {reference} since step 0", {"color": grey, "linestyle": (0, (4, 1, 1, 1))}),
     ):
         curve = pick(found, measure, of, bound=by)
         if curve is not None:
@@ -222,7 +222,7 @@ def _alignment(
 ) -> None:
     axes.set_title(title)
     labels, pair = _Labels(), _featured(run, found)
-    arms = [arm for arm, spec in run.arms.items() if spec.kind == "objective" and spec.anchor is not None]
+    arms = [arm for arm, spec in run.arms.items() if spec.kind == "objective" and spec.reference is not None]
     source = next((source for source in SOURCES if any(pick(found, measure, arm, source=source) for arm in arms)), None)
     for arm in arms if source else ():
         for bound, text, look in _LINES:

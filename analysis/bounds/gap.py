@@ -14,8 +14,8 @@ from analysis.runs.curve import Curve, Kind
 from analysis.runs.recorded import labellings_of
 from analysis.runs.run import Run
 from coupled.errors import UserError
-from coupled.objectives.masks import pairs, similarity
-from coupled.planning.class_shares import Shares, class_shares
+from coupled.objectives.masks import pair_masks, similarity
+from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.recording.layout import SHARED, has_positive_gap
 from coupled.theory.bounds import GapBounds, data_set_gap, gap_bounds
 
@@ -101,7 +101,7 @@ def _evaluated(run: Run, setting: _Setting) -> tuple[np.ndarray, list[_Means]]:
         for row in range(min(len(at), len(of_batch))):
             # Recorded z are unit vectors to their precision's rounding only.
             sigma = similarity(torch.tensor(z[row], dtype=torch.float64)).clamp(-1, 1)
-            masks = pairs(torch.tensor(of_batch[row]))
+            masks = pair_masks(torch.tensor(of_batch[row]))
             made = gap_bounds(sigma, masks, setting.temperature, positive_in_denominator=setting.positive)
             steps.append(int(at[row]))
             found.append(_means(made))
@@ -119,13 +119,13 @@ def _means(made: GapBounds) -> _Means:
     )
 
 
-def _data_set(run: Run, setting: _Setting) -> tuple[Shares | None, tuple[str, ...]]:
+def _data_set(run: Run, setting: _Setting) -> tuple[ClassShares | None, tuple[str, ...]]:
     """The class shares that docs/theory.md (14) needs, if they can be known here, and what the bound assumes."""
     try:
         shares = class_shares(run.config, setting.labelling)
     except UserError:
         return None, ()
-    flags = [f"class shares: {shares.said}"]
+    flags = [f"class shares: {shares.known_from}"]
     config, classes = run.config, len(shares.counts)
     if config.batches.stream != "balanced":
         flags.append(f"{NOT_A_BOUND} for mini-batches: batches are {config.batches.stream}")

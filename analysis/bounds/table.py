@@ -57,7 +57,7 @@ def _rows(run: Run, found: Sequence[Curve], measure: str, source: str) -> list[l
 
 def _beside(bound: Curve, curve: Curve) -> bool:
     """Does the bound belong into the table of the curve? Those on drift also into the surrogate's."""
-    facts = ("arm", "anchor", "source", "feature", "labelling")
+    facts = ("arm", "reference", "source", "feature", "labelling")
     measures = (curve.measure, "drift") if curve.measure == "surrogate_drift" and bound.bound != TRIVIAL else ()
     same = all(getattr(bound, name) == getattr(curve, name) for name in facts)
     return bound.kind != "measured" and same and bound.measure in (measures or (curve.measure,))
@@ -65,7 +65,7 @@ def _beside(bound: Curve, curve: Curve) -> bool:
 
 def _arm(curve: Curve) -> str:
     labelled = f", {curve.labelling}" if curve.labelling else ""
-    return curve.arm + (f" against {curve.anchor}" if curve.anchor else labelled)
+    return curve.arm + (f" against {curve.reference}" if curve.reference else labelled)
 
 
 def _numbers(curve: Curve, bound: Curve) -> list[str]:
@@ -101,7 +101,7 @@ def slack(run: Run, found: Sequence[Curve]) -> Table | None:
         table.add_column(column, justify="left" if column in ("arm", "bound") else "right")
     for part in parts:
         numbers = (part.ratio, part.over_rows, part.exponential, part.over_surrogate, part.over_measured)
-        table.add_row(f"{part.arm} against {part.anchor}", part.bound, f"{part.step:,}", *map(_text, numbers))
+        table.add_row(f"{part.arm} against {part.reference}", part.bound, f"{part.step:,}", *map(_text, numbers))
     return table
 
 
@@ -118,7 +118,7 @@ def flags(found: Sequence[Curve]) -> list[str]:
     """What the bounds rest on, each flag once with the bounds that have it."""
     of: dict[str, list[str]] = {}
     for curve in found:
-        name = curve.bound or f"{curve.measure} of {curve.arm} against {curve.anchor}"
+        name = curve.bound or f"{curve.measure} of {curve.arm} against {curve.reference}"
         for flag in curve.flags:
             of.setdefault(flag, []).append(name)
     return [f"{', '.join(dict.fromkeys(names))}: {flag}" for flag, names in of.items()]

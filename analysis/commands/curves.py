@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         "curves",
         help="CKA, RSA, weight gap and losses over steps: table, figure, CSV",
         description="Writes RUN/analysis/curves.csv, curves.png and curves.svg for each run, finished or not, and "
-        "prints each arm against its anchor at steps 10, 30, 100, 300 and the last.",
+        "prints each arm against its reference at steps 10, 30, 100, 300 and the last.",
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--markdown", action="store_true", help="print the table as GitHub markdown")

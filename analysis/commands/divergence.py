@@ -1,4 +1,4 @@
-"""`coupled-analyze divergence`: weights against the anchor's, between floor and ceiling, and how fast they part."""
+"""`coupled-analyze divergence`: weights against the reference's, between floor and ceiling, and how fast they part."""
 
 import argparse
 import sys

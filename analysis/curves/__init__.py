@@ -29,15 +29,15 @@ def _of_arm(run: Run, arm: str) -> Iterator[Curve]:
         for labelling in labellings_of(run, arm):
             yield run.curve("gap", arm=arm, labelling=labelling)
             yield run.curve("mass", arm=arm, labelling=labelling)
-    anchor = run.arms[arm].anchor
-    if anchor is None:
+    reference = run.arms[arm].reference
+    if reference is None:
         return
     if has_records(run, "scalars", "state", arm):
         yield run.curve("weight_gap", arm=arm)
         yield run.curve("distance", arm=arm)
     for source, feature in (*ALIGNED, *(("panel", stage) for stage in stage_names(run))):
         where = features(run, source, feature)
-        if has_records(run, where.stream, where.column.partition(".")[0], arm, anchor):
+        if has_records(run, where.stream, where.column.partition(".")[0], arm, reference):
             yield from _aligned(run, arm, source, feature)
 
 

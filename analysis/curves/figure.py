@@ -1,4 +1,4 @@
-"""The figure of a run: alignment to the anchor, weight gap against its floor, losses and the exact loss gap."""
+"""The figure of a run: alignment to the reference, weight gap against its floor, losses and the exact loss gap."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,8 +37,8 @@ def draw(run: Run, found: Sequence[Curve]) -> Figure:
     frame = Frame(run, found, style_of)
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
-    _alignment(figure.add_subplot(grid[0, 0]), "cka", "a  CKA to the anchor", run, found, style_of)
-    _alignment(figure.add_subplot(grid[0, 1]), "rsa", "b  RSA to the anchor", run, found, style_of)
+    _alignment(figure.add_subplot(grid[0, 0]), "cka", "a  CKA to the reference", run, found, style_of)
+    _alignment(figure.add_subplot(grid[0, 1]), "rsa", "b  RSA to the reference", run, found, style_of)
     _weight_gap(figure.add_subplot(grid[1, 0]), run, found, style_of)
     halves = grid[1, 1].subgridspec(2, 1, height_ratios=(3, 2), hspace=0.14)
     upper = figure.add_subplot(halves[0])
@@ -90,7 +90,7 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
     twins = {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step")
     note(axes, twins and f"{twins}, in all weights")
     if axes.lines:
-        axes.set_ylabel("relative gap to the anchor")
+        axes.set_ylabel("relative gap to the reference")
         _log_limits(axes, len(dict.fromkeys(floors)))
     elif not exact:
         nothing(axes, run, "scalars")

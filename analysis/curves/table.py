@@ -1,4 +1,4 @@
-"""The headline table of a run: each arm against its anchor at a few steps, for a terminal or as markdown."""
+"""The headline table of a run: each arm against its reference at a few steps, for a terminal or as markdown."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from analysis.runs.recorded import waiting
 from analysis.runs.run import Run
 
 STEPS: Final = (10, 30, 100, 300)
-COLUMNS: Final = ("arm", "anchor", "step", "weight gap", "CKA", "RSA", "own loss")
+COLUMNS: Final = ("arm", "reference", "step", "weight gap", "CKA", "RSA", "own loss")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Row:
     """One arm at one step; None where the run has no such record, NaN where the value is undefined."""
 
     arm: str
-    anchor: str | None
+    reference: str | None
     step: int
     weight_gap: float | None
     cka: float | None
@@ -32,7 +32,7 @@ class Row:
         """The row as text, in the order of `COLUMNS`."""
         alignment = [_text(value, "{:.4f}") for value in (self.cka, self.rsa)]
         gap, loss = _text(self.weight_gap, "{:.3g}"), _text(self.loss, "{:.4f}")
-        return [self.arm, self.anchor or ABSENT, f"{self.step:,}", gap, *alignment, loss]
+        return [self.arm, self.reference or ABSENT, f"{self.step:,}", gap, *alignment, loss]
 
 
 def rows(run: Run, found: Sequence[Curve]) -> list[Row]:
@@ -54,7 +54,7 @@ def _rows_of(run: Run, found: Sequence[Curve], arm: str) -> list[Row]:
     recorded = {int(step) for curve in curves if curve is not None for step in curve.steps}
     wanted = [step for step in STEPS if step in recorded] + ([max(recorded)] if recorded else [])
     return [
-        Row(arm, run.arms[arm].anchor, step, *(None if curve is None else curve.at(step) for curve in curves))
+        Row(arm, run.arms[arm].reference, step, *(None if curve is None else curve.at(step) for curve in curves))
         for step in dict.fromkeys(wanted)
     ]
 

@@ -1,4 +1,4 @@
-"""How far an arm's weights are from its anchor's, between the floor and the ceiling that the controls set.
+"""How far an arm's weights are from its reference's, between the floor and the ceiling that the controls set.
 
 Shapes: T recorded steps. Norms and distances are of all shared weights, float64, from the stream `scalars`; the
 weight gap alone leaves out biases and the projector. Formulas: docs/theory.md (57) to (61).
@@ -24,17 +24,17 @@ _NORM_ERROR: Final = 8 * float(np.finfo(np.float64).eps)
 
 
 def divergence(run: Run) -> list[Curve]:
-    """Every arm against its anchor at every recorded step, floors and ceilings, and the excess over each floor.
+    """Every arm against its reference at every recorded step, floors and ceilings, and the excess over each floor.
 
     Measured: "distance" ‖w−w'‖, "relative_distance" over ½(‖w‖+‖w'‖), "angle" in radians, "weight_gap", and, once for
-    each nudged twin of the anchor, "excess", the arm's distance over that twin's. An arm's `limit` curves are the same
-    measures of its anchor's controls: bound "nudged twin (one ulp, float32)" or "independent twin". Raises UserError
-    for a run with no step to show yet, with nothing to compare, or without the stream `scalars`.
+    each nudged twin of the reference, "excess", the arm's distance over that twin's. An arm's `limit` curves are the
+    same measures of its reference's controls: bound "nudged twin (one ulp, float32)" or "independent twin". Raises
+    UserError for a run with no step to show yet, with nothing to compare, or without the stream `scalars`.
     """
     check_steps(run)
     arms = compared(run)
     if not arms:
-        raise UserError(f"{run.path} has nothing to compare", "none of its arms has an anchor", "train two arms")
+        raise UserError(f"{run.path} has nothing to compare", "none of its arms has a reference", "train two arms")
     measured = {arm: _measured(run, arm) for arm in arms}
     found = []
     for arm in arms:
@@ -84,10 +84,10 @@ def angle(own: NDArray[np.float64], other: NDArray[np.float64], distance: NDArra
 
 def _measured(run: Run, arm: str) -> list[Curve]:
     """The curves of `MEASURES`, in their order."""
-    anchor = str(run.arms[arm].anchor)
+    reference = str(run.arms[arm].reference)
     distance = run.curve("distance", arm=arm)
     steps, (values, own, other) = joined(
-        run, "scalars", [(arm, "state.distance"), (arm, "state.norm"), (anchor, "state.norm")]
+        run, "scalars", [(arm, "state.distance"), (arm, "state.norm"), (reference, "state.norm")]
     )
     ratio = replace(
         distance, measure="relative_distance", steps=steps, values=relative(values, own, other),

@@ -52,7 +52,7 @@ def draw(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> Figure:
 def _distance(
     axes: Axes, run: Run, found: Sequence[Curve], grown: Sequence[Growth], style_of: Mapping[str, Look]
 ) -> None:
-    axes.set_title("a  Relative distance to the anchor")
+    axes.set_title("a  Relative distance to the reference")
     rate = cumulative_rate(run)
     for arm, look in style_of.items():
         curve = pick(found, "relative_distance", arm)
@@ -131,7 +131,7 @@ def _excess(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str,
     axes.tick_params(labelbottom=False)
     if not axes.lines:
         axes.text(
-            0.5, 0.5, "no nudged twin of an anchor", transform=axes.transAxes, ha="center", va="center", color=GREY
+            0.5, 0.5, "no nudged twin of a reference", transform=axes.transAxes, ha="center", va="center", color=GREY
         )
         axes.set_yticks([])
         return
@@ -145,7 +145,7 @@ def _excess(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str,
 
 
 def _angle(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, Look]) -> None:
-    axes.set_title("c  Angle to the anchor")
+    axes.set_title("c  Angle to the reference")
     for arm, look in style_of.items():
         curve = pick(found, "angle", arm)
         if curve is not None and not _exact(run, curve):
@@ -165,7 +165,7 @@ def _layers(axes: Axes, bar: Axes, run: Run, found: Sequence[Curve]) -> None:
     arm = headline_arm(run, found)
     axes.set_title("d  Relative distance by layer" + (f": {arm}" if arm and len(arm) < 16 else ""))
     recorded = run.schedules("layers", "state") and arm is not None
-    if arm is None or not recorded or run.awaits("layers", arm, str(run.arms[arm].anchor)):
+    if arm is None or not recorded or run.awaits("layers", arm, str(run.arms[arm].reference)):
         bar.set_axis_off()
         nothing(axes, run, "layers")
         return

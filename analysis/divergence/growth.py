@@ -45,7 +45,7 @@ class Growth:
     """
 
     arm: str
-    anchor: str
+    reference: str
     layer: str | None
     window: str
     first: int
@@ -78,7 +78,7 @@ class Growth:
 
 
 def growth(run: Run, *, windows: Sequence[tuple[int, int]] = (), per_layer: bool = False) -> list[Growth]:
-    """Growth of every arm with an anchor but exact twins, in the windows early, late and each of `windows`.
+    """Growth of every arm with a reference but exact twins, in the windows early, late and each of `windows`.
 
     early: from the first recorded step after the first update with D > 0 (what D is before is given to the run, not
     grown by it) to the first at which D reaches half its maximum; late: from there to the end. Of an unfinished run
@@ -174,10 +174,12 @@ def _in_window(
     fitted = {} if isinstance(fits, str) else dict(zip(good, fits, strict=True))
     first, last = (int(at[0]), int(at[-1])) if len(at) else window[1:]
     s_first, s_last = (float(s[0]), float(s[-1])) if len(at) else (math.nan, math.nan)
-    anchor, made = str(run.arms[arm].anchor), []
+    reference, made = str(run.arms[arm].reference), []
     for i, name in enumerate(names):
         why = reasons[i] or (fits if isinstance(fits, str) else "")
-        found = Growth(arm, anchor, name, window.name, first, last, len(at), s_first, s_last, why, **fitted.get(i, {}))
+        found = Growth(
+            arm, reference, name, window.name, first, last, len(at), s_first, s_last, why, **fitted.get(i, {})
+        )
         made.append(_with_doubling(found))
     return made
 

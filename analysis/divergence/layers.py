@@ -30,12 +30,12 @@ class LayerMap:
     """One quantity of every layer at every recorded step.
 
     steps int64 (T,), layers (L,) names, values float64 (T, L), in_weight_gap bool (L,), all read-only. `units` says
-    what is divided by what, `undefined` why a value is NaN. `anchor` is None where nothing is compared.
+    what is divided by what, `undefined` why a value is NaN. `reference` is None where nothing is compared.
     """
 
     measure: str
     arm: str
-    anchor: str | None
+    reference: str | None
     steps: NDArray[np.int64]
     layers: tuple[str, ...]
     values: NDArray[np.float64]
@@ -52,23 +52,25 @@ class LayerMap:
 def layers(run: Run, arm: str, measure: str) -> LayerMap:
     """The map of "distance", "relative_distance", "angle", "weight_norm", "gradient_norm" or "update_norm".
 
-    The first three are against the arm's anchor; a relative distance is in [0, 2], an angle in [0, π]. Raises UserError
-    for an unknown measure or arm, an arm without an anchor, and a run that records no layers.
+    The first three are against the arm's reference; a relative distance is in [0, 2], an angle in [0, π]. Raises
+    UserError for an unknown measure or arm, an arm without a reference, and a run that records no layers.
     """
     if measure not in _COLUMNS:
         raise unknown("measure of layers", measure, _COLUMNS)
     spec = run.arm(arm)
-    anchor = spec.anchor if measure in _AGAINST else None
-    if measure in _AGAINST and anchor is None:
-        raise UserError(f"{arm} has no anchor", "it is what others are compared with", "name another arm")
+    reference = spec.reference if measure in _AGAINST else None
+    if measure in _AGAINST and reference is None:
+        raise UserError(f"{arm} has no reference", "it is what others are compared with", "name another arm")
     column, units, undefined = _COLUMNS[measure]
     if measure == "relative_distance":
-        steps, values = _relative(run, arm, str(anchor))
+        steps, values = _relative(run, arm, str(reference))
     else:
         steps, values = run.column("layers", arm, column)
     rows = run.facts["layers"]
     counted = np.array([row["in_weight_gap"] for row in rows], bool)
-    return LayerMap(measure, arm, anchor, steps, tuple(row["name"] for row in rows), values, counted, units, undefined)
+    return LayerMap(
+        measure, arm, reference, steps, tuple(row["name"] for row in rows), values, counted, units, undefined
+    )
 
 
 def joined(run: Run, stream: str, wanted: list[tuple[str, str]]) -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
@@ -80,8 +82,8 @@ def joined(run: Run, stream: str, wanted: list[tuple[str, str]]) -> tuple[NDArra
     return common, [values[np.isin(steps, common)] for steps, values in columns]
 
 
-def _relative(run: Run, arm: str, anchor: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    wanted = [(arm, "state.distance"), (arm, "state.norm"), (anchor, "state.norm")]
+def _relative(run: Run, arm: str, reference: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    wanted = [(arm, "state.distance"), (arm, "state.norm"), (reference, "state.norm")]
     steps, (distance, own, other) = joined(run, "layers", wanted)
     return steps, relative(distance, own, other)
 

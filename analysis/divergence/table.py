@@ -32,17 +32,17 @@ def write_growth(run: Run, found: Iterable[Growth]) -> Path:
 
 
 def write_layers(run: Run) -> Path:
-    """Writes RUN/analysis/layers.csv: every layer of every arm with an anchor, at its last recorded step."""
+    """Writes RUN/analysis/layers.csv: every layer of every arm with a reference, at its last recorded step."""
     rows = []
     for arm in compared(run):
         maps = [layers(run, arm, measure) for measure in _OF_LAYER]
-        # The norm alone may be a shard ahead of what needs the anchor's records too.
+        # The norm alone may be a shard ahead of what needs the reference's records too.
         step = min(int(map_.steps[-1]) for map_ in maps)
         finals = [map_.values[map_.steps == step][0] for map_ in maps]
         for i, layer in enumerate(maps[0].layers):
             counted = str(bool(maps[0].in_weight_gap[i])).lower()
-            rows.append([arm, maps[0].anchor, layer, counted, step, *(_cell(float(final[i])) for final in finals)])
-    return _write(run, LAYERS_NAME, ("arm", "anchor", "layer", "in_weight_gap", "step", *_OF_LAYER), rows)
+            rows.append([arm, maps[0].reference, layer, counted, step, *(_cell(float(final[i])) for final in finals)])
+    return _write(run, LAYERS_NAME, ("arm", "reference", "layer", "in_weight_gap", "step", *_OF_LAYER), rows)
 
 
 def excess_at_end(found: Sequence[Curve], arm: str) -> list[tuple[int, float, str]]:
@@ -80,7 +80,7 @@ def notes(run: Run, found: Sequence[Curve]) -> str:
         for arm in compared(run)
         for step, _, estimator in excess_at_end(found, arm)
     )
-    said += [f"{floor}." for floor in floors] or ["No excess: the run has no nudged twin of an anchor."]
+    said += [f"{floor}." for floor in floors] or ["No excess: the run has no nudged twin of a reference."]
     return " ".join(said)
 
 

@@ -13,8 +13,8 @@ from analysis.runs.run import Run
 
 CSV_NAME: Final = "curves.csv"
 HEADER: Final = (
-    "step", "arm", "anchor", "measure", "value", "low", "high", "null_low", "null_high", "n", "d", "feature", "source",
-    "split", "labelling", "kind", "bound", "estimator", "interval", "null", "flags", "note",
+    "step", "arm", "reference", "measure", "value", "low", "high", "null_low", "null_high", "n", "d", "feature",
+    "source", "split", "labelling", "kind", "bound", "estimator", "interval", "null", "flags", "note",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
 
 
 def _rows(curve: Curve) -> Iterator[tuple[object, ...]]:
-    before = (curve.arm, curve.anchor, curve.measure)
+    before = (curve.arm, curve.reference, curve.measure)
     about = (curve.n, curve.d, curve.feature, curve.source, curve.split, curve.labelling, curve.kind, curve.bound)
     bands = [None if band is None else band.what for band in (curve.interval, curve.null)]
     after = (*about, curve.estimator, *bands, "; ".join(curve.flags))

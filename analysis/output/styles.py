@@ -62,7 +62,7 @@ def looks(arms: Mapping[str, Arm]) -> dict[str, Look]:
 
 def _described(arms: Mapping[str, Arm], spec: Arm) -> str:
     usual = spec.of or next(iter(arms))
-    against = "" if spec.anchor in (None, usual) else f", against {spec.anchor}"
+    against = "" if spec.reference in (None, usual) else f", against {spec.reference}"
     match spec.kind:
         case "twin":
             return f"exact copy of {spec.of}{against}"

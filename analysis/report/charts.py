@@ -45,7 +45,7 @@ class Chart:
 
 
 def alignment(content: Content, measure: str) -> Chart | None:
-    """CKA or RSA to the anchor: panel h strong, batch z thin; None if there is neither."""
+    """CKA or RSA to the reference: panel h strong, batch z thin; None if there is neither."""
     name = measure.upper()
     strong, thin = _headline(content, measure), _of(content, measure, source="batch", feature="z")
     data: list[Trace] = []
@@ -54,21 +54,23 @@ def alignment(content: Content, measure: str) -> Chart | None:
     for curve, look in _styled(content, strong):
         data += line(curve, look, name=f"{curve.arm}, panel h")
     lead = wording.sources(strong, thin)
-    return _chart(measure, f"{name} to the anchor", lead, data, strong or thin, y_log=False)
+    return _chart(measure, f"{name} to the reference", lead, data, strong or thin, y_log=False)
 
 
 def other_alignment(content: Content) -> Chart | None:
     """Every other alignment curve, one kind at a time."""
     shown = {id(c) for m in ("cka", "rsa") for c in [*_headline(content, m), *_of(content, m, "batch", "z")]}
-    rest = [c for c in content.curves if c.feature and c.anchor and id(c) not in shown]
+    rest = [c for c in content.curves if c.feature and c.reference and id(c) not in shown]
     return _menu(
         content, "other", "Other alignment measures", rest, wording.kind_of, "Choose a measure and its source."
     )
 
 
 def weights(content: Content, measure: str) -> Chart | None:
-    """Weight gap or distance to the anchor."""
-    title = {"weight_gap": "Weight gap to the anchor", "distance": "Distance of all weights to the anchor"}[measure]
+    """Weight gap or distance to the reference."""
+    title = {"weight_gap": "Weight gap to the reference", "distance": "Distance of all weights to the reference"}[
+        measure
+    ]
     found = _of(content, measure)
     data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
     lead = f"{wording.capital(found[0].estimator)}." if found else ""

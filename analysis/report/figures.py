@@ -8,8 +8,8 @@ from analysis.report.content import Content
 from analysis.report.markup import items, paragraph, swatch, text
 
 _ABSENT = {
-    "cka": ("CKA to the anchor", "panel/similarity"),
-    "rsa": ("RSA to the anchor", "panel/similarity"),
+    "cka": ("CKA to the reference", "panel/similarity"),
+    "rsa": ("RSA to the reference", "panel/similarity"),
     "other": ("Other alignment measures", "panel/similarity"),
     "weight_gap": ("Weight gap", "scalars"),
     "distance": ("Distance of all weights", "scalars"),

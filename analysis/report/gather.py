@@ -18,11 +18,11 @@ from coupled.errors import UserError
 _VACUITY: Final = (
     "First step at which a drift bound exceeds the trivial limit of the surrogate (2n) and of two true matrices "
     "(√2·n); – at none of the run's steps",
-    ("arm", "anchor", "bound", "surrogate_limit", "true_limit"),
+    ("arm", "reference", "bound", "surrogate_limit", "true_limit"),
 )
 _FACTORS: Final = (
     "Where the slack of drift bounds comes from: bound ÷ measured (ratio) is the product of the next three",
-    ("arm", "anchor", "step", "bound", "ratio", "over_rows", "over_surrogate", "over_measured", "exponential"),
+    ("arm", "reference", "step", "bound", "ratio", "over_rows", "over_surrogate", "over_measured", "exponential"),
 )
 _GROWTH: Final = (
     "Growth exponents: slope of log distance against the cumulative learning rate, with its 95 % interval",

@@ -15,10 +15,10 @@ def headline(content: Content) -> str:
     """The last step as cards, and the table of steps."""
     rows = table.rows(content.run, content.curves)
     lead = (
-        "Each arm against its anchor. Alignment is of the panel's h (test images that no arm trained on), 1 is "
+        "Each arm against its reference. Alignment is of the panel's h (test images that no arm trained on), 1 is "
         "equality up to rotation and scale; the weight gap is 0 for equal weights and 2 for unrelated ones at most."
     )
-    columns = ["arm", "anchor", "step", "CKA", "RSA", "weight gap", "own loss"]
+    columns = ["arm", "reference", "step", "CKA", "RSA", "weight gap", "own loss"]
     columns += ["excess"] if any(curve.measure == "excess" for curve in content.divergence) else []
     body = [_row(content, row)[: len(columns)] for row in rows]
     for before, cells in zip(rows, body[1:], strict=False):
@@ -38,7 +38,13 @@ def _row(content: Content, row: table.Row) -> list[str]:
         _with_interval(pick(content.curves, measure, row.arm, source=source, feature=feature), row.step)
         for measure, source, feature in _CELLS
     ]
-    return [row.arm, row.anchor or "–", f"{row.step:,}", *cells, wording.number(_excess(content, row.arm, row.step), 3)]
+    return [
+        row.arm,
+        row.reference or "–",
+        f"{row.step:,}",
+        *cells,
+        wording.number(_excess(content, row.arm, row.step), 3),
+    ]
 
 
 def _with_interval(curve: Curve | None, step: int) -> str:
@@ -70,7 +76,7 @@ def _card(content: Content, row: table.Row) -> str:
     if excess is not None:
         lines.append(f"<div><dt>excess</dt><dd><b>{text(wording.number(excess, 3))}</b></dd></div>")
     head = f"{swatch(style_of[row.arm])} {text(row.arm)}"
-    against = f" against {row.anchor}" if row.anchor else ""
+    against = f" against {row.reference}" if row.reference else ""
     return (
         f'<section class="card"><h3>{head}</h3><p>{text(f"step {row.step:,}{against}")}</p>'
         f"<dl>{''.join(lines)}</dl></section>"

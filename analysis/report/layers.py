@@ -1,4 +1,4 @@
-"""Per-layer maps: how far each layer of an arm is from its anchor's, over steps."""
+"""Per-layer maps: how far each layer of an arm is from its reference's, over steps."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,14 +19,14 @@ MOST_CELLS: Final = 240_000  # of all maps together: about 1.7 MB of the page
 
 @dataclass(frozen=True, eq=False)
 class LayerGrid:
-    """One measure of an arm against its anchor: values float64 (T, L) at steps (T,) for L named layers.
+    """One measure of an arm against its reference: values float64 (T, L) at steps (T,) for L named layers.
 
     NaN where a layer is all 0 in both (distance) or in either (angle). `of` is how many steps were recorded: T is less
     where steps were left out for size.
     """
 
     arm: str
-    anchor: str
+    reference: str
     measure: str
     names: tuple[str, ...]
     steps: NDArray[np.int64]
@@ -35,8 +35,8 @@ class LayerGrid:
 
 
 def layer_grids(run: Run, missing: dict[str, list[str]]) -> list[LayerGrid]:
-    """Both measures of every arm with an anchor; what is not there is said in missing["layers"]."""
-    compared = [arm for arm, spec in run.arms.items() if spec.anchor is not None]
+    """Both measures of every arm with a reference; what is not there is said in missing["layers"]."""
+    compared = [arm for arm, spec in run.arms.items() if spec.reference is not None]
     if not compared:
         missing.setdefault("layers", []).append("The run has one arm: there is nothing to compare it with.")
     elif not run.schedules("layers"):
@@ -68,4 +68,4 @@ def spread(steps: NDArray[np.int64], most: int) -> NDArray[np.intp]:
 def _thinned(found: LayerMap, name: str, most: int) -> LayerGrid:
     at = spread(found.steps, most)
     values = np.degrees(found.values[at]) if name == ANGLE else found.values[at]
-    return LayerGrid(found.arm, str(found.anchor), name, found.layers, found.steps[at], values, len(found.steps))
+    return LayerGrid(found.arm, str(found.reference), name, found.layers, found.steps[at], values, len(found.steps))

@@ -65,9 +65,9 @@ def bounds(content: Content, made: Sequence[Chart | None]) -> str:
 def divergence(content: Content, made: Sequence[Chart | None]) -> str:
     """How the weights part, and how fast."""
     lead = (
-        "How far the weights of each arm are from its anchor's. A nudged twin is the floor: what a difference of the "
-        "nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever their "
-        "cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
+        "How far the weights of each arm are from its reference's. A nudged twin is the floor: what a difference of "
+        "the nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever "
+        "their cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
     )
     body = paragraph(lead, "lead") + figures.figures(content, made, ("divergence",))
     return body + _tables(content, "divergence")
@@ -75,7 +75,7 @@ def divergence(content: Content, made: Sequence[Chart | None]) -> str:
 
 def layers(content: Content, made: Sequence[Chart | None]) -> str:
     """The map of layers over steps."""
-    lead = "Dark: the layer is where the anchor's is. Relative distance: ‖w − w′‖ over the mean of ‖w‖ and ‖w′‖."
+    lead = "Dark: the layer is where the reference's is. Relative distance: ‖w − w′‖ over the mean of ‖w‖ and ‖w′‖."
     return paragraph(lead, "lead") + figures.figures(content, made, ("layers",))
 
 
@@ -120,10 +120,10 @@ def _arms(content: Content) -> str:
         # CL's formulas take no labels: naming them as the others' would say that they do.
         labels = f"{spec.labelling} (loss gap alone)" if spec.objective in ("dcl", "nt_xent") else spec.labelling
         labels = labels if spec.labelling else "–"
-        cells = (kind, f"{spec.objective}{lam}{positive}", labels, tau, spec.anchor or "–")
+        cells = (kind, f"{spec.objective}{lam}{positive}", labels, tau, spec.reference or "–")
         head = f'<th scope="row">{swatch(style_of[name])} {text(name)}</th>'
         rows.append(f"<tr>{head}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>")
-    columns = ("arm", "kind", "objective", "labels", "τ", "anchor")
+    columns = ("arm", "kind", "objective", "labels", "τ", "reference")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     made = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return scrolling(made, "What differs", "What differs")

@@ -59,7 +59,7 @@ def measure_name(curve: Curve) -> str:
 
 def kind_of(curve: Curve) -> str:
     """What a curve is of, without its arm: the entry of a menu."""
-    where = [part for part in (curve.source, curve.feature) if part and curve.feature and curve.anchor]
+    where = [part for part in (curve.source, curve.feature) if part and curve.feature and curve.reference]
     facts = [" ".join(where), f"labels: {curve.labelling}" if curve.labelling else ""]
     estimator = "" if curve.labelling else curve.estimator.partition("; mean over")[0]
     shown = [measure_name(curve), *facts, estimator]
@@ -74,7 +74,7 @@ def layer(name: str) -> str:
 
 def map_name(grid: LayerGrid) -> str:
     """The menu entry of a map."""
-    return f"{grid.arm} to {grid.anchor}: {grid.measure}"
+    return f"{grid.arm} to {grid.reference}: {grid.measure}"
 
 
 def sources(strong: Sequence[Curve], thin: Sequence[Curve]) -> str:
@@ -147,13 +147,15 @@ def bounded(content: Content) -> list[Bounded]:
 
 def _beside(group: Sequence[Curve], measured: Sequence[Curve]) -> list[Curve]:
     first = group[0]
-    pair, wanted = {first.arm, first.anchor}, _BESIDE.get(first.measure, ())
-    # Where a curve names an anchor too, it must be of the same two arms.
-    return [c for c in measured if c.measure in wanted and c.arm in pair and (c.anchor is None or c.anchor in pair)]
+    pair, wanted = {first.arm, first.reference}, _BESIDE.get(first.measure, ())
+    # Where a curve names a reference too, it must be of the same two arms.
+    return [
+        c for c in measured if c.measure in wanted and c.arm in pair and (c.reference is None or c.reference in pair)
+    ]
 
 
 def _bounded_name(bound: Curve) -> str:
-    to = f" to {bound.anchor}" if bound.anchor else ""
+    to = f" to {bound.reference}" if bound.reference else ""
     where = " ".join(part for part in (bound.source, bound.feature) if part)
     labels = f", labels: {bound.labelling}" if bound.labelling else ""
     return f"{measure_name(bound)} of {bound.arm}{to} ({where}{labels})"

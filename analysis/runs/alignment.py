@@ -1,4 +1,4 @@
-"""Measures of alignment as curves: the features of an arm beside its anchor's, with interval and null band.
+"""Measures of alignment as curves: the features of an arm beside its reference's, with interval and null band.
 
 Shapes: T recorded steps, n rows (batch and surrogate have two views of a sample, n = 2B, view 1 first), d features.
 """
@@ -37,9 +37,9 @@ _CONSTANT: Final = "0/0: a representation is constant over the samples"
 
 DRIFTS: Final = {
     "drift": "‖Σ-Σ'‖_F of the similarity matrices Σ = z zᵀ",
-    "rho": "‖K-K'‖_F / ‖K'‖_F of the centred Σ, relative to the anchor's",
+    "rho": "‖K-K'‖_F / ‖K'‖_F of the centred Σ, relative to the reference's",
     "rho_star": "‖K-K'‖_F of the centred Σ, relative to the larger norm",
-    "r": "‖b-a‖ / ‖a‖ of the RDMs' upper triangles minus their means, relative to the anchor's",
+    "r": "‖b-a‖ / ‖a‖ of the RDMs' upper triangles minus their means, relative to the reference's",
     "r_star": "‖b-a‖ of the RDMs' upper triangles minus their means, relative to the larger norm",
 }
 
@@ -49,17 +49,17 @@ def cka(
     arm: str,
     spec: Arm,
     *,
-    anchor: str | None = None,
+    reference: str | None = None,
     source: str = "panel",
     feature: str | None = None,
     debiased: bool = True,
 ) -> Curve:
-    """Linear CKA of the arm's features with the anchor's, at every step that both have (docs/theory.md (39)).
+    """Linear CKA of the arm's features with the reference's, at every step that both have (docs/theory.md (39)).
 
     Biased CKA is a measure of its own, "cka_biased": other numbers, which no figure may take for debiased ones.
     """
     kind, words = ("cka", "debiased linear CKA") if debiased else ("cka_biased", "biased linear CKA")
-    return _estimated(records, kind, Compared.of(records, arm, spec, anchor, source, feature), kind, words)
+    return _estimated(records, kind, Compared.of(records, arm, spec, reference, source, feature), kind, words)
 
 
 def rsa(
@@ -67,12 +67,12 @@ def rsa(
     arm: str,
     spec: Arm,
     *,
-    anchor: str | None = None,
+    reference: str | None = None,
     source: str = "panel",
     feature: str | None = None,
     comparison: str = "pearson",
 ) -> Curve:
-    """RSA of the arm's features with the anchor's: cosine similarities, compared by Pearson's correlation.
+    """RSA of the arm's features with the reference's: cosine similarities, compared by Pearson's correlation.
 
     Or by Spearman's, a measure of its own ("rsa_spearman"), which needs all pairs: those of at most 128 samples, evenly
     spaced over the panel's ids.
@@ -80,7 +80,7 @@ def rsa(
     if comparison not in ("pearson", "spearman"):
         raise unknown("comparison", comparison, ("pearson", "spearman"))
     most = _ALL_PAIRS if comparison == "spearman" else None
-    what = Compared.of(records, arm, spec, anchor, source, feature, most=most)
+    what = Compared.of(records, arm, spec, reference, source, feature, most=most)
     if most is not None:
         return _estimated(records, "rsa_spearman", what, "spearman", "cosine + Spearman RSA")
     return _estimated(records, "rsa", what, "rsa", "cosine + Pearson RSA")
@@ -91,16 +91,16 @@ def knn_overlap(
     arm: str,
     spec: Arm,
     *,
-    anchor: str | None = None,
+    reference: str | None = None,
     source: str = "panel",
     feature: str | None = None,
     k: int = 10,
 ) -> Curve:
-    """Mean share of a sample's k nearest others (cosine) that are the same for arm and anchor, range [0, 1].
+    """Mean share of a sample's k nearest others (cosine) that are the same for arm and reference, range [0, 1].
 
     Of at most 128 samples, evenly spaced over the panel's ids, as all pairs are needed.
     """
-    what = Compared.of(records, arm, spec, anchor, source, feature, most=_ALL_PAIRS)
+    what = Compared.of(records, arm, spec, reference, source, feature, most=_ALL_PAIRS)
     return _estimated(records, "knn_overlap", what, "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
 
 
@@ -109,12 +109,12 @@ def procrustes(
     arm: str,
     spec: Arm,
     *,
-    anchor: str | None = None,
+    reference: str | None = None,
     source: str = "panel",
     feature: str | None = None,
 ) -> Curve:
-    """Orthogonal Procrustes distance of the centred, unit-norm features to the anchor's, range [0, √2]."""
-    what = Compared.of(records, arm, spec, anchor, source, feature)
+    """Orthogonal Procrustes distance of the centred, unit-norm features to the reference's, range [0, √2]."""
+    what = Compared.of(records, arm, spec, reference, source, feature)
     return _estimated(records, "procrustes", what, "procrustes", "orthogonal Procrustes distance")
 
 
@@ -123,12 +123,12 @@ def gram_angle(
     arm: str,
     spec: Arm,
     *,
-    anchor: str | None = None,
+    reference: str | None = None,
     source: str = "panel",
     feature: str | None = None,
 ) -> Curve:
     """Angle in radians between the two centred Gram matrices, [0, π/2]: the arc cosine of biased linear CKA."""
-    own = cka(records, arm, spec, anchor=anchor, source=source, feature=feature, debiased=False)
+    own = cka(records, arm, spec, reference=reference, source=source, feature=feature, debiased=False)
 
     def turned(band: Band | None) -> Band | None:
         return None if band is None else Band(_arccos(band.high), _arccos(band.low), band.what)
@@ -146,18 +146,18 @@ def gram_angle(
 def drift_of(name: str) -> Callable[..., Curve]:
     """The measure `name` of `DRIFTS` as a function of records and arm; feature z, on which they are defined."""
 
-    def drift(records: Records, arm: str, spec: Arm, *, anchor: str | None = None, source: str = "panel") -> Curve:
-        return drifts(records, arm, spec, anchor=anchor, source=source)[name]
+    def drift(records: Records, arm: str, spec: Arm, *, reference: str | None = None, source: str = "panel") -> Curve:
+        return drifts(records, arm, spec, reference=reference, source=source)[name]
 
     return drift
 
 
 def drifts(
-    records: Records, arm: str, spec: Arm, *, anchor: str | None = None, source: str = "panel"
+    records: Records, arm: str, spec: Arm, *, reference: str | None = None, source: str = "panel"
 ) -> dict[str, Curve]:
     """All of `DRIFTS` at once, of z: what docs/theory.md (34) to (37) are made of. 0 where Σ is equal."""
-    what = Compared.of(records, arm, spec, anchor, source, "z")
-    return records.remembered(("drifts", arm, what.anchor, source), lambda: _drifts(records, what))
+    what = Compared.of(records, arm, spec, reference, source, "z")
+    return records.remembered(("drifts", arm, what.reference, source), lambda: _drifts(records, what))
 
 
 def _drifts(records: Records, what: "Compared") -> dict[str, Curve]:
@@ -174,7 +174,7 @@ class Compared:
     """Which features of which two arms are compared, and on which of the recorded rows (None: on all)."""
 
     arm: str
-    anchor: str
+    reference: str
     source: str
     feature: str
     where: Features
@@ -188,31 +188,31 @@ class Compared:
         records: Records,
         arm: str,
         spec: Arm,
-        anchor: str | None,
+        reference: str | None,
         source: str,
         feature: str | None,
         *,
         most: int | None = None,
     ) -> "Compared":
-        """Raises UserError for what is not recorded, and for an arm without an anchor."""
+        """Raises UserError for what is not recorded, and for an arm without a reference."""
         feature = feature or ("h" if source == "panel" else "z")
         where = features(records, source, feature)
-        anchor = anchor or spec.anchor
-        if anchor is None:
+        reference = reference or spec.reference
+        if reference is None:
             raise UserError(
-                f"{arm} has no anchor", "it is what others are compared with", "name an anchor or another arm"
+                f"{arm} has no reference", "it is what others are compared with", "name a reference or another arm"
             )
-        records.arm(anchor)
+        records.arm(reference)
         n, d = records.row_shape(where.stream, arm, where.column)
         rows = None if most is None else _spread(n, where.views, most)
-        return cls(arm, anchor, source, feature, where, n if rows is None else len(rows), d, rows)
+        return cls(arm, reference, source, feature, where, n if rows is None else len(rows), d, rows)
 
     def blocks(self, records: Records, *, recorded: bool = False) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-        """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the anchor), a few steps at a time.
+        """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the reference), a few steps at a time.
 
         As recorded, but for z unless `recorded`: there in float64 and of norm 1, so that Σ = z zᵀ holds cosines.
         """
-        for at, x, y in paired(records, self.arm, self.anchor, self.where):
+        for at, x, y in paired(records, self.arm, self.reference, self.where):
             a, b = (x, y) if self.rows is None else (x[:, self.rows], y[:, self.rows])
             yield (at, unit_rows(a), unit_rows(b)) if self.feature == "z" and not recorded else (at, a, b)
 
@@ -221,8 +221,8 @@ class Compared:
     ) -> Curve:
         """The curve of some values over steps."""
         return Curve(
-            measure, self.arm, self.anchor, steps, values, self.n, self.d, self.feature, self.source, self.where.split,
-            None, estimator, _CONSTANT, **bands,
+            measure, self.arm, self.reference, steps, values, self.n, self.d, self.feature, self.source,
+            self.where.split, None, estimator, _CONSTANT, **bands,
         )  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def _estimated(records: Records, measure: str, what: Compared, kind: str, estima
     # What comes of the same sums is asked for together: of z, whose rows are unit vectors, CKA and RSA.
     joint = ("cka", "cka_biased", "rsa") if what.feature == "z" else ("cka", "cka_biased")
     kinds = joint if kind in joint else (kind,)
-    key = ("estimates", kinds, what.arm, what.anchor, what.source, what.feature, *options.items())
+    key = ("estimates", kinds, what.arm, what.reference, what.source, what.feature, *options.items())
     parts = records.remembered(key, lambda: _all_estimates(records, what, kinds, options))
     steps = np.concatenate([at for at, _ in parts])
     found = [part[kind] for _, part in parts]
@@ -272,7 +272,7 @@ def _banded(records: Records, what: Compared) -> NDArray[np.int64] | None:
         return None
     own, other = (
         np.concatenate([at for at, _ in records.blocks(what.where.stream, arm, what.where.column)])
-        for arm in (what.arm, what.anchor)
+        for arm in (what.arm, what.reference)
     )
     recorded = np.intersect1d(own, other)
     wanted = np.geomspace(1, max(recorded[-1], 1), _BANDED)

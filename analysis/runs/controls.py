@@ -9,25 +9,25 @@ CEILING: Final = "independent twin"
 
 
 def compared(run: Run) -> list[str]:
-    """The arms that have an anchor, in the config's order."""
-    return [arm for arm, spec in run.arms.items() if spec.anchor is not None]
+    """The arms that have a reference, in the config's order."""
+    return [arm for arm, spec in run.arms.items() if spec.reference is not None]
 
 
 def controls(run: Run, arm: str) -> list[str]:
-    """The nudged and independent twins of the arm's anchor, without the arm itself."""
-    anchor = run.arms[arm].anchor
+    """The nudged and independent twins of the arm's reference, without the arm itself."""
+    reference = run.arms[arm].reference
     kinds = ("nudged", "independent")
     return [
         name
         for name, spec in run.arms.items()
-        if name != arm and spec.anchor == anchor and any(own_control(run, name, kind) for kind in kinds)
+        if name != arm and spec.reference == reference and any(own_control(run, name, kind) for kind in kinds)
     ]
 
 
 def own_control(run: Run, arm: str, kind: str) -> bool:
     """Is the arm a control of this kind that is compared with the arm it copies?"""
     spec = run.arms[arm]
-    return spec.kind == kind and spec.anchor == spec.of
+    return spec.kind == kind and spec.reference == spec.of
 
 
 def floor_of(run: Run, arm: str) -> str:

@@ -37,7 +37,7 @@ class Curve:
     steps int64 (T,), values float64 (T,), both read-only. `n` samples and `d` dimensions of what is compared (weights:
     their number, and no samples); what does not apply is None.
 
-    A bound has the facts of the curve that it bounds (`measure`, arm, anchor, source, feature, labelling), a `kind`
+    A bound has the facts of the curve that it bounds (`measure`, arm, reference, source, feature, labelling), a `kind`
     other than "measured", and a name, `bound`. `flags` are what its reading depends on, in words: assumptions that the
     run does not meet, digits that were lost. `interval` is the uncertainty of the values, `null` what they would be if
     the samples of the two arms were paired at random.
@@ -45,7 +45,7 @@ class Curve:
 
     measure: str
     arm: str
-    anchor: str | None
+    reference: str | None
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     n: int | None
@@ -78,7 +78,7 @@ class Curve:
 
     def bounds(self, other: "Curve") -> bool:
         """Is this a bound (or a limit) of `other`?"""
-        facts = ("measure", "arm", "anchor", "source", "feature", "labelling")
+        facts = ("measure", "arm", "reference", "source", "feature", "labelling")
         same = all(getattr(self, name) == getattr(other, name) for name in facts)
         return same and self.kind != "measured" and other.kind == "measured"
 

@@ -55,35 +55,35 @@ def stage_names(records: Records) -> list[str]:
 
 
 def paired(
-    records: Records, arm: str, anchor: str, where: Features
+    records: Records, arm: str, reference: str, where: Features
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """(steps (k,), x (k, n, d), y (k, n, d)) of an arm and its anchor, in chunks that fit in memory, checked finite.
+    """(steps (k,), x (k, n, d), y (k, n, d)) of an arm and its reference, in chunks that fit in memory, checked finite.
 
     In the precision they were recorded in. Raises what `Records.blocks` raises, and UserError for what is not finite.
     """
-    own, other = (records.blocks(where.stream, name, where.column) for name in (arm, anchor))
+    own, other = (records.blocks(where.stream, name, where.column) for name in (arm, reference))
     size = max(1, _CHUNK_BYTES // (8 * math.prod(records.row_shape(where.stream, arm, where.column))))
     waiting: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]] = []
     # Of a run still written one arm may be a shard ahead: the steps that both have count.
     for (steps, x), (others, y) in zip(own, other, strict=False):
         if len(steps) != len(others):
-            raise StoreError(records.path, f"{where.stream}/{arm} and {anchor} have shards of different steps")
+            raise StoreError(records.path, f"{where.stream}/{arm} and {reference} have shards of different steps")
         for start in range(0, len(steps), size):
             chunk = slice(start, start + size)
             # Early shards hold a step each: together they cost the calls of one.
             if sum(len(at) for at, _, _ in waiting) + len(steps[chunk]) > size:
-                yield _together(waiting, arm, anchor, where)
+                yield _together(waiting, arm, reference, where)
                 waiting = []
             waiting.append((steps[chunk], x[chunk], y[chunk]))
     if waiting:
-        yield _together(waiting, arm, anchor, where)
+        yield _together(waiting, arm, reference, where)
 
 
 def _together(
-    parts: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]], arm: str, anchor: str, where: Features
+    parts: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]], arm: str, reference: str, where: Features
 ) -> tuple[NDArray[np.int64], Tensor, Tensor]:
     at, x, y = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return at, _finite(arm, where, at, x), _finite(anchor, where, at, y)
+    return at, _finite(arm, where, at, x), _finite(reference, where, at, y)
 
 
 def _finite(arm: str, where: Features, steps: NDArray[np.int64], values: NDArray[Any]) -> Tensor:

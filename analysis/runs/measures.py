@@ -32,17 +32,19 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
     return function(records, arm, spec, **given)
 
 
-def weight_gap(records: Records, arm: str, spec: Arm, *, anchor: str | None = None) -> Curve:
-    """Mean over encoder layers of the relative distance to the anchor's weights, range [0, 2]: docs/theory.md (57)."""
+def weight_gap(records: Records, arm: str, spec: Arm, *, reference: str | None = None) -> Curve:
+    """Mean over encoder layers of the relative distance to the reference's weights, [0, 2]: docs/theory.md (57)."""
     counted = [layer for layer in records.facts["layers"] if layer["in_weight_gap"]]
     estimator = f"mean over {len(counted)} encoder layers of |w-w'| / ((|w|+|w'|)/2)"
-    return _of_weights(records, "weight_gap", arm, _recorded_anchor(arm, spec, anchor), counted, estimator)
+    return _of_weights(records, "weight_gap", arm, _recorded_reference(arm, spec, reference), counted, estimator)
 
 
-def distance(records: Records, arm: str, spec: Arm, *, anchor: str | None = None) -> Curve:
-    """Euclidean distance of all weights to the anchor's, projector included."""
+def distance(records: Records, arm: str, spec: Arm, *, reference: str | None = None) -> Curve:
+    """Euclidean distance of all weights to the reference's, projector included."""
     layers = records.facts["layers"]
-    return _of_weights(records, "distance", arm, _recorded_anchor(arm, spec, anchor), layers, "|w-w'| of all weights")
+    return _of_weights(
+        records, "distance", arm, _recorded_reference(arm, spec, reference), layers, "|w-w'| of all weights"
+    )
 
 
 def loss(records: Records, arm: str, spec: Arm) -> Curve:
@@ -78,23 +80,23 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
 }
 
 
-def _recorded_anchor(arm: str, spec: Arm, anchor: str | None) -> str:
-    if spec.anchor is None:
-        raise UserError(f"{arm} has no anchor", "it is what others are compared with", "name another arm")
-    if anchor not in (None, spec.anchor):
-        raise UserError(f"weights of {arm} against {anchor}", f"recorded is its distance to {spec.anchor} alone")
-    return spec.anchor
+def _recorded_reference(arm: str, spec: Arm, reference: str | None) -> str:
+    if spec.reference is None:
+        raise UserError(f"{arm} has no reference", "it is what others are compared with", "name another arm")
+    if reference not in (None, spec.reference):
+        raise UserError(f"weights of {arm} against {reference}", f"recorded is its distance to {spec.reference} alone")
+    return spec.reference
 
 
 def _of_weights(
-    records: Records, measure: str, arm: str, anchor: str, layers: list[dict[str, Any]], estimator: str
+    records: Records, measure: str, arm: str, reference: str, layers: list[dict[str, Any]], estimator: str
 ) -> Curve:
     steps, values = records.column("scalars", arm, f"state.{measure}")
     d = sum(math.prod(layer["shape"]) for layer in layers)
     return Curve(
         measure,
         arm,
-        anchor,
+        reference,
         steps,
         values,
         None,

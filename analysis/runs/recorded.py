@@ -22,8 +22,8 @@ def check_steps(run: Run) -> None:
 
 
 def labellings_of(run: Run, arm: str) -> list[str]:
-    """The labellings that an arm's loss gap is of interest for: its own, and those of the arms anchored at it."""
-    specs = [run.arms[arm], *(spec for spec in run.arms.values() if spec.anchor == arm)]
+    """The labellings that an arm's loss gap is of interest for: its own, and those of the arms compared with it."""
+    specs = [run.arms[arm], *(spec for spec in run.arms.values() if spec.reference == arm)]
     return list(dict.fromkeys(spec.labelling for spec in specs if spec.labelling is not None))
 
 

@@ -15,8 +15,9 @@ class Run(Records):
     def curve(self, measure: str, *, arm: str, **options: Any) -> Curve:
         """One measured quantity of `arm` over the recorded steps; see `analysis.measures` for measures and options.
 
-        "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `anchor`; without them
-        it is the headline: panel, h, against the arm's own anchor. Raises UserError for what the run does not have.
+        "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `reference`; without
+        them it is the headline: panel, h, against the arm's own reference. Raises UserError for what the run does not
+        have.
         """
         key = ("curve", measure, arm, *sorted(options.items()))
         return self.remembered(key, lambda: measures.curve(self, measure, arm, **options))

@@ -55,7 +55,7 @@ def over_seeds(found: Sequence[Curve]) -> Curve:
     is left out; flags of any seed stay. Curves of another quantity are a mistake of the caller's.
     """
     first = found[0]
-    same = ("measure", "arm", "anchor", "feature", "source", "split", "labelling", "kind", "bound", "estimator", "d")
+    same = ("measure", "arm", "reference", "feature", "source", "split", "labelling", "kind", "bound", "estimator", "d")
     assert all(getattr(curve, name) == getattr(first, name) for curve in found for name in same)
     if len(found) == 1:
         return first

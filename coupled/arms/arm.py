@@ -33,7 +33,7 @@ class Arm:
         self, name: str, spec: ArmConfig, config: Config, device: torch.device, data: Axis = ALONE.data
     ) -> None:
         assert spec.temperature is not None
-        self.name, self.spec, self.anchor = name, spec, spec.anchor
+        self.name, self.spec, self.reference = name, spec, spec.reference
         self.objective, self.temperature, self.labelling = objective_of(spec), spec.temperature, spec.labelling
         classes = _classes(config, spec)  # may look at labels, which are not on the meta device
         # On the meta device a constructor can draw nothing: all values come from addresses.

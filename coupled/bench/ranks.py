@@ -14,7 +14,7 @@ import torch
 
 from coupled.bench.steps import BLOCK, WARM_UP, shortened
 from coupled.config import Config, Schedule
-from coupled.driver.assembly import begin, build
+from coupled.driver.assembly import build, start_run
 from coupled.driver.loop import advance
 from coupled.driver.run import Run
 from coupled.errors import UserError
@@ -78,7 +78,7 @@ def _result(mesh: Mesh, config: Config, pairs: list[tuple[float, float]]) -> Ran
 
 
 def _begun(config: Config, mesh: Mesh) -> Run:
-    run = begin(build(config, mesh))
+    run = start_run(build(config, mesh))
     assert run is not None
     return run
 

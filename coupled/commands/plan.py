@@ -61,7 +61,7 @@ def _print_ranks(made: Plan, config: Config) -> None:
         a, d = divmod(rank, placement.data)
         part = f", samples {d * each} to {(d + 1) * each - 1} of a batch" if placement.data > 1 else ""
         print(f"#   rank {rank:<10}{', '.join(placement.groups[a])}{part}; {shown_bytes(made.memory_of(rank))}")
-    print(f"#   for records    {shown_bytes(traffic.weights)} of anchors' weights a step to a rank that lacks them")
+    print(f"#   for records    {shown_bytes(traffic.weights)} of references' weights a step to a rank that lacks them")
     if placement.data > 1:
         passed = [
             f"{shown_bytes(getattr(traffic, what))} of {what}" for what in ("embeddings", "statistics", "gradient")
@@ -79,6 +79,6 @@ def _print_vacuities(config: Config) -> None:
         return
     for found in every:
         pair, shares = found.pair, found.shares
-        print(f"# bounds vacuous   {pair.arm} against {pair.anchor}: {shown(found)}")
+        print(f"# bounds vacuous   {pair.arm} against {pair.reference}: {shown(found)}")
         print(f"#   of             Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}")
-        print(f"#   class shares   {pair.labelling}: largest {shares.largest:.3g} ({shares.said})")
+        print(f"#   class shares   {pair.labelling}: largest {shares.largest:.3g} ({shares.known_from})")

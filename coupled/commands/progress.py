@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from coupled.driver.run import Run
-from coupled.driver.standings import Compared
+from coupled.driver.standings import Standing
 from coupled.terminal.console import Console
 
 _REFRESH_S = 0.5
@@ -21,12 +21,12 @@ _PLAIN_REFRESH_S = 10.0
 class Watcher(Protocol):
     """How a refresh is shown."""
 
-    def show(self, step: int, rate: float, rows: Sequence[Compared]) -> None: ...
+    def show(self, step: int, rate: float, rows: Sequence[Standing]) -> None: ...
     def close(self) -> None: ...
 
 
 class ProgressReporter:
-    """Every arm's loss, and CKA and weight gap to its anchor. It looks twice a second, not at every step."""
+    """Every arm's loss, and CKA and weight gap to its reference. It looks twice a second, not at every step."""
 
     def __init__(self, console: rich.console.Console | None = None) -> None:
         self.console = console or Console(stderr=True)
@@ -47,7 +47,7 @@ class ProgressReporter:
     def is_due(self, step: int) -> bool:
         return time.monotonic() - self.shown >= self.interval or step in (self.first + 1, self.total)
 
-    def show(self, step: int, rows: Sequence[Compared]) -> None:
+    def show(self, step: int, rows: Sequence[Standing]) -> None:
         self.shown = time.monotonic()
         assert self.watcher is not None
         self.watcher.show(step, (step - self.first) / max(self.shown - self.started, 1e-9), rows)
@@ -74,7 +74,7 @@ class _Live:
         self.live = Live(self.bar, console=console, refresh_per_second=4, transient=False)
         self.live.start()
 
-    def show(self, step: int, rate: float, rows: Sequence[Compared]) -> None:
+    def show(self, step: int, rate: float, rows: Sequence[Standing]) -> None:
         self.bar.update(self.task, completed=step, rate=rate)
         table = Table("arm", "loss", "CKA (batch z)", "weight gap", box=None, header_style="bold", padding=(0, 2))
         for name, loss, cka, gap in rows:
@@ -91,7 +91,7 @@ class _Plain:
     def __init__(self, total: int) -> None:
         self.total = total
 
-    def show(self, step: int, rate: float, rows: Sequence[Compared]) -> None:
+    def show(self, step: int, rate: float, rows: Sequence[Standing]) -> None:
         parts = []
         for name, loss, cka, gap in rows:
             compared = "" if cka is None or gap is None else f" cka {cka:.4f} gap {gap:.3g}"

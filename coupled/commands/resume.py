@@ -8,7 +8,7 @@ from typing import Any
 from coupled.commands.options import add_ranks, add_run, add_set, add_terms, is_started, ranks_of
 from coupled.commands.progress import ProgressReporter
 from coupled.commands.train import print_done
-from coupled.driver.resuming import Terms, config_of
+from coupled.driver.resuming import ResumeTerms, config_of
 from coupled.driver.train import mended, resume
 from coupled.ranks.launching import launch
 from coupled.reading.log import last_ranks
@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Goes on with a run, on as many ranks as it was last started with."""
     path = Path(arguments.run_directory)
-    terms = Terms(arguments.from_step, allow_drift=arguments.allow_drift, steal=arguments.steal)
+    terms = ResumeTerms(arguments.from_step, allow_drift=arguments.allow_drift, steal=arguments.steal)
     finished = arguments.extend is None and arguments.from_step is None and state(path) == "finished"
     if not is_started(arguments.ranks) and not finished:
         mended(path)

@@ -8,7 +8,7 @@ from typing import Any
 from coupled.commands.options import add_config, add_ranks, add_terms, ranks_of
 from coupled.commands.progress import ProgressReporter
 from coupled.config import load
-from coupled.driver.train import check, is_finished, train
+from coupled.driver.train import anything_to_train, is_finished, train
 from coupled.errors import printable
 from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains, here or on ranks that it starts."""
     config = load(arguments.config, arguments.set)
     ranks = ranks_of(arguments.ranks, config, default_world(config))
-    if ranks > 1 and check(config, overwrite=arguments.overwrite):
+    if ranks > 1 and anything_to_train(config, overwrite=arguments.overwrite):
         return launch(arguments.argv, ranks)
     finished = not arguments.overwrite and is_finished(config)
     path = train(

@@ -1,4 +1,4 @@
-"""Rules of the arms: objectives and their options, controls, anchors."""
+"""Rules of the arms: objectives and their options, controls, references."""
 
 import dataclasses
 import difflib
@@ -39,7 +39,7 @@ def resolve_arms(config: Config, classes: Mapping[str, int] | None, *, elsewhere
         if arm.kind == "objective"
     }
     arms = {n: own[n] if n in own else _control(n, arm, own, first) for n, arm in config.arms.items()}
-    arms = {n: _anchored(n, arm, arms, first) for n, arm in arms.items()}
+    arms = {n: _with_reference(n, arm, arms, first) for n, arm in arms.items()}
     _check_draws(arms)
     return arms
 
@@ -96,13 +96,13 @@ def _control(name: str, arm: Arm, objectives: dict[str, Arm], first: str) -> Arm
     return replace(arm, of=of, scale=scale, draw=None if arm.kind == "twin" else arm.draw or 1, **copied)
 
 
-def _anchored(name: str, arm: Arm, arms: dict[str, Arm], first: str) -> Arm:
-    anchor = arm.anchor or arm.of or (None if name == first else first)
-    if anchor is not None and (anchor not in arms or anchor == name):
+def _with_reference(name: str, arm: Arm, arms: dict[str, Arm], first: str) -> Arm:
+    reference = arm.reference or arm.of or (None if name == first else first)
+    if reference is not None and (reference not in arms or reference == name):
         others = [other for other in arms if other != name]
-        shown, allowed = told_apart(anchor, others), ", ".join(others) or "there is none"
-        raise UserError(f"arms.{name}.anchor = {shown}", f"another arm: {allowed}")
-    return replace(arm, anchor=anchor)
+        shown, allowed = told_apart(reference, others), ", ".join(others) or "there is none"
+        raise UserError(f"arms.{name}.reference = {shown}", f"another arm: {allowed}")
+    return replace(arm, reference=reference)
 
 
 def _check_draws(arms: dict[str, Arm]) -> None:
@@ -110,7 +110,7 @@ def _check_draws(arms: dict[str, Arm]) -> None:
     seen: dict[tuple[object, ...], str] = {}
     for name, arm in arms.items():
         if arm.kind in ("nudged", "independent"):
-            key = tuple(v for k, v in dataclasses.asdict(arm).items() if k != "anchor")
+            key = tuple(v for k, v in dataclasses.asdict(arm).items() if k != "reference")
             if key in seen:
                 raise UserError(f"arms.{seen[key]} and arms.{name} are the same control", "give one another `draw`")
             seen[key] = name

@@ -36,5 +36,5 @@ def _fields(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _kind(name: str) -> str:
     if name.startswith("arms."):
-        return "recorded" if name.endswith(".anchor") else "identity"
+        return "recorded" if name.endswith(".reference") else "identity"
     return kind_of(name)

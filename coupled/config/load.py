@@ -22,7 +22,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     """
     path = Path(path)
     raw = _read(path)
-    _anchor_code(raw, path.parent)
+    _located_code(raw, path.parent)
     if not overrides:
         return from_tables({"name": path.stem, **raw})
     # First, so that a user's code that runs last is that of the config that is returned.
@@ -44,14 +44,14 @@ def _digest_of(raw: dict[str, Any]) -> str | None:
         return None
 
 
-def _anchor_code(raw: dict[str, Any], folder: Path) -> None:
+def _located_code(raw: dict[str, Any], folder: Path) -> None:
     """A config's own code.files are relative to the config; those of an override to the working directory."""
     code = raw.get("code")
     if isinstance(code, dict) and isinstance(code.get("files"), list):
-        code["files"] = [_anchored(file, folder) if isinstance(file, str) else file for file in code["files"]]
+        code["files"] = [_located(file, folder) if isinstance(file, str) else file for file in code["files"]]
 
 
-def _anchored(file: str, folder: Path) -> str:
+def _located(file: str, folder: Path) -> str:
     """The file's path from the working directory, its home folder not yet put in: `build` does that for all paths."""
     if file.startswith("~"):
         return file

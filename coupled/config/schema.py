@@ -237,7 +237,7 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Arm:
-    """[arms.<name>] One model. The first is the anchor of the others unless they name another."""
+    """[arms.<name>] One model. The first is the reference of the others unless they name another."""
 
     kind: str = option(
         "objective",
@@ -257,7 +257,7 @@ class Arm:
         None, "nscl, homotopy: the positive pair inside the logarithm as well; default: false"
     )
     of: str | None = option(None, "the arm that a control copies; default: the first arm")
-    anchor: str | None = option(
+    reference: str | None = option(
         None, "the arm this one is compared with; default: `of` for controls, else the first arm", kind="recorded"
     )
     scale: float | str | None = option(

@@ -122,10 +122,10 @@ def _starts_shared(arm: Arm) -> bool:
 
 def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
     """A new run of `config`; None if it is there and finished. Raises UserError, also where another run is there."""
-    return begin(build(config), overwrite=overwrite)
+    return start_run(build(config), overwrite=overwrite)
 
 
-def begin(parts: Parts, *, overwrite: bool = False) -> Run | None:
+def start_run(parts: Parts, *, overwrite: bool = False) -> Run | None:
     """A new run of `parts` in its directory, which is made here; None if it is there and finished. Raises UserError."""
     path, keeps = path_of(parts.config), kept_steps(parts.config).__contains__
     opened: list[RunDirectory | None] = [None]

@@ -7,7 +7,7 @@ from coupled.driver.guard import check_copies, guard
 from coupled.driver.reporter import Reporter
 from coupled.driver.run import Run
 from coupled.driver.signals import Preemption
-from coupled.driver.standings import compared
+from coupled.driver.standings import standings
 from coupled.errors import Preempted, UserError
 from coupled.inputs.source import Batch
 from coupled.terminal.shell import shell
@@ -40,7 +40,7 @@ def meet(run: Run, step: int, reporter: Reporter, preemption: Preemption | None)
     """Between two steps: show all ranks' progress if that is due, and leave if a signal asked any of them to."""
     asked, due = run.mesh.most(0 if preemption is None else preemption.asked, reporter.is_due(step))
     if due and step > run.start:
-        reporter.show(step, compared(run))
+        reporter.show(step, standings(run))
     if asked:
         leave(run, step, Signals(asked).name)
 

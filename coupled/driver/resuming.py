@@ -38,7 +38,7 @@ from coupled.store.manifest import MANIFEST
 
 
 @dataclass(frozen=True)
-class Terms:
+class ResumeTerms:
     """On what terms a run is gone on with.
 
     `from_step`: from the newest state at or before this step, not the newest of all. `allow_drift`: other libraries,
@@ -50,7 +50,7 @@ class Terms:
     steal: bool = False
 
 
-def go_on(parts: Parts, terms: Terms) -> tuple[Run, Position]:
+def go_on(parts: Parts, terms: ResumeTerms) -> tuple[Run, Position]:
     """The run of `parts` from its newest saved state, in its directory; longer than it was, if the config is.
 
     Rank 0 opens the directory and tells the others where to go on. Raises UserError where conditions differ, StoreError
@@ -92,7 +92,7 @@ class _Opened:
             self.directory.log({"event": "noted", "changes": [str(change) for change in self.changes]})
 
 
-def _reopened(parts: Parts, terms: Terms, opened: _Opened) -> Position:
+def _reopened(parts: Parts, terms: ResumeTerms, opened: _Opened) -> Position:
     path, config = path_of(parts.config), parts.config
     facts, before, manifest = read_run(path)
     _refuse_other_config(path, before, config)
@@ -112,7 +112,7 @@ def _reopened(parts: Parts, terms: Terms, opened: _Opened) -> Position:
     opened.directory, position = reopen(
         path,
         kept_steps(config).__contains__,
-        recovery.Terms(
+        recovery.ReopenTerms(
             run_json=run_json,
             at_most=terms.from_step,
             usable=set(checkpoint_steps(config)).__contains__ if longer else lambda step: True,

@@ -1,4 +1,4 @@
-"""How arms stand against their anchors right now: what a person who watches a run sees of it."""
+"""How arms stand against their references right now: what a person who watches a run sees of it."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ from coupled.runtime import one_thread
 from coupled.theory.alignment import linear_cka
 
 
-class Compared(NamedTuple):
-    """An arm's loss, and against its anchor the debiased CKA of the batch's z and the weight gap; None without one."""
+class Standing(NamedTuple):
+    """An arm's loss, and the debiased CKA of the batch's z and the weight gap to its reference; None without one."""
 
     arm: str
     loss: float
@@ -19,7 +19,7 @@ class Compared(NamedTuple):
     gap: float | None
 
 
-def compared(run: Run) -> list[Compared]:
+def standings(run: Run) -> list[Standing]:
     """Every arm of the run; a meeting of all ranks."""
     names = list(run.config.arms)
     rows = torch.full((len(names), 3), torch.nan, dtype=torch.float64)
@@ -30,7 +30,7 @@ def compared(run: Run) -> list[Compared]:
     everyones = run.mesh.host.gathered(rows)
     rows = torch.stack([everyones[run.mesh.holder(name), k] for k, name in enumerate(names)])
     return [
-        Compared(name, loss, *(None if run.config.arms[name].anchor is None else value for value in (cka, gap)))
+        Standing(name, loss, *(None if run.config.arms[name].reference is None else value for value in (cka, gap)))
         for name, (loss, cka, gap) in zip(names, rows.tolist(), strict=True)
     ]
 
@@ -39,11 +39,13 @@ def _own(run: Run) -> dict[str, tuple[float, float, float]]:
     arms, dependents = run.arms, run.recorder.dependents
     some = next(iter(arms.values())).z
     scalars, _ = state_columns(run.recorder.geometry, arms, run.mesh, dependents)
-    anchors = dict(run.mesh.anchors(dependents, lambda arm: arms[arm].z if arm in arms else torch.empty_like(some)))
+    references = dict(
+        run.mesh.references(dependents, lambda arm: arms[arm].z if arm in arms else torch.empty_like(some))
+    )
     found = {}
     for name, arm in arms.items():
         cka = gap = torch.nan
-        if arm.anchor is not None:
-            cka, gap = float(linear_cka(arm.z, anchors[arm.anchor])), float(scalars[name]["state.weight_gap"])
+        if arm.reference is not None:
+            cka, gap = float(linear_cka(arm.z, references[arm.reference])), float(scalars[name]["state.weight_gap"])
         found[name] = (float(arm.loss), cka, gap)
     return found

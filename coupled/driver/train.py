@@ -11,10 +11,10 @@ import torch
 from coupled.config import Config
 from coupled.config.identity import path_of
 from coupled.driver import preflight
-from coupled.driver.assembly import Parts, begin, build, is_finished, is_unfinished, ready
+from coupled.driver.assembly import Parts, build, is_finished, is_unfinished, ready, start_run
 from coupled.driver.loop import lockstep
 from coupled.driver.reporter import Reporter, Silent
-from coupled.driver.resuming import Terms, config_of, go_on, refuse_another
+from coupled.driver.resuming import ResumeTerms, config_of, go_on, refuse_another
 from coupled.driver.run import Run
 from coupled.driver.signals import Preemption
 from coupled.errors import RunStopped
@@ -39,15 +39,15 @@ def train(
 ) -> Path:
     """Train every arm of `config` in lockstep; returns the run directory.
 
-    A finished run is left alone, an unfinished one goes on from its newest saved state (`Terms` says what `allow_drift`
-    and `steal` do there). Raises UserError for what the user can mend, RunStopped when the run had to stop (a
-    non-finite loss, a full disk), Preempted when it was asked to.
+    A finished run is left alone, an unfinished one goes on from its newest saved state (`ResumeTerms` says what
+    `allow_drift` and `steal` do there). Raises UserError for what the user can mend, RunStopped when the run had to
+    stop (a non-finite loss, a full disk), Preempted when it was asked to.
     """
     with joined(config) as mesh:
         found = mesh.on_first(lambda: _found(config, overwrite))
         if found == "finished":
             return path_of(config)
-        terms = Terms(allow_drift=allow_drift, steal=steal) if found == "unfinished" else None
+        terms = ResumeTerms(allow_drift=allow_drift, steal=steal) if found == "unfinished" else None
         return _drive(config, mesh, terms, overwrite, reporter or Silent())
 
 
@@ -61,7 +61,7 @@ def _found(config: Config, overwrite: bool) -> str:
     return "unfinished" if is_unfinished(config) else ""
 
 
-def check(config: Config, *, overwrite: bool = False) -> bool:
+def anything_to_train(config: Config, *, overwrite: bool = False) -> bool:
     """Whether there is anything to train. What the user can mend is a UserError here, before any rank is started."""
     found = _found(config, overwrite)
     if found != "finished":
@@ -74,7 +74,7 @@ def resume(
     run: str | Path,
     *,
     extend: int | None = None,
-    terms: Terms | None = None,
+    terms: ResumeTerms | None = None,
     overrides: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> Path:
@@ -83,7 +83,7 @@ def resume(
     `overrides` set elastic fields ("data.workers=4"). A finished run is left alone unless `extend` or `terms.from_step`
     asks for more. Raises like `train`.
     """
-    path, watching, terms = Path(run), reporter or Silent(), terms or Terms()
+    path, watching, terms = Path(run), reporter or Silent(), terms or ResumeTerms()
     mended(path)
     config, notes = config_of(path, extend=extend, overrides=overrides)
     with joined(config) as mesh:
@@ -106,7 +106,7 @@ def mended(path: Path) -> None:
         time.sleep(0.1)
 
 
-def _drive(config: Config, mesh: Mesh, terms: Terms | None, overwrite: bool, reporter: Reporter) -> Path:
+def _drive(config: Config, mesh: Mesh, terms: ResumeTerms | None, overwrite: bool, reporter: Reporter) -> Path:
     """Build, check, open the directory (`terms`: the one that is there), step to the end."""
     path, reporter = path_of(config), reporter if mesh.is_first else Silent()
     with Preemption(mesh) as preemption:
@@ -119,7 +119,7 @@ def _drive(config: Config, mesh: Mesh, terms: Terms | None, overwrite: bool, rep
             if parts.source.left_out:
                 reporter.note(f"left out of {config.data.name}: {parts.source.left_out}")
             reporter.note(f"determinism: {DETERMINISM} (self-check: one step twice, equal bytes)")
-            run = begin(parts, overwrite=overwrite) if terms is None else _gone_on(parts, terms, reporter)
+            run = start_run(parts, overwrite=overwrite) if terms is None else _gone_on(parts, terms, reporter)
             if run is not None:
                 with run:
                     run.log(_start_event(run))
@@ -138,7 +138,7 @@ def _drive(config: Config, mesh: Mesh, terms: Terms | None, overwrite: bool, rep
     return path
 
 
-def _gone_on(parts: Parts, terms: Terms, reporter: Reporter) -> Run:
+def _gone_on(parts: Parts, terms: ResumeTerms, reporter: Reporter) -> Run:
     run, position = go_on(parts, terms)
     for note in position.notes:
         reporter.note(note)

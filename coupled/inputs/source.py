@@ -14,7 +14,7 @@ from coupled.data.base import FileSplit, ImageSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.order import Balanced, Uniform
-from coupled.objectives.losses import Pairs, pairs
+from coupled.objectives.losses import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis
 
 
@@ -34,7 +34,7 @@ class Batch:
     words: Tensor
     pixels: Tensor
     labels: Mapping[str, Tensor]
-    pairs: Mapping[str | None, Pairs]
+    pairs: Mapping[str | None, PairMasks]
 
 
 # step, ids, visits, words, crops: see `Source.drawn`.
@@ -110,9 +110,11 @@ class Source:
         """The batch that was drawn, on the arms' device."""
         step, ids, visits, words, crops = drawn
         labels = {name: values[ids] for name, values in self.labels.items()}
-        masks: dict[str | None, Pairs] = {name: pairs(values.to(self.device)) for name, values in labels.items()}
+        masks: dict[str | None, PairMasks] = {
+            name: pair_masks(values.to(self.device)) for name, values in labels.items()
+        }
         if not masks:
-            masks[None] = pairs(torch.arange(len(ids), device=self.device))
+            masks[None] = pair_masks(torch.arange(len(ids), device=self.device))
         return Batch(step, ids, visits, words, self._finish(crops, words[:, self._own]), labels, masks)
 
     def pixels(self, ids: Tensor, words: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coupled.errors import UserError
-from coupled.objectives.masks import Pairs, masked_logsumexp, pairs, positives, similarity
+from coupled.objectives.masks import PairMasks, masked_logsumexp, pair_masks, positives, similarity
 from coupled.objectives.registry import (
     OBJECTIVES,
     Objective,
@@ -39,7 +39,7 @@ def _same_class_weight(objective: Objective) -> float:
     return 0.0 if objective.name == "nscl" else 1.0
 
 
-def _losses(objective: Objective, negatives: Tensor, positive: Tensor, logits: Tensor, masks: Pairs) -> Tensor:
+def _losses(objective: Objective, negatives: Tensor, positive: Tensor, logits: Tensor, masks: PairMasks) -> Tensor:
     """ℓ_i (A,) of a built-in objective, of the log denominator without the positive, and s_ip/τ; in their precision.
 
     The positive in the denominator turns x = negatives − positive into log(1 + e^x), which keeps its digits where the
@@ -55,7 +55,7 @@ def _losses(objective: Objective, negatives: Tensor, positive: Tensor, logits: T
     return x if _same_class_weight(objective) else torch.where(masks.kept, x, 0.0)
 
 
-def _values(objective: Objective, sigma: Tensor, masks: Pairs, temperature: float) -> Tensor:
+def _values(objective: Objective, sigma: Tensor, masks: PairMasks, temperature: float) -> Tensor:
     """ℓ_i of every anchor (A,), or the 0-d mean that a registered objective may return instead."""
     if (function := registered(objective.name)) is not None:
         return _user_values(objective.name, function, sigma, masks.labels, temperature)
@@ -90,10 +90,10 @@ def try_out(objective: Objective, temperature: float) -> None:
     """Evaluate a registered objective once, with gradient, on four samples of two classes: UserError if it fails."""
     if registered(objective.name) is not None:
         sigma = torch.eye(8).mul_(0.5).add_(0.5).requires_grad_()
-        batch_loss(objective, sigma, pairs(torch.arange(4) % 2), temperature).backward()
+        batch_loss(objective, sigma, pair_masks(torch.arange(4) % 2), temperature).backward()
 
 
-def per_anchor(objective: Objective, sigma: Tensor, masks: Pairs, temperature: float) -> Tensor:
+def per_anchor(objective: Objective, sigma: Tensor, masks: PairMasks, temperature: float) -> Tensor:
     """ℓ_i of every anchor, (A,), in Σ's precision (float32 or better) and differentiable in Σ. Formulas: OBJECTIVES.
 
     nscl, and homotopy with λ = 0, without the positive in the denominator: an anchor with no negatives has value and
@@ -102,7 +102,7 @@ def per_anchor(objective: Objective, sigma: Tensor, masks: Pairs, temperature: f
     return _values(objective, sigma, masks, temperature).expand(len(sigma))
 
 
-def batch_loss(objective: Objective, sigma: Tensor, masks: Pairs, temperature: float) -> Tensor:
+def batch_loss(objective: Objective, sigma: Tensor, masks: PairMasks, temperature: float) -> Tensor:
     """Mean of `per_anchor` over all A anchors, 0-d: what an arm minimises."""
     return _mean(_values(objective, sigma, masks, temperature))
 
@@ -137,7 +137,7 @@ def loss(
         found = f"z of shape {tuple(z.shape)} and {z.dtype}"
         raise UserError(found, "floats (2B, d) with B ≥ 2: there are no negatives otherwise")
     z = z.float() if z.dtype.itemsize < 4 else z
-    return batch_loss(objective, similarity(z), pairs(_labels(name, labels, z)), temperature)
+    return batch_loss(objective, similarity(z), pair_masks(_labels(name, labels, z)), temperature)
 
 
 def _labels(name: str, labels: Tensor | None, z: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(sigma: Tensor, masks: Pairs, temperature: float, objectives: Sequence[Objective]) -> Evaluation:
+def evaluate(sigma: Tensor, masks: PairMasks, temperature: float, objectives: Sequence[Objective]) -> Evaluation:
     """The losses of `objectives`, loss gaps and same-class masses on one Σ for the price of two masked logsumexps.
 
     gap_i = softplus(x_i), p_i = sigmoid(x_i), x_i = LSE_{S_i}(s/τ) − LSE_{N_i⁻}(s/τ), N_i⁻ ∪ positive for the gap with

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairMasks:
     """Which pairs of anchors are what, for one batch and labelling; shared by all arms. Boolean (A, A).
 
     `others` is N_i, `different` is N_i⁻, `same` is S_i (row i); `kept` (A,) says where N_i⁻ is not empty; `labels`
@@ -25,12 +25,12 @@ class Pairs:
     labels: Tensor
 
 
-def pairs(labels: Tensor) -> Pairs:
+def pair_masks(labels: Tensor) -> PairMasks:
     """The pair masks of a batch with `labels` int64 (B,), on the labels' device."""
     B = len(labels)
     others = ~torch.eye(B, dtype=torch.bool, device=labels.device).repeat(2, 2)
     different = (labels[:, None] != labels[None, :]).repeat(2, 2)
-    return Pairs(others, different, others & ~different, different.any(1), labels)
+    return PairMasks(others, different, others & ~different, different.any(1), labels)
 
 
 def similarity(z: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from coupled.inputs.dataset import data_info, load_split
 
 
 @dataclass(frozen=True)
-class Shares:
+class ClassShares:
     """Training images of each class, and where the numbers are from, in words: "registry constants"."""
 
     counts: tuple[int, ...]
-    said: str
+    known_from: str
 
     @property
     def size(self) -> int:
@@ -26,19 +26,19 @@ class Shares:
         return max(self.counts) / self.size
 
 
-def class_shares(config: Config, labelling: str) -> Shares:
+def class_shares(config: Config, labelling: str) -> ClassShares:
     """The shares under a labelling of the config's training set, subset as it says.
 
     Registry constants where they are known; a procedural data set's labels are drawn and counted; else classes are
-    assumed to be of equal size, and `said` says so. UserError where not even that can be: the number of classes is not
-    known, or [data] chooses images by another labelling.
+    assumed to be of equal size, and `known_from` says so. UserError where not even that can be: the number of classes
+    is not known, or [data] chooses images by another labelling.
     """
     info = data_info(config)
     if labelling in info.train_counts:
-        return Shares(info.train_counts[labelling], "registry constants")
+        return ClassShares(info.train_counts[labelling], "registry constants")
     if info.procedural:
         labels = load_split(config, "train").labels(labelling)
-        return Shares(tuple(torch.bincount(labels, minlength=info.classes[labelling]).tolist()), "its labels")
+        return ClassShares(tuple(torch.bincount(labels, minlength=info.classes[labelling]).tolist()), "its labels")
     data = config.data
     if labelling != data.labelling and (data.classes or data.per_class is not None or data.imbalance is not None):
         raise UserError(
@@ -48,4 +48,4 @@ def class_shares(config: Config, labelling: str) -> Shares:
         )
     # As many of each as fit: how large the data set is enters a bound too.
     classes = info.classes[labelling]
-    return Shares((max(1, info.train_size // classes),) * classes, "not known without the images: assumed equal")
+    return ClassShares((max(1, info.train_size // classes),) * classes, "not known without the images: assumed equal")

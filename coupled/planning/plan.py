@@ -19,8 +19,8 @@ from coupled.recording.schedule import checkpoint_steps, row_bytes, schedule_of
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a rank receives in a step, in bytes. `weights`: of anchors elsewhere, at steps whose scalars or layers are
-    recorded; per arm that ranks share: `embeddings`, `statistics` of batch-norm (both directions), `gradient`.
+    """What a rank receives in a step, in bytes. `weights`: of references elsewhere, at steps whose weight columns
+    are recorded; per arm that ranks share: `embeddings`, `statistics` of batch-norm (both directions), `gradient`.
     """
 
     weights: int
@@ -96,7 +96,9 @@ def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
     real, parts = getattr(torch, config.train.dtype).itemsize, placement.data
     parameters, _ = _elements(network)
     home = {arm: a for a, group in enumerate(placement.groups) for arm in group}
-    travelling = [anchor for anchor, arms in dependents(config).items() if {home[arm] for arm in arms} - {home[anchor]}]
+    travelling = [
+        reference for reference, arms in dependents(config).items() if {home[arm] for arm in arms} - {home[reference]}
+    ]
     channels = sum(module.running_mean.numel() for module in network.modules() if isinstance(module, BatchNorm))
     others = parts - 1
     return Traffic(

@@ -9,7 +9,7 @@ from coupled.arms.learning_rate import learning_rates
 from coupled.config import Arm, Config
 from coupled.config.arms import objective_of
 from coupled.objectives.registry import positive_gap
-from coupled.planning.class_shares import Shares, class_shares
+from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.theory import bounds
 
 DELTA = 0.05  # docs/theory.md (21) holds with probability 1 − δ
@@ -19,11 +19,11 @@ DELTA = 0.05  # docs/theory.md (21) holds with probability 1 − δ
 class Pair:
     """Two arms that the drift bounds are about: same start, batches and τ, one of CL's losses and one of NSCL's.
 
-    `arm` and `anchor` as in the config, `cl` and `ns` which of them is which; `labelling` is NSCL's.
+    `arm` and `reference` as in the config, `cl` and `ns` which of them is which; `labelling` is NSCL's.
     """
 
     arm: str
-    anchor: str
+    reference: str
     cl: str
     ns: str
     labelling: str
@@ -33,17 +33,17 @@ class Pair:
 
 
 def pair_of(config: Config, arm: str) -> Pair | str:
-    """The pair of an arm and its anchor, or why the drift bounds are not about them, in words."""
-    spec, anchor = config.arms[arm], config.arms[arm].anchor
-    if anchor is None:
-        return "it has no anchor"
-    other = config.arms[anchor]
-    for name, of in ((arm, spec), (anchor, other)):
+    """The pair of an arm and its reference, or why the drift bounds are not about them, in words."""
+    spec, reference = config.arms[arm], config.arms[arm].reference
+    if reference is None:
+        return "it has no reference"
+    other = config.arms[reference]
+    for name, of in ((arm, spec), (reference, other)):
         if of.kind not in ("objective", "twin"):
-            return f"{name} does not start where {anchor if name == arm else arm} does"
+            return f"{name} does not start where {reference if name == arm else arm} does"
     if spec.temperature != other.temperature:
         return "the two arms have different temperatures"
-    cl, ns = sorted((arm, anchor), key=lambda name: config.arms[name].objective == "nscl")
+    cl, ns = sorted((arm, reference), key=lambda name: config.arms[name].objective == "nscl")
     if config.arms[cl].objective not in ("dcl", "nt_xent") or config.arms[ns].objective != "nscl":
         return f"drift bounds are about dcl or nt_xent against nscl, not {spec.objective} against {other.objective}"
     in_cl, in_ns = _positives(config.arms[cl]), _positives(config.arms[ns])
@@ -51,7 +51,7 @@ def pair_of(config: Config, arm: str) -> Pair | str:
         return "nscl's denominator holds the positive and dcl's does not: neither is a part of the other"
     labelling, temperature = config.arms[ns].labelling, spec.temperature
     assert labelling is not None and temperature is not None
-    return Pair(arm, anchor, cl, ns, labelling, temperature, in_cl, in_ns)
+    return Pair(arm, reference, cl, ns, labelling, temperature, in_cl, in_ns)
 
 
 def _positives(arm: Arm) -> bool:
@@ -68,7 +68,7 @@ class Vacuity:
     """The first step at which each bound exceeds the surrogate's trivial limit; None: not within the run."""
 
     pair: Pair
-    shares: Shares
+    shares: ClassShares
     steps: dict[str, int | None]
 
 
@@ -92,7 +92,7 @@ def _vacuity(config: Config, pair: Pair, rates: Tensor, S: Tensor) -> Vacuity:
     return Vacuity(pair, shares, {name: bounds.vacuity_step(curve, limit) for name, curve in curves.items()})
 
 
-def _masses(pair: Pair, shares: Shares, n: int) -> Tensor:
+def _masses(pair: Pair, shares: ClassShares, n: int) -> Tensor:
     """What `bounds.rows` needs, one number a class that stands for all its anchors: (C,)."""
     expected = torch.tensor(shares.counts, dtype=torch.float64) * n / shares.size
     # Of n samples that fall as the shares say an anchor's own is one: two of its class's views are its own.

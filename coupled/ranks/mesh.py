@@ -157,20 +157,20 @@ class Mesh:
         ]
         self.together(lambda: _refuse(self.rank, differing))
 
-    def anchors(
+    def references(
         self, dependents: Mapping[str, Sequence[str]], local: Callable[[str], Tensor]
     ) -> Iterator[tuple[str, Tensor]]:
-        """(anchor, tensor) of every anchor in order; `local(arm)` gives that of an arm that lives here, and of one that
-        does not a tensor of the same shape to receive it in.
+        """(reference, tensor) of every reference in order; `local(arm)` gives that of an arm that lives here, and of
+        one that does not a tensor of the same shape to receive it in.
 
-        `dependents`: the arms compared with each anchor. What no other rank needs does not travel.
+        `dependents`: the arms compared with each reference. What no other rank needs does not travel.
         """
-        for anchor, arms in dependents.items():
-            home = self.index_of(anchor)
-            tensor = local(anchor)
+        for reference, arms in dependents.items():
+            home = self.index_of(reference)
+            tensor = local(reference)
             if any(self.index_of(arm) != home for arm in arms):
                 tensor = self.arms.shared(tensor, home)
-            yield anchor, tensor
+            yield reference, tensor
 
 
 def _refuse(rank: int, differing: Sequence[str]) -> None:

@@ -92,14 +92,14 @@ def _scalar_columns(config: Config, arm: str, names: list[str]) -> dict[str, Col
     if has_positive_gap(config):
         measures += ["gap_with_positive", "mass_with_positive"]
     columns += [f"batch.{measure}.{name}" for measure in measures for name in names]
-    if config.arms[arm].anchor is not None:
+    if config.arms[arm].reference is not None:
         columns += ["state.weight_gap", "state.distance"]
     return {column: Column("float64") for column in columns}
 
 
 def _layer_columns(config: Config, arm: str, layers: int) -> dict[str, Column]:
     columns = ["state.norm", "batch.gradient_norm", "update.norm"]
-    if config.arms[arm].anchor is not None:
+    if config.arms[arm].reference is not None:
         columns += ["state.distance", "state.angle"]
     return {column: Column("float64", (layers,)) for column in columns}
 
@@ -112,8 +112,11 @@ def crossed(config: Config) -> list[str]:
 
 def dependents(config: Config) -> dict[str, list[str]]:
     """Every arm that others are compared with, in the config's order, and those others."""
-    found = {anchor: [name for name, arm in config.arms.items() if arm.anchor == anchor] for anchor in config.arms}
-    return {anchor: names for anchor, names in found.items() if names}
+    found = {
+        reference: [name for name, arm in config.arms.items() if arm.reference == reference]
+        for reference in config.arms
+    }
+    return {reference: names for reference, names in found.items() if names}
 
 
 def has_positive_gap(config: Config) -> bool:

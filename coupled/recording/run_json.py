@@ -12,7 +12,7 @@ from coupled.data.base import Split
 from coupled.models.flat import in_weight_gap
 from coupled.recording.layout import weight_segments
 
-SCHEMA = 2
+SCHEMA = 3
 DETERMINISM = (
     "bitwise on one machine type, with the same library versions and identity fields, for any placement of arms; where "
     "ranks split batches, batches and views bitwise, the rest for as many of them, and to rounding for other numbers"

@@ -56,7 +56,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Terms:
+class ReopenTerms:
     """How a run is to be reopened.
 
     `run_json`: the run's new run.json, of a longer run that shares everything up to the checkpoints that are `usable`.
@@ -72,14 +72,14 @@ class Terms:
 
 
 def reopen(
-    root: Path, keeps: Callable[[int], bool], terms: Terms | None = None, fs: FileSystem = REAL
+    root: Path, keeps: Callable[[int], bool], terms: ReopenTerms | None = None, fs: FileSystem = REAL
 ) -> tuple[RunDirectory, Position]:
     """Take the lock, go back to the newest saved state, and be ready to write what comes after it.
 
     Raises UserError if another process has the run, StoreError if something committed is damaged; nothing is changed
     before all that stays has been verified.
     """
-    terms = terms or Terms()
+    terms = terms or ReopenTerms()
     lock = RunLock(root, fs, terms.steal)
     try:
         fs.point("recovery.locked")
@@ -115,7 +115,7 @@ def is_half_extended(root: Path, fs: FileSystem = REAL) -> bool:
 
 
 def _recover(
-    root: Path, keeps: Callable[[int], bool], terms: Terms, fs: FileSystem, lock: RunLock
+    root: Path, keeps: Callable[[int], bool], terms: ReopenTerms, fs: FileSystem, lock: RunLock
 ) -> tuple[RunDirectory, Position]:
     manifest = read_manifest(root / MANIFEST, fs)
     if not manifest.entries:
@@ -169,7 +169,7 @@ class _Found:
 def _newest(
     root: Path,
     manifest: Manifest,
-    terms: Terms,
+    terms: ReopenTerms,
     preempted: bool,
     fs: FileSystem,
     notes: list[str],

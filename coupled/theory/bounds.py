@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from coupled.objectives.masks import Pairs, masked_logsumexp
+from coupled.objectives.masks import PairMasks, masked_logsumexp
 
 _SAFE_EXPONENT = 600.0  # e^−600 is a normal number, a hundred orders above float64's smallest
 
@@ -42,7 +42,9 @@ class GapBounds:
         return left.min().item() if len(left) else math.nan
 
 
-def gap_bounds(sigma: Tensor, masks: Pairs, temperature: float, *, positive_in_denominator: bool = False) -> GapBounds:
+def gap_bounds(
+    sigma: Tensor, masks: PairMasks, temperature: float, *, positive_in_denominator: bool = False
+) -> GapBounds:
     """(11), (15) to (17): gap_i = ℓ_i^CL − ℓ_i^NSCL of one batch Σ (A, A) and its bounds.
 
     D_i is N_i⁻, or N_i⁻ and the positive.

@@ -15,7 +15,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from coupled.objectives.masks import pairs
+from coupled.objectives.masks import pair_masks
 from coupled.theory.bounds import expansion, similarity_error
 
 
@@ -49,7 +49,7 @@ class Denominators:
 
 def denominators(labels: Tensor, *, cl_positive: bool = False, ns_positive: bool = False) -> Denominators:
     """Those of CL (dcl; nt_xent with `cl_positive`) and of NSCL for samples with `labels` int64 (n,): R = A = 2n."""
-    n, masks = len(labels), pairs(labels)
+    n, masks = len(labels), pair_masks(labels)
     own = torch.arange(2 * n)
     positive = (own + n) % (2 * n)
     views = torch.zeros(2 * n, 2 * n, dtype=torch.bool)

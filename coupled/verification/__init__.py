@@ -14,10 +14,10 @@ from coupled.store.manifest import MANIFEST
 from coupled.verification.chain import check_chain
 from coupled.verification.columns import check_columns
 from coupled.verification.conditions import continued, elsewhere
-from coupled.verification.rebuilt import Here, Progress, Words
+from coupled.verification.rebuilt import Progress, Rebuilt, Words
 from coupled.verification.redrawn import check_batches, check_initial_weights, check_panels, check_pixels
 from coupled.verification.replay import check_stretches
-from coupled.verification.run_json import check_claims
+from coupled.verification.run_json import check_run_json
 from coupled.verification.twins import check_twins
 
 
@@ -57,14 +57,14 @@ def verify(
         raise UserError(f"sample {sample}, replay {replay}, stretch {stretch}", allowed)
     path, told = Path(run), progress or (lambda what, done, total: None)
     facts, config, _ = read_run(path)
-    check_claims(path, facts, config)
+    check_run_json(path, facts, config)
     # The manifest is read before anything else: a run at work is checked as it was at this moment.
     whole = audit(path, progress=lambda done, total: told("bytes", done, total))
     manifest = whole.manifest
     shards = Shards(path, config, manifest, facts["fingerprint"], verified=True)
     if surprise := first_surprise(config, shards.layout, manifest):
         raise StoreError(path / MANIFEST, surprise)
-    here = Here(path, facts, manifest, data or last_data_path(path), code)
+    here = Rebuilt(path, facts, manifest, data or last_data_path(path), code)
     found: list[Words] = [
         _said_of(whole),
         check_columns(here, shards, told),

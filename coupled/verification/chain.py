@@ -13,7 +13,7 @@ from coupled.store import REAL, Manifest, Saved, StoreError, read_saved
 from coupled.store.audit import gone_since
 from coupled.store.rundir import PREEMPT, STATE
 from coupled.store.saved import read_preempted
-from coupled.verification.rebuilt import Here, Words, listed
+from coupled.verification.rebuilt import Rebuilt, Words, listed
 
 # Steps that are not recorded and are drawn again to join the chain; each takes about a millisecond.
 _MOST_DRAWN = 5000
@@ -23,7 +23,7 @@ _COLUMNS = ("learning_rate", "ids_digest", "draws_digest", "chain")
 class _Trail:
     """The chain, walked once: `link` after `at` steps, None where it cannot be known before the next recorded step."""
 
-    def __init__(self, here: Here) -> None:
+    def __init__(self, here: Rebuilt) -> None:
         self._here = here
         self.link: bytes | None = sha256(bytes.fromhex(here.facts["certificate"]["initial_weights"])).digest()
         self.at = self.drawn = self.skipped = 0
@@ -59,7 +59,7 @@ class _Trail:
         self.link, self.at = chain.tobytes(), self.at + 1
 
 
-def check_chain(here: Here, shards: Shards, manifest: Manifest) -> Words:
+def check_chain(here: Rebuilt, shards: Shards, manifest: Manifest) -> Words:
     """Every link follows from the one before it by what the step's records say, and the rate from its schedule; saved
     states carry the links of their steps.
     """
@@ -100,7 +100,7 @@ def _said(trail: _Trail, steps: list[int], joined: int, loose: list[int]) -> Wor
     return proven, unproven
 
 
-def _states(here: Here, manifest: Manifest) -> dict[int, list[Saved]]:
+def _states(here: Rebuilt, manifest: Manifest) -> dict[int, list[Saved]]:
     """Checkpoints that are not retired, and what is in preempt/, by step."""
     found: dict[int, list[Saved]] = {}
     for step, entry in checkpoints_of(here.path, manifest).items():
@@ -116,7 +116,7 @@ def _states(here: Here, manifest: Manifest) -> dict[int, list[Saved]]:
     return found
 
 
-def _carries(here: Here, saved: Saved, link: bytes | None) -> bool:
+def _carries(here: Rebuilt, saved: Saved, link: bytes | None) -> bool:
     """Does a saved state carry this link? False where that is not known. StoreError where it carries another."""
     path, state = here.path / saved.folder / STATE, saved.state
     of: Any = state.get("fingerprint")

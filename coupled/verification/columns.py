@@ -2,10 +2,10 @@
 
 from coupled.reading.shard_rules import check_shard
 from coupled.reading.shards import Shards
-from coupled.verification.rebuilt import Here, Progress, Words
+from coupled.verification.rebuilt import Progress, Rebuilt, Words
 
 
-def check_columns(here: Here, shards: Shards, told: Progress) -> Words:
+def check_columns(here: Rebuilt, shards: Shards, told: Progress) -> Words:
     """Every shard has the columns, shapes and steps that are scheduled, and no others. StoreError names the first."""
     every = [(stream, owner, entry) for (stream, owner), entries in shards.entries.items() for entry in entries]
     tensors = 0

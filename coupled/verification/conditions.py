@@ -4,16 +4,16 @@ from itertools import pairwise
 
 from coupled.reading import environment
 from coupled.store import Manifest
-from coupled.verification.rebuilt import Here, Words
+from coupled.verification.rebuilt import Rebuilt, Words
 
 
-def elsewhere(here: Here) -> Words:
+def elsewhere(here: Rebuilt) -> Words:
     """Whether the same bytes are promised here at all."""
     found = here.conditions(0)
     return [], [f"floats here: the run was made under other conditions, so they may differ: {found}"] if found else []
 
 
-def continued(here: Here, manifest: Manifest) -> Words:
+def continued(here: Rebuilt, manifest: Manifest) -> Words:
     """The steps at which the run went on under other conditions than before (--allow-drift), and which."""
     entries = [entry for entry in manifest.entries if entry.kind == "drift"]
     environments = [

@@ -35,7 +35,7 @@ Words = tuple[list[str], list[str]]
 Progress = Callable[[str, int, int], None]
 
 
-class Here:
+class Rebuilt:
     """The config of the run at `path`, its data set if that is here, and what the run drew from it.
 
     `data` says where the data set lies, `code` which files are its user's own code: no run directory holds them.

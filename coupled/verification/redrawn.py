@@ -14,10 +14,10 @@ from coupled.recording.observers.panels import Panels
 from coupled.recording.observers.pixels import pixel_digests
 from coupled.store import Manifest, StoreError, TensorFile
 from coupled.store.manifest import RUN_JSON
-from coupled.verification.rebuilt import Here, Progress, Words, listed
+from coupled.verification.rebuilt import Progress, Rebuilt, Words, listed
 
 
-def check_initial_weights(here: Here, manifest: Manifest) -> Words:
+def check_initial_weights(here: Rebuilt, manifest: Manifest) -> Words:
     """The initial weights are those of the seed: their digest, and every arm's checkpoint of step 0."""
     try:
         arms = here.arms
@@ -43,7 +43,7 @@ def _check_start(file: TensorFile, arm: Arm) -> None:
             raise StoreError(file.path, f"{name} of arm {arm.name} at step 0 is not what the seed gives")
 
 
-def check_batches(here: Here, shards: Shards, count: int, told: Progress) -> Words:
+def check_batches(here: Rebuilt, shards: Shards, count: int, told: Progress) -> Words:
     """A sample of batches: ids, visits, labels and the words behind both views."""
     if here.batches is None:
         return [], [f"batches: not drawn again, their order needs the data set ({here.missing})"]
@@ -69,7 +69,7 @@ def check_batches(here: Here, shards: Shards, count: int, told: Progress) -> Wor
     return [said], unseen
 
 
-def _drawn_again(here: Here, step: int) -> dict[tuple[str, str], bytes]:
+def _drawn_again(here: Rebuilt, step: int) -> dict[tuple[str, str], bytes]:
     """What (stream, column) must hold at a step."""
     ids, visits, words = here.drawn(step)
     wanted = {
@@ -84,7 +84,7 @@ def _drawn_again(here: Here, step: int) -> dict[tuple[str, str], bytes]:
     return wanted | {("similarity", f"labels.{name}"): _bytes(values[ids]) for name, values in labels.items()}
 
 
-def check_pixels(here: Here, shards: Shards, count: int, told: Progress) -> Words:
+def check_pixels(here: Rebuilt, shards: Shards, count: int, told: Progress) -> Words:
     """A sample of the steps whose pixels have digests: both views of every sample, made again."""
     steps = here.sampled(shards.steps("pixels", SHARED, "batch"), count, "pixels")
     if not steps:
@@ -108,7 +108,7 @@ def check_pixels(here: Here, shards: Shards, count: int, told: Progress) -> Word
     return [said] if same else [], unproven
 
 
-def check_panels(here: Here, shards: Shards) -> Words:
+def check_panels(here: Rebuilt, shards: Shards) -> Words:
     """Ids, labels and draws of both panels, in every shard that holds them."""
     streams = [stream for stream in ("panel", "surrogate") if shards.entries.get((stream, SHARED))]
     if not streams:

@@ -22,7 +22,7 @@ from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
 from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
 from coupled.store.rundir import STATE
-from coupled.verification.rebuilt import Here, Progress, Words
+from coupled.verification.rebuilt import Progress, Rebuilt, Words
 
 
 class Stretch(NamedTuple):
@@ -42,7 +42,9 @@ class Rehearsal(Run):
     def checkpoint(self, step: int) -> None: ...
 
 
-def check_stretches(here: Here, shards: Shards, manifest: Manifest, count: int, longest: int, told: Progress) -> Words:
+def check_stretches(
+    here: Rebuilt, shards: Shards, manifest: Manifest, count: int, longest: int, told: Progress
+) -> Words:
     """`count` stretches of at most `longest` steps, spread over the checkpoints that are kept."""
     if not count:
         return [], ["floats: that each is right; --replay K trains K stretches again and compares bytes"]
@@ -75,7 +77,7 @@ def check_stretches(here: Here, shards: Shards, manifest: Manifest, count: int, 
     return ([said], []) if size else ([], [f"floats: steps {', '.join(map(str, stretches))} have nothing on record"])
 
 
-def _stretches(here: Here, manifest: Manifest, count: int, longest: int) -> Iterator[Stretch]:
+def _stretches(here: Rebuilt, manifest: Manifest, count: int, longest: int) -> Iterator[Stretch]:
     """Starts evenly spread over the checkpoints, each once; none goes beyond what is committed."""
     reached = max((entry.last for entry in manifest.entries if entry.kind == "shard"), default=-1)
     kept = checkpoints_of(here.path, manifest)
@@ -89,7 +91,7 @@ def _stretches(here: Here, manifest: Manifest, count: int, longest: int) -> Iter
         yield Stretch(read_saved(here.path, kept[start]), end, kept.get(end))
 
 
-def _restored(here: Here, parts: Parts, stretch: Stretch) -> Run:
+def _restored(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     """A run that commits nothing, at the start of the stretch."""
     saved, mark = stretch.start, parts.facts["fingerprint"]
     commits = Commits(ALONE, Objects(here.path), None)
@@ -109,7 +111,7 @@ def _restored(here: Here, parts: Parts, stretch: Stretch) -> Run:
     )  # fmt: skip
 
 
-def _trained(here: Here, run: Run, stretch: Stretch) -> Iterator[int]:
+def _trained(here: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
     """Step through the stretch by the driver's own acts; the state at its end is looked at too."""
     try:
         for step in range(stretch.start.step, stretch.end):
@@ -124,7 +126,7 @@ def _trained(here: Here, run: Run, stretch: Stretch) -> Iterator[int]:
         run.stream.close()
 
 
-def _compare_rows(here: Here, shards: Shards, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
+def _compare_rows(here: Rebuilt, shards: Shards, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
     """How many recorded rows, and bytes, are the same; StoreError names the first that is not."""
     first: tuple[int, int, Path, str] | None = None
     many = size = 0
@@ -149,7 +151,7 @@ def _compare_rows(here: Here, shards: Shards, rows: Mapping[str, np.ndarray]) ->
     return many, size
 
 
-def _compare_arms(here: Here, run: Run, saved: Saved) -> int:
+def _compare_arms(here: Rebuilt, run: Run, saved: Saved) -> int:
     """How many bytes of a checkpoint are the same; StoreError names the first tensor that is not."""
     size = 0
     for name, arm in run.arms.items():
@@ -175,7 +177,7 @@ def _size(recorded: np.ndarray, again: np.ndarray) -> str:
     return said + (f" ({odd} numbers are not finite)" if odd and gap.size else "")
 
 
-def _refuse(here: Here, path: Path, step: int, what: str) -> None:
+def _refuse(here: Rebuilt, path: Path, step: int, what: str) -> None:
     found = here.conditions(step)
     why = f"; it was made under other conditions: {found}" if found else ""
     raise StoreError(path, f"trained again, it is not the same: {what}{why}")

@@ -11,7 +11,7 @@ from coupled.store import StoreError
 from coupled.store.manifest import RUN_JSON
 
 
-def check_claims(path: Path, facts: Mapping[str, Any], config: Config) -> None:
+def check_run_json(path: Path, facts: Mapping[str, Any], config: Config) -> None:
     """StoreError unless every fact is of its kind, and those that the config determines are as it does."""
     for name, is_so in (
         ("certificate", _is_certificate(facts.get("certificate"), config.seed)),

@@ -2,14 +2,14 @@
 
 from coupled.reading.shards import Shards
 from coupled.store import StoreError
-from coupled.verification.rebuilt import Here, Words
+from coupled.verification.rebuilt import Rebuilt, Words
 
 
-def check_twins(here: Here, shards: Shards) -> Words:
+def check_twins(here: Rebuilt, shards: Shards) -> Words:
     """Every recorded distance of an exact twin to the arm it copies, as a whole and by layer, is 0, byte for byte."""
     said = []
     for name, arm in here.config.arms.items():
-        if arm.kind != "twin" or arm.anchor != arm.of:
+        if arm.kind != "twin" or arm.reference != arm.of:
             continue
         counts = {stream: _count(here, shards, stream, name) for stream in ("scalars", "layers")}
         if counts["scalars"]:
@@ -19,7 +19,7 @@ def check_twins(here: Here, shards: Shards) -> Words:
     return said, []
 
 
-def _count(here: Here, shards: Shards, stream: str, twin: str) -> int:
+def _count(here: Rebuilt, shards: Shards, stream: str, twin: str) -> int:
     """At how many steps the distance is recorded; StoreError where it is not 0."""
     count = 0
     for steps, values in shards.blocks(stream, twin, "state.distance"):

@@ -45,7 +45,7 @@ def trained(tmp_path_factory) -> Path:
             "arms": {
                 "cl": {"objective": "dcl"},
                 "nscl": {"objective": "nscl"},
-                "fine": {"objective": "nscl", "labelling": "shape*colour", "anchor": "nscl"},
+                "fine": {"objective": "nscl", "labelling": "shape*colour", "reference": "nscl"},
                 "twin": {"kind": "twin"},
                 "nudged": {"kind": "nudged"},
                 "independent": {"kind": "independent"},

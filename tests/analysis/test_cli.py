@@ -36,7 +36,7 @@ def test_markdown_is_a_table_and_nothing_else_on_stdout(trained, capsys):
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "**tiny: shapes, B = 16, float32, seed 0**"
-    assert lines[2] == "| arm | anchor | step | weight gap | CKA | RSA | own loss |"
+    assert lines[2] == "| arm | reference | step | weight gap | CKA | RSA | own loss |"
     assert all(line.count("|") == 8 for line in lines[2:-2]) and "n = 32 test images" in lines[-1]
     assert err.startswith("results: ")
 

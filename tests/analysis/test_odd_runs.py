@@ -50,5 +50,5 @@ def test_shares_that_cannot_be_known_are_not_made_up(tmp_path):
 
 def test_shares_that_are_assumed_keep_the_size_of_the_data_set(tmp_path):
     shares = class_shares(tiny(tmp_path, data={"name": "imagenet", "labelling": "class"}, views={"size": 32}), "class")
-    assert "assumed equal" in shares.said and shares.largest == 1 / 1000
+    assert "assumed equal" in shares.known_from and shares.largest == 1 / 1000
     assert shares.size == pytest.approx(1_281_167, rel=1e-3)

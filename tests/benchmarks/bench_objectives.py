@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from coupled.objectives.losses import batch_loss, evaluate, pairs, similarity
+from coupled.objectives.losses import batch_loss, evaluate, pair_masks, similarity
 from coupled.objectives.registry import Objective
 
 B, DIMENSION, REPEATS = 1024, 128, 5
@@ -42,7 +42,7 @@ def measure(name: str) -> tuple[float, float, float]:
     """Median and worst seconds, and peak MB above the start; in a process of its own, so that nothing is reused."""
     torch.set_num_threads(2)
     z = torch.nn.functional.normalize(torch.randn(2 * B, DIMENSION), dim=1).requires_grad_()
-    masks = pairs(torch.randint(100, (B,)))
+    masks = pair_masks(torch.randint(100, (B,)))
     Path("/proc/self/clear_refs").write_text("5")
     before, seconds = resident("VmRSS"), []
     for _ in range(REPEATS):

@@ -68,8 +68,8 @@ def test_the_table_of_lookalikes_holds_what_it_says():
             r"arms.t.of = '\u0441l'; an arm of kind objective: cl, b",
         ),
         (
-            {"arms": {"cl": {"objective": "dcl"}, "b": {"objective": "dcl", "anchor": "c\u04cf\u200b"}}},
-            r"arms.b.anchor = 'c\u04cf\u200b'; another arm: cl",
+            {"arms": {"cl": {"objective": "dcl"}, "b": {"objective": "dcl", "reference": "c\u04cf\u200b"}}},
+            r"arms.b.reference = 'c\u04cf\u200b'; another arm: cl",
         ),
     ],
 )

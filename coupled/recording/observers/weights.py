@@ -1,4 +1,4 @@
-"""What observers measure: losses on every arm's Σ, and per-layer geometry of weights against the anchor's.
+"""What observers measure: losses on every arm's Σ, and per-layer geometry of weights against the reference's.
 
 Everything here only looks: no forward pass, no draw, no change of mode. Values are float64 tensors on the arms' device;
 the recorder moves them to the host in one transfer.
@@ -43,27 +43,27 @@ class LayerGeometry(Segments):
         """‖·‖ per layer of a flat vector, float64 (layers,)."""
         return super().norms(flat[: self.shared])
 
-    def against(self, own: Layers, anchor: Layers) -> dict[str, Tensor]:
+    def against(self, own: Layers, reference: Layers) -> dict[str, Tensor]:
         """Distance and angle per layer, global distance, and the weight gap, of two arms' weights."""
-        difference = own.weights - anchor.weights
+        difference = own.weights - reference.weights
         squared = self.sums(difference * difference)
-        distance, norm, anchor_norm = squared.sqrt(), own.squares.sqrt(), anchor.squares.sqrt()
-        gap = weight_gap(norm[self._counted], anchor_norm[self._counted], distance[self._counted])
+        distance, norm, reference_norm = squared.sqrt(), own.squares.sqrt(), reference.squares.sqrt()
+        gap = weight_gap(norm[self._counted], reference_norm[self._counted], distance[self._counted])
         return {
             "layer_distance": distance,
-            "layer_angle": _angle(own, anchor, self),
+            "layer_angle": _angle(own, reference, self),
             "distance": squared.sum().sqrt(),
             "weight_gap": gap,
         }
 
 
-def _angle(own: Layers, anchor: Layers, geometry: LayerGeometry) -> Tensor:
+def _angle(own: Layers, reference: Layers, geometry: LayerGeometry) -> Tensor:
     """Angle in radians per layer, [0, π]: 2·atan2(‖u−v‖, ‖u+v‖) of unit vectors (acos fails tiny angles).
 
     NaN for a layer of norm 0, which has no direction.
     """
     u = own.weights / geometry.spread(own.squares.sqrt())
-    v = anchor.weights / geometry.spread(anchor.squares.sqrt())
+    v = reference.weights / geometry.spread(reference.squares.sqrt())
     minus, plus = geometry.sums((u - v).square()), geometry.sums((u + v).square())
     return 2 * torch.atan2(minus.sqrt(), plus.sqrt())
 
@@ -73,7 +73,7 @@ def state_columns(
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]]]:
     """The weight columns of the streams scalars and layers, for every arm here, from one pass over the weights.
 
-    `dependents`: every anchor of the run with the arms compared with it; weights of anchors elsewhere come from there.
+    `dependents`: every reference of the run with the arms compared with it; weights of one elsewhere come from there.
     """
     layers = {name: geometry.layers(arm.state.weights) for name, arm in arms.items()}
     scalars = {name: {"state.norm": of.squares.sum().sqrt()} for name, of in layers.items()}
@@ -83,12 +83,12 @@ def state_columns(
     def local(arm: str) -> Tensor:
         return arms[arm].state.weights[: some.shared] if arm in arms else torch.empty_like(some.weights[: some.shared])
 
-    for anchor, weights in mesh.anchors(dependents, local):
-        here = [name for name in dependents[anchor] if name in arms]
-        anchors = layers[anchor] if anchor in layers else geometry.layers(weights) if here else None
+    for reference, weights in mesh.references(dependents, local):
+        here = [name for name in dependents[reference] if name in arms]
+        references = layers[reference] if reference in layers else geometry.layers(weights) if here else None
         for name in here:
-            assert anchors is not None
-            compared = geometry.against(layers[name], anchors)
+            assert references is not None
+            compared = geometry.against(layers[name], references)
             scalars[name] |= {f"state.{key}": compared[key] for key in ("distance", "weight_gap")}
             per_layer[name] |= {f"state.{key}": compared[f"layer_{key}"] for key in ("distance", "angle")}
     return scalars, per_layer

@@ -38,9 +38,9 @@ def unit(z):
     return z / np.linalg.norm(z.astype(np.float64), axis=1, keepdims=True)
 
 
-def test_the_headline_is_debiased_cka_of_panel_h_with_the_arms_anchor(run, trained):
+def test_the_headline_is_debiased_cka_of_panel_h_with_the_arms_reference(run, trained):
     curve = run.curve("cka", arm="fine")
-    assert (curve.measure, curve.arm, curve.anchor, curve.n, curve.d) == ("cka", "fine", "nscl", 32, 32)
+    assert (curve.measure, curve.arm, curve.reference, curve.n, curve.d) == ("cka", "fine", "nscl", 32, 32)
     assert (curve.feature, curve.source, curve.split) == ("h", "panel", "test")
     assert curve.estimator == "debiased linear CKA"
     own, other = (by_hand(trained, "panel", arm, "state.h") for arm in ("fine", "nscl"))
@@ -73,10 +73,10 @@ def test_a_curve_of_many_steps_has_bands_at_some_evenly_spaced_in_its_logarithm(
             assert np.allclose(sparse[there], full[there], rtol=0, atol=1e-12) and np.isnan(sparse[~there]).all()
 
 
-def test_rsa_takes_any_anchor_and_every_source(run, trained):
+def test_rsa_takes_any_reference_and_every_source(run, trained):
     own, other = (by_hand(trained, "panel", arm, "state.z")[10] for arm in ("nscl", "nudged"))
-    curve = run.curve("rsa", arm="nscl", anchor="nudged", feature="z")
-    assert curve.anchor == "nudged" and curve.at(10) == pytest.approx(analysis.rsa(own, other), abs=1e-12)
+    curve = run.curve("rsa", arm="nscl", reference="nudged", feature="z")
+    assert curve.reference == "nudged" and curve.at(10) == pytest.approx(analysis.rsa(own, other), abs=1e-12)
     assert run.curve("rsa", arm="nscl", source="surrogate").n == 16
     assert curve.at(11) is None
 
@@ -105,7 +105,7 @@ def test_losses_and_gaps_are_the_recorded_ones(run, trained):
     recorded = by_hand(trained, "scalars", "cl", "batch.gap.shape*colour")
     curve = run.curve("gap", arm="cl", labelling="shape*colour")
     assert curve.values.tolist() == [recorded[step] for step in range(20)]
-    assert (curve.labelling, curve.n, curve.anchor) == ("shape*colour", 32, None)
+    assert (curve.labelling, curve.n, curve.reference) == ("shape*colour", 32, None)
     assert run.curve("gap", arm="fine").labelling == "shape*colour"
     losses = by_hand(trained, "scalars", "nscl", "batch.loss")
     assert run.curve("loss", arm="nscl").values.tolist() == [losses[step] for step in range(20)]
@@ -117,14 +117,14 @@ def test_losses_and_gaps_are_the_recorded_ones(run, trained):
     [
         ("ckaa", {"arm": "nscl"}, "unknown measure ckaa; .*did you mean cka?"),
         ("cka", {"arm": "nope"}, "unknown arm nope"),
-        ("cka", {"arm": "cl"}, "cl has no anchor"),
-        ("cka", {"arm": "nscl", "anchor": "nope"}, "unknown arm nope"),
+        ("cka", {"arm": "cl"}, "cl has no reference"),
+        ("cka", {"arm": "nscl", "reference": "nope"}, "unknown arm nope"),
         ("cka", {"arm": "nscl", "source": "batch", "feature": "h"}, "h of batch; recorded are h of panel, z of panel"),
-        ("cka", {"arm": "nscl", "labelling": "shape"}, "cka takes no labelling; it takes anchor, source, feature"),
-        ("weight_gap", {"arm": "cl"}, "cl has no anchor"),
-        ("weight_gap", {"arm": "nscl", "anchor": "twin"}, "recorded is its distance to cl alone"),
+        ("cka", {"arm": "nscl", "labelling": "shape"}, "cka takes no labelling; it takes reference, source, feature"),
+        ("weight_gap", {"arm": "cl"}, "cl has no reference"),
+        ("weight_gap", {"arm": "nscl", "reference": "twin"}, "recorded is its distance to cl alone"),
         ("gap", {"arm": "cl", "labelling": "colour"}, "unknown labelling of this run colour; allowed: shape, "),
-        ("loss", {"arm": "cl", "anchor": "nscl"}, "loss takes no anchor; it takes no options"),
+        ("loss", {"arm": "cl", "reference": "nscl"}, "loss takes no reference; it takes no options"),
     ],
 )
 def test_a_wrong_question_is_one_clear_line(run, measure, options, said):
@@ -169,7 +169,7 @@ def test_the_csv_holds_every_value_to_the_last_bit(trained, run, found):
             row = next(rows)
             assert (int(row["step"]), float(row["value"])) == (step, value)
             assert (row["arm"], row["measure"], row["estimator"]) == (curve.arm, curve.measure, curve.estimator)
-            assert (row["n"], row["anchor"], row["note"]) == (str(curve.n or ""), curve.anchor or "", "")
+            assert (row["n"], row["reference"], row["note"]) == (str(curve.n or ""), curve.reference or "", "")
     assert not [p.name for p in path.parent.iterdir() if p.name.endswith(".tmp")]
 
 

@@ -38,10 +38,10 @@ def kept(run):
     return sorted(int(path.name.removeprefix("step-")) for path in run.path.glob("checkpoints/step-*"))
 
 
-@pytest.mark.parametrize("arm, anchor", [("nscl", "cl"), ("fine", "nscl"), ("nudged", "cl"), ("independent", "cl")])
-def test_curves_are_those_of_the_weights(run, diverged, arm, anchor):
+@pytest.mark.parametrize("arm, reference", [("nscl", "cl"), ("fine", "nscl"), ("nudged", "cl"), ("independent", "cl")])
+def test_curves_are_those_of_the_weights(run, diverged, arm, reference):
     for step in kept(run):
-        w, v = (np.concatenate([t.ravel() for t in weights(run, step, a).values()]) for a in (arm, anchor))
+        w, v = (np.concatenate([t.ravel() for t in weights(run, step, a).values()]) for a in (arm, reference))
         distance, norms = np.linalg.norm(w - v), (np.linalg.norm(w), np.linalg.norm(v))
         expected = {"distance": distance, "relative_distance": distance / (sum(norms) / 2)}
         u, u_ = w / norms[0], v / norms[1]
@@ -64,9 +64,9 @@ def test_layer_maps_are_those_of_the_weights(run):
 
 def test_layer_maps_know_what_they_are_of(run):
     map_ = analysis.layers(run, "fine", "relative_distance")
-    assert (map_.arm, map_.anchor, map_.units) == ("fine", "nscl", "|w-w'| / ((|w|+|w'|)/2)")
+    assert (map_.arm, map_.reference, map_.units) == ("fine", "nscl", "|w-w'| / ((|w|+|w'|)/2)")
     assert map_.layers[0] == "encoder.stem.weight" and map_.in_weight_gap[:3].tolist() == [True, True, False]
-    assert analysis.layers(run, "cl", "update_norm").anchor is None
+    assert analysis.layers(run, "cl", "update_norm").reference is None
     assert analysis.layers(run, "cl", "gradient_norm").values.shape == (20, len(map_.layers))
     with pytest.raises(ValueError, match="read-only"):
         map_.values[0] = 1
@@ -176,7 +176,7 @@ def test_an_unfinished_run_is_analysed_as_far_as_it_goes(spoilt, capsys):
     assert "UNFINISHED, records up to step 9 of 20" in " ".join(capsys.readouterr().out.split())
 
 
-def test_an_arm_that_is_a_shard_ahead_waits_for_its_anchor(spoilt):
+def test_an_arm_that_is_a_shard_ahead_waits_for_its_reference(spoilt):
     spoilt.keep_lines(lambda entry: entry.last < 1 or (entry.last < 20 and "/nscl/" in (entry.name or "")))
     found = divergence(analysis.open_run(spoilt.path))
     assert pick(found, "angle", "nscl").steps.tolist() == pick(found, "excess", "nscl").steps.tolist() == [0]
@@ -204,7 +204,7 @@ def test_without_scalars_nothing_is_compared(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "arm, measure, said",
-    [("cl", "distance", "cl has no anchor"), ("x", "distance", "unknown arm x"), ("cl", "norm", "unknown measure")],
+    [("cl", "distance", "cl has no reference"), ("x", "distance", "unknown arm x"), ("cl", "norm", "unknown measure")],
 )
 def test_a_wrong_question_about_layers_is_one_line(run, arm, measure, said):
     with pytest.raises(UserError, match=said) as error:

@@ -108,7 +108,7 @@ def test_growth_is_the_least_squares_slope_of_the_records_in_the_window(run):
     assert found.doubling_steps == pytest.approx(math.log(2) / found.exponent / ((s[-1] - s[0]) / 9))
 
 
-def test_every_arm_with_an_anchor_grows_but_the_exact_twin(run):
+def test_every_arm_with_a_reference_grows_but_the_exact_twin(run):
     assert [(g.arm, g.window) for g in growth(run)] == [
         (arm, window) for arm in ("nscl", "fine", "nudged", "independent") for window in ("early", "late")
     ]

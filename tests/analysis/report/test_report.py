@@ -36,7 +36,7 @@ def html(content):
 
 def curve(steps, values, **facts):
     """A distance of nscl to cl, or what `facts` make of it."""
-    given = {"measure": "distance", "arm": "nscl", "anchor": "cl", "n": None, "d": 9, "feature": None}
+    given = {"measure": "distance", "arm": "nscl", "reference": "cl", "n": None, "d": 9, "feature": None}
     given |= {"source": "weights", "split": None, "labelling": None, "estimator": "|w-w'|", "undefined": "0/0"}
     return Curve(steps=np.array(steps), values=np.array(values, float), **(given | facts))
 
@@ -123,7 +123,7 @@ def test_a_run_without_streams_says_which(tmp_path):
     record = {"panel": off, "layers": off, "similarity": off}
     content = collect([analysis.open_run(train(tiny(tmp_path, train={"steps": 2}, record=record)))])
     html = page(content)
-    assert "CKA to the anchor: not recorded (streams: panel, similarity)." in html
+    assert "CKA to the reference: not recorded (streams: panel, similarity)." in html
     assert "the stream panel is not recorded (record.panel is empty)." in wording.notes(content)
     assert 'id="plot-cka"' not in html and 'id="plot-loss"' in html
 
@@ -131,7 +131,7 @@ def test_a_run_without_streams_says_which(tmp_path):
 def test_one_arm_has_a_report(tmp_path):
     config = tiny(tmp_path, train={"steps": 2}, arms={"cl": {"objective": "dcl"}})
     html = report(train(config)).read_text("utf-8")
-    assert "CKA to the anchor: the run has one arm, there is nothing to compare it with." in html
+    assert "CKA to the reference: the run has one arm, there is nothing to compare it with." in html
     assert 'id="plot-loss"' in html
 
 

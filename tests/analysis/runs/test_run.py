@@ -21,7 +21,7 @@ def test_a_run_says_what_it_is(trained):
     run = analysis.open_run(trained)
     assert (run.name, run.finished, run.steps, run.planned_steps, run.precision) == ("tiny", True, 20, 20, "float32")
     assert list(run.arms) == ["cl", "nscl", "fine", "twin", "nudged", "independent"]
-    assert (run.arms["fine"].labelling, run.arms["fine"].anchor) == ("shape*colour", "nscl")
+    assert (run.arms["fine"].labelling, run.arms["fine"].reference) == ("shape*colour", "nscl")
     twin, nudged = run.arms["twin"], run.arms["nudged"]
     assert (twin.kind, twin.of, twin.objective, twin.temperature) == ("twin", "cl", "dcl", 0.5)
     assert (nudged.scale, nudged.draw) == ("ulp", 1)
@@ -116,8 +116,8 @@ def test_a_run_json_that_contradicts_itself_is_refused(spoilt, change):
         lambda config: config["arms"][0].pop("kind"),
         lambda config: config["arms"][0].pop("name"),
         lambda config: config["arms"][3].update(temperature=7.0),
-        lambda config: config["arms"][1].update(anchor="nope"),
-        lambda config: config["arms"][1].update(anchor=["cl"]),
+        lambda config: config["arms"][1].update(reference="nope"),
+        lambda config: config["arms"][1].update(reference=["cl"]),
         lambda config: config["arms"].append(dict(config["arms"][0])),
         lambda config: config["arms"].append(3),
         lambda config: config.update(arms=[]),

@@ -177,15 +177,15 @@ def test_controls_take_objective_labelling_and_temperature_from_the_arm_they_cop
                 "a": {"objective": "dcl", "temperature": 0.1},
                 "b": {"objective": "nscl", "labelling": "shape"},
                 "t": {"kind": "twin", "of": "b"},
-                "n": {"kind": "nudged", "anchor": "b"},
+                "n": {"kind": "nudged", "reference": "b"},
             }
         )
     )
     t, n = config.arms["t"], config.arms["n"]
-    assert (t.objective, t.labelling, t.anchor) == ("nscl", "shape", "b")
-    assert (n.objective, n.temperature, n.of, n.anchor, n.scale, n.draw) == ("dcl", 0.1, "a", "b", "ulp", 1)
-    assert config.arms["a"].anchor is None
-    assert config.arms["b"].anchor == "a"
+    assert (t.objective, t.labelling, t.reference) == ("nscl", "shape", "b")
+    assert (n.objective, n.temperature, n.of, n.reference, n.scale, n.draw) == ("dcl", 0.1, "a", "b", "ulp", 1)
+    assert config.arms["a"].reference is None
+    assert config.arms["b"].reference == "a"
 
 
 def test_a_layout_whose_kernels_corrupt_memory_is_refused():

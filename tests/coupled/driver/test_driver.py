@@ -44,22 +44,22 @@ def test_the_twins_distance_is_exactly_zero_at_every_step(run):
         stacked(run, "layers", "twin", "state.distance").tobytes()
         == np.zeros_like(stacked(run, "layers", "twin", "state.distance")).tobytes()
     )
-    own, anchors = (stacked(run, "similarity", arm, "batch.z") for arm in ("twin", "cl"))
-    assert own.tobytes() == anchors.tobytes()
+    own, references = (stacked(run, "similarity", arm, "batch.z") for arm in ("twin", "cl"))
+    assert own.tobytes() == references.tobytes()
 
 
 def test_a_one_ulp_mutant_of_the_twin_shows(tmp_path):
     made = assemble(tiny(tmp_path))
     assert made is not None
-    twin, anchor = made.arms["twin"].state.weights, made.arms["cl"].state.weights
-    assert twin.untyped_storage().data_ptr() != anchor.untyped_storage().data_ptr()
+    twin, reference = made.arms["twin"].state.weights, made.arms["cl"].state.weights
+    assert twin.untyped_storage().data_ptr() != reference.untyped_storage().data_ptr()
     twin[0] = torch.nextafter(twin[0], torch.tensor(torch.inf))
     with made:
         lockstep(made, Silent())
     assert (stacked(made.root, "scalars", "twin", "state.distance") > 0).all()
 
 
-def test_the_other_arms_differ_from_the_anchor(run):
+def test_the_other_arms_differ_from_the_reference(run):
     for arm in ("nscl", "nudged", "independent"):
         distance = stacked(run, "scalars", arm, "state.distance")
         assert (distance[1:] > 0).all()

@@ -16,7 +16,7 @@ from coupled import runtime
 from coupled.arms.arm import Arm
 from coupled.driver import preflight, resuming
 from coupled.driver.reporter import Silent
-from coupled.driver.resuming import Terms
+from coupled.driver.resuming import ResumeTerms
 from coupled.driver.train import resume, train
 from coupled.errors import Preempted, RunStopped, UserError
 from coupled.recording import checkpoints
@@ -135,7 +135,7 @@ def test_training_an_unfinished_run_again_goes_on_with_it(golden, tmp_path):
 def test_a_finished_run_taken_back_to_an_earlier_step_is_made_again(step, golden, tmp_path):
     path = train(config_of(tmp_path, checkpoints={"keep": {"every": 1}}))
     before = tree_hash(path)
-    assert tree_hash(resume(path, terms=Terms(from_step=step))) == before
+    assert tree_hash(resume(path, terms=ResumeTerms(from_step=step))) == before
 
 
 WAYS = {
@@ -212,7 +212,7 @@ def test_a_damaged_shard_is_named_with_the_step_from_which_it_is_made_again(gold
     with pytest.raises(StoreError, match=r"steps-000000003.*sha256.*resume .* --from 0 makes again"):
         resume(path_of(tmp_path))  # step 3 is no permanent checkpoint: by now it has gone
     assert tree_hash(path_of(tmp_path)) == before
-    assert tree_hash(resume(path_of(tmp_path), terms=Terms(from_step=0))) == golden
+    assert tree_hash(resume(path_of(tmp_path), terms=ResumeTerms(from_step=0))) == golden
 
 
 def test_a_run_whose_saved_states_are_all_damaged_is_refused_with_the_way_out(golden, tmp_path):
@@ -221,7 +221,7 @@ def test_a_run_whose_saved_states_are_all_damaged_is_refused_with_the_way_out(go
         file.write_bytes(b"")
     with pytest.raises(StoreError, match=r"no state to go on from is left.*--from 0"):
         resume(path_of(tmp_path))
-    assert tree_hash(resume(path_of(tmp_path), terms=Terms(from_step=0))) == golden
+    assert tree_hash(resume(path_of(tmp_path), terms=ResumeTerms(from_step=0))) == golden
 
 
 def test_a_finished_run_has_no_preempted_state_left_even_without_a_checkpoint(tmp_path):
@@ -270,7 +270,7 @@ def test_a_replay_that_is_not_the_same_computation_is_an_alarm_and_overwrites_no
     update = Arm.update
     monkeypatch.setattr(Arm, "update", lambda self, rate: update(self, rate * (1 + 1e-6)))
     with pytest.raises(StoreError, match="before the run was resumed"):
-        resume(path, terms=Terms(from_step=4))
+        resume(path, terms=ResumeTerms(from_step=4))
     with pytest.raises(StoreError, match="before the run was resumed"):  # the alarm outlives the process
         resume(path)
     monkeypatch.undo()
@@ -378,7 +378,7 @@ def test_allowed_drift_is_part_of_the_run_from_then_on(golden, tmp_path, monkeyp
     stopped(config_of(tmp_path), Stop(4))
     was = other_library(monkeypatch)
     with pytest.raises(Preempted):
-        resume(path_of(tmp_path), terms=Terms(allow_drift=True), reporter=Stop(6))
+        resume(path_of(tmp_path), terms=ResumeTerms(allow_drift=True), reporter=Stop(6))
     path = resume(path_of(tmp_path))  # allowed once, it is the run's
     assert tree_hash(path) != golden
     (line,) = [entry for entry in read_manifest(path / "manifest.jsonl").entries if entry.kind == "drift"]
@@ -399,7 +399,7 @@ def test_another_data_set_is_refused_with_both_sides(tmp_path):
     overrides = [f"paths.data={tmp_path}/data"]
     with pytest.raises(UserError, match=r"data\.test was [0-9a-f]{64}, is [0-9a-f]{64}; data\.train was"):
         resume(path_of(tmp_path), overrides=overrides)
-    resume(path_of(tmp_path), overrides=overrides, terms=Terms(allow_drift=True))
+    resume(path_of(tmp_path), overrides=overrides, terms=ResumeTerms(allow_drift=True))
 
 
 def test_another_python_is_noted_only(golden, tmp_path, monkeypatch):

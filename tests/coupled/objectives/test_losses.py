@@ -12,10 +12,10 @@ from coupled.objectives.losses import (
     evaluate,
     loss,
     masked_logsumexp,
-    pairs,
     per_anchor,
     similarity,
 )
+from coupled.objectives.masks import pair_masks
 from coupled.objectives.registry import Objective
 
 pytestmark = [pytest.mark.kernels, pytest.mark.threads]
@@ -86,7 +86,7 @@ def test_objectives_equal_literal_loops_in_value_and_gradient(objective, seed, B
 @pytest.mark.parametrize("objective", ALL, ids=str)
 def test_single_anchors_equal_literal_ones(objective):
     z, labels = unit_rows(5, 12, 4), torch.tensor([0, 1, 1, 2, 1, 0])
-    found = per_anchor(objective, similarity(z), pairs(labels), 0.2)
+    found = per_anchor(objective, similarity(z), pair_masks(labels), 0.2)
     literal = torch.stack([literal_anchor(objective, z, labels, 0.2, i) for i in range(12)])
     assert (found - literal).abs().max() < 1e-12
 
@@ -112,7 +112,7 @@ def test_scl_is_pytorch_metric_learnings(dtype, tolerance):
 
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 10), classes=st.integers(1, 5), temperature=TEMPERATURES)
 def test_the_homotopy_ends_at_dcl_and_nscl(seed, B, classes, temperature):
-    sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pairs(random_labels(seed, B, classes))
+    sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pair_masks(random_labels(seed, B, classes))
     for flag, lam, end in [(False, 1.0, DCL), (True, 1.0, NT_XENT), (False, 0.0, NSCL), (True, 0.0, NSCL_POSITIVE)]:
         found, wanted = (per_anchor(o, sigma, masks, temperature) for o in (Objective("homotopy", flag, lam), end))
         assert torch.equal(found, wanted)
@@ -120,7 +120,7 @@ def test_the_homotopy_ends_at_dcl_and_nscl(seed, B, classes, temperature):
 
 @given(seed=st.integers(0, 2**31), flag=st.booleans(), lams=st.lists(st.floats(0, 1), min_size=2, max_size=2))
 def test_the_homotopy_grows_with_lam(seed, flag, lams):
-    sigma, masks = similarity(unit_rows(seed, 16, 4)), pairs(random_labels(seed, 8, 3))
+    sigma, masks = similarity(unit_rows(seed, 16, 4)), pair_masks(random_labels(seed, 8, 3))
     low, high = (per_anchor(Objective("homotopy", flag, lam), sigma, masks, 0.3) for lam in sorted(lams))
     # Without negatives of another class λ → 0 falls to −∞, and λ = 0 is skipped: no order there.
     ordered = masks.kept | torch.tensor(flag)
@@ -129,13 +129,13 @@ def test_the_homotopy_grows_with_lam(seed, flag, lams):
 
 
 def test_the_homotopy_of_one_class_is_dcl_shifted():
-    sigma, masks = similarity(unit_rows(8, 10, 3)), pairs(torch.zeros(5, dtype=torch.int64))
+    sigma, masks = similarity(unit_rows(8, 10, 3)), pair_masks(torch.zeros(5, dtype=torch.int64))
     found = batch_loss(Objective("homotopy", lam=0.01), sigma, masks, 0.5)
     assert abs(found - batch_loss(DCL, sigma, masks, 0.5) - math.log(0.01)) < 1e-14
 
 
 def test_with_every_label_different_supervision_changes_nothing():
-    sigma, masks = similarity(unit_rows(9, 10, 3)), pairs(torch.arange(5))
+    sigma, masks = similarity(unit_rows(9, 10, 3)), pair_masks(torch.arange(5))
     found = evaluate(sigma, masks, 0.5, ALL)
     assert found.gap == found.mass == found.gap_with_positive == found.mass_with_positive == 0
     for objective, value in found.losses.items():
@@ -146,7 +146,7 @@ def test_with_every_label_different_supervision_changes_nothing():
 @pytest.mark.parametrize("objective", [NSCL, NSCL_POSITIVE], ids=str)
 def test_an_anchor_without_negatives_adds_exactly_nothing(objective):
     sigma = similarity(unit_rows(10, 6, 3)).requires_grad_()
-    value = per_anchor(objective, sigma, pairs(torch.zeros(3, dtype=torch.int64)), 0.5)
+    value = per_anchor(objective, sigma, pair_masks(torch.zeros(3, dtype=torch.int64)), 0.5)
     assert torch.equal(value, torch.zeros(6, dtype=torch.float64))
     assert torch.equal(torch.autograd.grad(value.sum(), sigma)[0], torch.zeros(6, 6, dtype=torch.float64))
 
@@ -187,7 +187,7 @@ def test_value_and_gradient_are_finite_at_every_edge(objective, edge, temperatur
     with torch.autograd.set_detect_anomaly(True):
         value.backward()
     assert value.isfinite() and z.grad.isfinite().all()
-    found = evaluate(similarity(z.detach()), pairs(labels), temperature, [objective]).losses[objective]
+    found = evaluate(similarity(z.detach()), pair_masks(labels), temperature, [objective]).losses[objective]
     # float32 rounds a loss about four times (λ, logsumexp and its logarithm, the positive) and the mean of A of them as
     # often again as there are, each time by 2⁻²⁴ of what may be as large as this.
     largest = 2 / temperature + math.log(len(z)) - math.log(objective.lam or 1)
@@ -213,7 +213,7 @@ def gap_losses(sigma, masks, temperature):
 
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 12), classes=st.integers(1, 6), temperature=TEMPERATURES)
 def test_each_gap_is_exactly_the_difference_of_its_losses(seed, B, classes, temperature):
-    sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pairs(random_labels(seed, B, classes))
+    sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pair_masks(random_labels(seed, B, classes))
     found, kept = evaluate(sigma, masks, temperature, []), masks.kept
     dcl, nscl, nt_xent, bracket = gap_losses(sigma, masks, temperature)
     assert int(found.skipped) == int((~kept).sum())
@@ -230,7 +230,7 @@ def test_each_gap_is_exactly_the_difference_of_its_losses(seed, B, classes, temp
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 10), classes=st.integers(1, 5), temperature=TEMPERATURES)
 def test_evaluation_gives_the_losses_that_arms_minimise(seed, B, classes, temperature):
     labels, z = random_labels(seed, B, classes), unit_rows(seed, 2 * B, 4)
-    found = evaluate(similarity(z), pairs(labels), temperature, [*ALL, DCL])
+    found = evaluate(similarity(z), pair_masks(labels), temperature, [*ALL, DCL])
     assert list(found.losses) == ALL
     for objective, value in found.losses.items():
         assert value.dtype == torch.float64 and value.ndim == 0
@@ -240,7 +240,7 @@ def test_evaluation_gives_the_losses_that_arms_minimise(seed, B, classes, temper
 
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 12), classes=st.integers(2, 5), temperature=TEMPERATURES)
 def test_the_gap_of_an_anchor_obeys_its_bounds(seed, B, classes, temperature):
-    sigma, masks = similarity(unit_rows(seed, 2 * B, 3)), pairs(random_labels(seed, B, classes))
+    sigma, masks = similarity(unit_rows(seed, 2 * B, 3)), pair_masks(random_labels(seed, B, classes))
     dcl, nscl, nt_xent, bracket = gap_losses(sigma, masks, temperature)
     same, different = masks.same.sum(1).double(), masks.different.sum(1).double()
     growth = math.exp(2 / temperature)
@@ -257,14 +257,14 @@ def test_the_gap_of_an_anchor_obeys_its_bounds(seed, B, classes, temperature):
 
 def test_the_bound_of_the_gap_is_attained_by_opposite_classes():
     z, labels = antipodes(4).double(), torch.tensor([0, 1, 0, 1])
-    found = evaluate(similarity(z), pairs(labels), 0.5, [])
+    found = evaluate(similarity(z), pair_masks(labels), 0.5, [])
     assert abs(found.gap - math.log(1 + 2 * math.exp(4) / 4)) < 1e-14
 
 
 @pytest.mark.parametrize(("labels", "same"), [([0, 0, 1, 1], 2), ([0, 0, 0, 1, 1, 1], 4)])
 def test_equal_similarities_leave_the_gap_to_the_counts(labels, same):
     B = len(labels)
-    found = evaluate(torch.full((2 * B, 2 * B), 0.7).double(), pairs(torch.tensor(labels)), 0.1, [])
+    found = evaluate(torch.full((2 * B, 2 * B), 0.7).double(), pair_masks(torch.tensor(labels)), 0.1, [])
     different = 2 * B - 2 - same
     assert abs(found.gap - math.log(1 + same / different)) < 1e-14
     assert abs(found.gap_with_positive - math.log(1 + same / (1 + different))) < 1e-14
@@ -272,7 +272,7 @@ def test_equal_similarities_leave_the_gap_to_the_counts(labels, same):
 
 def test_same_class_masses_are_the_shares_of_same_class_weight():
     labels = torch.tensor([0, 0, 1, 2])
-    sigma, masks = similarity(unit_rows(16, 8, 3)), pairs(labels)
+    sigma, masks = similarity(unit_rows(16, 8, 3)), pair_masks(labels)
     weights = torch.exp(sigma / 0.5)
     same, other = (weights * masks.same).sum(1), (weights * masks.different).sum(1)
     positive = weights[torch.arange(8), (torch.arange(8) + 4) % 8]
@@ -295,7 +295,7 @@ def test_order_of_samples_views_and_class_numbers_is_nothing_to_a_loss(seed, B, 
 def test_evaluation_costs_two_logsumexps_over_sigma(monkeypatch):
     calls, original = [], losses.masked_logsumexp
     monkeypatch.setattr(losses, "masked_logsumexp", lambda *given: (calls.append(1), original(*given))[1])
-    evaluate(similarity(unit_rows(17, 8, 3)), pairs(torch.tensor([0, 0, 1, 2])), 0.5, ALL)
+    evaluate(similarity(unit_rows(17, 8, 3)), pair_masks(torch.tensor([0, 0, 1, 2])), 0.5, ALL)
     assert len(calls) == 2
 
 

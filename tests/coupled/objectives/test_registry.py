@@ -5,7 +5,7 @@ import torch
 
 from coupled.errors import UserError
 from coupled.objectives import registry
-from coupled.objectives.losses import evaluate, loss, pairs, per_anchor, similarity
+from coupled.objectives.losses import evaluate, loss, pair_masks, per_anchor, similarity
 from coupled.objectives.registry import OBJECTIVES, Objective
 
 pytestmark = pytest.mark.kernels
@@ -38,7 +38,7 @@ def _no_registered(monkeypatch):
 def own_dcl(sigma, labels, temperature):
     sigma.fill_diagonal_(0)
     labels.zero_()
-    return per_anchor(DCL, sigma, pairs(torch.arange(len(sigma) // 2)), temperature)
+    return per_anchor(DCL, sigma, pair_masks(torch.arange(len(sigma) // 2)), temperature)
 
 
 @pytest.mark.usefixtures("_no_registered")
@@ -52,7 +52,7 @@ def test_a_registered_objective_works_like_a_built_in_one(function):
     rounding = 30 * 8 * 2**-53
     assert abs(found - wanted) < rounding
     assert (torch.autograd.grad(found, z)[0] - torch.autograd.grad(wanted, z)[0]).abs().max() < rounding
-    evaluated = evaluate(similarity(z.detach()), pairs(labels), 0.5, [mine, DCL]).losses
+    evaluated = evaluate(similarity(z.detach()), pair_masks(labels), 0.5, [mine, DCL]).losses
     assert evaluated[mine].dtype == torch.float64 and abs(evaluated[mine] - evaluated[DCL]) < rounding
 
 
@@ -60,7 +60,7 @@ def test_a_registered_objective_works_like_a_built_in_one(function):
 def test_a_registered_objective_gets_labels_and_cannot_write_into_anything():
     registry.register_objective("mine")(own_dcl)
     labels, sigma = torch.tensor([3, 1, 3]), similarity(unit_rows(21, 6, 3))
-    masks, before = pairs(labels), sigma.clone()
+    masks, before = pair_masks(labels), sigma.clone()
     assert per_anchor(Objective("mine"), sigma, masks, 0.5).shape == (6,)
     assert torch.equal(sigma, before) and masks.labels.tolist() == [3, 1, 3]
 
@@ -70,7 +70,7 @@ def test_evaluation_calls_a_registered_objective_once_with_the_labels_and_withou
     seen = []
     registry.register_objective("mine")(lambda *given: (seen.append(given), given[0].mean())[1])
     sigma, mine = similarity(unit_rows(22, 4, 3)).requires_grad_(), Objective("mine")
-    found = evaluate(sigma, pairs(torch.tensor([5, 7])), 0.25, [mine, mine]).losses[mine]
+    found = evaluate(sigma, pair_masks(torch.tensor([5, 7])), 0.25, [mine, mine]).losses[mine]
     ((given, labels, temperature),) = seen
     assert torch.equal(given, sigma) and labels.tolist() == [5, 7] and temperature == 0.25
     assert not found.requires_grad

@@ -23,13 +23,13 @@ def test_all_rates_at_once_are_the_rates_of_the_steps(tmp_path, schedule, warmup
     assert learning_rates(config.optimiser, 40, 8).tolist() == pytest.approx(expected, rel=1e-13, abs=1e-16)
 
 
-def test_a_pair_is_cls_loss_against_nscls_whichever_is_the_anchor(tmp_path):
+def test_a_pair_is_cls_loss_against_nscls_whichever_is_the_reference(tmp_path):
     arms = {
         "ns": {"objective": "nscl"},
         "cl": {"objective": "dcl"},
         "nt": {"objective": "nt_xent"},
         "warm": {"objective": "dcl", "temperature": 2.0},
-        "other": {"kind": "independent", "of": "cl", "anchor": "ns"},
+        "other": {"kind": "independent", "of": "cl", "reference": "ns"},
         "scl": {"objective": "scl"},
     }
     config = tiny(tmp_path, arms=arms)
@@ -38,7 +38,7 @@ def test_a_pair_is_cls_loss_against_nscls_whichever_is_the_anchor(tmp_path):
         ("nt", "ns", True),
     ]
     said = {arm: str(pair_of(config, arm)) for arm in ("ns", "warm", "other", "scl")}
-    assert "no anchor" in said["ns"] and "temperatures" in said["warm"]
+    assert "no reference" in said["ns"] and "temperatures" in said["warm"]
     assert "does not start" in said["other"] and "not scl against nscl" in said["scl"]
 
 
@@ -49,9 +49,9 @@ def test_denominators_that_are_not_nested_are_no_pair(tmp_path):
 
 def test_shares_are_registry_constants_or_counted_labels(tmp_path):
     shapes = class_shares(tiny(tmp_path), "size")
-    assert shapes.said == "its labels" and shapes.size == 20_000 and 0.49 < shapes.largest < 0.52
+    assert shapes.known_from == "its labels" and shapes.size == 20_000 and 0.49 < shapes.largest < 0.52
     svhn = class_shares(tiny(tmp_path, data={"name": "svhn", "labelling": "class"}, views={"size": 32}), "class")
-    assert svhn.said == "registry constants" and svhn.counts == info("svhn").train_counts["class"]
+    assert svhn.known_from == "registry constants" and svhn.counts == info("svhn").train_counts["class"]
 
 
 def test_rows_of_expected_counts_are_those_of_a_panel_that_has_them(tmp_path):

@@ -27,7 +27,7 @@ EVERY = {
     "inside": {"objective": "nscl", "positive_in_denominator": True},
     "between": {"objective": "homotopy", "lam": 0.3},
     "scl": {"objective": "scl"},
-    "ce": {"objective": "ce", "anchor": "scl"},
+    "ce": {"objective": "ce", "reference": "scl"},
     "nudged": {"kind": "nudged", "scale": 1e-3},
     "independent": {"kind": "independent"},
 }

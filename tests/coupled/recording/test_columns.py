@@ -27,7 +27,7 @@ ARMS = ("cl", "nscl", "positive", "ce", "nudged", "independent")
 OBJECTIVE = dict(zip(ARMS, ("dcl", "nscl", "nscl_positive", "ce", "nscl", "dcl"), strict=True))
 LABELLING = dict(zip(ARMS, ("size", "shape", "shape", "size", "shape", "size"), strict=True))
 TEMPERATURE = dict(zip(ARMS, (0.5, 0.2, 0.3, 0.5, 0.2, 0.5), strict=True))
-ANCHOR = dict(zip(ARMS[1:], ("cl", "cl", "cl", "nscl", "cl"), strict=True))
+REFERENCE = dict(zip(ARMS[1:], ("cl", "cl", "cl", "nscl", "cl"), strict=True))
 RATES = [0.3 * 0.5 * (1 + math.cos(math.pi * step / STEPS)) for step in range(STEPS)]
 
 
@@ -94,13 +94,13 @@ class Truth:
         """Mean of ‖w−v‖ / ½(‖w‖+‖v‖) over the encoder's convolutions and batch-norm scales."""
         names = shared(self.network(arm, step))
         counted = [name.startswith("encoder.") and not name.endswith("bias") for name in names]
-        own, anchor = (norms(self.weights(name, step))[counted] for name in (arm, ANCHOR[arm]))
-        return (self.moved(arm, step, ANCHOR[arm], step)[counted] / ((own + anchor) / 2)).mean()
+        own, reference = (norms(self.weights(name, step))[counted] for name in (arm, REFERENCE[arm]))
+        return (self.moved(arm, step, REFERENCE[arm], step)[counted] / ((own + reference) / 2)).mean()
 
     @np.errstate(invalid="ignore", divide="ignore")
     def angles(self, arm, step):
         """Twice the angle that half a chord of the unit sphere subtends; NaN for a layer of zeros."""
-        pairs = zip(self.weights(arm, step), self.weights(ANCHOR[arm], step), strict=True)
+        pairs = zip(self.weights(arm, step), self.weights(REFERENCE[arm], step), strict=True)
         return 2 * np.arcsin(norms([w / norms([w]) - v / norms([v]) for w, v in pairs]) / 2)
 
     def labels(self, step, labelling):
@@ -206,14 +206,14 @@ ORACLES = {
     ),
     "scalars arm batch.skipped": (lambda t, arm, step, y: t.contrast(arm, step, y, arm)["skipped"], DIGITS),
     "scalars arm state.norm": (lambda t, arm, step: math.hypot(*norms(t.weights(arm, step))), DIGITS),
-    "scalars arm state.distance": (lambda t, arm, step: math.hypot(*t.moved(arm, step, ANCHOR[arm], step)), DIGITS),
+    "scalars arm state.distance": (lambda t, arm, step: math.hypot(*t.moved(arm, step, REFERENCE[arm], step)), DIGITS),
     "scalars arm state.weight_gap": (Truth.weight_gap, DIGITS),
     "scalars shared batch.learning_rate": (lambda t, step: RATES[step], DIGITS),
     "scalars shared batch.ids_digest": (lambda t, step: sha_of(t.batch(step).ids), BYTES),
     "scalars shared batch.draws_digest": (lambda t, step: sha_of(t.batch(step).words), BYTES),
     "scalars shared batch.chain": (Truth.chain, BYTES),
     "layers arm state.norm": (lambda t, arm, step: norms(t.weights(arm, step)), DIGITS),
-    "layers arm state.distance": (lambda t, arm, step: t.moved(arm, step, ANCHOR[arm], step), DIGITS),
+    "layers arm state.distance": (lambda t, arm, step: t.moved(arm, step, REFERENCE[arm], step), DIGITS),
     "layers arm state.angle": (Truth.angles, RADIANS),
     "layers arm batch.gradient_norm": (lambda t, arm, step: norms(t.forward(arm, step)[2]), DIGITS),
     "layers arm update.norm": (lambda t, arm, step: t.moved(arm, step + 1, arm, step), DIGITS),

@@ -122,10 +122,10 @@ def test_pixel_digests_are_of_each_view_in_batch_order(run, config):
 
 def test_weight_gap_distance_and_angle_are_those_of_the_checkpoints(run):
     facts = json.loads((run / "run.json").read_text())
-    own, anchor = (open_tensors(run / f"checkpoints/step-000000006/{arm}.safetensors") for arm in ("nscl", "cl"))
+    own, reference = (open_tensors(run / f"checkpoints/step-000000006/{arm}.safetensors") for arm in ("nscl", "cl"))
     ratios, squares, angles = [], 0.0, []
     for layer in facts["layers"]:
-        w, v = (np.float64(t[f"weights.{layer['name']}"]).ravel() for t in (own, anchor))
+        w, v = (np.float64(t[f"weights.{layer['name']}"]).ravel() for t in (own, reference))
         squares += ((w - v) ** 2).sum()
         if layer["in_weight_gap"]:
             ratios.append(np.linalg.norm(w - v) / ((np.linalg.norm(w) + np.linalg.norm(v)) / 2))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from coupled.objectives.losses import batch_loss
-from coupled.objectives.masks import pairs, similarity
+from coupled.objectives.masks import pair_masks, similarity
 from coupled.objectives.registry import Objective
 from coupled.theory import bounds
 
@@ -60,7 +60,7 @@ def literal(sigma, labels, tau, positive):
 @given(batches(), TAUS, st.booleans())
 def test_the_gap_and_its_bounds_are_those_of_a_literal_loop(batch, tau, positive):
     sigma, labels = batch
-    made = bounds.gap_bounds(sigma, pairs(labels), tau, positive_in_denominator=positive)
+    made = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
     found = torch.stack([made.gap, made.per_anchor, made.tighter, made.equal])
     expected = literal(sigma, labels, tau, positive)
     assert torch.equal(made.kept, ~expected[0].isnan())
@@ -70,7 +70,7 @@ def test_the_gap_and_its_bounds_are_those_of_a_literal_loop(batch, tau, positive
 @given(batches(), TAUS, st.booleans())
 def test_no_anchor_of_any_batch_has_a_gap_above_its_bounds(batch, tau, positive):
     sigma, labels = batch
-    made = bounds.gap_bounds(sigma, pairs(labels), tau, positive_in_denominator=positive)
+    made = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
     gap, tighter, per_anchor = (values[made.kept] for values in (made.gap, made.tighter, made.per_anchor))
     assert (gap <= tighter * (1 + 1e-12) + 1e-12).all()
     assert (tighter <= per_anchor * (1 + 1e-12) + 1e-12).all()
@@ -80,7 +80,7 @@ def test_no_anchor_of_any_batch_has_a_gap_above_its_bounds(batch, tau, positive)
 @given(batches(), TAUS)
 def test_the_gap_is_the_difference_of_the_two_losses(batch, tau):
     sigma, labels = batch
-    masks = pairs(labels)
+    masks = pair_masks(labels)
     made = bounds.gap_bounds(sigma, masks, tau, positive_in_denominator=True)
     cl = batch_loss(Objective("nt_xent"), sigma, masks, tau)
     ns = batch_loss(Objective("nscl", positive_in_denominator=True), sigma, masks, tau)
@@ -89,14 +89,14 @@ def test_the_gap_is_the_difference_of_the_two_losses(batch, tau):
 
 def test_with_every_similarity_equal_the_gap_is_the_equal_similarity_value():
     labels = torch.tensor([0, 0, 0, 1, 2])
-    made = bounds.gap_bounds(torch.full((10, 10), 0.3), pairs(labels), 0.2)
+    made = bounds.gap_bounds(torch.full((10, 10), 0.3), pair_masks(labels), 0.2)
     assert torch.allclose(made.gap, made.equal, rtol=1e-6) and torch.allclose(made.tighter, made.equal, rtol=1e-6)
 
 
 @pytest.mark.parametrize("positive", [False, True])
 def test_poles_attain_the_bound_of_their_anchors(positive):
     labels = torch.tensor([0, 0, 0, 1, 1])
-    made = bounds.gap_bounds(antipodal(labels), pairs(labels), 0.5, positive_in_denominator=positive)
+    made = bounds.gap_bounds(antipodal(labels), pair_masks(labels), 0.5, positive_in_denominator=positive)
     attained = torch.allclose(made.per_anchor[:3], made.gap[:3], rtol=1e-12)
     assert attained is not positive  # the positive is at the anchor's own pole, so its denominator is larger
 
@@ -104,7 +104,7 @@ def test_poles_attain_the_bound_of_their_anchors(positive):
 @pytest.mark.parametrize("broken", ["sign", "temperature", "own views", "mean for max"])
 def test_a_broken_gap_bound_is_seen_at_the_poles(broken):
     labels = torch.tensor([0, 0, 0, 1, 1])
-    masks, tau = pairs(labels), 0.5
+    masks, tau = pair_masks(labels), 0.5
     made = bounds.gap_bounds(antipodal(labels), masks, tau)
     same, other = masks.same.sum(1).double(), masks.different.sum(1).double()
     x = {"sign": -2 / tau, "temperature": 2 / (2 * tau), "own views": 2 / tau, "mean for max": 0.0}[broken]
@@ -115,7 +115,7 @@ def test_a_broken_gap_bound_is_seen_at_the_poles(broken):
 
 
 def test_no_anchor_kept_is_nan_and_not_a_plausible_number():
-    made = bounds.gap_bounds(torch.ones(6, 6), pairs(torch.zeros(3, dtype=torch.int64)), 0.5)
+    made = bounds.gap_bounds(torch.ones(6, 6), pair_masks(torch.zeros(3, dtype=torch.int64)), 0.5)
     assert math.isnan(made.mean(made.gap)) and math.isnan(made.slack(made.tighter))
 
 
@@ -132,14 +132,14 @@ def test_exactly_balanced_batches_satisfy_the_data_set_bound(classes, each, tau,
     labels = torch.arange(classes).repeat_interleave(each)
     z = torch.randn(2 * len(labels), 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     for sigma in (similarity(F.normalize(z, dim=1)), antipodal(labels)):
-        made = bounds.gap_bounds(sigma, pairs(labels), tau, positive_in_denominator=positive)
+        made = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
         limit = bounds.data_set_gap(each * 100, classes * each * 100, tau, positive_in_denominator=positive)
         assert made.gap.max() <= limit * (1 + 1e-12)
 
 
 def test_a_uniform_batch_breaks_the_data_set_bound():
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 1])  # drawn from ten balanced classes
-    made = bounds.gap_bounds(antipodal(labels), pairs(labels), 0.5)
+    made = bounds.gap_bounds(antipodal(labels), pair_masks(labels), 0.5)
     assert made.mean(made.gap) > bounds.data_set_gap(500, 5000, 0.5)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from coupled.objectives.losses import batch_loss
-from coupled.objectives.masks import pairs, similarity
+from coupled.objectives.masks import pair_masks, similarity
 from coupled.objectives.registry import Objective
 from coupled.theory import bounds, surrogate
 from coupled.theory.surrogate import denominators, simulate
@@ -31,7 +31,7 @@ def start_of(n, seed, d=4):
 def descended(objective, sigma, labels, rate, tau):
     """One clipped step along autograd's gradient of the loss, row by row as Σ is not symmetric here."""
     sigma = sigma.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(batch_loss(objective, sigma, pairs(labels), tau), sigma)
+    (gradient,) = torch.autograd.grad(batch_loss(objective, sigma, pair_masks(labels), tau), sigma)
     return (sigma.detach() - rate * gradient).clamp(-1, 1)
 
 
@@ -151,7 +151,9 @@ def test_the_recursion_is_its_formula():
         before, errors = simulate(start, sets, rates[:t], tau, 6), []
         for sigma in (before.cl, before.ns):
             logits = sigma / tau
-            p, q = (torch.where(mask, logits, -torch.inf).softmax(1) for mask in (sets.cl, pairs(labels).different))
+            p, q = (
+                torch.where(mask, logits, -torch.inf).softmax(1) for mask in (sets.cl, pair_masks(labels).different)
+            )
             errors.append((p - q).norm(dim=1) / (tau * 6))
         spread = max(1.0, rate / (2 * tau**2 * 6) - 1)
         whole = spread * whole + rate * min(error.norm().item() for error in errors)

@@ -17,7 +17,7 @@ from coupled import runtime
 from coupled.cli import main
 from coupled.data.fashion_mnist import FashionMnist
 from coupled.driver.reporter import Silent
-from coupled.driver.resuming import Terms
+from coupled.driver.resuming import ResumeTerms
 from coupled.driver.train import resume, train
 from coupled.errors import Preempted, UserError
 from coupled.reading.manifest_rules import first_surprise
@@ -26,7 +26,7 @@ from coupled.recording.layout import train_layout
 from coupled.store import Entry, Manifest, StoreError, canonical_json, read_manifest
 from coupled.store.manifest import parse_line
 from coupled.verification import chain, verify
-from coupled.verification.rebuilt import Here
+from coupled.verification.rebuilt import Rebuilt
 
 
 def config_of(folder, **sections):
@@ -374,7 +374,7 @@ def test_preempted_continued_under_other_conditions_and_extended_a_run_is_verifi
     state.write_bytes(good)
     real = runtime.versions()
     monkeypatch.setattr(runtime, "versions", lambda: {**real, "numpy": "9.9"})
-    resume(path, terms=Terms(allow_drift=True))
+    resume(path, terms=ResumeTerms(allow_drift=True))
     resume(path, extend=8)
     monkeypatch.undo()
     said = verify(path, replay=3)
@@ -447,7 +447,7 @@ def test_the_steps_that_are_drawn_again_are_the_fingerprints_choice(run):
     found, config, manifest = read_run(run)
     assert config.train.steps == 6
     steps = np.arange(0, 3000, 3)
-    chosen = [Here(run, {**found, "fingerprint": mark}, manifest).sampled(steps, 8, "batches") for mark in "aab"]
+    chosen = [Rebuilt(run, {**found, "fingerprint": mark}, manifest).sampled(steps, 8, "batches") for mark in "aab"]
     assert chosen[0] == chosen[1] != chosen[2]
     for some in chosen:
         assert len(some) == 8 and some == sorted(set(some) & set(steps.tolist())) and (some[0], some[-1]) == (0, 2997)
