@@ -157,7 +157,7 @@ SAID = {
     "plan": "Sigma of the surrogate panel, 4 x 2 views as one batch; limit 16; delta = 0.05",
     "diff, different": "||Delta||/||w||",
     "help of train": "0 <= value",
-    "curves": "| nscl   | cl     |",
+    "curves": "| nscl   | cl        |",
     "bounds": "drift of Sigma",
     "divergence": "exponent: slope of log",
 }

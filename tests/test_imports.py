@@ -1,7 +1,8 @@
 """The order of imports: `analysis` looks at `coupled`, never the other way, and nothing goes in a circle."""
 
 import ast
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,39 +13,103 @@ MODULES = {
     for package in ("coupled", "analysis")
     for path in sorted((ROOT / package).rglob("*.py"))
 }
+# What a reader of runs must not load: all that trains, writes, starts processes or is a command.
+BARRED = ("driver", "ranks", "recording.recorder", "commands", "cli", "bench", "verification")
 
 
-def imported(path, *, top_level):
-    """The modules of ours that a file imports; at the top level only, or inside functions as well."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
-    for node in tree.body if top_level else ast.walk(tree):
+def names_in(path, tree):
+    """The modules of ours that the import statements of a tree name."""
+    names = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             # `from a import b` may mean the module a.b.
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in MODULES else node.module for name in names}
-    return {name for name in found if name.partition(".")[0] in ("coupled", "analysis")}
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in full}
+    return {name for name in names if name in MODULES}
+
+
+def imported(name):
+    """The modules of ours that a module imports, at its top, inside functions or for types alone; and the packages it
+    is in, which python loads first. The names that `coupled` itself hands on are lazy, and its alone.
+    """
+    path = MODULES[name]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if name == "coupled":
+        return set()
+    return names_in(path, tree) - {name}
+
+
+GRAPH = {name: imported(name) for name in MODULES}
+
+
+def packages_of(name):
+    """The packages that python loads before a module."""
+    parts = name.split(".")
+    return {".".join(parts[:i]) for i in range(1, len(parts))}
+
+
+def reached(start):
+    """Every module that loading `start` may load, by way of others too."""
+    seen, waiting = set(), [start]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += [*GRAPH[name], *packages_of(name)]
+    return seen
+
+
+def is_barred(name):
+    return any(name == f"coupled.{bar}" or name.startswith(f"coupled.{bar}.") for bar in BARRED)
 
 
 def test_the_walk_sees_imports():
-    assert "coupled.theory.alignment" in imported(ROOT / "analysis" / "arrays" / "alignment.py", top_level=True)
+    assert "coupled.theory.alignment" in GRAPH["analysis.arrays.alignment"]
+    assert "coupled.driver.loop" in reached("coupled.commands.train")
+    assert all(any(is_barred(name) for name in MODULES if f"coupled.{bar}" in name) for bar in BARRED)
     assert len(MODULES) > 40
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("coupled")])
 def test_coupled_never_imports_analysis(name):
-    assert not {other for other in imported(MODULES[name], top_level=False) if other.startswith("analysis")}
+    assert not {other for other in GRAPH[name] if other.startswith("analysis")}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("analysis")])
-def test_analysis_imports_neither_driver_nor_commands_nor_launch(name):
-    barred = ("coupled.driver", "coupled.cli", "coupled.commands", "coupled.launch")
-    assert not {other for other in imported(MODULES[name], top_level=False) if other.startswith(barred)}
+def test_analysis_reaches_nothing_that_trains_writes_or_commands(name):
+    assert not sorted(filter(is_barred, reached(name)))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("coupled.reading")])
+def test_reading_a_run_loads_nothing_that_writes_one(name):
+    assert not sorted(filter(is_barred, reached(name)))
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    graph = {name: imported(path, top_level=True) for name, path in MODULES.items()}
-    TopologicalSorter(graph).prepare()  # CycleError names the circle
+    TopologicalSorter(GRAPH).prepare()  # CycleError names the circle
+
+
+def test_no_package_imports_itself_by_way_of_others():
+    """A package of a package counts as one: what is inside it may go anywhere inside."""
+
+    def room(name):
+        return ".".join(name.split(".")[:2])
+
+    rooms = {}
+    for name, others in GRAPH.items():
+        rooms.setdefault(room(name), set()).update(room(other) for other in others if room(other) != room(name))
+    try:
+        TopologicalSorter(rooms).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+        arrows = [
+            f"{a} → {b}"
+            for one, other in pairwise(circle)
+            for a in GRAPH
+            for b in GRAPH[a]
+            if (room(a), room(b)) == (other, one) or (room(a), room(b)) == (one, other)
+        ]
+        pytest.fail("\n".join(arrows))

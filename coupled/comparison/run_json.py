@@ -12,6 +12,8 @@ from coupled.store import Manifest
 
 def facts_differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
     """Config fields first, in their order, then seed and initial weights, data, versions and machine."""
+    if a["schema"] != b["schema"]:
+        yield Fact("format", "format", a["schema"], b["schema"])
     yield from config_facts(a["config"], b["config"])
     for change in changes(environment(a), environment(b)):
         yield Fact(change.name, change.name.partition(".")[0], change.then, change.now)

@@ -22,11 +22,13 @@ def option(
     open_high: bool = False,
     path: bool = False,
     rounded: bool = False,
+    later: bool = False,
 ) -> Any:
     """A dataclass field with its meaning, class and allowed values (`open_*`: the end itself is not allowed).
 
     `path`: it names a file or folder, in which `~` is a home folder. `rounded`: the run computes with it in its own
-    precision, which must hold it.
+    precision, which must hold it. `later`: the field came after format 3 (`formats`), so it is left out of run.json
+    while it has its default, which must mean "as without it".
     """
     assert kind in CLASSES
     bounds = (low, high, open_low, open_high)
@@ -37,6 +39,7 @@ def option(
         "bounds": bounds,
         "path": path,
         "rounded": rounded,
+        "later": later,
     }
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
 from coupled.config.arms import COPIED
+from coupled.config.formats import FORMAT, downgraded
 from coupled.config.schema import Config
 from coupled.store.canonical import digest as canonical_digest
 
@@ -18,12 +19,19 @@ def classified(value: Any, kinds: tuple[Kind, ...], own: Kind = "identity") -> A
         for field in dataclasses.fields(value):
             child = getattr(value, field.name)
             kind = field.metadata.get("kind", own)
+            if field.metadata.get("later") and child == _default(field):
+                continue
             if dataclasses.is_dataclass(child) or isinstance(child, dict) or kind in kinds:
                 tables[field.name] = classified(child, kinds, kind)
         return {key: table for key, table in tables.items() if table != {}}
     if isinstance(value, dict):
         return {key: classified(child, kinds, own) for key, child in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def kind_of(dotted: str) -> Kind:
@@ -63,9 +71,9 @@ def fingerprint(config: Config) -> str:
     return canonical_digest(classified(config, ("identity",)))
 
 
-def digest(config: Config) -> str:
-    """SHA-256 (hex) of the canonical JSON of `resolved(config)`."""
-    return canonical_digest(resolved(config))
+def digest(config: Config, written: int = FORMAT) -> str:
+    """SHA-256 (hex) of the canonical JSON of `resolved(config)`, as format `written` has it."""
+    return canonical_digest(downgraded(resolved(config), written))
 
 
 def path_of(config: Config) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coupled.config.build import build
+from coupled.config.formats import with_reference
 from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.schema import Config
@@ -39,7 +40,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
 def _digest_of(raw: dict[str, Any]) -> str | None:
     """The digest of the config without overrides; None where only they make it one."""
     try:
-        return digest(from_tables(raw))
+        return digest(resolve(build(Config, with_reference(raw, warn=False))))
     except UserError:
         return None
 
@@ -61,7 +62,7 @@ def _located(file: str, folder: Path) -> str:
 
 def from_tables(raw: dict[str, Any], *, begun: bool = False) -> Config:
     """The resolved config of nested tables (what TOML gives). `begun`: of a run that goes on as it began."""
-    return resolve(build(Config, raw), begun=begun)
+    return resolve(build(Config, with_reference(raw, warn=True)), begun=begun)
 
 
 def from_resolved(tables: dict[str, Any]) -> Config:

@@ -16,7 +16,7 @@ from coupled.errors import UserError
 from coupled.reading import environment
 from coupled.reading.checkpoints import open_arm
 from coupled.reading.log import last_data_path, last_ranks
-from coupled.reading.run_json import read_run
+from coupled.reading.run_json import must_be_of_this_format, read_run
 from coupled.recording.checkpoints import open_rows_of, restore
 from coupled.recording.layout import SHARED
 from coupled.recording.schedule import checkpoint_steps, kept_steps
@@ -153,6 +153,7 @@ def refuse_another(config: Config) -> None:
     if state(path) not in ("finished", "unfinished") or read_config_digest(path) == digest(config):
         return
     facts, _, _ = read_run(path)
+    must_be_of_this_format(path, facts, "give --overwrite to replace it, or choose another name with --set name=…")
     found = [
         f"{fact.name} is {fact.a} there, {fact.b} here" for fact in config_facts(facts["config"], resolved(config))
     ]
@@ -198,6 +199,7 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
     stay as the run has them, with a note; UserError for another value of an identity field, or a length that cannot be.
     """
     facts, before, _ = read_run(path)
+    must_be_of_this_format(path, facts, "go on with the version that wrote it, or train the config again")
     elastic = [override for override in overrides if kind_of(_key(override)) == "elastic"]
     for key in ("name", "paths.runs"):
         if key in map(_key, elastic):

@@ -9,9 +9,9 @@ from typing import Any
 from coupled import config as configs
 from coupled.arms.network import meta_network
 from coupled.config import Config, from_resolved
+from coupled.config.formats import FORMAT, IMPORTED, READ, START, upgraded
 from coupled.errors import UserError
 from coupled.models.flat import in_weight_gap
-from coupled.recording.run_json import SCHEMA
 from coupled.store import (
     REAL,
     Manifest,
@@ -30,6 +30,8 @@ from coupled.terminal.shell import shell
 def read_run(path: Path) -> tuple[dict[str, Any], Config, Manifest]:
     """The content of run.json, the config it resolved, and the manifest as it is now.
 
+    The config that an earlier format wrote is read as if this one had written it; `schema` says which it was.
+
     Raises UserError if there is no run or its schema or config is not ours, StoreError (exit code 3) if it is damaged.
     """
     if not path.is_dir():
@@ -37,7 +39,8 @@ def read_run(path: Path) -> tuple[dict[str, Any], Config, Manifest]:
     if not (path / RUN_JSON).is_file():
         raise UserError(f"{path} is not a run", f"a run directory holds {RUN_JSON}", nearby_runs(path))
     facts, data = _facts(path / RUN_JSON)
-    config, manifest = _config(path / RUN_JSON, facts), read_manifest(path / MANIFEST)
+    config, facts["config"] = _config(path / RUN_JSON, facts)
+    manifest = read_manifest(path / MANIFEST)
     begin = manifest.entries[0].sha256 if manifest.entries else None
     if begin != hashlib.sha256(data).hexdigest():
         raise StoreError(path / RUN_JSON, f"not the file that {MANIFEST} begins with (its SHA-256 there is {begin})")
@@ -65,26 +68,41 @@ def _facts(path: Path) -> tuple[dict[str, Any], bytes]:
         raise StoreError(path, f"not JSON: {error}") from None
     if not isinstance(facts, dict) or type(facts.get("schema")) is not int:
         raise StoreError(path, "not the run.json of a run")
-    if facts["schema"] != SCHEMA:
+    if facts["schema"] not in READ:
         raise UserError(
             f"{path} has schema {one_line(str(facts['schema']))}",
-            f"this version of coupled reads schema {SCHEMA}",
+            f"this version of coupled reads schema {' and '.join(map(str, READ))}",
             "use the version that wrote it",
         )
     if not isinstance(facts.get("config"), dict) or digest(facts["config"]) != facts.get("config_digest"):
         raise StoreError(path, "its config does not have its config_digest")
+    for key, table in ((START, facts["config"]), (IMPORTED, facts)):
+        if key in table:
+            what = f"{path} is of a kind that this version of coupled does not know ({key})"
+            raise UserError(what, "it reads runs that begin at their initial weights", "use the version that wrote it")
     return facts, data
 
 
-def _config(path: Path, facts: Mapping[str, Any]) -> Config:
-    """The config that a run.json resolved, by which all else in it, and later every shard, is checked."""
+def must_be_of_this_format(path: Path, facts: Mapping[str, Any], do: str) -> None:
+    """UserError where a run is of an earlier format: it is read, and nothing is added to it; `do` says what helps."""
+    if facts["schema"] != FORMAT:
+        raise UserError(
+            f"{path} is a run of format {facts['schema']}", f"only one of format {FORMAT} is gone on with", do
+        )
+
+
+def _config(path: Path, facts: Mapping[str, Any]) -> tuple[Config, dict[str, Any]]:
+    """The config that a run.json resolved, by which all else in it, and later every shard, is checked; and its tables,
+    in today's format.
+    """
     try:
-        config = from_resolved(facts["config"])
+        tables = upgraded(facts["config"], facts["schema"])
+        config = from_resolved(tables)
     except UserError as error:
         raise UserError(one_line(f"{path}: {error}"), "this version of coupled cannot read it") from None
     except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(path, f"its arms are not tables with names ({error!r})") from None
-    if configs.digest(config) != facts["config_digest"]:
+        raise StoreError(path, f"its streams and arms are not tables ({error!r})") from None
+    if configs.digest(config, facts["schema"]) != facts["config_digest"]:
         raise StoreError(path, "its config is not a resolved one: by the rules it would be another")
     if configs.fingerprint(config) != facts.get("fingerprint"):
         raise StoreError(path, "its config does not have its fingerprint")
@@ -94,4 +112,4 @@ def _config(path: Path, facts: Mapping[str, Any]) -> Config:
     ]
     if facts.get("layers") != layers:
         raise StoreError(path, "its layers are not those of its config's network")
-    return config
+    return config, tables

@@ -8,11 +8,11 @@ import torch
 from coupled import runtime
 from coupled.arms.network import meta_network
 from coupled.config import Config, digest, fingerprint, resolved
+from coupled.config.formats import FORMAT
 from coupled.data.base import Split
 from coupled.models.flat import in_weight_gap
 from coupled.recording.layout import weight_segments
 
-SCHEMA = 3
 DETERMINISM = (
     "bitwise on one machine type, with the same library versions and identity fields, for any placement of arms; where "
     "ranks split batches, batches and views bitwise, the rest for as many of them, and to rounding for other numbers"
@@ -23,7 +23,7 @@ def describe(config: Config, initial_weights: str, splits: Mapping[str, Split], 
     """The content of run.json."""
     segments = weight_segments(config, meta_network(config))
     return {
-        "schema": SCHEMA,
+        "schema": FORMAT,
         "config": resolved(config),
         "config_digest": digest(config),
         "fingerprint": fingerprint(config),

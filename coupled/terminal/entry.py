@@ -2,7 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -41,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 
 def guarded(program: str, body: Callable[[], int]) -> int:
     """The exit code of `body`: its own, or what `EXIT_CODES` says. Output that cannot be shown stops no work."""
-    with streams.standard() as output:
+    with streams.standard() as output, _warnings_in_a_line(program):
         code = _ended(program, body)
         output.flush()
         # An error that was told is the more important one.
@@ -51,6 +53,22 @@ def guarded(program: str, body: Callable[[], int]) -> int:
             return 141
         print(f"{program}: the output could not be written: {output.failure.strerror}", file=sys.stderr)
         return 3
+
+
+@contextmanager
+def _warnings_in_a_line(program: str) -> Iterator[None]:
+    """What a user should change in time (FutureWarning) is a line like any other, not a place in the code."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is FutureWarning:
+                print(printable(f"{program}: warning: {message}"), file=sys.stderr)
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _ended(program: str, body: Callable[[], int]) -> int:

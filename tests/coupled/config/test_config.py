@@ -2,6 +2,7 @@ import dataclasses
 import json
 import re
 import tomllib
+import warnings
 from pathlib import Path
 from typing import get_type_hints
 
@@ -9,8 +10,10 @@ import pytest
 from helpers import tables
 
 from coupled.arms.learning_rate import peak
+from coupled.cli import main
 from coupled.config import Config, Schedule, digest, from_resolved, from_tables, load, resolved
-from coupled.config.fields import CLASSES
+from coupled.config.fields import CLASSES, option
+from coupled.config.identity import classified
 from coupled.config.schema import Arm
 from coupled.config.toml import to_toml
 from coupled.data import DATASETS
@@ -57,7 +60,7 @@ def test_a_field_without_a_class_would_fail_that_test():
 
 def test_golden_digest():
     """What a run is: a change here means that configs of earlier versions are other runs now. Say so in the message."""
-    assert digest(from_tables(tables())) == "3a0fca643b645499791c747f6ae79ea9fedacd3d2ee8fd48dc40f4164a02e1a6"
+    assert digest(from_tables(tables()), 2) == "3a0fca643b645499791c747f6ae79ea9fedacd3d2ee8fd48dc40f4164a02e1a6"
 
 
 def test_elastic_fields_are_outside_the_digest_and_all_others_inside():
@@ -235,3 +238,47 @@ def test_overrides_can_complete_a_config_that_is_none_without_them(tmp_path):
 def test_a_negative_zero_is_zero():
     plain, negative = (from_tables(tables(optimiser={"weight_decay": zero})) for zero in (0.0, -0.0))
     assert digest(plain) == digest(negative)
+
+
+def test_an_old_anchor_is_taken_as_the_reference_with_one_warning(tmp_path):
+    new, old = tables(), tables()
+    new["arms"] |= {"b": {"objective": "nscl", "reference": "nscl"}, "c": {"objective": "scl", "reference": "nscl"}}
+    old["arms"] |= {"b": {"objective": "nscl", "anchor": "nscl"}, "c": {"objective": "scl", "anchor": "nscl"}}
+    with pytest.warns(FutureWarning) as warned:
+        assert digest(from_tables(old)) == digest(from_tables(new))
+    (warning,) = warned
+    assert str(warning.message) == "arms.b.anchor, arms.c.anchor: this field is now called reference"
+    assert old["arms"]["b"] == {"objective": "nscl", "anchor": "nscl"}  # what was given is not written into
+
+
+def test_both_names_at_once_are_an_error():
+    raw = tables()
+    raw["arms"]["nscl"] |= {"anchor": "cl", "reference": "cl"}
+    with pytest.raises(
+        UserError, match=r"arms\.nscl has anchor and reference; they are one field, now called reference"
+    ):
+        from_tables(raw)
+
+
+def test_the_command_line_says_an_old_name_once_in_one_line(tmp_path, capsys):
+    path = tmp_path / "old.toml"
+    path.write_text('[arms.a]\nobjective = "dcl"\n[arms.b]\nobjective = "nscl"\nanchor = "a"\n')
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["plan", str(path), "--set", "train.steps=3", "--set", "arms.b.anchor=a"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "coupled-run: warning: arms.b.anchor: this field is now called reference\n"
+    assert 'reference = "a"' in shown.out
+
+
+def test_a_field_that_came_later_is_not_in_the_digest_while_it_has_its_default():
+    @dataclasses.dataclass(frozen=True)
+    class Section:
+        old: int = option(1, "was there")
+        new: int = option(2, "came later", later=True)
+        when: Schedule = option(Schedule(every=3), "came later", kind="recorded", later=True)
+
+    assert classified(Section(), ("identity", "recorded")) == {"old": 1}
+    assert classified(Section(new=3), ("identity", "recorded")) == {"old": 1, "new": 3}
+    never = classified(Section(when=Schedule()), ("identity", "recorded"))
+    assert never == {"old": 1, "when": {"every": 0, "log": 0, "steps": [], "last": False}}

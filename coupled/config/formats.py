@@ -1,0 +1,63 @@
+"""Formats of run.json: what earlier ones call a field, and what they lack, read as if this one had written it.
+
+Format 3 calls the arm that another is compared with `reference`, which was `anchor`, and has the stream `motion`. A
+field that a later version adds is left out while it has its default (`option(later=True)`), so that the format stays.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final
+
+from coupled.errors import UserError
+
+FORMAT: Final = 3
+READ: Final = (2, FORMAT)
+# Kept for what is to come: a run that begins at another run's state has a table `start` in its config, and a run whose
+# checkpoints come from elsewhere `imported` beside it. Runs without have neither key.
+START: Final = "start"
+IMPORTED: Final = "imported"
+
+_OLD, _NEW = "anchor", "reference"
+_NEVER: Final = {"every": 0, "last": False, "log": 0, "steps": []}
+_LATER_STREAMS: Final[tuple[str, ...]] = ()  # which format 2 lacks: never recorded
+
+
+def upgraded(tables: Mapping[str, Any], written: int) -> dict[str, Any]:
+    """The config of a run.json of format `written` as format 3 has it. Raises KeyError, TypeError or AttributeError
+    where its arms are not tables, or it has no streams.
+    """
+    if written == FORMAT:
+        return dict(tables)
+    never: dict[str, Any] = dict.fromkeys(_LATER_STREAMS, _NEVER)
+    arms = [{_NEW if key == _OLD else key: value for key, value in arm.items()} for arm in tables["arms"]]
+    return {**tables, "arms": arms, "record": {**tables["record"], **never}}
+
+
+def downgraded(tables: Mapping[str, Any], written: int) -> dict[str, Any]:
+    """A resolved config as format `written` has it: what its digest was computed of."""
+    if written == FORMAT:
+        return dict(tables)
+    arms = [{_OLD if key == _NEW else key: value for key, value in arm.items()} for arm in tables["arms"]]
+    record = {stream: schedule for stream, schedule in tables["record"].items() if stream not in _LATER_STREAMS}
+    return {**tables, "arms": arms, "record": record}
+
+
+def with_reference(tables: Mapping[str, Any], *, warn: bool) -> dict[str, Any]:
+    """A user's tables with every arm's `anchor` under its new name, `reference`; with `warn`, one warning says so.
+
+    Raises UserError for an arm that has both names.
+    """
+    arms = tables.get("arms")
+    if not isinstance(arms, Mapping):
+        return dict(tables)
+    old = [name for name, arm in arms.items() if isinstance(arm, Mapping) and _OLD in arm]
+    for name in old:
+        if _NEW in arms[name]:
+            raise UserError(
+                f"arms.{name} has {_OLD} and {_NEW}", f"they are one field, now called {_NEW}", f"remove {_OLD}"
+            )
+    if old and warn:
+        fields = ", ".join(f"arms.{name}.{_OLD}" for name in old)
+        warnings.warn(f"{fields}: this field is now called {_NEW}", FutureWarning, stacklevel=2)
+    renamed = {name: {_NEW if key == _OLD else key: v for key, v in arms[name].items()} for name in old}
+    return {**tables, "arms": {name: renamed.get(name, arm) for name, arm in arms.items()}}
