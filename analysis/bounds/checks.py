@@ -84,7 +84,6 @@ def factors(run: Run, found: Sequence[Curve]) -> list[Factors]:
         bound, rows, simulated, measured = (_at(part, step) for part in (curve, *parts))
         ratios = (_ratio(bound, measured), _ratio(bound, rows), _ratio(rows, simulated), _ratio(simulated, measured))
         tau, a = run.arms[curve.arm].temperature, 2 * run.config.panel.surrogate_size
-        assert tau is not None
         grown = exponential(S[step].item(), tau, a) if curve.bound == "paper" else 1.0
         made.append(Factors(curve.arm, curve.reference, step, curve.bound, *ratios, grown))
     return made

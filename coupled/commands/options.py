@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from coupled.commands.fields import field_reference
-from coupled.config.schema import Config
+from coupled.config import Config
 from coupled.errors import UserError
 from coupled.ranks.joining import is_rank
 from coupled.ranks.placement import place

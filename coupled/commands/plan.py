@@ -4,8 +4,7 @@ import argparse
 from typing import Any
 
 from coupled.commands.options import add_config, add_ranks
-from coupled.config import load
-from coupled.config.schema import Config
+from coupled.config import Config, load
 from coupled.config.toml import to_toml
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
 from coupled.config.arms import COPIED
-from coupled.config.schema import Config
+from coupled.config.resolved import Config
+from coupled.config.schema import Written
 from coupled.store.canonical import digest as canonical_digest
 
 Kind = Literal["identity", "recorded", "elastic"]
@@ -28,7 +29,7 @@ def classified(value: Any, kinds: tuple[Kind, ...], own: Kind = "identity") -> A
 
 def kind_of(dotted: str) -> Kind:
     """The class of a field by its dotted name; identity for what is no field, which only building a config can tell."""
-    cls, kind = Config, "identity"
+    cls, kind = Written, "identity"
     for key in dotted.split("."):
         field = getattr(cls, "__dataclass_fields__", {}).get(key)
         if field is None:

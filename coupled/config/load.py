@@ -9,7 +9,8 @@ from typing import Any
 from coupled.config.build import build
 from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
-from coupled.config.schema import Config
+from coupled.config.resolved import Config
+from coupled.config.schema import Written
 from coupled.errors import UserError
 from coupled.userfiles import read_text
 
@@ -61,7 +62,7 @@ def _located(file: str, folder: Path) -> str:
 
 def from_tables(raw: dict[str, Any], *, begun: bool = False) -> Config:
     """The resolved config of nested tables (what TOML gives). `begun`: of a run that goes on as it began."""
-    return resolve(build(Config, raw), begun=begun)
+    return resolve(build(Written, raw), begun=begun)
 
 
 def from_resolved(tables: dict[str, Any]) -> Config:
@@ -70,7 +71,7 @@ def from_resolved(tables: dict[str, Any]) -> Config:
     Its name and paths are placeholders; no code of its user is run. Raises UserError where fields break a rule,
     KeyError, TypeError or AttributeError where arms are not named tables.
     """
-    return resolve(build(Config, {"name": "resolved", **tables_of(tables)}), elsewhere=True)
+    return resolve(build(Written, {"name": "resolved", **tables_of(tables)}), elsewhere=True)
 
 
 def tables_of(resolved: dict[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,6 @@ class Source:
     def __init__(
         self, config: Config, split: Split, labellings: list[str], device: torch.device, data: Axis = ALONE.data
     ) -> None:
-        assert config.views.size is not None
         self.config, self.split, self.device = config, split, device
         self._own = data.part(config.batches.size)
         info = data_info(config)
@@ -89,9 +88,7 @@ class Source:
         channels_last = config.train.memory_format == "channels_last"
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         size, seed = config.batches.size, config.seed
-        if config.batches.stream == "balanced":
-            by = config.data.balance_by
-            assert by is not None
+        if (by := config.data.balance_by) is not None:
             self.batches = Balanced(seed, split.labels(by), info.classes[by], size)
         else:
             self.batches = Uniform(seed, len(split), size)

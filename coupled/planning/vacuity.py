@@ -50,7 +50,7 @@ def pair_of(config: Config, arm: str) -> Pair | str:
     if in_ns and not in_cl:
         return "nscl's denominator holds the positive and dcl's does not: neither is a part of the other"
     labelling, temperature = config.arms[ns].labelling, spec.temperature
-    assert labelling is not None and temperature is not None
+    assert labelling is not None, "nscl needs labels"
     return Pair(arm, reference, cl, ns, labelling, temperature, in_cl, in_ns)
 
 

@@ -9,9 +9,9 @@ import pytest
 from helpers import tables
 
 from coupled.arms.learning_rate import peak
-from coupled.config import Config, Schedule, digest, from_resolved, from_tables, load, resolved
+from coupled.config import Schedule, digest, from_resolved, from_tables, load, resolved
 from coupled.config.fields import CLASSES
-from coupled.config.schema import Arm
+from coupled.config.schema import Arm, Written
 from coupled.config.toml import to_toml
 from coupled.data import DATASETS
 from coupled.errors import UserError
@@ -42,7 +42,7 @@ def check_fields(cls):
 
 
 def test_every_field_is_identity_recorded_or_elastic_and_says_what_it_means():
-    for cls in (Config, Arm, Schedule):
+    for cls in (Written, Arm, Schedule):
         check_fields(cls)
 
 
