@@ -28,7 +28,7 @@ def classified(value: Any, kinds: tuple[Kind, ...], own: Kind = "identity") -> A
 
 
 def kind_of(dotted: str) -> Kind:
-    """The class of a field by its dotted name; identity for what is no field, which only building a config can tell."""
+    """The class of a field by its dotted name. A name of no field counts as identity, and `build` refuses it."""
     cls, kind = Written, "identity"
     for key in dotted.split("."):
         field = getattr(cls, "__dataclass_fields__", {}).get(key)

@@ -91,11 +91,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"config {path} is not TOML", _said(str(error), text)) from None
+        raise UserError(f"config {path} is not TOML", _parsers_message(str(error), text)) from None
 
 
-def _said(message: str, text: str) -> str:
-    """What the parser says, with the character that it stopped at where that is one which looks like another."""
+def _parsers_message(message: str, text: str) -> str:
+    """The parser's message, with the character that it stopped at where that one only looks like another."""
     place = re.search(r"\(at line (\d+), column (\d+)\)", message)
     if place:
         line, column = map(int, place.groups())

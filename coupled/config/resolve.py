@@ -73,14 +73,14 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
 def _code(code: Code, elsewhere: bool) -> Code:
     if elsewhere:
         return code
-    found = execute(code.files)
-    if code.sha256 and code.sha256 != found:
+    digests = execute(code.files)
+    if code.sha256 and code.sha256 != digests:
         raise UserError(
             f"code.sha256 = {', '.join(s[:12] for s in code.sha256)}",
-            f"the files have {', '.join(s[:12] for s in found) or 'none: code.files is empty'}",
+            f"the files have {', '.join(s[:12] for s in digests) or 'none: code.files is empty'}",
             "restore the files, or remove code.sha256",
         )
-    return replace(code, sha256=found)
+    return replace(code, sha256=digests)
 
 
 def _check_name(written: Written) -> None:
@@ -143,13 +143,13 @@ def subset_of(config: Written, info: DataInfo) -> DataInfo:
 
 
 def _check_sizes(config: Written, info: DataInfo) -> None:
-    for value, most, key, what in (
+    for value, most, key, images in (
         (config.batches.size, info.train_size, "batches.size", "training images"),
         (config.panel.size, info.test_size, "panel.size", "test images"),
         (config.panel.surrogate_size, info.train_size, "panel.surrogate_size", "training images"),
     ):
         if value > most:
-            raise UserError(f"{key} = {value}", f"at most {most}, the {what} of {config.data.name}")
+            raise UserError(f"{key} = {value}", f"at most {most}, the {images} of {config.data.name}")
     counts = info.train_counts.get(config.data.balance_by or "", ())
     # What a class needs of `batches.Balanced`: two batches' worth.
     needed = 2 * -(-config.batches.size // max(len(counts), 1))

@@ -27,7 +27,9 @@ def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None)
 
 
 def forward_backward(run: Run, batch: Batch) -> UserError | None:
-    """Of every arm here; what a user's objective does wrong is for the guard to tell, which all ranks come to."""
+    """The gradients of every arm here. The error of a user's objective is returned: `guard`, which all ranks reach,
+    raises it.
+    """
     try:
         for arm in run.arms.values():
             arm.forward_backward(batch)

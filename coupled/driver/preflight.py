@@ -54,7 +54,7 @@ def size_of(path: Path) -> int:
 
 
 def _step(parts: Parts, before: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """What one step from the initial state gives; afterwards that state is there again."""
+    """The tensors that one step from the initial state gives; that state is restored afterwards."""
     config = parts.config
     batch = parts.source.at(0)
     rate = peak(config.optimiser, config.batches.size)  # a warm-up from 0 would hide the update

@@ -45,7 +45,7 @@ class Stream:
     """A run's batches in order, made ahead of the steps that take them; their bytes are those of `Source.at`.
 
     Image folders: `data.workers` processes decode and crop. Images in memory, on a CPU: one thread makes whole batches.
-    On a GPU they are made when asked for, since the device works behind the host's back anyway.
+    On a GPU they are made when asked for, since the device works while the host goes on anyway.
     """
 
     def __init__(self, source: "Source", steps: int) -> None:

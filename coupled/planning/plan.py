@@ -1,4 +1,4 @@
-"""What a run will be, before it is one: resolved config, run directory, parameters, bytes. Needs no data."""
+"""A run before it starts: its directory, parameters and bytes, from its config. Needs no data."""
 
 from dataclasses import dataclass
 from pathlib import Path

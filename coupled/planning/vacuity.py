@@ -93,7 +93,7 @@ def _vacuity(config: Config, pair: Pair, rates: Tensor, S: Tensor) -> Vacuity:
 
 
 def _masses(pair: Pair, shares: ClassShares, n: int) -> Tensor:
-    """What `bounds.rows` needs, one number a class that stands for all its anchors: (C,)."""
+    """The masses that `bounds.rows` takes, (C,): one number a class, which stands for all its anchors."""
     expected = torch.tensor(shares.counts, dtype=torch.float64) * n / shares.size
     # Of n samples that fall as the shares say an anchor's own is one: two of its class's views are its own.
     same = (2 * (expected - 1)).clamp(min=0) + (pair.cl_positive and not pair.ns_positive)
@@ -102,8 +102,8 @@ def _masses(pair: Pair, shares: ClassShares, n: int) -> Tensor:
     return mass * (2 * expected).sqrt()
 
 
-def shown(found: Vacuity) -> str:
+def shown(vacuity: Vacuity) -> str:
     """One line: "paper 12, free never, rows never"."""
     return ", ".join(
-        f"{name} {'never' if step is None else f'from step {step:,}'}" for name, step in found.steps.items()
+        f"{name} {'never' if step is None else f'from step {step:,}'}" for name, step in vacuity.steps.items()
     )
