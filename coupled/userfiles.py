@@ -1,5 +1,6 @@
-"""Paths as users write them, and the text files that they give."""
+"""Paths as users write them, the text files that they give, and which of their files calls us."""
 
+import inspect
 import os
 import re
 from pathlib import Path
@@ -89,6 +90,18 @@ def read_text(path: Path, what: str, do: str) -> str:
         at = error.start
         given = f"{what}{path}: line {_line(data, at)} holds the byte 0x{error.object[at]:02x}"
         raise UserError(given, "which is not UTF-8", "save it as UTF-8") from None
+
+
+def calling_file() -> str:
+    """The file of the code that called the function that calls this; "__main__" for all cells of a notebook, each of
+    which is a file to Python.
+    """
+    frame = inspect.currentframe()
+    for _ in range(2):
+        frame = None if frame is None else frame.f_back
+    assert frame is not None, "CPython gives frames"
+    main = frame.f_globals.get("__name__") == "__main__"
+    return "__main__" if main else str(Path(frame.f_code.co_filename).resolve())
 
 
 def _line(data: bytes, at: int) -> int:

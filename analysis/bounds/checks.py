@@ -12,8 +12,8 @@ from analysis.bounds.gap import NOT_A_BOUND, SLACK
 from analysis.runs.alignment import ILL_CONDITIONED
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
-from coupled.arms.learning_rate import learning_rates
 from coupled.theory.bounds import exponential, sums
+from coupled.theory.learning_rate import learning_rates
 
 _ROUNDING: Final = 1e-9  # of float64, generously
 
@@ -84,7 +84,6 @@ def factors(run: Run, found: Sequence[Curve]) -> list[Factors]:
         bound, rows, simulated, measured = (_at(part, step) for part in (curve, *parts))
         ratios = (_ratio(bound, measured), _ratio(bound, rows), _ratio(rows, simulated), _ratio(simulated, measured))
         tau, a = run.arms[curve.arm].temperature, 2 * run.config.panel.surrogate_size
-        assert tau is not None
         grown = exponential(S[step].item(), tau, a) if curve.bound == "paper" else 1.0
         made.append(Factors(curve.arm, curve.reference, step, curve.bound, *ratios, grown))
     return made

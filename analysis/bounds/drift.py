@@ -17,13 +17,13 @@ from torch import Tensor
 from analysis.bounds.gap import NOT_A_BOUND
 from analysis.runs.curve import Curve, Kind
 from analysis.runs.run import Run
-from coupled.arms.learning_rate import learning_rates
 from coupled.errors import UserError
 from coupled.objectives.masks import similarity
 from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.planning.vacuity import DELTA, Pair, pair_of
 from coupled.recording.layout import SHARED
 from coupled.theory import bounds
+from coupled.theory.learning_rate import learning_rates
 from coupled.theory.surrogate import Denominators, Surrogate, denominators, simulate
 
 TRIVIAL: Final = "trivial limit"

@@ -43,7 +43,6 @@ def gap_curves(run: Run, arm: str) -> Iterator[Curve]:
         return
     positives = (False, True) if has_positive_gap(run.config) else (False,)
     temperature = run.arms[arm].temperature
-    assert temperature is not None
     for labelling in labellings_of(run, arm):
         for positive in positives:
             yield from _curves(run, _Setting(arm, labelling, temperature, positive))

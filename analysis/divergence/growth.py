@@ -16,8 +16,8 @@ from analysis.divergence.layers import layers
 from analysis.runs.controls import compared, own_control
 from analysis.runs.run import Run
 from analysis.statistics.slopes import LEAST_POINTS, slopes
-from coupled.arms.learning_rate import learning_rate
 from coupled.errors import UserError
+from coupled.theory.learning_rate import learning_rate
 
 Array = NDArray[np.float64]
 

@@ -32,7 +32,6 @@ class Arm:
     def __init__(
         self, name: str, spec: ArmConfig, config: Config, device: torch.device, data: Axis = ALONE.data
     ) -> None:
-        assert spec.temperature is not None
         self.name, self.spec, self.reference = name, spec, spec.reference
         self.objective, self.temperature, self.labelling = objective_of(spec), spec.temperature, spec.labelling
         classes = _classes(config, spec)  # may look at labels, which are not on the meta device
@@ -114,8 +113,7 @@ class Arm:
 
 def _classes(config: Config, spec: ArmConfig) -> int | None:
     """Outputs of the arm's classifier head; None for an objective of Σ, which has none."""
-    assert spec.objective is not None
     if is_function_of_sigma(spec.objective):
         return None
-    assert spec.labelling is not None
+    assert spec.labelling is not None, "a classifier needs labels"
     return data_info(config).classes[spec.labelling]

@@ -4,6 +4,7 @@ import torch
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
+from coupled.config.resolved import Independent, Nudged
 from coupled.errors import UserError
 from coupled.models.init import initialise, initialise_head, nudge
 from coupled.ranks.mesh import ALONE, Mesh
@@ -19,22 +20,20 @@ def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict
         arm.state.copy_from(shared[0].state)
         initialise_head(arm.network, arm.state, config.seed, draw=0)
     for arm in arms.values():
-        if arm.spec.kind == "independent":
-            assert arm.spec.draw is not None
+        if isinstance(arm.spec, Independent):
             initialise(arm.network, arm.state, config.seed, arm.spec.draw)
-        if arm.spec.kind == "nudged":
-            _nudge(arm, config)
+        if isinstance(arm.spec, Nudged):
+            _nudge(arm, arm.spec, config)
     return arms
 
 
-def _nudge(arm: Arm, config: Config) -> None:
-    assert arm.spec.scale is not None and arm.spec.draw is not None
+def _nudge(arm: Arm, spec: Nudged, config: Config) -> None:
     before = arm.state.weights.clone()
-    nudge(arm.state, config.seed, arm.spec.scale, arm.spec.draw)
+    nudge(arm.state, config.seed, spec.scale, spec.draw)
     stuck = (arm.state.weights == before) & (before != 0)
     if bool(stuck.any()):
         raise UserError(
-            f"arms.{arm.name}.scale = {arm.spec.scale}",
+            f"arms.{arm.name}.scale = {spec.scale}",
             f"a nudge that {config.train.dtype} can hold",
             'raise it, or use scale = "ulp"',
         )

@@ -8,7 +8,6 @@ from coupled.models import Network
 
 def build_network(config: Config, classes: int | None = None) -> Network:
     """The network of `config`, with a head of `classes` outputs if given, on whatever device is current."""
-    assert config.views.size is not None
     return Network(config.model, config.views.size, classes)
 
 

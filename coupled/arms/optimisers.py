@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from coupled.config.schema import Optimiser as Spec
+from coupled.config.resolved import AdamW, Lars, Sgd
+from coupled.config.resolved import Optimiser as Spec
 from coupled.models.flat import FlatState
 from coupled.models.segments import Segments
 
@@ -30,7 +31,7 @@ def state_tensors(name: str, momentum: float | None) -> int:
 
 
 class Optimiser:
-    """SGD, LARS or AdamW of one flat state. `spec` is resolved: the fields of its optimiser are there.
+    """SGD, LARS or AdamW of one flat state.
 
     - sgd: coupled decay of all parameters, heavy-ball momentum (torch.optim.SGD).
     - lars (You, Gitman & Ginsburg 2017, arXiv 1708.03888): parameters with two axes or more are decayed and scaled
@@ -46,7 +47,7 @@ class Optimiser:
         self.names = state_names(spec.name, spec.momentum)
         self._parameter = torch.nn.Parameter(state.weights)
         self._inner = _inner(spec, self._parameter)
-        self._lars = _Lars(spec, state) if spec.name == "lars" else None
+        self._lars = _Lars(spec, state) if isinstance(spec, Lars) else None
         self._undecayed = _undecayed(state) if spec.name == "adamw" and spec.weight_decay else None
 
     def step(self, learning_rate: float) -> None:
@@ -85,8 +86,7 @@ class Optimiser:
 class _Lars:
     """The layer-wise part of LARS."""
 
-    def __init__(self, spec: Spec, state: FlatState) -> None:
-        assert spec.trust is not None
+    def __init__(self, spec: Lars, state: FlatState) -> None:
         self._trust, self._state = spec.trust, state
         self._layers = Segments(state.weight_segments, state.weights.device)
         self._exempt = _exempt(state)
@@ -117,8 +117,7 @@ def _undecayed(state: FlatState) -> Tensor:
 
 def _inner(spec: Spec, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
     """The torch optimiser whose step comes last; its rate is set at every step. Neither of them waits for a GPU."""
-    if spec.name == "adamw":
-        assert spec.beta1 is not None and spec.beta2 is not None and spec.epsilon is not None
+    if isinstance(spec, AdamW):
         # Decay is ours. Not capturable: the count of steps, and with it the bias correction, stays on the host.
         return torch.optim.AdamW(
             [parameter],
@@ -130,8 +129,8 @@ def _inner(spec: Spec, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
             fused=False,
             capturable=False,
         )
-    assert spec.name in ("sgd", "lars") and spec.momentum is not None
-    decay = spec.weight_decay if spec.name == "sgd" else 0.0
+    assert isinstance(spec, Sgd | Lars)
+    decay = spec.weight_decay if isinstance(spec, Sgd) else 0.0
     return torch.optim.SGD([parameter], lr=0.0, momentum=spec.momentum, weight_decay=decay, foreach=False)
 
 

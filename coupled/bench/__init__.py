@@ -1,1 +1,1 @@
-"""What a step takes, act by act, and what ranks bring."""
+"""How long each act of a step takes, and how much faster ranks are."""

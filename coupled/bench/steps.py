@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from coupled.arms.initial import build_arms
-from coupled.arms.learning_rate import peak
 from coupled.config import Config, Schedule
 from coupled.driver.assembly import assemble
 from coupled.driver.loop import advance, lockstep
 from coupled.driver.reporter import Silent
 from coupled.driver.run import Run
 from coupled.errors import UserError
+from coupled.theory.learning_rate import peak
 
 # The acts of a step in their order. `data` is what the loop waits for (ids, labels, pair masks, pixels); the
 # certificate's digests are with `guard`.

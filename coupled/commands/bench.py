@@ -1,4 +1,4 @@
-"""`coupled-run bench`: what a step takes, act by act."""
+"""`coupled-run bench`: how long each act of a step takes."""
 
 import argparse
 from typing import Any
@@ -15,8 +15,8 @@ from coupled.terminal.console import Console
 
 def add(commands: Any) -> None:
     """Adds the command to the subparsers `commands`."""
-    what = "time the acts of a step, and the step against bare compute of the same arms"
-    command = add_config(commands, "bench", what)
+    purpose = "time the acts of a step, and the step against bare compute of the same arms"
+    command = add_config(commands, "bench", purpose)
     add_ranks(command)
     command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
     command.set_defaults(run=run)
@@ -30,28 +30,28 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.ranks is not None and (ranks := ranks_of(arguments.ranks, config, 1)) > 1:
         return launch(arguments.argv, ranks)
-    made = bench(config, arguments.steps)
+    times = bench(config, arguments.steps)
     table = Table("act", "ms a step", "of the step", box=None, header_style="bold", padding=(0, 2))
-    for act, seconds in made.acts.items():
-        table.add_row(act, f"{seconds * 1e3:.2f}", f"{seconds / made.step:.1%}")
-    table.add_row("step", f"{made.step * 1e3:.2f}", "")
-    table.add_row("bare compute", f"{made.bare * 1e3:.2f}", "")
+    for act, seconds in times.acts.items():
+        table.add_row(act, f"{seconds * 1e3:.2f}", f"{seconds / times.step:.1%}")
+    table.add_row("step", f"{times.step * 1e3:.2f}", "")
+    table.add_row("bare compute", f"{times.bare * 1e3:.2f}", "")
     Console().print(table)
     print(
-        f"views: {made.views * 1e3:.0f} ms a batch, made ahead of the step unless on a GPU: data is the wait for them"
+        f"views: {times.views * 1e3:.0f} ms a batch, made ahead of the step unless on a GPU: data is the wait for them"
     )
-    print(f"panels: {made.panel * 1e3:.0f} ms an observation, not in the step")
-    print(f"ratio to the same run with nothing recorded: {made.recording:.3f} (a checkpoint every 10 steps, on disk)")
+    print(f"panels: {times.panel * 1e3:.0f} ms an observation, not in the step")
+    print(f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint every 10 steps, on disk)")
     train = config.train
     print(
-        f"ratio to bare compute: {made.ratio:.3f} ({len(config.arms)} arms, B = {config.batches.size}, "
-        f"{train.precision}, {train.memory_format}, {train.threads} threads, {train.device}, {made.steps} steps)"
+        f"ratio to bare compute: {times.ratio:.3f} ({len(config.arms)} arms, B = {config.batches.size}, "
+        f"{train.precision}, {train.memory_format}, {train.threads} threads, {train.device}, {times.steps} steps)"
     )
     return 0
 
 
-def _print_rank_bench(made: RankBench | None) -> None:
-    if made is not None:
-        print(f"{made.ranks}, {made.threads} thread(s) each: {made.together:.2f} steps/s")
-        print(f"one process with as many threads: {made.alone:.2f} steps/s")
-        print(f"ratio: {made.ratio:.2f} (medians of {made.blocks} blocks of 10 whole steps each way, in turns)")
+def _print_rank_bench(speeds: RankBench | None) -> None:
+    if speeds is not None:
+        print(f"{speeds.ranks}, {speeds.threads} thread(s) each: {speeds.together:.2f} steps/s")
+        print(f"one process with as many threads: {speeds.alone:.2f} steps/s")
+        print(f"ratio: {speeds.ratio:.2f} (medians of {speeds.blocks} blocks of 10 whole steps each way, in turns)")

@@ -18,8 +18,8 @@ _MOST_LAYERS = 5
 
 def add(commands: Any) -> None:
     """Adds the command to the subparsers `commands`."""
-    what = "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)"
-    command = commands.add_parser("diff", help=what, description=what)
+    purpose = "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)"
+    command = commands.add_parser("diff", help=purpose, description=purpose)
     command.add_argument("a", type=Path, metavar="A", help="run directory")
     command.add_argument("b", type=Path, metavar="B", help="another one")
     command.set_defaults(run=run)
@@ -32,30 +32,30 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if difference.equal else 1
 
 
-def show(found: Diff, console: Console) -> None:
+def show(difference: Diff, console: Console) -> None:
     """Print the tables, and the verdict as the last line."""
-    facts = [(fact.name, fact.kind, _short(fact.a), _short(fact.b)) for fact in found.facts]
+    facts = [(fact.name, fact.kind, _short(fact.a), _short(fact.b)) for fact in difference.facts]
     _table(console, ("field", "kind", "A", "B"), facts, most=40)
-    _lines(console, found.only, most=40)
-    rows = [(row.column, f"{row.stream}/{row.owner}", row.layers, row.size) for row in found.rows]
-    _table(console, (f"differs at step {found.step}", "of", "first layer", "how much"), rows)
-    fixed = [(row.column, f"{row.stream}/{row.owner}", row.size) for row in found.fixed]
+    _lines(console, difference.only, most=40)
+    rows = [(row.column, f"{row.stream}/{row.owner}", row.layers, row.size) for row in difference.rows]
+    _table(console, (f"differs at step {difference.step}", "of", "first layer", "how much"), rows)
+    fixed = [(row.column, f"{row.stream}/{row.owner}", row.size) for row in difference.fixed]
     _table(console, ("differs at no step", "of", "how much"), fixed)
-    _show_states(found, console)
-    arms = list(dict.fromkeys(arm for _, arm, _ in found.growth))
-    values = {(step, arm): value for step, arm, value in found.growth}
+    _show_states(difference, console)
+    arms = list(dict.fromkeys(arm for _, arm, _ in difference.growth))
+    values = {(step, arm): value for step, arm, value in difference.growth}
     steps = sorted({step for step, _ in values})
     shown = [(str(step), *(_number(values.get((step, arm))) for arm in arms)) for step in steps]
     _table(console, ("step", *(f"{arm}: max |Δz|" for arm in arms)), shown)
-    console.print(found.verdict, soft_wrap=True)
+    console.print(difference.verdict, soft_wrap=True)
 
 
-def _show_states(found: Diff, console: Console) -> None:
-    if not any(state.differs for state in found.states):
+def _show_states(difference: Diff, console: Console) -> None:
+    if not any(state.differs for state in difference.states):
         return
-    arms = list(dict.fromkeys(state.arm for state in found.states))
-    values = {(state.step, state.arm): state for state in found.states}
-    steps = sorted({state.step for state in found.states})
+    arms = list(dict.fromkeys(state.arm for state in difference.states))
+    values = {(state.step, state.arm): state for state in difference.states}
+    steps = sorted({state.step for state in difference.states})
     shown = [(str(step), *(_number(values[step, arm].relative) for arm in arms)) for step in steps]
     _table(console, ("checkpoint", *(f"{arm}: ‖Δ‖/‖w‖" for arm in arms)), shown)
     for arm in arms:
@@ -72,7 +72,7 @@ def _show_states(found: Diff, console: Console) -> None:
 
 
 def _by_size(layer: LayerDifference) -> tuple[bool, float]:
-    """Largest first, and before it what has nothing finite to measure."""
+    """Layers with nothing finite to measure come first, then the largest."""
     largest = layer.sizes.largest
     return largest == largest, -largest
 

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any, Final, get_type_hints
 
 from coupled.config.fields import Schedule, allowed
-from coupled.config.schema import Arm, Config
+from coupled.config.schema import Arm, Written
 from coupled.data import known as known_data_sets
 from coupled.models import ENCODERS
 from coupled.objectives.registry import OBJECTIVES
@@ -16,8 +16,8 @@ from coupled.views import RECIPES
 def field_reference() -> str:
     """Every config field: key, type, default, allowed values, meaning; generated from the dataclasses."""
     lines = []
-    for field in dataclasses.fields(Config):
-        kind = get_type_hints(Config)[field.name]
+    for field in dataclasses.fields(Written):
+        kind = get_type_hints(Written)[field.name]
         if dataclasses.is_dataclass(kind):
             lines += ["", *_section(f"{field.name}.", kind)]
         elif field.name == "arms":

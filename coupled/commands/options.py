@@ -1,4 +1,4 @@
-"""Options that several commands take, and what they ask for."""
+"""Options that several commands take, and how many ranks they ask for."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,35 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from coupled.commands.fields import field_reference
-from coupled.config.schema import Config
+from coupled.config import Config
 from coupled.errors import UserError
 from coupled.ranks.joining import is_rank
 from coupled.ranks.placement import place
 
 
-def add_config(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+def add_config(commands: Any, name: str, purpose: str) -> argparse.ArgumentParser:
     """A command that takes a config file and overrides of its fields, all of which its help lists."""
     fields = f"config fields (a TOML file holds them; --set overrides them):\n\n{field_reference()}"
-    command = commands.add_parser(name, help=what, description=what, notes=(fields,))
+    command = commands.add_parser(name, help=purpose, description=purpose, notes=(fields,))
     command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
     add_set(command, "override a field (a TOML value; a bare word is a string); may be given again")
     return command
 
 
-def add_run(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+def add_run(commands: Any, name: str, purpose: str) -> argparse.ArgumentParser:
     """A command that takes a run directory."""
-    command = commands.add_parser(name, help=what, description=what)
+    command = commands.add_parser(name, help=purpose, description=purpose)
     command.add_argument("run_directory", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     return command
 
 
-def add_set(command: argparse.ArgumentParser, what: str) -> None:
+def add_set(command: argparse.ArgumentParser, purpose: str) -> None:
     """Overrides of config fields."""
-    command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=what)
+    command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=purpose)
 
 
 def add_terms(command: argparse.ArgumentParser) -> None:
-    """On what terms a run that is there is gone on with."""
+    """The terms on which a run that is there resumes."""
     command.add_argument(
         "--allow-drift", action="store_true", help="go on under other libraries, machine or data; the run records it"
     )
@@ -70,7 +70,7 @@ def is_started(asked: int | None) -> bool:
 
 
 def ranks_of(asked: int | None, config: Config, default: int) -> int:
-    """How many processes to start for a run; 1: this one does it, alone or as one that was started."""
+    """How many processes to start for a run; 1: none, for this one runs it alone or is a rank already."""
     if is_started(asked):
         return 1
     if asked is not None and asked < 1:

@@ -4,8 +4,7 @@ import argparse
 from typing import Any
 
 from coupled.commands.options import add_config, add_ranks
-from coupled.config import load
-from coupled.config.schema import Config
+from coupled.config import Config, load
 from coupled.config.toml import to_toml
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
@@ -16,8 +15,8 @@ from coupled.terminal.sizes import shown_bytes
 
 def add(commands: Any) -> None:
     """Adds the command to the subparsers `commands`."""
-    what = "show what a config would do: resolved config (as TOML), run directory, memory, bytes"
-    command = add_config(commands, "plan", what)
+    purpose = "show what a config would do: resolved config (as TOML), run directory, memory, bytes"
+    command = add_config(commands, "plan", purpose)
     add_ranks(command)
     command.set_defaults(run=run)
 
@@ -25,33 +24,31 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the plan as TOML with comments: it is a config."""
     config = load(arguments.config, arguments.set)
-    made = plan(config, arguments.ranks)
-    count, size = made.checkpoints
+    forecast = plan(config, arguments.ranks)
+    count, size = forecast.checkpoints
     print(to_toml(config))
     print()
-    print(printable(f"# run directory    {made.directory}"))
-    print(f"# config digest    {made.digest}")
+    print(printable(f"# run directory    {forecast.directory}"))
+    print(f"# config digest    {forecast.digest}")
     if left_out := data_info(config).left_out:
         print(f"# left out         {left_out}")
-    print(f"# parameters       {made.parameters:,} per arm, {len(config.arms)} arms")
-    held, active = shown_bytes(made.arm_memory), shown_bytes(made.step_memory)
+    print(f"# parameters       {forecast.parameters:,} per arm, {len(config.arms)} arms")
+    held, active, together = map(shown_bytes, (forecast.arm_memory, forecast.step_memory, forecast.memory))
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
-    print(
-        f"# memory in all    {shown_bytes(made.memory)} for {len(config.arms)} arms in turns; recording and views apart"
-    )
-    _print_ranks(made, config)
-    print(f"# recorded a step  {shown_bytes(made.per_step)} (streams that record every step)")
-    for stream, total in made.streams.items():
+    print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
+    _print_ranks(forecast, config)
+    print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
+    for stream, total in forecast.streams.items():
         print(f"#   {stream:<15}{shown_bytes(total)} in all")
     print(f"# checkpoints      {count} of {shown_bytes(size)}")
-    print(f"# in all           {shown_bytes(made.total)} for {config.train.steps} steps")
+    print(f"# in all           {shown_bytes(forecast.total)} for {config.train.steps} steps")
     _print_vacuities(config)
     return 0
 
 
-def _print_ranks(made: Plan, config: Config) -> None:
+def _print_ranks(forecast: Plan, config: Config) -> None:
     """Who holds what, and what passes between ranks in a step."""
-    placement, traffic = made.placement, made.traffic
+    placement, traffic = forecast.placement, forecast.traffic
     backend = "nccl on cuda" if config.train.device == "cuda" else "gloo on cpu"
     print(f"# ranks            {placement}" + (f" ({backend})" if placement.world > 1 else ""))
     if placement.world == 1:
@@ -60,11 +57,11 @@ def _print_ranks(made: Plan, config: Config) -> None:
     for rank in range(placement.world):
         a, d = divmod(rank, placement.data)
         part = f", samples {d * each} to {(d + 1) * each - 1} of a batch" if placement.data > 1 else ""
-        print(f"#   rank {rank:<10}{', '.join(placement.groups[a])}{part}; {shown_bytes(made.memory_of(rank))}")
+        print(f"#   rank {rank:<10}{', '.join(placement.groups[a])}{part}; {shown_bytes(forecast.memory_of(rank))}")
     print(f"#   for records    {shown_bytes(traffic.weights)} of references' weights a step to a rank that lacks them")
     if placement.data > 1:
         passed = [
-            f"{shown_bytes(getattr(traffic, what))} of {what}" for what in ("embeddings", "statistics", "gradient")
+            f"{shown_bytes(getattr(traffic, kind))} of {kind}" for kind in ("embeddings", "statistics", "gradient")
         ]
         print(f"#   a step and arm {', '.join(passed)} to every rank")
 
@@ -77,8 +74,8 @@ def _print_vacuities(config: Config) -> None:
     except UserError as error:
         print(f"# bounds vacuous   not known: {error}")
         return
-    for found in every:
-        pair, shares = found.pair, found.shares
-        print(f"# bounds vacuous   {pair.arm} against {pair.reference}: {shown(found)}")
+    for vacuity in every:
+        pair, shares = vacuity.pair, vacuity.shares
+        print(f"# bounds vacuous   {pair.arm} against {pair.reference}: {shown(vacuity)}")
         print(f"#   of             Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}")
         print(f"#   class shares   {pair.labelling}: largest {shares.largest:.3g} ({shares.known_from})")

@@ -112,11 +112,11 @@ class Counting:
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
         self.tasks: dict[str, TaskID] = {}
 
-    def told(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` of `what`."""
-        if what not in self.tasks:
-            self.tasks[what] = self.bar.add_task(what, total=total)
-        self.bar.update(self.tasks[what], completed=done, total=total)
+    def count(self, thing: str, done: int, total: int) -> None:
+        """`done` of `total` of `thing`."""
+        if thing not in self.tasks:
+            self.tasks[thing] = self.bar.add_task(thing, total=total)
+        self.bar.update(self.tasks[thing], completed=done, total=total)
 
     def __enter__(self) -> Self:
         self.bar.start()

@@ -1,4 +1,4 @@
-"""`coupled-run verify`: what of a run is proven."""
+"""`coupled-run verify`: what is proven of a run and what is not."""
 
 import argparse
 from typing import Any
@@ -13,8 +13,8 @@ from coupled.verification import Verified, verify
 
 def add(commands: Any) -> None:
     """Adds the command to the subparsers `commands`."""
-    what = "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven"
-    command = add_run(commands, "verify", what)
+    purpose = "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven"
+    command = add_run(commands, "verify", purpose)
     command.add_argument("--sample", type=int, default=8, metavar="N", help="steps to draw again (default: 8)")
     command.add_argument("--replay", type=int, default=0, metavar="K", help="stretches to train again (default: 0)")
     command.add_argument(
@@ -37,28 +37,28 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints what is proven of a run and what is not."""
     with Counting() as counting:
-        found = verify(
+        findings = verify(
             arguments.run_directory,
             sample=arguments.sample,
             replay=arguments.replay,
             stretch=arguments.stretch,
             data=arguments.data,
             code=arguments.code,
-            progress=counting.told,
+            progress=counting.count,
         )
-    for word in found.proven:
+    for word in findings.proven:
         print(printable(f"proven      {word}"))
-    for word in found.unproven:
+    for word in findings.unproven:
         print(printable(f"not proven  {word}"))
-    print(_verdict(found, replayed=arguments.replay > 0))
+    print(_verdict(findings, replayed=arguments.replay > 0))
     return 0
 
 
-def _verdict(found: Verified, *, replayed: bool) -> str:
-    far = "no step yet" if found.reached is None else f"step {found.reached}"
-    length = "" if found.finished else f", up to {far}: it is not finished"
-    but = ", but for what is not proven above" if found.unproven else ""
-    path, shown_path = shell(found.path), printable(str(found.path))
+def _verdict(findings: Verified, *, replayed: bool) -> str:
+    far = "no step yet" if findings.reached is None else f"step {findings.reached}"
+    length = "" if findings.finished else f", up to {far}: it is not finished"
+    but = ", but for what is not proven above" if findings.unproven else ""
+    path, shown_path = shell(findings.path), printable(str(findings.path))
     steps = f"coupled-run verify {path} --replay 3" if not replayed else f"coupled-analyze report {path}"
-    follow = steps if found.finished else f"coupled-run resume {path}, unless it is at work"
+    follow = steps if findings.finished else f"coupled-run resume {path}, unless it is at work"
     return f"verified: {shown_path} is the run that its config and seed give{length}{but}; next: {follow}"

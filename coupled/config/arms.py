@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from coupled.config.schema import Arm, Config
+from coupled.config import schema
+from coupled.config.resolved import Arm, Independent, Nudged, filled
 from coupled.errors import UserError, told_apart, unknown
 from coupled.objectives.registry import NEEDS_LABELS, OBJECTIVES, Objective, known, validate
 
@@ -17,65 +18,67 @@ COPIED = ("objective", "labelling", "temperature", "lam", "positive_in_denominat
 
 def objective_of(arm: Arm) -> Objective:
     """What a resolved arm minimises."""
-    assert arm.objective is not None
     return Objective(arm.objective, bool(arm.positive_in_denominator), arm.lam)
 
 
-def resolve_arms(config: Config, classes: Mapping[str, int] | None, *, elsewhere: bool) -> dict[str, Arm]:
+def resolve_arms(written: schema.Written, classes: Mapping[str, int] | None, *, elsewhere: bool) -> dict[str, Arm]:
     """The arms with every default filled in. `classes` are the data set's labellings (None: it is not known here);
     `elsewhere`: resolved before, maybe with objectives that are not known here. Raises UserError.
     """
-    if not config.arms:
+    if not written.arms:
         raise UserError("no arms", "at least one is needed", 'for example [arms.cl] objective = "dcl"')
-    for name in config.arms:
+    for name in written.arms:
         if not _NAME.fullmatch(name) or name == "shared":
             raise UserError(f"arm name {name!a}", "letters, digits, '_' and '-'; not 'shared'")
-    first = next(iter(config.arms))
-    if config.arms[first].kind != "objective":
+    first = next(iter(written.arms))
+    if written.arms[first].kind != "objective":
         raise UserError(f"arms.{first} is a control", "the first arm must have kind = objective", "move it down")
     own = {
-        name: _objective(name, arm, config, classes, elsewhere)
-        for name, arm in config.arms.items()
+        name: _objective(name, arm, written, classes, elsewhere)
+        for name, arm in written.arms.items()
         if arm.kind == "objective"
     }
-    arms = {n: own[n] if n in own else _control(n, arm, own, first) for n, arm in config.arms.items()}
+    arms = {n: own[n] if n in own else _control(n, arm, own, first) for n, arm in written.arms.items()}
     arms = {n: _with_reference(n, arm, arms, first) for n, arm in arms.items()}
     _check_draws(arms)
     return arms
 
 
-def _objective(name: str, arm: Arm, config: Config, classes: Mapping[str, int] | None, elsewhere: bool) -> Arm:
+def _objective(
+    name: str, arm: schema.Arm, written: schema.Written, classes: Mapping[str, int] | None, elsewhere: bool
+) -> Arm:
     for key in ("of", "scale", "draw"):
         if getattr(arm, key) is not None:
             raise UserError(
                 f"arms.{name}.{key}", "only controls take it (kind = twin, nudged, independent)", "remove it"
             )
     if arm.objective is None:
-        near = difflib.get_close_matches(name, [other for other in config.arms if other != name], n=1)
+        near = difflib.get_close_matches(name, [other for other in written.arms if other != name], n=1)
         hint = f"did you mean arms.{near[0]}?" if near else ""
         raise UserError(f"arms.{name} has no objective", "one of " + ", ".join(known()), hint)
     if not elsewhere or arm.objective in known():
-        validate(objective_of(arm), f"arms.{name}.")
-    labelling = arm.labelling or config.data.labelling
+        validate(Objective(arm.objective, bool(arm.positive_in_denominator), arm.lam), f"arms.{name}.")
+    labelling = arm.labelling or written.data.labelling
     if classes is not None:
         if arm.labelling is not None and arm.labelling not in classes:
             raise unknown(f"arms.{name}.labelling", arm.labelling, classes)
         if labelling is None and (arm.objective in NEEDS_LABELS or arm.objective not in OBJECTIVES):
             raise UserError(
                 f"arms.{name}.objective = {arm.objective}",
-                f"it needs labels, and {config.data.name} has none",
+                f"it needs labels, and {written.data.name} has none",
                 "use dcl or nt_xent, or another data set",
             )
     takes_positive = arm.objective in ("nscl", "homotopy")
-    return replace(
+    return filled(
+        Arm,
         arm,
         labelling=labelling,
-        temperature=arm.temperature or config.train.temperature,
+        temperature=arm.temperature or written.train.temperature,
         positive_in_denominator=bool(arm.positive_in_denominator) if takes_positive else None,
     )
 
 
-def _control(name: str, arm: Arm, objectives: dict[str, Arm], first: str) -> Arm:
+def _control(name: str, arm: schema.Arm, objectives: dict[str, Arm], first: str) -> Arm:
     for key in COPIED:
         if getattr(arm, key) is not None:
             raise UserError(
@@ -92,8 +95,11 @@ def _control(name: str, arm: Arm, objectives: dict[str, Arm], first: str) -> Arm
     if arm.draw is not None and arm.kind == "twin":
         raise UserError(f"arms.{name}.draw", "a twin draws nothing", "remove it")
     copied = {key: getattr(objectives[of], key) for key in COPIED}
-    scale = (arm.scale or "ulp") if arm.kind == "nudged" else None
-    return replace(arm, of=of, scale=scale, draw=None if arm.kind == "twin" else arm.draw or 1, **copied)
+    if arm.kind == "twin":
+        return filled(Arm, arm, of=of, **copied)
+    if arm.kind == "independent":
+        return filled(Independent, arm, of=of, draw=arm.draw or 1, **copied)
+    return filled(Nudged, arm, of=of, scale=arm.scale or "ulp", draw=arm.draw or 1, **copied)
 
 
 def _with_reference(name: str, arm: Arm, arms: dict[str, Arm], first: str) -> Arm:

@@ -31,7 +31,7 @@ def _convert(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> A
     if dataclasses.is_dataclass(hint):
         _require(isinstance(value, Mapping), path, value, "a table")
         return build(hint, value, f"{path}.")  # type: ignore[arg-type]
-    if get_origin(hint) is dict:
+    if get_origin(hint) is Mapping:
         _require(
             isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()), path, value, "tables"
         )

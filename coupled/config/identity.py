@@ -6,7 +6,8 @@ from typing import Any, Literal, cast, get_type_hints
 
 from coupled.config.arms import COPIED
 from coupled.config.formats import FORMAT, downgraded
-from coupled.config.schema import Config
+from coupled.config.resolved import Config
+from coupled.config.schema import Written
 from coupled.store.canonical import digest as canonical_digest
 
 Kind = Literal["identity", "recorded", "elastic"]
@@ -35,8 +36,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def kind_of(dotted: str) -> Kind:
-    """The class of a field by its dotted name; identity for what is no field, which only building a config can tell."""
-    cls, kind = Config, "identity"
+    """The class of a field by its dotted name. A name of no field counts as identity, and `build` refuses it."""
+    cls, kind = Written, "identity"
     for key in dotted.split("."):
         field = getattr(cls, "__dataclass_fields__", {}).get(key)
         if field is None:

@@ -10,7 +10,8 @@ from coupled.config.build import build
 from coupled.config.formats import with_reference
 from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
-from coupled.config.schema import Config
+from coupled.config.resolved import Config
+from coupled.config.schema import Written
 from coupled.errors import UserError
 from coupled.userfiles import read_text
 
@@ -40,7 +41,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
 def _digest_of(raw: dict[str, Any]) -> str | None:
     """The digest of the config without overrides; None where only they make it one."""
     try:
-        return digest(resolve(build(Config, with_reference(raw, warn=False))))
+        return digest(resolve(build(Written, with_reference(raw, warn=False))))
     except UserError:
         return None
 
@@ -62,7 +63,7 @@ def _located(file: str, folder: Path) -> str:
 
 def from_tables(raw: dict[str, Any], *, begun: bool = False) -> Config:
     """The resolved config of nested tables (what TOML gives). `begun`: of a run that goes on as it began."""
-    return resolve(build(Config, with_reference(raw, warn=True)), begun=begun)
+    return resolve(build(Written, with_reference(raw, warn=True)), begun=begun)
 
 
 def from_resolved(tables: dict[str, Any]) -> Config:
@@ -71,7 +72,7 @@ def from_resolved(tables: dict[str, Any]) -> Config:
     Its name and paths are placeholders; no code of its user is run. Raises UserError where fields break a rule,
     KeyError, TypeError or AttributeError where arms are not named tables.
     """
-    return resolve(build(Config, {"name": "resolved", **tables_of(tables)}), elsewhere=True)
+    return resolve(build(Written, {"name": "resolved", **tables_of(tables)}), elsewhere=True)
 
 
 def tables_of(resolved: dict[str, Any]) -> dict[str, Any]:
@@ -91,11 +92,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"config {path} is not TOML", _said(str(error), text)) from None
+        raise UserError(f"config {path} is not TOML", _parsers_message(str(error), text)) from None
 
 
-def _said(message: str, text: str) -> str:
-    """What the parser says, with the character that it stopped at where that is one which looks like another."""
+def _parsers_message(message: str, text: str) -> str:
+    """The parser's message, with the character that it stopped at where that one only looks like another."""
     place = re.search(r"\(at line (\d+), column (\d+)\)", message)
     if place:
         line, column = map(int, place.groups())

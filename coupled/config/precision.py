@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from coupled.arms.learning_rate import peak
 from coupled.config.fields import allowed, within
-from coupled.config.schema import Config
+from coupled.config.resolved import AdamW, Config
 from coupled.errors import UserError
+from coupled.theory.learning_rate import peak
 
 # The normal numbers of each precision: smaller ones lose digits. Rounded inwards: what a message names is allowed.
 _RANGES = {"float32": (1.2e-38, 3.4e38), "float64": (2.3e-308, 1.7e308)}
@@ -49,8 +49,7 @@ def _derived(config: Config) -> Iterator[tuple[str, float]]:
     rate, given = peak(optimiser, size), f"optimiser.learning_rate = {optimiser.learning_rate:g}"
     if optimiser.scaling != "constant":
         yield f"{given}, scaled to {rate:g} for batches of {size}", rate
-    if optimiser.name == "adamw":
-        assert optimiser.beta1 is not None
+    if isinstance(optimiser, AdamW):
         first = rate / (1 - optimiser.beta1)
         yield f"{given}, which adamw's first step divides by 1 − beta1, to {first:g}", first
         if optimiser.weight_decay:

@@ -8,13 +8,15 @@ from dataclasses import replace
 from coupled import data
 from coupled.config.arms import resolve_arms
 from coupled.config.precision import check_precision
-from coupled.config.schema import Code, Config, Optimiser
+from coupled.config.resolved import AdamW, Config, Lars, Model, Optimiser, Sgd, Views, filled
+from coupled.config.schema import Code, Written
 from coupled.config.user_code import execute
 from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
 from coupled.models import ENCODERS, check_model, defaults
 from coupled.views import RECIPES
 
+_OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": Sgd, "lars": Lars, "adamw": AdamW}
 # Fields of [optimiser] that only some optimisers have, with their defaults.
 _OWN_FIELDS = {
     "sgd": {"momentum": 0.9},
@@ -27,41 +29,43 @@ _REFERENCE_BATCH = 256
 _SAFE_WIDTH = 8
 
 
-def resolve(config: Config, *, elsewhere: bool = False, begun: bool = False) -> Config:
+def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -> Config:
     """The config with every default filled in; raises UserError where fields do not fit each other.
 
     `elsewhere`: the config was resolved before, of a run that may have used code or folders that are not here. No code
     is run, and what only they could tell is not checked. `begun`: the config is that of a run, which goes on as it
     began: earlier versions took numbers that the precision rounds away.
     """
-    config = replace(config, code=_code(config.code, elsewhere))
-    if config.views.recipe not in RECIPES:
-        raise unknown("views.recipe", config.views.recipe, RECIPES)
-    if config.model.encoder not in ENCODERS:
-        raise unknown("model.encoder", config.model.encoder, ENCODERS)
-    _check_name(config)
-    if config.model.dropout:
+    written = replace(written, code=_code(written.code, elsewhere))
+    if written.views.recipe not in RECIPES:
+        raise unknown("views.recipe", written.views.recipe, RECIPES)
+    if written.model.encoder not in ENCODERS:
+        raise unknown("model.encoder", written.model.encoder, ENCODERS)
+    _check_name(written)
+    if written.model.dropout:
         raise UserError(
-            f"model.dropout = {config.model.dropout:g}",
+            f"model.dropout = {written.model.dropout:g}",
             "only 0: masks would be randomness that arms do not share",
             "remove it",
         )
-    known = not elsewhere or config.data.name in data.DATASETS
-    info = data.info(config.data.name, config.paths.data) if known else None
-    config = _resolve_data(config, info)
-    size = config.views.size
+    known = not elsewhere or written.data.name in data.DATASETS
+    info = data.info(written.data.name, written.paths.data) if known else None
+    written = _resolve_data(written, info)
+    size = written.views.size
     if size is None:
         raise UserError("views.size is missing", "a resolved config names it")
-    check_model(config.model, size)
-    config = replace(
-        config,
-        model=defaults(config.model, size),
-        optimiser=_optimiser(config),
+    check_model(written.model, size)
+    config = filled(
+        Config,
+        written,
+        views=filled(Views, written.views, size=size),
+        model=filled(Model, written.model, **defaults(written.model, size)),
+        optimiser=_optimiser(written),
+        arms=resolve_arms(written, None if info is None else info.classes, elsewhere=elsewhere),
     )
     _check_train(config)
     if not (elsewhere or begun):
         check_precision(config)
-    config = replace(config, arms=resolve_arms(config, None if info is None else info.classes, elsewhere=elsewhere))
     _check_ranks(config)
     return config
 
@@ -69,31 +73,31 @@ def resolve(config: Config, *, elsewhere: bool = False, begun: bool = False) -> 
 def _code(code: Code, elsewhere: bool) -> Code:
     if elsewhere:
         return code
-    found = execute(code.files)
-    if code.sha256 and code.sha256 != found:
+    digests = execute(code.files)
+    if code.sha256 and code.sha256 != digests:
         raise UserError(
             f"code.sha256 = {', '.join(s[:12] for s in code.sha256)}",
-            f"the files have {', '.join(s[:12] for s in found) or 'none: code.files is empty'}",
+            f"the files have {', '.join(s[:12] for s in digests) or 'none: code.files is empty'}",
             "restore the files, or remove code.sha256",
         )
-    return replace(code, sha256=found)
+    return replace(code, sha256=digests)
 
 
-def _check_name(config: Config) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", config.name):
+def _check_name(written: Written) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", written.name):
         raise UserError(
-            f"name = {config.name!a}",
+            f"name = {written.name!a}",
             "at most 128 letters, digits, '.', '_' and '-', as it names the run directory",
             "set name",
         )
 
 
-def _resolve_data(config: Config, info: DataInfo | None) -> Config:
+def _resolve_data(written: Written, info: DataInfo | None) -> Written:
     """Labellings, seed and image size; batches and panels against the data set's size."""
-    given, balanced = config.data, config.batches.stream == "balanced"
+    given, balanced = written.data, written.batches.stream == "balanced"
     _unused(given.balance_by, balanced, "data.balance_by", "batches.stream = balanced")
     if info is None:
-        return config
+        return written
     _unused(given.seed, info.procedural, "data.seed", "a procedural data set")
     _unused(given.workers or None, not info.in_memory, "data.workers", "image folders")
     if given.listing is not None and given.listing != info.listing:
@@ -108,20 +112,20 @@ def _resolve_data(config: Config, info: DataInfo | None) -> Config:
         if name is not None and name not in info.classes:
             raise unknown(key, name, info.classes)
     if balanced and balance_by is None:
-        raise UserError("batches.stream = balanced", f"{config.data.name} has no labels", "use uniform")
-    resolved = replace(
+        raise UserError("batches.stream = balanced", f"{written.data.name} has no labels", "use uniform")
+    section = replace(
         given,
         labelling=labelling,
         balance_by=balance_by if balanced else None,
         seed=(given.seed or 0) if info.procedural else None,
         listing=info.listing or None,
     )
-    config = replace(config, data=resolved, views=replace(config.views, size=config.views.size or info.size))
-    _check_sizes(config, subset_of(config, info))
-    return config
+    written = replace(written, data=section, views=replace(written.views, size=written.views.size or info.size))
+    _check_sizes(written, subset_of(written, info))
+    return written
 
 
-def subset_of(config: Config, info: DataInfo) -> DataInfo:
+def subset_of(config: Written, info: DataInfo) -> DataInfo:
     """What is left of a data set by the classes, per_class and imbalance of a config."""
     given = config.data
     if not given.classes and given.per_class is None and given.imbalance is None:
@@ -138,14 +142,14 @@ def subset_of(config: Config, info: DataInfo) -> DataInfo:
     )
 
 
-def _check_sizes(config: Config, info: DataInfo) -> None:
-    for value, most, key, what in (
+def _check_sizes(config: Written, info: DataInfo) -> None:
+    for value, most, key, images in (
         (config.batches.size, info.train_size, "batches.size", "training images"),
         (config.panel.size, info.test_size, "panel.size", "test images"),
         (config.panel.surrogate_size, info.train_size, "panel.surrogate_size", "training images"),
     ):
         if value > most:
-            raise UserError(f"{key} = {value}", f"at most {most}, the {what} of {config.data.name}")
+            raise UserError(f"{key} = {value}", f"at most {most}, the {images} of {config.data.name}")
     counts = info.train_counts.get(config.data.balance_by or "", ())
     # What a class needs of `batches.Balanced`: two batches' worth.
     needed = 2 * -(-config.batches.size // max(len(counts), 1))
@@ -157,8 +161,8 @@ def _check_sizes(config: Config, info: DataInfo) -> None:
         )
 
 
-def _optimiser(config: Config) -> Optimiser:
-    given = config.optimiser
+def _optimiser(written: Written) -> Optimiser:
+    given = written.optimiser
     own = _OWN_FIELDS[given.name]
     for field in dict.fromkeys(field for fields in _OWN_FIELDS.values() for field in fields):
         takers = " or ".join(name for name, fields in _OWN_FIELDS.items() if field in fields)
@@ -166,17 +170,18 @@ def _optimiser(config: Config) -> Optimiser:
     scaled = given.scaling != "constant"
     _unused(given.reference_batch, scaled, "optimiser.reference_batch", "optimiser.scaling = linear, sqrt, fourth-root")
     _unused(given.horizon, given.schedule == "cosine", "optimiser.horizon", "schedule = cosine")
-    filled = {field: default for field, default in own.items() if getattr(given, field) is None}
-    return replace(
+    defaults_used = {field: default for field, default in own.items() if getattr(given, field) is None}
+    return filled(
+        _OPTIMISERS[given.name],
         given,
-        horizon=_horizon(config),
+        horizon=_horizon(written),
         reference_batch=(given.reference_batch or _REFERENCE_BATCH) if scaled else None,
-        **filled,
+        **defaults_used,
     )
 
 
-def _horizon(config: Config) -> int | None:
-    optimiser, steps = config.optimiser, config.train.steps
+def _horizon(written: Written) -> int | None:
+    optimiser, steps = written.optimiser, written.train.steps
     if optimiser.schedule == "constant":
         return None
     horizon = optimiser.horizon or max(steps, 1)
@@ -218,11 +223,9 @@ def _check_train(config: Config) -> None:
     train = config.train
     _unused(train.tf32 or None, train.device == "cuda", "train.tf32", "train.device = cuda")
     _unused(train.tf32 or None, train.precision == "float32", "train.tf32", "train.precision = float32")
-    width = config.model.width
-    assert width is not None
-    if (train.memory_format, train.device) == ("channels_last", "cpu") and width < _SAFE_WIDTH:
+    if (train.memory_format, train.device) == ("channels_last", "cpu") and config.model.width < _SAFE_WIDTH:
         raise UserError(
-            f"model.width = {width} with train.memory_format = channels_last",
+            f"model.width = {config.model.width} with train.memory_format = channels_last",
             f"at least {_SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
             "use contiguous",
         )

@@ -1,6 +1,10 @@
-"""The config: frozen dataclasses, one per TOML section. `resolve.py` holds the rules that join them."""
+"""What a user may write: frozen dataclasses, one per TOML section, with the meaning, class and range of every field.
+
+None means: not written, so that `resolve.py` fills in the default. `resolved.py` holds what comes out of that.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
@@ -273,8 +277,8 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Config:
-    """A whole run, resolved: every default filled in."""
+class Written:
+    """A whole run as a user wrote it."""
 
     name: str = option("", "name of the run; default: the config file's", kind="elastic")
     seed: int = option(0, "run seed: initial weights, batches, views", low=0, high=2**64 - 1)
@@ -291,4 +295,4 @@ class Config:
     paths: Paths = dataclasses.field(default_factory=Paths)
     writing: Writing = dataclasses.field(default_factory=Writing)
     ranks: Ranks = dataclasses.field(default_factory=Ranks)
-    arms: dict[str, Arm] = dataclasses.field(default_factory=dict)
+    arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)

@@ -40,6 +40,6 @@ def _execute(path: Path) -> str:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        said = str(error).splitlines()[0] if str(error) else "no message"
-        raise UserError(f"code.files: {path} fails", f"{type(error).__name__}: {said}", "run it by itself") from None
+        message = str(error).splitlines()[0] if str(error) else "no message"
+        raise UserError(f"code.files: {path} fails", f"{type(error).__name__}: {message}", "run it by itself") from None
     return hashlib.sha256(content).hexdigest()

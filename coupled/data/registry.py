@@ -4,7 +4,6 @@ A new built-in data set gets a line in `DATASETS` and one in `_READERS`. What an
 its constants, before a run sees it.
 """
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from coupled.data.base import DataInfo, Split, SplitName
 from coupled.data.contradictions import contradiction
 from coupled.data.subset import Selection, remaining, select
 from coupled.errors import RunStopped, UserError, unknown
+from coupled.userfiles import calling_file
 
 _FOLDER = folders.GENERIC  # its constants are read off the folders themselves
 
@@ -93,11 +93,7 @@ def register_data_set(info: DataInfo, load: Callable[[SplitName, str], Split]) -
     `FileSplit`. The file that calls this may do so again, which replaces; a name of another's is a UserError.
     """
     check_info(info)
-    frame = inspect.currentframe()
-    assert frame is not None and frame.f_back is not None, "CPython gives frames"
-    code, module = frame.f_back.f_code, frame.f_back.f_globals.get("__name__")
-    # All cells of a notebook are one place, though each is a file to Python.
-    origin = "__main__" if module == "__main__" else str(Path(code.co_filename).resolve())
+    origin = calling_file()
     if info.procedural:
         raise UserError(f"data set {info.name}: procedural = True", "False: load gets no data.seed", "remove it")
     if info.name in _READERS:

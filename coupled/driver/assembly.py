@@ -67,7 +67,7 @@ def is_finished(config: Config) -> bool:
 
 
 def is_unfinished(config: Config) -> bool:
-    """Is this very run there, to be gone on with?"""
+    """Is this very run there, not yet whole?"""
     return _is(config, "unfinished")
 
 
@@ -98,7 +98,7 @@ def ready(config: Config) -> dict[str, Split]:
     if Path(config.paths.runs).exists() and not Path(config.paths.runs).is_dir():
         raise UserError(f"paths.runs = {config.paths.runs}", "a folder, or a place where one can be made")
     for arm in config.arms.values():
-        try_out(objective_of(arm), arm.temperature or config.train.temperature)
+        try_out(objective_of(arm), arm.temperature)
     if (lines := manifest_lines(config, train_layout(config))) > MAX_ENTRIES:
         raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
     return {name: load_split(config, name) for name in ("train", "test")}

@@ -2,7 +2,6 @@
 
 from signal import Signals
 
-from coupled.arms.learning_rate import learning_rate
 from coupled.driver.guard import check_copies, guard
 from coupled.driver.reporter import Reporter
 from coupled.driver.run import Run
@@ -11,6 +10,7 @@ from coupled.driver.standings import standings
 from coupled.errors import Preempted, UserError
 from coupled.inputs.source import Batch
 from coupled.terminal.shell import shell
+from coupled.theory.learning_rate import learning_rate
 
 
 def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None) -> None:
@@ -27,7 +27,9 @@ def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None)
 
 
 def forward_backward(run: Run, batch: Batch) -> UserError | None:
-    """Of every arm here; what a user's objective does wrong is for the guard to tell, which all ranks come to."""
+    """The gradients of every arm here. The error of a user's objective is returned: `guard`, which all ranks reach,
+    raises it.
+    """
     try:
         for arm in run.arms.values():
             arm.forward_backward(batch)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from coupled.arms.arm import Arm
-from coupled.arms.learning_rate import peak
 from coupled.config import Config
 from coupled.config.identity import path_of
 from coupled.driver.assembly import Parts
 from coupled.errors import RunStopped, UserError
 from coupled.planning.plan import disk_bytes
 from coupled.terminal.sizes import shown_bytes
+from coupled.theory.learning_rate import peak
 
 
 def repeats_its_bytes(parts: Parts) -> None:
@@ -54,7 +54,7 @@ def size_of(path: Path) -> int:
 
 
 def _step(parts: Parts, before: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """What one step from the initial state gives; afterwards that state is there again."""
+    """The tensors that one step from the initial state gives; that state is restored afterwards."""
     config = parts.config
     batch = parts.source.at(0)
     rate = peak(config.optimiser, config.batches.size)  # a warm-up from 0 would hide the update

@@ -1,4 +1,4 @@
-"""Going on with a run that is there: the same config, the newest saved state, and then as if nothing had happened."""
+"""Resuming a run: the same config, the newest saved state, and from there the bytes of a run that never stopped."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -39,7 +39,7 @@ from coupled.store.manifest import MANIFEST
 
 @dataclass(frozen=True)
 class ResumeTerms:
-    """On what terms a run is gone on with.
+    """The terms on which a run resumes.
 
     `from_step`: from the newest state at or before this step, not the newest of all. `allow_drift`: other libraries,
     machine or data are accepted and recorded. `steal`: the lock is taken from whoever has it.
@@ -58,8 +58,8 @@ def go_on(parts: Parts, terms: ResumeTerms) -> tuple[Run, Position]:
     """
     mesh, opened = parts.mesh, _Opened()
     try:
-        told = mesh.on_first(lambda: _told(_reopened(parts, terms, opened)))
-        position = Position(None if told["saved"] is None else _saved(told["saved"]), tuple(told["notes"]))
+        tables = mesh.on_first(lambda: _as_json(_reopened(parts, terms, opened)))
+        position = Position(None if tables["saved"] is None else _saved(tables["saved"]), tuple(tables["notes"]))
         run = mesh.together(lambda: join(parts, opened.directory))
     except BaseException:
         if opened.directory is not None:
@@ -76,14 +76,14 @@ def go_on(parts: Parts, terms: ResumeTerms) -> tuple[Run, Position]:
 
 @dataclass
 class _Opened:
-    """What rank 0 found out as it opened the directory."""
+    """The directory as rank 0 opened it, and how the environment has changed since the run was there last."""
 
     directory: RunDirectory | None = None
     changes: Sequence[environment.Change] = ()
     now: Mapping[str, Any] = field(default_factory=dict)
 
     def record_drift(self, step: int) -> None:
-        """What the run goes on with, if that is not what it was made with."""
+        """Record in which environment the run continues, if it is another than before."""
         assert self.directory is not None
         if environment.counting(self.changes):
             listed = [change._asdict() for change in self.changes]
@@ -137,14 +137,14 @@ _RESPLIT: Final = (
 )
 
 
-def _told(position: Position) -> dict[str, Any]:
+def _as_json(position: Position) -> dict[str, Any]:
     """A position as JSON, for the other ranks."""
     saved = position.saved
     return {"saved": None if saved is None else asdict(saved), "notes": list(position.notes)}
 
 
-def _saved(told: Mapping[str, Any]) -> Saved:
-    return Saved(**{**told, "files": {name: Committed(**of) for name, of in told["files"].items()}})
+def _saved(table: Mapping[str, Any]) -> Saved:
+    return Saved(**{**table, "files": {name: Committed(**of) for name, of in table["files"].items()}})
 
 
 def refuse_another(config: Config) -> None:
@@ -154,10 +154,10 @@ def refuse_another(config: Config) -> None:
         return
     facts, _, _ = read_run(path)
     must_be_of_this_format(path, facts, "give --overwrite to replace it, or choose another name with --set name=…")
-    found = [
+    differences = [
         f"{fact.name} is {fact.a} there, {fact.b} here" for fact in config_facts(facts["config"], resolved(config))
     ]
-    shown = "; ".join(found[:6]) + (f"; and {len(found) - 6} more" if len(found) > 6 else "")
+    shown = "; ".join(differences[:6]) + (f"; and {len(differences) - 6} more" if len(differences) > 6 else "")
     raise UserError(
         one_line(f"{path} holds another run: {shown}"),
         "a name stands for one config",
@@ -193,7 +193,7 @@ def _restore(run: Run, saved: Saved) -> None:
 
 
 def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
-    """The config that the run at `path` goes on with, and notes on what of `overrides` was not taken.
+    """The config with which the run at `path` resumes, and a note on each of `overrides` that was not taken.
 
     Elastic fields are taken from `overrides`, paths.data and ranks.data otherwise from the run's log. Recorded fields
     stay as the run has them, with a note; UserError for another value of an identity field, or a length that cannot be.

@@ -79,7 +79,9 @@ class Run:
         )
 
     def preempt(self, step: int) -> None:
-        """Make the state after `step` updates, between two steps, durable; nothing is committed that would not be."""
+        """Save the state after `step` updates, between two steps. Shards stay open: all else is committed as if the run
+        had not been stopped.
+        """
         self.drain()
         if step in self.checkpoint_steps or step == self.start:
             return

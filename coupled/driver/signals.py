@@ -31,7 +31,7 @@ class Preemption:
 
     def __init__(self, mesh: Mesh = ALONE) -> None:
         self.asked = 0
-        self._told, self._patience = mesh.is_first, 0.0 if mesh.placement is None else _ECHOES_S
+        self._speaks, self._patience = mesh.is_first, 0.0 if mesh.placement is None else _ECHOES_S
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
@@ -54,6 +54,6 @@ class Preemption:
             return
         self.asked, self._since = number, time.monotonic()
         # write, not print: the signal may have come in the middle of one
-        if self._told:
+        if self._speaks:
             name = signal.Signals(number).name
             os.write(2, f"{name}: stopping after this step; once more to leave at once\n".encode())

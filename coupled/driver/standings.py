@@ -42,10 +42,10 @@ def _own(run: Run) -> dict[str, tuple[float, float, float]]:
     references = dict(
         run.mesh.references(dependents, lambda arm: arms[arm].z if arm in arms else torch.empty_like(some))
     )
-    found = {}
+    values = {}
     for name, arm in arms.items():
         cka = gap = torch.nan
         if arm.reference is not None:
             cka, gap = float(linear_cka(arm.z, references[arm.reference])), float(scalars[name]["state.weight_gap"])
-        found[name] = (float(arm.loss), cka, gap)
-    return found
+        values[name] = (float(arm.loss), cka, gap)
+    return values

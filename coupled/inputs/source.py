@@ -45,7 +45,7 @@ class Stream:
     """A run's batches in order, made ahead of the steps that take them; their bytes are those of `Source.at`.
 
     Image folders: `data.workers` processes decode and crop. Images in memory, on a CPU: one thread makes whole batches.
-    On a GPU they are made when asked for, since the device works behind the host's back anyway.
+    On a GPU they are made when asked for, since the device works while the host goes on anyway.
     """
 
     def __init__(self, source: "Source", steps: int) -> None:
@@ -74,7 +74,6 @@ class Source:
     def __init__(
         self, config: Config, split: Split, labellings: list[str], device: torch.device, data: Axis = ALONE.data
     ) -> None:
-        assert config.views.size is not None
         self.config, self.split, self.device = config, split, device
         self._own = data.part(config.batches.size)
         info = data_info(config)
@@ -89,9 +88,7 @@ class Source:
         channels_last = config.train.memory_format == "channels_last"
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         size, seed = config.batches.size, config.seed
-        if config.batches.stream == "balanced":
-            by = config.data.balance_by
-            assert by is not None
+        if (by := config.data.balance_by) is not None:
             self.batches = Balanced(seed, split.labels(by), info.classes[by], size)
         else:
             self.batches = Uniform(seed, len(split), size)

@@ -2,17 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupled.models.encoders import ENCODERS, EncoderInfo, check_model, defaults
+from coupled.models.encoders import ENCODERS, EncoderInfo, FilledOptions, check_model, defaults
 from coupled.models.resnet import Projector
-
-if TYPE_CHECKING:
-    from coupled.config.schema import Model
 
 __all__ = ["ENCODERS", "EncoderInfo", "Network", "check_model", "defaults", "evaluating"]
 
@@ -20,15 +16,15 @@ __all__ = ["ENCODERS", "EncoderInfo", "Network", "check_model", "defaults", "eva
 class Network(nn.Module):
     """Encoder and projector. Images (N, 3, S, S) → h (N, D) and z (N, d), the L2-normalised projector output.
 
-    `model` has every default filled in and S = `image_size`. With `classes` the network has a `head` as well, a linear
-    map of z to logits (N, classes), which the caller applies; its parameters come last. Without, `head` is None.
+    S = `image_size`. With `classes` the network has a `head` as well, a linear map of z to logits (N, classes), which
+    the caller applies; its parameters come last. Without, `head` is None.
     """
 
-    def __init__(self, model: "Model", image_size: int, classes: int | None = None) -> None:
+    def __init__(self, model: FilledOptions, image_size: int, classes: int | None = None) -> None:
         super().__init__()
-        assert model.width is not None and model.projection_hidden is not None
         info = ENCODERS[model.encoder]
-        self.encoder = info.build(model, image_size)
+        own = {key: getattr(model, key) for key in info.options}
+        self.encoder = info.build(image_size, model.width, **own)
         self.feature_dim = info.feature_dim(model.width)
         self.stage_dims = info.stage_dims(model.width, model.depth)
         self.projector = Projector(self.feature_dim, model.projection_hidden, model.projection_dim)

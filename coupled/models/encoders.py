@@ -4,20 +4,48 @@ Every encoder takes images (N, 3, S, S) and gives h (N, D) and, when asked, its 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 from torch import nn
 
 from coupled.errors import UserError
 from coupled.models.resnet import SmallResNet
 
-if TYPE_CHECKING:
-    from coupled.config.schema import Model
-
 # Larger images get the ImageNet stem, which shrinks them by four before the first stage.
 _LARGEST_CIFAR_STEM = 64
 _DEFAULTS = {"patch": 4, "depth": 12, "heads": 12}
+
+
+class Options(Protocol):
+    """[model] as a user wrote it; None stands for a default."""
+
+    @property
+    def encoder(self) -> str: ...
+    @property
+    def width(self) -> int | None: ...
+    @property
+    def stem(self) -> str | None: ...
+    @property
+    def patch(self) -> int | None: ...
+    @property
+    def depth(self) -> int | None: ...
+    @property
+    def heads(self) -> int | None: ...
+    @property
+    def projection_hidden(self) -> int | None: ...
+
+
+class FilledOptions(Options, Protocol):
+    """[model] with its defaults: an option is None only where the encoder does not take it."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def projection_hidden(self) -> int: ...
+    @property
+    def projection_dim(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -25,14 +53,14 @@ class EncoderInfo:
     """One encoder: its meaning, default width, the options of [model] that it takes, and its sizes.
 
     `stages` holds the channels of each stage as multiples of the width; empty for `vit`, whose `depth` layers all have
-    the width. `build` makes the module from a model config with every default filled in and the side of the images.
+    the width. `build` makes the module from the side of the images, the width, and the encoder's own options by name.
     """
 
     meaning: str
     width: int
     options: tuple[str, ...]
     stages: tuple[int, ...]
-    build: Callable[["Model", int], nn.Module]
+    build: Callable[..., nn.Module]
 
     def feature_dim(self, width: int) -> int:
         """The dimension of h."""
@@ -43,51 +71,50 @@ class EncoderInfo:
         return tuple(multiple * width for multiple in self.stages) or (width,) * (depth or 0)
 
 
-def _small_resnet(model: "Model", image_size: int) -> nn.Module:
-    assert model.width is not None
-    return SmallResNet(model.width)
+def _small_resnet(image_size: int, width: int) -> nn.Module:
+    return SmallResNet(width)
 
 
 # torchvision's models take seconds to import: only a run that trains one pays for it.
-def _resnet(model: "Model", image_size: int) -> nn.Module:
+def _resnet(name: str, image_size: int, width: int, *, stem: str) -> nn.Module:
     from coupled.models.resnets import ResNet
 
-    assert model.width is not None and model.stem is not None
-    return ResNet(model.encoder, model.width, model.stem)
+    return ResNet(name, width, stem)
 
 
-def _vit(model: "Model", image_size: int) -> nn.Module:
+def _vit(image_size: int, width: int, *, patch: int, depth: int, heads: int) -> nn.Module:
     from coupled.models.vit import ViT
 
-    assert None not in (model.patch, model.depth, model.heads, model.width)
-    return ViT(image_size, model.patch or 0, model.depth or 0, model.heads or 0, model.width or 0)
+    return ViT(image_size, patch, depth, heads, width)
 
 
 _BASIC, _BOTTLENECK = (1, 2, 4, 8), (4, 8, 16, 32)
 ENCODERS: dict[str, EncoderInfo] = {
     "resnet-small": EncoderInfo("four stages of one basic block each, for CPUs", 8, (), _BASIC, _small_resnet),
-    "resnet18": EncoderInfo("torchvision's ResNet-18", 64, ("stem",), _BASIC, _resnet),
-    "resnet34": EncoderInfo("torchvision's ResNet-34", 64, ("stem",), _BASIC, _resnet),
-    "resnet50": EncoderInfo("torchvision's ResNet-50", 64, ("stem",), _BOTTLENECK, _resnet),
+    "resnet18": EncoderInfo("torchvision's ResNet-18", 64, ("stem",), _BASIC, partial(_resnet, "resnet18")),
+    "resnet34": EncoderInfo("torchvision's ResNet-34", 64, ("stem",), _BASIC, partial(_resnet, "resnet34")),
+    "resnet50": EncoderInfo("torchvision's ResNet-50", 64, ("stem",), _BOTTLENECK, partial(_resnet, "resnet50")),
     "vit": EncoderInfo("torchvision's vision transformer", 384, ("patch", "depth", "heads"), (), _vit),
 }
 
 
-def defaults(model: "Model", image_size: int) -> "Model":
-    """The model config for images of that side with every default filled in; options not taken stay None."""
+def defaults(model: Options, image_size: int) -> dict[str, Any]:
+    """The options that have defaults, filled in for images of that side; those that the encoder does not take are None.
+
+    The defaults are by name, as fields of `FilledOptions`.
+    """
     info = ENCODERS[model.encoder]
     width = model.width or info.width
     stem = model.stem or ("cifar" if image_size <= _LARGEST_CIFAR_STEM else "imagenet")
-    return replace(
-        model,
-        width=width,
-        stem=stem if "stem" in info.options else None,
-        projection_hidden=model.projection_hidden or info.feature_dim(width),
-        **{key: getattr(model, key) or value for key, value in _DEFAULTS.items() if key in info.options},
-    )
+    own = {"stem": stem, **{key: getattr(model, key) or value for key, value in _DEFAULTS.items()}}
+    return {
+        "width": width,
+        "projection_hidden": model.projection_hidden or info.feature_dim(width),
+        **{key: value if key in info.options else None for key, value in own.items()},
+    }
 
 
-def check_model(model: "Model", image_size: int) -> None:
+def check_model(model: Options, image_size: int) -> None:
     """Raise UserError for an option the encoder does not take, or sizes that do not divide."""
     info = ENCODERS[model.encoder]
     for key in ("stem", *_DEFAULTS):
@@ -99,11 +126,10 @@ def check_model(model: "Model", image_size: int) -> None:
                 "remove it",
             )
     filled = defaults(model, image_size)
-    if filled.patch is not None and image_size % filled.patch:
+    patch, heads, width = filled["patch"], filled["heads"], filled["width"]
+    if patch is not None and image_size % patch:
         raise UserError(
-            f"model.patch = {filled.patch}", f"a divisor of the side of the images, {image_size}", "set model.patch"
+            f"model.patch = {patch}", f"a divisor of the side of the images, {image_size}", "set model.patch"
         )
-    if filled.heads is not None and filled.width is not None and filled.width % filled.heads:
-        raise UserError(
-            f"model.heads = {filled.heads}", f"a divisor of model.width = {filled.width}", "set model.heads"
-        )
+    if heads is not None and width % heads:
+        raise UserError(f"model.heads = {heads}", f"a divisor of model.width = {width}", "set model.heads")

@@ -111,9 +111,9 @@ def _rule(network: nn.Module, name: str) -> Rule:
     for own in (2, 1):
         module = network.get_submodule(".".join(parts[:-own]))
         keys.append((type(module).__name__, ".".join(parts[-own:])))
-    found = [RULES[key] for key in keys if key in RULES]
-    assert found, f"no rule for the initial values of {name}: {' or '.join(map(str, keys))}"
-    return found[0]
+    rules = [RULES[key] for key in keys if key in RULES]
+    assert rules, f"no rule for the initial values of {name}: {' or '.join(map(str, keys))}"
+    return rules[0]
 
 
 def nudge(state: FlatState, seed: int, scale: float | str, draw: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from coupled.errors import UserError, unknown
+from coupled.userfiles import calling_file
 
 # N: all other samples, N-: those of another class, S: those of the same class. In the order that help shows.
 OBJECTIVES: dict[str, str] = {
@@ -20,7 +21,6 @@ OBJECTIVES: dict[str, str] = {
 NEEDS_LABELS = frozenset({"nscl", "homotopy", "scl", "ce"})
 _TAKE_POSITIVE = ("nscl", "homotopy")
 UserObjective = Callable[[Tensor, Tensor, float], Tensor]
-_REGISTERED: dict[str, UserObjective] = {}
 
 
 @dataclass(frozen=True)
@@ -35,44 +35,48 @@ class Objective:
     lam: float | None = None
 
 
+@dataclass(frozen=True)
+class _Registered:
+    function: UserObjective
+    origin: str  # the file that registered it
+
+
+_registered: dict[str, _Registered] = {}
+
+
 def register_objective(name: str) -> Callable[[UserObjective], UserObjective]:
     """Decorator that makes a function an objective, known by `name` for the life of the process.
 
     The function takes Σ (A, A), float32 or float64, labels int64 (B,), and τ, and returns the losses of the anchors
-    (A,) or their mean, 0-d, differentiable in Σ. It draws nothing at random. A file that runs again replaces its own.
-    Raises UserError for a name that is not made of letters, digits, '_' and '-', or is taken.
+    (A,) or their mean, 0-d, differentiable in Σ. It draws nothing at random. The file that calls this may do so again,
+    which replaces. Raises UserError for a name that is taken, or not made of letters, digits, '_' and '-'.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UserError(f"objective name {name!a}", "letters, digits, '_' and '-'")
+    origin = calling_file()
+    if name in OBJECTIVES or (name in _registered and _registered[name].origin != origin):
+        raise UserError(f"objective name {name}", "it is taken", "choose another")
 
     def register(function: UserObjective) -> UserObjective:
-        if name in OBJECTIVES or (name in _REGISTERED and _origin(_REGISTERED[name]) != _origin(function)):
-            raise UserError(f"objective name {name}", "it is taken", "choose another")
-        _REGISTERED[name] = function
+        _registered[name] = _Registered(function, origin)
         return function
 
     return register
 
 
-def _origin(function: UserObjective) -> str | None:
-    """Where a function was written: its file; all cells of a notebook are one place."""
-    module = getattr(function, "__module__", None)
-    return module if module == "__main__" else getattr(getattr(function, "__code__", None), "co_filename", module)
-
-
 def registered(name: str) -> UserObjective | None:
     """The function of a registered objective; None for a built-in or unknown one."""
-    return _REGISTERED.get(name)
+    return _registered[name].function if name in _registered else None
 
 
 def forget(name: str) -> None:
     """Take back a registration, if there is one."""
-    _REGISTERED.pop(name, None)
+    _registered.pop(name, None)
 
 
 def known(*, built_in: bool = False) -> list[str]:
     """The names of all objectives: built-in ones, then (unless `built_in`) registered ones in their order."""
-    return [*OBJECTIVES] if built_in else [*OBJECTIVES, *_REGISTERED]
+    return [*OBJECTIVES] if built_in else [*OBJECTIVES, *_registered]
 
 
 def is_function_of_sigma(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a run will be, before it is one: resolved config, run directory, parameters, bytes. Needs no data."""
+"""A run before it starts: its directory, parameters and bytes, from its config. Needs no data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +144,6 @@ def _saved_elements(config: Config, network: Network) -> int:
     and extended along the straight line between them to all 2B.
     """
     size = config.views.size
-    assert size is not None
     few, more = (_saved_by(network, torch.empty(n, 3, size, size, device="meta")) for n in (2, 4))
     views = 2 * config.batches.size
     # The pair masks and Σ come on top, 2B × 2B each; three of them are float.

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coupled.arms.learning_rate import learning_rates
 from coupled.config import Arm, Config
 from coupled.config.arms import objective_of
 from coupled.objectives.registry import positive_gap
 from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.theory import bounds
+from coupled.theory.learning_rate import learning_rates
 
 DELTA = 0.05  # docs/theory.md (21) holds with probability 1 − δ
 
@@ -50,7 +50,7 @@ def pair_of(config: Config, arm: str) -> Pair | str:
     if in_ns and not in_cl:
         return "nscl's denominator holds the positive and dcl's does not: neither is a part of the other"
     labelling, temperature = config.arms[ns].labelling, spec.temperature
-    assert labelling is not None and temperature is not None
+    assert labelling is not None, "nscl needs labels"
     return Pair(arm, reference, cl, ns, labelling, temperature, in_cl, in_ns)
 
 
@@ -93,7 +93,7 @@ def _vacuity(config: Config, pair: Pair, rates: Tensor, S: Tensor) -> Vacuity:
 
 
 def _masses(pair: Pair, shares: ClassShares, n: int) -> Tensor:
-    """What `bounds.rows` needs, one number a class that stands for all its anchors: (C,)."""
+    """The masses that `bounds.rows` takes, (C,): one number a class, which stands for all its anchors."""
     expected = torch.tensor(shares.counts, dtype=torch.float64) * n / shares.size
     # Of n samples that fall as the shares say an anchor's own is one: two of its class's views are its own.
     same = (2 * (expected - 1)).clamp(min=0) + (pair.cl_positive and not pair.ns_positive)
@@ -102,8 +102,8 @@ def _masses(pair: Pair, shares: ClassShares, n: int) -> Tensor:
     return mass * (2 * expected).sqrt()
 
 
-def shown(found: Vacuity) -> str:
+def shown(vacuity: Vacuity) -> str:
     """One line: "paper 12, free never, rows never"."""
     return ", ".join(
-        f"{name} {'never' if step is None else f'from step {step:,}'}" for name, step in found.steps.items()
+        f"{name} {'never' if step is None else f'from step {step:,}'}" for name, step in vacuity.steps.items()
     )

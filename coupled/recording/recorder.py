@@ -251,5 +251,4 @@ def _stacked(rows: Rows) -> dict[str, np.ndarray]:
 
 def _measured(arm: ArmConfig) -> tuple[Objective, str | None, float]:
     """What an arm's loss is made of."""
-    assert arm.temperature is not None
     return objective_of(arm), arm.labelling, arm.temperature

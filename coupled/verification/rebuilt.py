@@ -15,7 +15,6 @@ from coupled import runtime
 from coupled.address import Purpose
 from coupled.arms.arm import Arm
 from coupled.arms.initial import build_arms
-from coupled.arms.learning_rate import learning_rate
 from coupled.config import Config, from_resolved, from_tables
 from coupled.config.load import tables_of
 from coupled.data.base import Split
@@ -28,6 +27,7 @@ from coupled.reading import environment
 from coupled.reading.log import last_ranks
 from coupled.recording.layout import labellings
 from coupled.store import Manifest
+from coupled.theory.learning_rate import learning_rate
 from coupled.views import view_words
 
 # What a check says: what it proves, and what it cannot.

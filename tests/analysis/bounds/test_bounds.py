@@ -19,11 +19,11 @@ from analysis.bounds import table as bounds_table
 from analysis.bounds.checks import factors, vacuity, violations
 from analysis.cli import main
 from analysis.runs.curve import pick
-from coupled.arms.learning_rate import learning_rates
 from coupled.driver.train import train
 from coupled.store import open_tensors
 from coupled.theory import alignment
 from coupled.theory.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
+from coupled.theory.learning_rate import learning_rates
 from coupled.theory.scale import unit_rows
 
 pytestmark = pytest.mark.kernels

@@ -9,8 +9,8 @@ import pytest
 from helpers import commit_run_json
 
 import analysis
-from coupled.config import Config, Schedule, fingerprint, from_resolved
-from coupled.config.schema import Record, Train
+from coupled.config import Schedule, fingerprint, from_resolved
+from coupled.config.schema import Record, Train, Written
 from coupled.errors import UserError
 from coupled.reading.records import Records
 from coupled.recording.schedule import due, schedule_of
@@ -193,7 +193,7 @@ def test_a_finish_before_the_planned_end_is_refused(spoilt):
 )
 def test_due_is_the_schedule_one_step_at_a_time(schedule, steps):
     streams = dict.fromkeys(("panel", "similarity"), schedule)
-    config = Config(train=Train(steps=steps), record=Record(**streams))
+    config = Written(train=Train(steps=steps), record=Record(**streams))
     for stream in streams:
         assert list(due(config, stream, "state")) == schedule_of(config, stream)
         assert list(due(config, stream, "batch")) == [step for step in schedule_of(config, stream) if step < steps]

@@ -1,6 +1,6 @@
 """Optimisers on flat vectors against per-tensor oracles. Gradients are random: no network has to run."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,23 +10,21 @@ from hypothesis import strategies as st
 from torch import nn
 
 from coupled.arms.optimisers import Optimiser, Segments, clipped, state_names, state_tensors
+from coupled.config.resolved import AdamW, Lars, Sgd
 from coupled.models.flat import FlatState
 
 pytestmark = [pytest.mark.kernels, pytest.mark.threads]
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.float64]
-BASE = {"momentum": None, "weight_decay": 0.0, "trust": None, "clip_norm": None}
 SPECS = {
-    "sgd": SimpleNamespace(**BASE | {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01}),
-    "lars": SimpleNamespace(**BASE | {"name": "lars", "momentum": 0.9, "weight_decay": 0.1, "trust": 0.05}),
-    "adamw": SimpleNamespace(
-        **BASE | {"name": "adamw", "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}
-    ),
+    "sgd": Sgd(name="sgd", momentum=0.9, weight_decay=0.01),
+    "lars": Lars(name="lars", momentum=0.9, weight_decay=0.1, trust=0.05),
+    "adamw": AdamW(name="adamw", weight_decay=0.1, beta1=0.9, beta2=0.99, epsilon=1e-8),
 }
 
 
 def spec(name, **changes):
-    return SimpleNamespace(**vars(SPECS[name]) | changes)
+    return replace(SPECS[name], **changes)
 
 
 def random_fill(state, flat, seed):

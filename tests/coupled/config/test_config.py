@@ -9,16 +9,16 @@ from typing import get_type_hints
 import pytest
 from helpers import tables
 
-from coupled.arms.learning_rate import peak
 from coupled.cli import main
-from coupled.config import Config, Schedule, digest, from_resolved, from_tables, load, resolved
+from coupled.config import Schedule, digest, from_resolved, from_tables, load, resolved
 from coupled.config.fields import CLASSES, option
 from coupled.config.identity import classified
-from coupled.config.schema import Arm
+from coupled.config.schema import Arm, Written
 from coupled.config.toml import to_toml
 from coupled.data import DATASETS
 from coupled.errors import UserError
 from coupled.store import canonical_json
+from coupled.theory.learning_rate import peak
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -45,7 +45,7 @@ def check_fields(cls):
 
 
 def test_every_field_is_identity_recorded_or_elastic_and_says_what_it_means():
-    for cls in (Config, Arm, Schedule):
+    for cls in (Written, Arm, Schedule):
         check_fields(cls)
 
 

@@ -10,7 +10,6 @@ import torch
 from helpers import tables, tiny
 from torch import nn
 
-from coupled.arms.learning_rate import learning_rates, peak
 from coupled.arms.optimisers import Optimiser as Stepper
 from coupled.config import from_resolved, from_tables, resolved
 from coupled.config.fields import option
@@ -23,6 +22,7 @@ from coupled.models.flat import FlatState
 from coupled.objectives import losses
 from coupled.planning.vacuity import vacuities
 from coupled.theory import bounds
+from coupled.theory.learning_rate import learning_rates, peak
 
 OWNERS = {"momentum": "sgd", "trust": "lars", "beta1": "adamw", "beta2": "adamw", "epsilon": "adamw"}
 ROUNDED = [field for field in dataclasses.fields(Optimiser) if field.metadata["rounded"]]

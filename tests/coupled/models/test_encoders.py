@@ -9,7 +9,8 @@ from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
 import coupled.models
-from coupled.config.schema import Model
+from coupled.config import schema
+from coupled.config.resolved import Model, filled
 from coupled.errors import UserError
 from coupled.models import ENCODERS, Network, check_model, defaults, evaluating
 from coupled.models.batchnorm import BatchNorm
@@ -28,8 +29,14 @@ SMALL = {
 }
 
 
+def resolved(size=32, **options):
+    """[model] for images of that side, its defaults filled in."""
+    written = schema.Model(**options)
+    return filled(Model, written, **defaults(written, size))
+
+
 def small(encoder):
-    return defaults(Model(encoder=encoder, projection_hidden=8, projection_dim=6, **SMALL[encoder]), 32)
+    return resolved(encoder=encoder, projection_hidden=8, projection_dim=6, **SMALL[encoder])
 
 
 def built(model, dtype=torch.float64, classes=None):
@@ -52,8 +59,7 @@ def shapes(module, skipped=()):
 
 def encoder_on_meta(encoder, size=32, **options):
     with torch.device("meta"):
-        model = defaults(Model(encoder=encoder, **options), size)
-        return Network(model, size).encoder
+        return Network(resolved(size, encoder=encoder, **options), size).encoder
 
 
 RESNETS = [("resnet18", 11_176_512), ("resnet34", 21_284_672), ("resnet50", 23_508_032)]
@@ -147,7 +153,7 @@ def with_torchs_parts(network):
 @pytest.mark.parametrize(("name", "stem"), [("resnet18", "imagenet"), ("resnet34", "cifar"), ("resnet50", "cifar")])
 def test_gradients_are_those_of_torchs_batch_norm_and_of_relus_that_are_not_in_place(name, stem, memory_format):
     """In-place ReLUs and additions follow our batch-norm: what its backward needs must survive them."""
-    network, _ = built(defaults(Model(encoder=name, width=4, stem=stem), 32))
+    network, _ = built(resolved(encoder=name, width=4, stem=stem))
     ours, theirs = network.encoder, with_torchs_parts(network.encoder)
     for encoder in (ours, theirs):
         encoder.zero_grad(set_to_none=False)
@@ -298,11 +304,11 @@ def test_pooling_of_bfloat16_features_is_not_rounded_to_bfloat16():
     ],
 )
 def test_defaults(given, size, expected):
-    filled = defaults(Model(**given), size)
+    model = resolved(size, **given)
     options = ("width", "stem", "patch", "depth", "heads", "projection_hidden")
-    assert {key: getattr(filled, key) for key in options} == dict.fromkeys(options) | expected
-    assert defaults(filled, size) == filled
-    check_model(filled, size)
+    assert {key: getattr(model, key) for key in options} == dict.fromkeys(options) | expected
+    assert filled(Model, model, **defaults(model, size)) == model
+    check_model(model, size)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +325,7 @@ def test_defaults(given, size, expected):
 )
 def test_what_does_not_fit_the_encoder_is_one_line(given, message):
     with pytest.raises(UserError) as error:
-        check_model(Model(**given), 32)
+        check_model(schema.Model(**given), 32)
     assert str(error.value).startswith(message)
 
 

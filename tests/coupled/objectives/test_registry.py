@@ -32,7 +32,7 @@ def test_the_names_are_these():
 
 @pytest.fixture
 def _no_registered(monkeypatch):
-    monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(registry, "_registered", {})
 
 
 def own_dcl(sigma, labels, temperature):
@@ -96,16 +96,21 @@ def test_a_registered_objective_that_returns_something_else_is_one_line(returned
 
 @pytest.mark.usefixtures("_no_registered")
 def test_a_name_is_taken_but_for_the_file_that_took_it():
-    def elsewhere(sigma, labels, temperature):
-        return sigma.mean()
-
-    elsewhere.__code__ = elsewhere.__code__.replace(co_filename="elsewhere.py")
+    elsewhere = compile("register(name)(function)", "elsewhere.py", "exec")
     registry.register_objective("mine")(own_dcl)
     registry.register_objective("mine")(lambda sigma, labels, temperature: sigma.sum())
     for name, message in [("mine", "it is taken"), ("dcl", "it is taken"), ("a b", "letters, digits"), ("", "letters")]:
         with pytest.raises(UserError, match=message):
-            registry.register_objective(name)(elsewhere)
+            exec(elsewhere, {"register": registry.register_objective, "name": name, "function": own_dcl})
     assert loss("mine", unit_rows(22, 4, 2), torch.arange(2), 1.0).isfinite()
+
+
+@pytest.mark.usefixtures("_no_registered")
+def test_the_cells_of_a_notebook_are_one_place():
+    for cell in ("one.py", "two.py"):
+        code = compile("register('mine')(function)", cell, "exec")
+        exec(code, {"__name__": "__main__", "register": registry.register_objective, "function": own_dcl})
+    assert registry.known() == [*OBJECTIVES, "mine"]
 
 
 Z, Y = torch.ones(4, 2), torch.zeros(2, dtype=torch.int64)

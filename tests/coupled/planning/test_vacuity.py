@@ -4,12 +4,12 @@ import pytest
 import torch
 from helpers import Operations, tiny
 
-from coupled.arms.learning_rate import learning_rate, learning_rates
 from coupled.cli import main
 from coupled.data import info
 from coupled.planning.class_shares import class_shares
 from coupled.planning.vacuity import pair_of, pairs_of, vacuities
 from coupled.theory import bounds
+from coupled.theory.learning_rate import learning_rate, learning_rates
 from coupled.theory.surrogate import denominators
 
 pytestmark = pytest.mark.kernels

@@ -12,7 +12,6 @@ from helpers import tiny
 from coupled import data, views
 from coupled.address import Purpose, words
 from coupled.arms.initial import build_arms
-from coupled.arms.learning_rate import learning_rate
 from coupled.arms.network import meta_network
 from coupled.driver.assembly import assemble
 from coupled.driver.train import train
@@ -22,6 +21,7 @@ from coupled.recording import schedule
 from coupled.recording.layout import train_layout
 from coupled.recording.run_json import describe
 from coupled.store import open_tensors
+from coupled.theory.learning_rate import learning_rate
 
 pytestmark = pytest.mark.kernels
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coupled.arms.learning_rate import learning_rate, peak
+from coupled.theory.learning_rate import learning_rate, peak
 
 
 def spec(**changes):
@@ -18,7 +18,7 @@ TABLE = [
     ("linear", 256, 4096, 8.0),
     ("sqrt", 256, 4096, 2.0),
     ("fourth-root", 256, 4096, 1.0),
-    ("constant", 256, 4096, 0.5),
+    ("constant", None, 4096, 0.5),
     ("linear", 64, 16, 0.125),
     ("sqrt", 64, 16, 0.25),
     ("fourth-root", 16, 1296, 1.5),
@@ -46,7 +46,7 @@ def test_every_rule_is_its_power_at_every_size(size, reference, rate):
 @given(rate=st.floats(0, exclude_min=True, allow_infinity=False), size=st.integers(2))
 def test_a_constant_peak_is_the_given_number_itself(rate, size):
     assert peak(spec(learning_rate=rate), size) == rate
-    assert learning_rate(spec(learning_rate=rate, schedule="constant", warmup=0), 7, size) == rate
+    assert learning_rate(spec(learning_rate=rate, schedule="constant", horizon=None, warmup=0), 7, size) == rate
 
 
 def test_the_learning_rate_warms_up_then_falls_along_half_a_cosine_to_zero():
