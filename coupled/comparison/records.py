@@ -1,17 +1,16 @@
 """The records of two runs side by side: what both have, and the first step at which it differs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coupled.comparison.rows import RowDifference, row_difference
-from coupled.config import Config, Schedule
+from coupled.config import Config
 from coupled.reading.shards import Shards
 from coupled.recording.layout import SHARED
-from coupled.recording.schedule import OF_LAST_STATE
+from coupled.recording.schedule import due
 from coupled.store import Entry, StoreError
 from coupled.store.manifest import MANIFEST
 
@@ -103,17 +102,9 @@ class Records:
 
 
 def _recorded(config: Config, entries: Sequence[Entry], stream: str, group: str) -> Steps:
-    if not entries:
-        return np.empty(0, np.int64)
-    schedule: Schedule = getattr(config.record, stream)
-    has_last = stream in OF_LAST_STATE and group == "state"  # the last state has no batch and no update
-    last = min(config.train.steps - (not has_last), entries[-1].last)
-    points = [step for step in replace(schedule, every=0).upto(config.train.steps) if step <= last]
-    regular = np.arange(0, last + 1, schedule.every) if schedule.every else []
-    steps = np.union1d(regular, points).astype(np.int64)
-    firsts, lasts = (np.array(ends, np.int64) for ends in zip(*((e.first, e.last) for e in entries), strict=True))
-    at = np.searchsorted(firsts, steps, side="right") - 1
-    return steps[(at >= 0) & (steps <= lasts[at])]
+    """The steps at which the config records a group, of those that lie in committed shards, which ascend."""
+    steps = (due(config, stream, group, first=entry.first, last=entry.last) for entry in entries)
+    return np.fromiter(chain.from_iterable(steps), np.int64)
 
 
 def first_difference(records: Records) -> tuple[int | None, list[RowDifference]]:

@@ -22,11 +22,13 @@ def option(
     open_high: bool = False,
     path: bool = False,
     rounded: bool = False,
+    states: bool = True,
 ) -> Any:
     """A dataclass field with its meaning, class and allowed values (`open_*`: the end itself is not allowed).
 
     `path`: it names a file or folder, in which `~` is a home folder. `rounded`: the run computes with it in its own
-    precision, which must hold it.
+    precision, which must hold it. `states`, of a stream's schedule: it looks at states, and so at the last one
+    too, which has no batch.
     """
     assert kind in CLASSES
     bounds = (low, high, open_low, open_high)
@@ -37,6 +39,7 @@ def option(
         "bounds": bounds,
         "path": path,
         "rounded": rounded,
+        "states": states,
     }
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)

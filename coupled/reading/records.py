@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from coupled.config import Arm, Config
 from coupled.errors import UserError, printable, unknown
 from coupled.reading.shard_rules import check_shard
-from coupled.recording.layout import SHARED, STREAMS, train_layout
-from coupled.recording.schedule import STACKED, due
+from coupled.recording.layout import GROUPS, SHARED, STREAMS, train_layout
+from coupled.recording.schedule import due
 from coupled.store import (
     Entry,
     Manifest,
@@ -145,7 +145,7 @@ class Records:
         """
         files = self.stream(stream, owner)
         group, known = column.partition(".")[0], self._layout[stream].get(owner, {})
-        names = [name for name in known if name.partition(".")[0] in STACKED]
+        names = [name for name in known if name.partition(".")[0] in GROUPS]
         if column not in names:
             raise unknown(f"column of {stream}/{owner}", column, names)
         if not self.schedules(stream, group):
@@ -182,7 +182,7 @@ class Records:
             raise self._nothing(stream, owner)
 
     def _check_gap(self, stream: str, owner: str, group: str, first: int, last: int) -> None:
-        missing = next(due(self.config, stream, group, first, last), None)
+        missing = next(due(self.config, stream, group, first=first, last=last), None)
         if missing is not None:
             raise StoreError(self.path, f"{stream}/{owner} lacks step {missing}, which is scheduled")
 

@@ -12,6 +12,7 @@ stacked along the steps in `group.step` (int64):
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from coupled.objectives.registry import is_function_of_sigma, positive_gap
 
 STREAMS: tuple[str, ...] = ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")
 SHARED = "shared"
+# The groups of columns that are stacked along steps.
+GROUPS: Final = ("state", "batch", "update")
 DIGEST_BYTES = 32
 PIXEL_DIGEST_BYTES = 16
 

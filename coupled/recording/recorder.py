@@ -24,6 +24,7 @@ from coupled.objectives.registry import Objective
 from coupled.ranks.exchange import whole_views
 from coupled.recording.commits import Commits
 from coupled.recording.layout import (
+    GROUPS,
     SHARED,
     STREAMS,
     Column,
@@ -36,7 +37,7 @@ from coupled.recording.observers.panels import Panels
 from coupled.recording.observers.pixels import pixel_digests
 from coupled.recording.observers.scalars import Crossed, batch_scalars
 from coupled.recording.observers.weights import LayerGeometry, state_columns
-from coupled.recording.schedule import OF_LAST, OF_STEPS, boundaries, schedule_of, shard_owners
+from coupled.recording.schedule import OF_LAST, boundaries, due, shard_owners
 from coupled.recording.writer import Writer
 from coupled.runtime import one_thread
 from coupled.store import (
@@ -73,7 +74,7 @@ class Recorder:
     ) -> None:
         self.streams, self.arms, self.panels, self.fingerprint = streams, arms, panels, fingerprint
         self.commits, self.writer, self.mesh = commits, writer, commits.mesh
-        self.due = {stream: frozenset(schedule_of(config, stream)) for stream in STREAMS}
+        self.due = {stream: frozenset(due(config, stream)) for stream in STREAMS}
         self.closing = {stream: frozenset(boundaries(config, streams, stream)) for stream in STREAMS}
         self.crossed = [Crossed(name, *_measured(config.arms[name])) for name in crossed(config)]
         self.with_positive = has_positive_gap(config)
@@ -175,7 +176,7 @@ class Recorder:
             if not steps or steps[-1] != step:
                 steps.append(np.int64(step))  # type: ignore[reportArgumentType]
 
-    def _seal(self, streams: Sequence[str], last: int, boundary: int, groups: tuple[str, ...] = OF_STEPS) -> None:
+    def _seal(self, streams: Sequence[str], last: int, boundary: int, groups: tuple[str, ...] = GROUPS) -> None:
         for stream in sorted(streams):
             first, self._first[stream] = self._first[stream], boundary
             if self.mesh.writes and any(step in self.due[stream] for step in range(first, last + 1)):
