@@ -76,19 +76,19 @@ class RowDifference(NamedTuple):
 
 def words(sizes: Sizes) -> list[str]:
     """How far apart, in words; nothing that is nothing."""
-    said = []
+    parts = []
     if sizes.largest == sizes.largest:  # not NaN
         relative = [f"relative {sizes.relative:.2g}"] if sizes.relative > 0 else []
         near = [f"{sizes.ulps} ulp"] if 0 < sizes.ulps <= _NEAR else []
-        said.append(f"largest {sizes.largest:.3g}" + (f" ({', '.join(relative + near)})" if relative + near else ""))
+        parts.append(f"largest {sizes.largest:.3g}" + (f" ({', '.join(relative + near)})" if relative + near else ""))
     for count, of in (
         (sizes.zeros, "of 0 and −0"),
         (sizes.nans, "NaN in one only"),
         (sizes.payloads, "NaN in both, of other bits"),
         (sizes.infinite, "with an infinity"),
     ):
-        said += [f"{count} {of}"] if count else []
-    return said
+        parts += [f"{count} {of}"] if count else []
+    return parts
 
 
 def row_difference(

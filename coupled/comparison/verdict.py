@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from coupled.comparison.records import Records
+from coupled.comparison.records import RecordPair
 from coupled.comparison.rows import RowDifference, words
 from coupled.comparison.states import StateDifference
 from coupled.recording.layout import SHARED
@@ -22,19 +22,19 @@ MEANINGS: Final = (
 )
 
 
-def of_row(row: RowDifference, step: int, records: Records, kept: Sequence[StateDifference]) -> str:
+def of_row(row: RowDifference, step: int, records: RecordPair, kept: Sequence[StateDifference]) -> str:
     """The sentence about a row that is the first to differ; `kept`: the common checkpoints."""
     checked = any((state.step, state.arm) == (step, row.owner) for state in kept)
     lacking = _unrecorded(records, row, step, checked=checked)
     weights = "weights" if checked else "norms of weights"
-    said = MEANINGS[row.rank].format(weights=weights, start=_start(records, step, "weights"))
+    meaning = MEANINGS[row.rank].format(weights=weights, start=_start(records, step, "weights"))
     if lacking:
         # What is not recorded cannot be ruled out: the cause is only what it looks like.
-        said = f"{', '.join(lacking)} not recorded there by both; if they were equal: {said.rpartition(': ')[2]}"
-    return f"first difference: step {step}, {row.name}, {row.size}; {said}{_between(records, step)}"
+        meaning = f"{', '.join(lacking)} not recorded there by both; if they were equal: {meaning.rpartition(': ')[2]}"
+    return f"first difference: step {step}, {row.name}, {row.size}; {meaning}{_between(records, step)}"
 
 
-def of_state(state: StateDifference, records: Records) -> str:
+def of_state(state: StateDifference, records: RecordPair) -> str:
     """The sentence about a checkpoint that is the first to differ."""
     name = state.layers[0].name if state.layers else state.unmatched[0]
     size = ", ".join(words(state.layers[0].sizes)) if state.layers else "not in both alike"
@@ -46,15 +46,15 @@ def of_state(state: StateDifference, records: Records) -> str:
     )
 
 
-def _start(records: Records, step: int, what: str) -> str:
+def _start(records: RecordPair, step: int, starts: str) -> str:
     """How a state comes to differ whose past does not."""
     if step == 0:
-        return f"the runs started from other {what}"
+        return f"the runs started from other {starts}"
     known = records.step_before(step) == step - 1
     return f"the update from step {step - 1} differed" if known else "an update before it differed"
 
 
-def _unrecorded(records: Records, row: RowDifference, step: int, *, checked: bool) -> list[str]:
+def _unrecorded(records: RecordPair, row: RowDifference, step: int, *, checked: bool) -> list[str]:
     """The causes that would show before this row, but are not among what both recorded at the step."""
 
     def has(stream: str, owner: str, group: str) -> bool:
@@ -72,7 +72,7 @@ def _unrecorded(records: Records, row: RowDifference, step: int, *, checked: boo
     return lacking
 
 
-def _between(records: Records, step: int) -> str:
+def _between(records: RecordPair, step: int) -> str:
     """Where the search could not look."""
     before = records.step_before(step)
     if before is None:

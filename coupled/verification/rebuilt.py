@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,9 +30,14 @@ from coupled.recording.layout import labellings
 from coupled.store import Manifest
 from coupled.views import view_words
 
-# What a check says: what it proves, and what it cannot.
-Words = tuple[list[str], list[str]]
 Progress = Callable[[str, int, int], None]
+
+
+class Findings(NamedTuple):
+    """What a check proves, and what it cannot, in words."""
+
+    proven: Sequence[str] = ()
+    unproven: Sequence[str] = ()
 
 
 class Rebuilt:
@@ -120,7 +125,7 @@ class Rebuilt:
         """All arms at their initial weights. UserError where the user's own code is not here."""
         return build_arms(self.config, self.device)
 
-    def sampled(self, steps: np.ndarray, count: int, what: str) -> list[int]:
+    def sampled(self, steps: np.ndarray, count: int, purpose: str) -> list[int]:
         """`count` (≥ 2) of these ascending steps: the first, the last, and one of each of `count` - 2 equal
         parts between them, chosen by the run's fingerprint, so that nobody has to say which.
         """
@@ -130,7 +135,7 @@ class Rebuilt:
         ends = np.linspace(1, len(steps) - 1, count - 1).round().astype(int).tolist()
         inner = []
         for part in range(count - 2):
-            word = sha256(f"{self.facts['fingerprint']} {what} {part}".encode()).digest()
+            word = sha256(f"{self.facts['fingerprint']} {purpose} {part}".encode()).digest()
             inner.append(ends[part] + int.from_bytes(word[:8], "big") % (ends[part + 1] - ends[part]))
         return [int(steps[i]) for i in (0, *inner, len(steps) - 1)]
 
