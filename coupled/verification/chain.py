@@ -1,11 +1,11 @@
 """The certificate: one chain of what the arms shared, from the initial weights to the last recorded step."""
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from coupled.inputs.certificate import Certificate, next_link
 from coupled.reading.checkpoints import checkpoints_of
 from coupled.reading.records import Records
 from coupled.recording.layout import SHARED
@@ -25,7 +25,7 @@ class _Trail:
 
     def __init__(self, here: Rebuilt) -> None:
         self._here = here
-        self.link: bytes | None = sha256(bytes.fromhex(here.facts["certificate"]["initial_weights"])).digest()
+        self.link: bytes | None = Certificate(bytes.fromhex(here.facts["certificate"]["initial_weights"])).link
         self.at = self.drawn = self.skipped = 0
 
     def go_to(self, step: int) -> None:
@@ -33,7 +33,7 @@ class _Trail:
         missing = step - self.at
         if missing and self.link is not None and self._here.batches is not None and self.drawn + missing <= _MOST_DRAWN:
             for between in range(self.at, step):
-                self.link = self._here.next_link(self.link, between)
+                self.link = self._here.link_after(self.link, between)
             self.drawn += missing
         elif missing:
             self.link, self.skipped = None, self.skipped + missing
@@ -46,14 +46,13 @@ class _Trail:
 
     def follow(self, path: Path, rate: np.ndarray, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> None:
         """Over the recorded step `at`, whose shard is `path`. StoreError where what is recorded does not follow."""
-        expected, found = self._here.rate(self.at), rate.astype("<f8").tobytes()
-        if found != expected:
-            planned = float(np.frombuffer(expected, "<f8")[0])
+        planned = self._here.rate(self.at)
+        if rate.tobytes() != np.float64(planned).tobytes():
             raise StoreError(
                 path, f"the learning rate of step {self.at} is {float(rate)!r}, the schedule's {planned!r}"
             )
         if self.link is not None:
-            self.link = sha256(self.link + ids.tobytes() + draws.tobytes() + found).digest()
+            self.link = next_link(self.link, ids.tobytes(), draws.tobytes(), planned)
             if self.link != chain.tobytes():
                 raise StoreError(path, f"the chain breaks at step {self.at}: its link does not follow from the records")
         self.link, self.at = chain.tobytes(), self.at + 1

@@ -1,6 +1,5 @@
 """A run's config on this machine: what can be drawn again here, and under which conditions the run was made."""
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -20,7 +19,7 @@ from coupled.config import Config, from_resolved, from_tables
 from coupled.config.load import tables_of
 from coupled.data.base import Split
 from coupled.errors import UserError
-from coupled.inputs.certificate import integers_digest
+from coupled.inputs.certificate import integers_digest, next_link
 from coupled.inputs.dataset import data_info, load_split
 from coupled.inputs.order import Balanced, Uniform
 from coupled.inputs.source import Source
@@ -111,14 +110,14 @@ class Rebuilt:
         ids, visits = self.batches.at(step)
         return ids, visits, view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
 
-    def rate(self, step: int) -> bytes:
-        """The learning rate of a step by its schedule, a little-endian double."""
-        return struct.pack("<d", learning_rate(self.config.optimiser, step, self.config.batches.size))
+    def rate(self, step: int) -> float:
+        """The learning rate of a step by its schedule."""
+        return learning_rate(self.config.optimiser, step, self.config.batches.size)
 
-    def next_link(self, link: bytes, step: int) -> bytes:
+    def link_after(self, link: bytes, step: int) -> bytes:
         """The chain after a step that is drawn again."""
         ids, _, words = self.drawn(step)
-        return sha256(link + integers_digest(ids) + integers_digest(words) + self.rate(step)).digest()
+        return next_link(link, integers_digest(ids), integers_digest(words), self.rate(step))
 
     @cached_property
     def arms(self) -> dict[str, Arm]:

@@ -23,7 +23,7 @@ def check_initial_weights(here: Rebuilt, manifest: Manifest) -> Findings:
         arms = here.arms
     except UserError as error:
         return Findings(unproven=[f"initial weights: not made again ({error})"])
-    if weights_digest(next(iter(arms.values()))).hex() != here.facts["certificate"]["initial_weights"]:
+    if weights_digest(next(iter(arms.values())).state).hex() != here.facts["certificate"]["initial_weights"]:
         raise StoreError(
             here.path / RUN_JSON,
             "the digest of the initial weights is not that of the weights its seed gives at step 0",

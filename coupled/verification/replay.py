@@ -8,9 +8,9 @@ import numpy as np
 
 from coupled.driver.assembly import Parts, build
 from coupled.driver.loop import advance
+from coupled.driver.resuming import restored
 from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
-from coupled.inputs.certificate import Certificate
 from coupled.inputs.source import Stream
 from coupled.ranks.mesh import ALONE
 from coupled.reading.checkpoints import checkpoints_of, open_arm
@@ -21,7 +21,6 @@ from coupled.recording.layout import STREAMS
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
 from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
-from coupled.store.rundir import STATE
 from coupled.verification.rebuilt import Findings, Progress, Rebuilt
 
 
@@ -61,7 +60,7 @@ def check_stretches(
     parts = build(here.config)
     done, total, rows, size = 0, sum(of.end - of.start.step for of in stretches), 0, 0
     for stretch in stretches:
-        run = _restored(here, parts, stretch)
+        run = _rehearsal(here, parts, stretch)
         for step in _trained(here, run, stretch):
             progress("replay", done + step - stretch.start.step, total)
         done += stretch.end - stretch.start.step
@@ -95,19 +94,13 @@ def _stretches(here: Rebuilt, manifest: Manifest, count: int, longest: int) -> I
         yield Stretch(read_saved(here.path, kept[start]), end, kept.get(end))
 
 
-def _restored(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
+def _rehearsal(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     """A run that commits nothing, at the start of the stretch."""
-    saved, mark = stretch.start, parts.facts["fingerprint"]
+    mark = parts.facts["fingerprint"]
     commits = Commits(ALONE, Objects(here.path), None)
     writer = Writer(asynchronous=False, limit=1)
     recorder = Recorder(here.config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
-    certificate = Certificate(parts.initial_weights)
-    try:
-        certificate.link = bytes.fromhex(saved.state["chain"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(here.path / saved.folder / STATE, f"not a state of a run: {error!r}") from None
-    for name, arm in parts.arms.items():
-        checkpoints.restore(arm, open_arm(here.path, saved, name, mark), saved.step)
+    certificate = restored(here.path, stretch.start, parts.arms, mark)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
         here.config, here.path, parts.arms, parts.source, stream, recorder, certificate, commits, writer, mark,
