@@ -24,7 +24,9 @@ from coupled.objectives.losses import try_out
 from coupled.ranks.mesh import ALONE, Mesh
 from coupled.recording.commits import Commits
 from coupled.recording.layout import Layout, labellings, train_layout
-from coupled.recording.observers.panels import Panels
+from coupled.recording.observation import Setting
+from coupled.recording.observers import observers_of
+from coupled.recording.panels import Panels
 from coupled.recording.recorder import Recorder
 from coupled.recording.run_json import describe
 from coupled.recording.schedule import checkpoint_steps, kept_steps, manifest_lines
@@ -141,7 +143,8 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
     writing = config.writing
     writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
     commits = Commits(parts.mesh, directory or Objects(root), directory)
-    recorder = Recorder(config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
+    observers = observers_of(Setting(config, parts.panels))
+    recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, mark)
     return Run(
         config,
         root,

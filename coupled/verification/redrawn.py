@@ -10,8 +10,8 @@ from coupled.reading.checkpoints import checkpoints_of, open_checkpoint
 from coupled.reading.records import Records
 from coupled.recording import checkpoints
 from coupled.recording.layout import SHARED
-from coupled.recording.observers.panels import Panels
 from coupled.recording.observers.pixels import pixel_digests
+from coupled.recording.panels import Panels
 from coupled.store import Manifest, StoreError, TensorFile
 from coupled.store.manifest import RUN_JSON
 from coupled.verification.rebuilt import Findings, Progress, Rebuilt, listed

@@ -18,6 +18,8 @@ from coupled.reading.records import Records
 from coupled.recording import checkpoints
 from coupled.recording.commits import Commits
 from coupled.recording.layout import STREAMS
+from coupled.recording.observation import Setting
+from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
 from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
@@ -99,7 +101,8 @@ def _rehearsal(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     mark = parts.facts["fingerprint"]
     commits = Commits(ALONE, Objects(here.path), None)
     writer = Writer(asynchronous=False, limit=1)
-    recorder = Recorder(here.config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
+    observers = observers_of(Setting(here.config, parts.panels))
+    recorder = Recorder(here.config, parts.streams, parts.arms, observers, commits, writer, mark)
     certificate = restored(here.path, stretch.start, parts.arms, mark)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
