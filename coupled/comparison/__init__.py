@@ -10,6 +10,7 @@ from coupled.comparison.run_json import Fact, drifts_of, facts_differing, ranks_
 from coupled.comparison.states import Checkpoints, StateDifference, compare_checkpoints, z_growth
 from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
+from coupled.recording.layout import Cause
 from coupled.store import Manifest
 
 
@@ -83,13 +84,15 @@ def _verdict(
     """Is everything that both recorded the same, and the sentence that says so or what is the first that is not."""
     state = next((state for state in kept.states if state.differs), None)
     # A checkpoint is the state before its step's batch: behind that step's inputs, before all that is made of them.
-    if state is not None and (step is None or state.step < step or (state.step == step and rows[0].rank > 0)):
+    if state is not None and (
+        step is None or state.step < step or (state.step == step and rows[0].cause > Cause.INPUTS)
+    ):
         return False, verdict.of_state(state, records)
     if step is not None:
         return False, verdict.of_row(rows[0], step, records, kept.states)
     if kept.chain is not None:
         place = f"step {kept.chain}, the chain of inputs that the checkpoint carries"
-        return False, f"first difference: {place}; {verdict.MEANINGS[verdict.CHAIN]}"
+        return False, f"first difference: {place}; {verdict.MEANINGS[Cause.PAST]}"
     if fixed:
         return False, f"first difference: {fixed[0].name}, {fixed[0].size}; the panels are others, no step differs"
     if not records.pairs() and not kept.states:

@@ -1,6 +1,6 @@
 """The records of two runs side by side: what both have, and the first step at which it differs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from coupled.comparison.rows import RowDifference, row_difference
 from coupled.reading.records import Records
 from coupled.recording.layout import SHARED
-from coupled.recording.schedule import due
+from coupled.recording.schedule import due, row_bytes
 from coupled.store import Entry, TensorFile
 
 _CHUNK = 8 << 20  # bytes compared at a time
-# The smallest rows first: what they tell bounds the search of the others.
-_ORDER = ("scalars", "pixels", "layers", "similarity", "surrogate", "panel")
 Steps = NDArray[np.int64]
 
 
@@ -28,19 +26,30 @@ class RecordPair:
         layers = [layer["name"] for layer in a.facts["layers"]]
         self.layers = layers if a.facts["layers"] == b.facts["layers"] else None
         self._common: dict[tuple[str, str, str], Steps] = {}
+        # The smallest rows first: what they tell bounds the search of the others.
+        self._both = sorted(a.shards.keys() & b.shards.keys(), key=lambda pair: (self._row_bytes(*pair), *pair))
 
     def pairs(self) -> list[tuple[str, str]]:
         """(stream, owner) that both have shards of and that can be compared."""
-        both = self.sides[0].shards.keys() & self.sides[1].shards.keys()
-        return sorted(
-            (pair for pair in both if self.layers is not None or pair[0] != "layers"),
-            key=lambda pair: (_ORDER.index(pair[0]), pair[1]),
-        )
+        return [pair for pair in self._both if self.columns(*pair) or self.columns(*pair, fixed=True)]
 
     def columns(self, stream: str, owner: str, *, fixed: bool = False) -> list[str]:
         """Columns of equal dtype and shape that both record: those stacked along steps, or with `fixed` the others."""
         one, other = (side.layout[stream][owner] for side in self.sides)
-        return [name for name in one if one[name] == other.get(name) and name.startswith("fixed.") == fixed]
+        return [
+            name
+            for name, column in one.items()
+            if column == other.get(name)
+            and name.startswith("fixed.") == fixed
+            and (self.layers is not None or not column.by_layer)
+        ]
+
+    def names_of(self, stream: str, owner: str, column: str) -> Sequence[str]:
+        """The layers that the elements of a row are of; none of other columns."""
+        return self.layers or () if self.sides[0].layout[stream][owner][column].by_layer else ()
+
+    def _row_bytes(self, stream: str, owner: str) -> int:
+        return max(row_bytes(side.layout[stream][owner]) for side in self.sides)
 
     def only(self) -> Iterator[str]:
         """What one of them records alone, and what cannot be compared."""
@@ -50,10 +59,10 @@ class RecordPair:
                 yield f"only in {letter}: {stream}/{owner}"
         if self.layers is None:
             yield "not comparable: layers, as the networks differ"
-        for stream, owner in self.pairs():
+        for stream, owner in self._both:
             one, other = a.layout[stream][owner], b.layout[stream][owner]
-            for name in dict.fromkeys([*one, *other]):
-                if one.get(name) != other.get(name):
+            for name, column in (one | other).items():
+                if one.get(name) != other.get(name) and not (self.layers is None and column.by_layer):
                     yield f"not comparable: {name} of {stream}/{owner}"
 
     def differing(self, stream: str, owner: str) -> Iterator[tuple[Entry, Entry]]:
@@ -120,9 +129,11 @@ def first_difference(records: RecordPair) -> tuple[int | None, list[RowDifferenc
         for stream, owner in records.pairs()
         for column in records.columns(stream, owner)
         if (both := records.rows(stream, owner, column, best)) is not None
-        and (row := row_difference(stream, owner, column, *both, records.layers or ())) is not None
+        and (row := row_difference(stream, owner, column, *both, records.names_of(stream, owner, column))) is not None
     ]
-    return best, sorted(rows, key=lambda row: (row.rank, row.column != "batch.loss", row.stream, row.owner, row.column))
+    return best, sorted(
+        rows, key=lambda row: (row.cause, row.column != "batch.loss", row.stream, row.owner, row.column)
+    )
 
 
 def fixed_differences(records: RecordPair) -> list[RowDifference]:

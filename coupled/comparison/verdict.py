@@ -6,20 +6,21 @@ from typing import Final
 from coupled.comparison.records import RecordPair
 from coupled.comparison.rows import RowDifference, words
 from coupled.comparison.states import StateDifference
-from coupled.recording.layout import SHARED
+from coupled.recording.layout import SHARED, Cause
 
-CHAIN: Final = 7
-# By `RowDifference.rank`; causes before effects, so that of all that differs at a step the first says most.
-MEANINGS: Final = (
-    "the inputs of that step differ, so everything after may",
-    "the inputs were equal there: {start}",
-    "inputs and {weights} were equal there: running statistics, the panel's images or their forward pass differed",
-    "inputs and {weights} were equal there: the forward pass differed",
-    "the embeddings were equal there: the objective or its arithmetic differed",
-    "the losses were equal there: the backward pass differed",
-    "the gradients' norms were equal there: the optimiser differed",
-    "all that is chained before it differs unseen: the initial weights, or a step that is not recorded",
-)
+# Of all that differs at a step the first cause says most.
+MEANINGS: Final = {
+    Cause.INPUTS: "the inputs of that step differ, so everything after may",
+    Cause.WEIGHTS: "the inputs were equal there: {start}",
+    Cause.EVALUATION: (
+        "inputs and {weights} were equal there: running statistics, the panel's images or their forward pass differed"
+    ),
+    Cause.FORWARD: "inputs and {weights} were equal there: the forward pass differed",
+    Cause.OBJECTIVE: "the embeddings were equal there: the objective or its arithmetic differed",
+    Cause.BACKWARD: "the losses were equal there: the backward pass differed",
+    Cause.OPTIMISER: "the gradients' norms were equal there: the optimiser differed",
+    Cause.PAST: "all that is chained before it differs unseen: the initial weights, or a step that is not recorded",
+}
 
 
 def of_row(row: RowDifference, step: int, records: RecordPair, kept: Sequence[StateDifference]) -> str:
@@ -27,7 +28,7 @@ def of_row(row: RowDifference, step: int, records: RecordPair, kept: Sequence[St
     checked = any((state.step, state.arm) == (step, row.owner) for state in kept)
     lacking = _unrecorded(records, row, step, checked=checked)
     weights = "weights" if checked else "norms of weights"
-    meaning = MEANINGS[row.rank].format(weights=weights, start=_start(records, step, "weights"))
+    meaning = MEANINGS[row.cause].format(weights=weights, start=_start(records, step, "weights"))
     if lacking:
         # What is not recorded cannot be ruled out: the cause is only what it looks like.
         meaning = f"{', '.join(lacking)} not recorded there by both; if they were equal: {meaning.rpartition(': ')[2]}"
@@ -61,13 +62,13 @@ def _unrecorded(records: RecordPair, row: RowDifference, step: int, *, checked: 
         return (stream, owner) in records.pairs() and step in records.common_steps(stream, owner, group)
 
     lacking = []
-    if row.rank in (2, 3):
+    if row.cause in (Cause.EVALUATION, Cause.FORWARD):
         lacking += [] if has("scalars", SHARED, "batch") else ["draws and learning rate"]
         weights = checked or has("layers", row.owner, "state") or has("scalars", row.owner, "state")
         lacking += [] if weights else ["weights"]
-    if row.rank == 3:
+    if row.cause == Cause.FORWARD:
         lacking += [] if has("pixels", SHARED, "batch") else ["pixels"]
-    if row.rank in (4, 5):
+    if row.cause in (Cause.OBJECTIVE, Cause.BACKWARD):
         lacking += [] if has("similarity", row.owner, "batch") else ["embeddings"]
     return lacking
 

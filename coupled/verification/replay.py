@@ -143,7 +143,7 @@ def _compare_rows(here: Rebuilt, records: Records, rows: Mapping[str, np.ndarray
             if recorded.tobytes() != value.tobytes():
                 difference = f"{column} of {stream}/{owner} at step {step}: {_size(recorded, value)}"
                 # Of one step, in the order of streams: a loss before the panel of the same weights.
-                place = (step, STREAMS.index(stream), records.path_of(stream, owner, step), difference)
+                place = (step, list(STREAMS).index(stream), records.path_of(stream, owner, step), difference)
                 first = place if first is None else min(first, place)
                 break
     if first is not None:
