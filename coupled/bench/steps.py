@@ -118,8 +118,8 @@ class Timer(Silent):
             self._wrap(arm, "update", "optimiser")
         self._wrap(run.recorder, "observe", "observe")
         self._wrap(run.recorder, "observe_update", "observe")
-        self._wrap(run.recorder.panels, "panel", "panel")
-        self._wrap(run.recorder.panels, "surrogate", "panel")
+        for stream in ("panel", "surrogate"):
+            self._wrap(run.recorder.observers[stream], "state", "panel")
         self._wrap(run, "checkpoint", "record")
 
     def begin(self, run: Run) -> None:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coupled.comparison import verdict
-from coupled.comparison.records import Records, first_difference, fixed_differences
+from coupled.comparison.records import RecordPair, first_difference, fixed_differences
 from coupled.comparison.rows import RowDifference
 from coupled.comparison.run_json import Fact, drifts_of, facts_differing, ranks_of
 from coupled.comparison.states import Checkpoints, StateDifference, compare_checkpoints, z_growth
+from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
-from coupled.reading.shards import Shards
+from coupled.recording.layout import Cause
 from coupled.store import Manifest
 
 
@@ -46,21 +47,18 @@ def diff(a: str | Path, b: str | Path) -> Diff:
     before it is believed.
     """
     paths = Path(a), Path(b)
-    opened = [read_run(path) for path in paths]
-    shards = [
-        Shards(path, config, manifest, facts["fingerprint"], verified=False)
-        for path, (facts, config, manifest) in zip(paths, opened, strict=True)
-    ]
-    (one, _, _), (other, _, _) = opened
-    layers = [layer["name"] for layer in one["layers"]] if one["layers"] == other["layers"] else None
-    records = Records(shards[0], shards[1], [config for _, config, _ in opened], layers)
+    runs = [read_run(path) for path in paths]
+    one, other = (
+        Records(path, config, facts, manifest) for path, (facts, config, manifest) in zip(paths, runs, strict=True)
+    )
+    records = RecordPair(one, other)
     step, rows = first_difference(records)
-    fixed, kept = fixed_differences(records), compare_checkpoints(paths, opened)
-    manifests = [manifest for _, _, manifest in opened]
-    equal, said = _verdict(records, step, rows, fixed, kept, manifests)
+    fixed, kept = fixed_differences(records), compare_checkpoints(paths, runs)
+    manifests = [manifest for _, _, manifest in runs]
+    equal, sentence = _verdict(records, step, rows, fixed, kept, manifests)
     return Diff(
         runs=paths,
-        facts=(*facts_differing(one, other), *ranks_of(*paths), *drifts_of(*manifests)),
+        facts=(*facts_differing(one.facts, other.facts), *ranks_of(*paths), *drifts_of(*manifests)),
         step=step,
         rows=tuple(rows),
         fixed=tuple(fixed),
@@ -69,14 +67,14 @@ def diff(a: str | Path, b: str | Path) -> Diff:
         growth=() if step is None else tuple(z_growth(records)),
         reach=(_reach(manifests[0]), _reach(manifests[1])),
         only=tuple(records.only()),
-        opened=sum(len(side.opened) for side in shards),
+        opened=one.opened + other.opened,
         equal=equal,
-        verdict=said,
+        verdict=sentence,
     )
 
 
 def _verdict(
-    records: Records,
+    records: RecordPair,
     step: int | None,
     rows: list[RowDifference],
     fixed: list[RowDifference],
@@ -86,13 +84,15 @@ def _verdict(
     """Is everything that both recorded the same, and the sentence that says so or what is the first that is not."""
     state = next((state for state in kept.states if state.differs), None)
     # A checkpoint is the state before its step's batch: behind that step's inputs, before all that is made of them.
-    if state is not None and (step is None or state.step < step or (state.step == step and rows[0].rank > 0)):
+    if state is not None and (
+        step is None or state.step < step or (state.step == step and rows[0].cause > Cause.INPUTS)
+    ):
         return False, verdict.of_state(state, records)
     if step is not None:
         return False, verdict.of_row(rows[0], step, records, kept.states)
     if kept.chain is not None:
-        said = f"first difference: step {kept.chain}, the chain of inputs that the checkpoint carries"
-        return False, f"{said}; {verdict.MEANINGS[verdict.CHAIN]}"
+        place = f"step {kept.chain}, the chain of inputs that the checkpoint carries"
+        return False, f"first difference: {place}; {verdict.MEANINGS[Cause.PAST]}"
     if fixed:
         return False, f"first difference: {fixed[0].name}, {fixed[0].size}; the panels are others, no step differs"
     if not records.pairs() and not kept.states:

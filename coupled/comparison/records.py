@@ -1,70 +1,73 @@
 """The records of two runs side by side: what both have, and the first step at which it differs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coupled.comparison.rows import RowDifference, row_difference
-from coupled.config import Config, Schedule
-from coupled.reading.shards import Shards
+from coupled.reading.records import Records
 from coupled.recording.layout import SHARED
-from coupled.recording.schedule import OF_LAST_STATE
-from coupled.store import Entry, StoreError
-from coupled.store.manifest import MANIFEST
+from coupled.recording.schedule import due, row_bytes
+from coupled.store import Entry, TensorFile
 
 _CHUNK = 8 << 20  # bytes compared at a time
-# The smallest rows first: what they tell bounds the search of the others.
-_ORDER = ("scalars", "pixels", "layers", "similarity", "surrogate", "panel")
 Steps = NDArray[np.int64]
 
 
-class Records:
+class RecordPair:
     """The records of two runs. `layers`: names of the rows of per-layer columns; None where the networks differ, so
-    that there are no rows to pair. Raises StoreError where a manifest's shards are not in the order of their steps.
+    that there are no rows to pair.
     """
 
-    def __init__(self, a: Shards, b: Shards, configs: Sequence[Config], layers: Sequence[str] | None) -> None:
-        self.sides, self.configs, self.layers = (a, b), configs, layers
+    def __init__(self, a: Records, b: Records) -> None:
+        self.sides = a, b
+        layers = [layer["name"] for layer in a.facts["layers"]]
+        self.layers = layers if a.facts["layers"] == b.facts["layers"] else None
         self._common: dict[tuple[str, str, str], Steps] = {}
-        for side in self.sides:
-            for entries in side.entries.values():
-                for earlier, later in pairwise(entries):
-                    if later.first <= earlier.last:
-                        raise StoreError(side.path / MANIFEST, f"{later.name} begins before {earlier.name} ends")
+        # The smallest rows first: what they tell bounds the search of the others.
+        self._both = sorted(a.shards.keys() & b.shards.keys(), key=lambda pair: (self._row_bytes(*pair), *pair))
 
     def pairs(self) -> list[tuple[str, str]]:
         """(stream, owner) that both have shards of and that can be compared."""
-        both = self.sides[0].entries.keys() & self.sides[1].entries.keys()
-        return sorted(
-            (pair for pair in both if self.layers is not None or pair[0] != "layers"),
-            key=lambda pair: (_ORDER.index(pair[0]), pair[1]),
-        )
+        return [pair for pair in self._both if self.columns(*pair) or self.columns(*pair, fixed=True)]
 
     def columns(self, stream: str, owner: str, *, fixed: bool = False) -> list[str]:
         """Columns of equal dtype and shape that both record: those stacked along steps, or with `fixed` the others."""
         one, other = (side.layout[stream][owner] for side in self.sides)
-        return [name for name in one if one[name] == other.get(name) and name.startswith("fixed.") == fixed]
+        return [
+            name
+            for name, column in one.items()
+            if column == other.get(name)
+            and name.startswith("fixed.") == fixed
+            and (self.layers is not None or not column.by_layer)
+        ]
+
+    def names_of(self, stream: str, owner: str, column: str) -> Sequence[str]:
+        """The layers that the elements of a row are of; none of other columns."""
+        return self.layers or () if self.sides[0].layout[stream][owner][column].by_layer else ()
+
+    def _row_bytes(self, stream: str, owner: str) -> int:
+        return max(row_bytes(side.layout[stream][owner]) for side in self.sides)
 
     def only(self) -> Iterator[str]:
         """What one of them records alone, and what cannot be compared."""
         a, b = self.sides
         for here, there, letter in ((a, b, "A"), (b, a, "B")):
-            for stream, owner in sorted(here.entries.keys() - there.entries.keys()):
+            for stream, owner in sorted(here.shards.keys() - there.shards.keys()):
                 yield f"only in {letter}: {stream}/{owner}"
         if self.layers is None:
             yield "not comparable: layers, as the networks differ"
-        for stream, owner in self.pairs():
+        for stream, owner in self._both:
             one, other = a.layout[stream][owner], b.layout[stream][owner]
-            for name in dict.fromkeys([*one, *other]):
-                if one.get(name) != other.get(name):
+            for name, column in (one | other).items():
+                if one.get(name) != other.get(name) and not (self.layers is None and column.by_layer):
                     yield f"not comparable: {name} of {stream}/{owner}"
 
     def differing(self, stream: str, owner: str) -> Iterator[tuple[Entry, Entry]]:
         """The shards that have steps in common, ascending, without those whose hashes say that they are equal."""
-        ours, theirs = (side.entries[stream, owner] for side in self.sides)
+        ours, theirs = (side.shards[stream, owner] for side in self.sides)
         i = j = 0
         while i < len(ours) and j < len(theirs):
             mine, other = ours[i], theirs[j]
@@ -75,13 +78,14 @@ class Records:
             else:
                 j += 1
 
+    def opened(self, shards: tuple[Entry, Entry]) -> tuple[TensorFile, TensorFile]:
+        """One shard of each, checked."""
+        return self.sides[0].open(shards[0]), self.sides[1].open(shards[1])
+
     def rows(self, stream: str, owner: str, column: str, step: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Both rows of a step; None where one has none, or where the hashes of the shards say that they are equal."""
-        found = [
-            next((entry for entry in side.entries[stream, owner] if entry.first <= step <= entry.last), None)
-            for side in self.sides
-        ]
-        if found[0] is None or found[1] is None or found[0].sha256 == found[1].sha256:
+        shards = [side.shard_at(stream, owner, step) for side in self.sides]
+        if shards[0] is None or shards[1] is None or shards[0].sha256 == shards[1].sha256:
             return None
         one, other = (side.row(stream, owner, column, step) for side in self.sides)
         return None if one is None or other is None else (one, other)
@@ -90,8 +94,7 @@ class Records:
         """The steps at which both recorded a group, by their schedules and what is committed: no shard is opened."""
         key = (stream, owner, group)
         if key not in self._common:
-            entries = [side.entries.get((stream, owner), []) for side in self.sides]
-            one, other = (_recorded(c, e, stream, group) for c, e in zip(self.configs, entries, strict=True))
+            one, other = (_recorded(side, stream, owner, group) for side in self.sides)
             self._common[key] = np.intersect1d(one, other, assume_unique=True)
         return self._common[key]
 
@@ -99,24 +102,17 @@ class Records:
         """The last step before `step` at which both recorded the same group of anything."""
         groups = {(s, o, name.partition(".")[0]) for s, o in self.pairs() for name in self.columns(s, o)}
         steps = (self.common_steps(*group) for group in groups)
-        return max((int(found[at - 1]) for found in steps if (at := np.searchsorted(found, step)) > 0), default=None)
+        return max((int(of[at - 1]) for of in steps if (at := np.searchsorted(of, step)) > 0), default=None)
 
 
-def _recorded(config: Config, entries: Sequence[Entry], stream: str, group: str) -> Steps:
-    if not entries:
-        return np.empty(0, np.int64)
-    schedule: Schedule = getattr(config.record, stream)
-    has_last = stream in OF_LAST_STATE and group == "state"  # the last state has no batch and no update
-    last = min(config.train.steps - (not has_last), entries[-1].last)
-    points = [step for step in replace(schedule, every=0).upto(config.train.steps) if step <= last]
-    regular = np.arange(0, last + 1, schedule.every) if schedule.every else []
-    steps = np.union1d(regular, points).astype(np.int64)
-    firsts, lasts = (np.array(ends, np.int64) for ends in zip(*((e.first, e.last) for e in entries), strict=True))
-    at = np.searchsorted(firsts, steps, side="right") - 1
-    return steps[(at >= 0) & (steps <= lasts[at])]
+def _recorded(side: Records, stream: str, owner: str, group: str) -> Steps:
+    """The steps at which a run's config records a group, of those that lie in its committed shards."""
+    shards = side.shards.get((stream, owner), [])
+    steps = (due(side.config, stream, group, first=shard.first, last=shard.last) for shard in shards)
+    return np.fromiter(chain.from_iterable(steps), np.int64)
 
 
-def first_difference(records: Records) -> tuple[int | None, list[RowDifference]]:
+def first_difference(records: RecordPair) -> tuple[int | None, list[RowDifference]]:
     """The first step at which any row differs, and all that differs there, causes first; (None, []) where none does.
 
     Every two shards are either equal by their hashes or compared row by row, up to the best step found so far: nothing
@@ -124,8 +120,8 @@ def first_difference(records: Records) -> tuple[int | None, list[RowDifference]]
     """
     best: int | None = None
     for stream, owner in records.pairs():
-        found = _first_of(records, stream, owner, best)
-        best = best if found is None else found
+        first = _first_of(records, stream, owner, best)
+        best = best if first is None else first
     if best is None:
         return None, []
     rows = [
@@ -133,54 +129,43 @@ def first_difference(records: Records) -> tuple[int | None, list[RowDifference]]
         for stream, owner in records.pairs()
         for column in records.columns(stream, owner)
         if (both := records.rows(stream, owner, column, best)) is not None
-        and (row := row_difference(stream, owner, column, *both, records.layers or ())) is not None
+        and (row := row_difference(stream, owner, column, *both, records.names_of(stream, owner, column))) is not None
     ]
-    return best, sorted(rows, key=lambda row: (row.rank, row.column != "batch.loss", row.stream, row.owner, row.column))
+    return best, sorted(
+        rows, key=lambda row: (row.cause, row.column != "batch.loss", row.stream, row.owner, row.column)
+    )
 
 
-def fixed_differences(records: Records) -> list[RowDifference]:
+def fixed_differences(records: RecordPair) -> list[RowDifference]:
     """How the panels themselves differ: their ids, labels and draws, which are of no step."""
-    found: dict[tuple[str, str], RowDifference] = {}
+    differences: dict[tuple[str, str], RowDifference] = {}
     for stream, owner in records.pairs():
         columns = records.columns(stream, owner, fixed=True) if owner == SHARED else []
-        for entries in records.differing(stream, owner) if columns else ():
-            one, other = (side.open(stream, owner, e) for side, e in zip(records.sides, entries, strict=True))
+        for shards in records.differing(stream, owner) if columns else ():
+            one, other = records.opened(shards)
             for column in columns:
-                if column in one and column in other and (stream, column) not in found:
+                if (stream, column) not in differences:
                     row = row_difference(stream, owner, column, one[column], other[column], ())
-                    found |= {} if row is None else {(stream, column): row}
-    return list(found.values())
+                    differences |= {} if row is None else {(stream, column): row}
+    return list(differences.values())
 
 
-def _first_of(records: Records, stream: str, owner: str, before: int | None) -> int | None:
+def _first_of(records: RecordPair, stream: str, owner: str, before: int | None) -> int | None:
     """The first step, below `before`, at which a column of a stream and owner differs."""
     columns = records.columns(stream, owner)
-    for entries in records.differing(stream, owner):
-        if before is not None and max(entry.first for entry in entries) >= before:
+    for shards in records.differing(stream, owner):
+        if before is not None and max(shard.first for shard in shards) >= before:
             return None
-        found = None
+        one, other = records.opened(shards)
+        first = None
         for column in columns:
-            one, other = (
-                _stacked(side, stream, owner, e, column) for side, e in zip(records.sides, entries, strict=True)
-            )
-            if one is not None and other is not None:
-                bound = before if found is None else found
-                found = first if (first := first_row(*one, *other, bound)) is not None else found
-        if found is not None:
-            return found
+            if column in one and column in other:
+                index, bound = f"{column.partition('.')[0]}.step", before if first is None else first
+                earlier = first_row(one[index], one[column], other[index], other[column], bound)
+                first = first if earlier is None else earlier
+        if first is not None:
+            return first
     return None
-
-
-def _stacked(side: Shards, stream: str, owner: str, entry: Entry, column: str) -> tuple[Steps, np.ndarray] | None:
-    """Steps and mapped values of a column of one shard, its steps checked to be what a search takes them for."""
-    file = side.open(stream, owner, entry)
-    if column not in file:
-        return None
-    index = f"{column.partition('.')[0]}.step"
-    steps = file[index]
-    if len(steps) and (steps[0] < entry.first or steps[-1] > entry.last or (steps[1:] <= steps[:-1]).any()):
-        raise StoreError(file.path, f"{index} does not ascend within the steps {entry.first} to {entry.last}")
-    return steps, file[column]
 
 
 def first_row(a_steps: Steps, a: np.ndarray, b_steps: Steps, b: np.ndarray, before: int | None = None) -> int | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coupled.recording.layout import SHARED
+from coupled.recording.layout import Cause, cause
 
 _NEAR = 9999  # ulps; beyond it their number says nothing that the difference does not
 
@@ -62,39 +62,32 @@ class RowDifference(NamedTuple):
         return ", ".join([f"{self.differing} of {self.total} elements", *words(self.sizes)])
 
     @property
-    def rank(self) -> int:
-        """Causes before effects: the place in `verdict.MEANINGS`."""
-        if self.column == "batch.chain":
-            return 7  # of all before it: it says no more than they do, unless they are not recorded
-        if self.owner == SHARED:
-            return 0
-        group, _, name = self.column.partition(".")
-        if group == "state":
-            return 2 if self.stream in ("panel", "surrogate") else 1
-        return {"z": 3, "gradient_norm": 5, "norm": 6}.get(name, 4)
+    def cause(self) -> Cause:
+        """What differs first where this column does."""
+        return cause(self.stream, self.owner, self.column)
 
 
 def words(sizes: Sizes) -> list[str]:
     """How far apart, in words; nothing that is nothing."""
-    said = []
+    parts = []
     if sizes.largest == sizes.largest:  # not NaN
         relative = [f"relative {sizes.relative:.2g}"] if sizes.relative > 0 else []
         near = [f"{sizes.ulps} ulp"] if 0 < sizes.ulps <= _NEAR else []
-        said.append(f"largest {sizes.largest:.3g}" + (f" ({', '.join(relative + near)})" if relative + near else ""))
+        parts.append(f"largest {sizes.largest:.3g}" + (f" ({', '.join(relative + near)})" if relative + near else ""))
     for count, of in (
         (sizes.zeros, "of 0 and −0"),
         (sizes.nans, "NaN in one only"),
         (sizes.payloads, "NaN in both, of other bits"),
         (sizes.infinite, "with an infinity"),
     ):
-        said += [f"{count} {of}"] if count else []
-    return said
+        parts += [f"{count} {of}"] if count else []
+    return parts
 
 
 def row_difference(
     stream: str, owner: str, column: str, a: np.ndarray, b: np.ndarray, layers: Sequence[str]
 ) -> RowDifference | None:
-    """None where both rows have the same bytes. Shapes and dtypes are equal."""
+    """None where both rows have the same bytes. Shapes and dtypes are equal. `layers`: what a row's elements are of."""
     if a.dtype == np.uint8:  # digests: how far they are apart means nothing
         width = a.shape[-1]
         others = (a.reshape(-1, width) != b.reshape(-1, width)).any(axis=1)
@@ -106,7 +99,7 @@ def row_difference(
         return None
     x, y = one[at], other[at]
     first = most = ""
-    if stream == "layers" and len(one) == len(layers):
+    if len(one) == len(layers):
         first = layers[int(at[0])]
         fine = np.isfinite(x) & np.isfinite(y)
         gaps = np.abs(np.subtract(x, y, out=np.zeros_like(x), where=fine))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coupled.comparison.records import Records
+from coupled.comparison.records import RecordPair
 from coupled.comparison.rows import Sizes, differing, sizes_of
 from coupled.config import Config
 from coupled.models.flat import HEAD
@@ -50,13 +50,13 @@ class Checkpoints(NamedTuple):
 
 
 def compare_checkpoints(
-    paths: Sequence[Path], opened: Sequence[tuple[Mapping[str, Any], Config, Manifest]]
+    paths: Sequence[Path], runs: Sequence[tuple[Mapping[str, Any], Config, Manifest]]
 ) -> Checkpoints:
     """What the kept checkpoints say; what is equal by its hash is not opened. Raises StoreError."""
-    kept = [checkpoints_of(path, manifest) for path, (_, _, manifest) in zip(paths, opened, strict=True)]
-    arms = [arm for arm in opened[0][1].arms if arm in opened[1][1].arms]
-    prints = [facts["fingerprint"] for facts, _, _ in opened]
-    order = [layer["name"] for layer in opened[0][0]["layers"]]
+    kept = [checkpoints_of(path, manifest) for path, (_, _, manifest) in zip(paths, runs, strict=True)]
+    arms = [arm for arm in runs[0][1].arms if arm in runs[1][1].arms]
+    prints = [facts["fingerprint"] for facts, _, _ in runs]
+    order = [layer["name"] for layer in runs[0][0]["layers"]]
     states, chain = [], None
     for step in sorted(kept[0].keys() & kept[1].keys()):
         if kept[0][step].sha256 == kept[1][step].sha256:
@@ -76,10 +76,10 @@ def _arm(
     if listed[0] is not None and listed[1] is not None and listed[0].sha256 == listed[1].sha256:
         return StateDifference(saved[0].step, arm, 0.0)
     a, b = (open_arm(path, state, arm, mark) for path, state, mark in zip(paths, saved, prints, strict=True))
-    return _compared(saved[0].step, arm, a, b, order)
+    return _difference(saved[0].step, arm, a, b, order)
 
 
-def _compared(step: int, arm: str, a: TensorFile, b: TensorFile, order: Sequence[str]) -> StateDifference:
+def _difference(step: int, arm: str, a: TensorFile, b: TensorFile, order: Sequence[str]) -> StateDifference:
     layers, unmatched, gap, norm = [], [], 0.0, 0.0
     places = {f"weights.{name}": place for place, name in enumerate(order)}
 
@@ -115,7 +115,7 @@ def _ratio(gap: float, norm: float) -> float:
     return float(np.sqrt(gap / norm)) if norm else float("nan")
 
 
-def z_growth(records: Records) -> Iterator[tuple[int, str, float]]:
+def z_growth(records: RecordPair) -> Iterator[tuple[int, str, float]]:
     """(step, arm, max |Δz|) at log-spaced steps whose batch embeddings both recorded; nan where one is not finite."""
     for stream, arm in records.pairs():
         if stream != "similarity" or "batch.z" not in records.columns(stream, arm):

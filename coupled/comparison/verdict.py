@@ -3,38 +3,39 @@
 from collections.abc import Sequence
 from typing import Final
 
-from coupled.comparison.records import Records
+from coupled.comparison.records import RecordPair
 from coupled.comparison.rows import RowDifference, words
 from coupled.comparison.states import StateDifference
-from coupled.recording.layout import SHARED
+from coupled.recording.layout import SHARED, Cause
 
-CHAIN: Final = 7
-# By `RowDifference.rank`; causes before effects, so that of all that differs at a step the first says most.
-MEANINGS: Final = (
-    "the inputs of that step differ, so everything after may",
-    "the inputs were equal there: {start}",
-    "inputs and {weights} were equal there: running statistics, the panel's images or their forward pass differed",
-    "inputs and {weights} were equal there: the forward pass differed",
-    "the embeddings were equal there: the objective or its arithmetic differed",
-    "the losses were equal there: the backward pass differed",
-    "the gradients' norms were equal there: the optimiser differed",
-    "all that is chained before it differs unseen: the initial weights, or a step that is not recorded",
-)
+# Of all that differs at a step the first cause says most.
+MEANINGS: Final = {
+    Cause.INPUTS: "the inputs of that step differ, so everything after may",
+    Cause.WEIGHTS: "the inputs were equal there: {start}",
+    Cause.EVALUATION: (
+        "inputs and {weights} were equal there: running statistics, the panel's images or their forward pass differed"
+    ),
+    Cause.FORWARD: "inputs and {weights} were equal there: the forward pass differed",
+    Cause.OBJECTIVE: "the embeddings were equal there: the objective or its arithmetic differed",
+    Cause.BACKWARD: "the losses were equal there: the backward pass differed",
+    Cause.OPTIMISER: "the gradients' norms were equal there: the optimiser differed",
+    Cause.PAST: "all that is chained before it differs unseen: the initial weights, or a step that is not recorded",
+}
 
 
-def of_row(row: RowDifference, step: int, records: Records, kept: Sequence[StateDifference]) -> str:
+def of_row(row: RowDifference, step: int, records: RecordPair, kept: Sequence[StateDifference]) -> str:
     """The sentence about a row that is the first to differ; `kept`: the common checkpoints."""
     checked = any((state.step, state.arm) == (step, row.owner) for state in kept)
     lacking = _unrecorded(records, row, step, checked=checked)
     weights = "weights" if checked else "norms of weights"
-    said = MEANINGS[row.rank].format(weights=weights, start=_start(records, step, "weights"))
+    meaning = MEANINGS[row.cause].format(weights=weights, start=_start(records, step, "weights"))
     if lacking:
         # What is not recorded cannot be ruled out: the cause is only what it looks like.
-        said = f"{', '.join(lacking)} not recorded there by both; if they were equal: {said.rpartition(': ')[2]}"
-    return f"first difference: step {step}, {row.name}, {row.size}; {said}{_between(records, step)}"
+        meaning = f"{', '.join(lacking)} not recorded there by both; if they were equal: {meaning.rpartition(': ')[2]}"
+    return f"first difference: step {step}, {row.name}, {row.size}; {meaning}{_between(records, step)}"
 
 
-def of_state(state: StateDifference, records: Records) -> str:
+def of_state(state: StateDifference, records: RecordPair) -> str:
     """The sentence about a checkpoint that is the first to differ."""
     name = state.layers[0].name if state.layers else state.unmatched[0]
     size = ", ".join(words(state.layers[0].sizes)) if state.layers else "not in both alike"
@@ -46,33 +47,33 @@ def of_state(state: StateDifference, records: Records) -> str:
     )
 
 
-def _start(records: Records, step: int, what: str) -> str:
+def _start(records: RecordPair, step: int, starts: str) -> str:
     """How a state comes to differ whose past does not."""
     if step == 0:
-        return f"the runs started from other {what}"
+        return f"the runs started from other {starts}"
     known = records.step_before(step) == step - 1
     return f"the update from step {step - 1} differed" if known else "an update before it differed"
 
 
-def _unrecorded(records: Records, row: RowDifference, step: int, *, checked: bool) -> list[str]:
+def _unrecorded(records: RecordPair, row: RowDifference, step: int, *, checked: bool) -> list[str]:
     """The causes that would show before this row, but are not among what both recorded at the step."""
 
     def has(stream: str, owner: str, group: str) -> bool:
         return (stream, owner) in records.pairs() and step in records.common_steps(stream, owner, group)
 
     lacking = []
-    if row.rank in (2, 3):
+    if row.cause in (Cause.EVALUATION, Cause.FORWARD):
         lacking += [] if has("scalars", SHARED, "batch") else ["draws and learning rate"]
         weights = checked or has("layers", row.owner, "state") or has("scalars", row.owner, "state")
         lacking += [] if weights else ["weights"]
-    if row.rank == 3:
+    if row.cause == Cause.FORWARD:
         lacking += [] if has("pixels", SHARED, "batch") else ["pixels"]
-    if row.rank in (4, 5):
+    if row.cause in (Cause.OBJECTIVE, Cause.BACKWARD):
         lacking += [] if has("similarity", row.owner, "batch") else ["embeddings"]
     return lacking
 
 
-def _between(records: Records, step: int) -> str:
+def _between(records: RecordPair, step: int) -> str:
     """Where the search could not look."""
     before = records.step_before(step)
     if before is None:

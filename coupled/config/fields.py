@@ -23,12 +23,14 @@ def option(
     path: bool = False,
     rounded: bool = False,
     later: bool = False,
+    states: bool = True,
 ) -> Any:
     """A dataclass field with its meaning, class and allowed values (`open_*`: the end itself is not allowed).
 
     `path`: it names a file or folder, in which `~` is a home folder. `rounded`: the run computes with it in its own
     precision, which must hold it. `later`: the field came after format 3 (`formats`), so it is left out of run.json
-    while it has its default, which must mean "as without it".
+    while it has its default, which must mean "as without it". `states`, of a stream's schedule: the stream looks at
+    states, and so at the last one too, which has no batch.
     """
     assert kind in CLASSES
     bounds = (low, high, open_low, open_high)
@@ -40,6 +42,7 @@ def option(
         "path": path,
         "rounded": rounded,
         "later": later,
+        "states": states,
     }
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)

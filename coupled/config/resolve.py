@@ -2,6 +2,7 @@
 an image folder: sizes are registry constants.
 """
 
+import dataclasses
 import re
 from dataclasses import replace
 
@@ -229,9 +230,14 @@ def _check_train(config: Config) -> None:
             f"at least {_SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
             "use contiguous",
         )
-    for stream in ("similarity", "pixels"):
-        last = getattr(config.record, stream).last or None
-        _unused(last, False, f"record.{stream}.last", "streams of states: the last one has no batch")
+    for stream in dataclasses.fields(config.record):
+        last = getattr(config.record, stream.name).last or None
+        _unused(
+            last,
+            stream.metadata["states"],
+            f"record.{stream.name}.last",
+            "streams of states: the last one has no batch",
+        )
     _unused(config.panel.stages or None, _records(config, "panel"), "panel.stages", "a schedule in record.panel")
 
 

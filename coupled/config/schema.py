@@ -175,11 +175,11 @@ class Record:
     scalars: Schedule = option(Schedule(every=1), "losses, gap, same-class mass, weight gap, digests", kind="recorded")
     layers: Schedule = option(Schedule(every=1), "per-layer norms, distances, angles", kind="recorded")
     similarity: Schedule = option(
-        Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded"
+        Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded", states=False
     )
     panel: Schedule = option(Schedule(log=2, last=True), "h and z of the panel, eval mode", kind="recorded")
     surrogate: Schedule = option(Schedule(log=2, last=True), "z of the surrogate panel, eval mode", kind="recorded")
-    pixels: Schedule = option(Schedule(log=2), "digest of every view's pixels", kind="recorded")
+    pixels: Schedule = option(Schedule(log=2), "digest of every view's pixels", kind="recorded", states=False)
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ from coupled.config.user_code import execute
 from coupled.data.base import Split
 from coupled.driver.run import Run
 from coupled.errors import UserError
-from coupled.inputs import certificate as certificates
-from coupled.inputs.certificate import Certificate
+from coupled.inputs.certificate import Certificate, weights_digest
 from coupled.inputs.dataset import load_split
 from coupled.inputs.source import Source, Stream
 from coupled.objectives.losses import try_out
 from coupled.ranks.mesh import ALONE, Mesh
 from coupled.recording.commits import Commits
 from coupled.recording.layout import Layout, labellings, train_layout
-from coupled.recording.observers.panels import Panels
+from coupled.recording.observation import Setting
+from coupled.recording.observers import observers_of
+from coupled.recording.panels import Panels
 from coupled.recording.recorder import Recorder
 from coupled.recording.run_json import describe
 from coupled.recording.schedule import checkpoint_steps, kept_steps, manifest_lines
@@ -109,7 +110,8 @@ def _build(config: Config, mesh: Mesh) -> Parts:
     source = Source(config, splits["train"], labellings(config), device, mesh.data)
     arms = build_arms(config, device, mesh)
     panels = Panels(config, source, splits["test"])
-    initial = certificates.weights_digest(next(filter(_starts_shared, arms.values()), next(iter(arms.values()))))
+    shared = next(filter(_starts_shared, arms.values()), next(iter(arms.values())))
+    initial = weights_digest(shared.state)
     streams = train_layout(config)
     facts = describe(config, initial.hex(), splits, device)
     return Parts(config, mesh, device, arms, source, panels, streams, initial, facts)
@@ -128,13 +130,11 @@ def assemble(config: Config, *, overwrite: bool = False) -> Run | None:
 def start_run(parts: Parts, *, overwrite: bool = False) -> Run | None:
     """A new run of `parts` in its directory, which is made here; None if it is there and finished. Raises UserError."""
     path, keeps = path_of(parts.config), kept_steps(parts.config).__contains__
-    opened: list[RunDirectory | None] = [None]
-
-    def prepared() -> bool:
-        opened[0] = prepare(path, parts.run_json, digest(parts.config), overwrite, keeps=keeps)
-        return opened[0] is not None
-
-    return join(parts, opened[0]) if parts.mesh.on_first(prepared) else None
+    directory = parts.mesh.alone_on_first(
+        lambda: prepare(path, parts.run_json, digest(parts.config), overwrite, keeps=keeps)
+    )
+    begins = parts.mesh.on_first(lambda: directory is not None)
+    return join(parts, directory) if begins else None
 
 
 def join(parts: Parts, directory: RunDirectory | None) -> Run:
@@ -143,7 +143,8 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
     writing = config.writing
     writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
     commits = Commits(parts.mesh, directory or Objects(root), directory)
-    recorder = Recorder(config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
+    observers = observers_of(Setting(config, parts.panels))
+    recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, mark)
     return Run(
         config,
         root,

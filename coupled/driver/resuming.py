@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from coupled.arms.arm import Arm
 from coupled.config import Config, digest, fingerprint, from_tables, resolved
 from coupled.config.differences import config_facts
 from coupled.config.identity import field_of, kind_of, path_of
@@ -13,6 +14,7 @@ from coupled.config.load import merge, tables_of
 from coupled.driver.assembly import Parts, join
 from coupled.driver.run import Run
 from coupled.errors import UserError
+from coupled.inputs.certificate import Certificate
 from coupled.reading import environment
 from coupled.reading.checkpoints import open_arm
 from coupled.reading.log import last_data_path, last_ranks
@@ -35,6 +37,7 @@ from coupled.store import (
 )
 from coupled.store.errors import one_line
 from coupled.store.manifest import MANIFEST
+from coupled.store.rundir import STATE
 
 
 @dataclass(frozen=True)
@@ -56,43 +59,46 @@ def go_on(parts: Parts, terms: ResumeTerms) -> tuple[Run, Position]:
     Rank 0 opens the directory and tells the others where to go on. Raises UserError where conditions differ, StoreError
     for damage.
     """
-    mesh, opened = parts.mesh, _Opened()
+    mesh = parts.mesh
+    reopened = mesh.alone_on_first(lambda: _reopened(parts, terms))
+    directory = None if reopened is None else reopened.directory
     try:
-        tables = mesh.on_first(lambda: _as_json(_reopened(parts, terms, opened)))
-        position = Position(None if tables["saved"] is None else _saved(tables["saved"]), tuple(tables["notes"]))
-        run = mesh.together(lambda: join(parts, opened.directory))
+        position = _position(mesh.on_first(lambda: _as_json(reopened)))
+        run = mesh.together(lambda: join(parts, directory))
     except BaseException:
-        if opened.directory is not None:
-            opened.directory.close()
+        if directory is not None:
+            directory.close()
         raise
     try:
-        mesh.on_first(lambda: opened.record_drift(position.step))
-        mesh.together(lambda: None if position.saved is None else _restore(run, position.saved))
+        mesh.on_first(lambda: _record_drift(reopened))
+        mesh.together(lambda: None if position.saved is None else _go_to(run, position.saved))
     except BaseException as error:
         run.__exit__(type(error), error, error.__traceback__)
         raise
     return run, position
 
 
-@dataclass
-class _Opened:
-    """The directory as rank 0 opened it, and how the environment has changed since the run was there last."""
+class _Reopened(NamedTuple):
+    """The directory as rank 0 opened it, where the run goes on, and under which conditions."""
 
-    directory: RunDirectory | None = None
-    changes: Sequence[environment.Change] = ()
-    now: Mapping[str, Any] = field(default_factory=dict)
-
-    def record_drift(self, step: int) -> None:
-        """Record in which environment the run continues, if it is another than before."""
-        assert self.directory is not None
-        if environment.counting(self.changes):
-            listed = [change._asdict() for change in self.changes]
-            self.directory.commit_drift(step, {"changes": listed, "now": dict(self.now)})
-        elif self.changes:
-            self.directory.log({"event": "noted", "changes": [str(change) for change in self.changes]})
+    directory: RunDirectory
+    position: Position
+    changes: Sequence[environment.Change]
+    now: Mapping[str, Any]
 
 
-def _reopened(parts: Parts, terms: ResumeTerms, opened: _Opened) -> Position:
+def _record_drift(reopened: _Reopened | None) -> None:
+    """What the run goes on with, if that is not what it was made with."""
+    assert reopened is not None
+    directory, changes = reopened.directory, reopened.changes
+    if environment.counting(changes):
+        listed = [change._asdict() for change in changes]
+        directory.commit_drift(reopened.position.step, {"changes": listed, "now": dict(reopened.now)})
+    elif changes:
+        directory.log({"event": "noted", "changes": [str(change) for change in changes]})
+
+
+def _reopened(parts: Parts, terms: ResumeTerms) -> _Reopened:
     path, config = path_of(parts.config), parts.config
     facts, before, manifest = read_run(path)
     _refuse_other_config(path, before, config)
@@ -109,7 +115,7 @@ def _reopened(parts: Parts, terms: ResumeTerms, opened: _Opened) -> Position:
     longer, run_json = digest(before) != digest(config), None
     if longer:
         run_json = canonical_json({**facts, **{k: parts.facts[k] for k in ("config", "config_digest")}}) + b"\n"
-    opened.directory, position = reopen(
+    directory, position = reopen(
         path,
         kept_steps(config).__contains__,
         recovery.ReopenTerms(
@@ -120,14 +126,17 @@ def _reopened(parts: Parts, terms: ResumeTerms, opened: _Opened) -> Position:
             steal=terms.steal,
         ),
     )
-    # Recovery may have gone behind a drift.
-    then = environment.latest_environment(path, facts, read_manifest(path / MANIFEST).entries)
+    try:
+        # Recovery may have gone behind a drift.
+        then = environment.latest_environment(path, facts, read_manifest(path / MANIFEST).entries)
+    except BaseException:
+        directory.close()
+        raise
     if environment.DATA_RANKS in now:
         then.setdefault(environment.DATA_RANKS, before_ranks)
-    opened.changes, opened.now = environment.changes(then, now), now
     if resplit:
         position = replace(position, notes=(*position.notes, _RESPLIT.format(before_ranks, ranks)))
-    return position
+    return _Reopened(directory, position, environment.changes(then, now), now)
 
 
 _RESPLIT: Final = (
@@ -137,14 +146,19 @@ _RESPLIT: Final = (
 )
 
 
-def _as_json(position: Position) -> dict[str, Any]:
-    """A position as JSON, for the other ranks."""
-    saved = position.saved
-    return {"saved": None if saved is None else asdict(saved), "notes": list(position.notes)}
+def _as_json(reopened: _Reopened | None) -> dict[str, Any]:
+    """The position as JSON, for the other ranks."""
+    assert reopened is not None
+    saved, notes = reopened.position.saved, reopened.position.notes
+    return {"saved": None if saved is None else asdict(saved), "notes": list(notes)}
 
 
-def _saved(table: Mapping[str, Any]) -> Saved:
-    return Saved(**{**table, "files": {name: Committed(**of) for name, of in table["files"].items()}})
+def _position(content: Mapping[str, Any]) -> Position:
+    saved, notes = content["saved"], tuple(content["notes"])
+    if saved is None:
+        return Position(None, notes)
+    files = {name: Committed(**file) for name, file in saved["files"].items()}
+    return Position(Saved(**{**saved, "files": files}), notes)
 
 
 def refuse_another(config: Config) -> None:
@@ -154,10 +168,10 @@ def refuse_another(config: Config) -> None:
         return
     facts, _, _ = read_run(path)
     must_be_of_this_format(path, facts, "give --overwrite to replace it, or choose another name with --set name=…")
-    differences = [
+    fields = [
         f"{fact.name} is {fact.a} there, {fact.b} here" for fact in config_facts(facts["config"], resolved(config))
     ]
-    shown = "; ".join(differences[:6]) + (f"; and {len(differences) - 6} more" if len(differences) > 6 else "")
+    shown = "; ".join(fields[:6]) + (f"; and {len(fields) - 6} more" if len(fields) > 6 else "")
     raise UserError(
         one_line(f"{path} holds another run: {shown}"),
         "a name stands for one config",
@@ -171,17 +185,10 @@ def _refuse_other_config(path: Path, before: Config, config: Config) -> None:
         raise UserError(f"{path} holds the run of config {digest(before)}", f"this config is {digest(config)}")
 
 
-def _restore(run: Run, saved: Saved) -> None:
+def _go_to(run: Run, saved: Saved) -> None:
     """Arms, chain and open rows as they were at the saved step."""
     root, state = run.root, saved.state
-    for name, arm in run.arms.items():
-        restore(arm, open_arm(root, saved, name, run.fingerprint), saved.step)
-    try:
-        run.certificate.link = bytes.fromhex(state["chain"])
-        if len(run.certificate.link) != 32:
-            raise ValueError("the chain's link is not 32 bytes")
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(root / saved.folder, f"not a state of a run: {error!r}") from None
+    run.certificate = restored(root, saved, run.arms, run.fingerprint)
     if "first" in state:
         run.recorder.begin_shards(root / saved.folder, state["first"])
         for owner in (*run.arms, SHARED):
@@ -190,6 +197,16 @@ def _restore(run: Run, saved: Saved) -> None:
     else:
         run.recorder.begin_at(saved.step)
     run.start, run.restored = saved.step, True
+
+
+def restored(root: Path, saved: Saved, arms: Mapping[str, Arm], fingerprint: str) -> Certificate:
+    """Gives the arms the state that was saved in the run at `root`; the chain as it was there. Raises StoreError."""
+    for name, arm in arms.items():
+        restore(arm, open_arm(root, saved, name, fingerprint), saved.step)
+    try:
+        return Certificate.resumed(bytes.fromhex(saved.state["chain"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(root / saved.folder / STATE, f"not a state of a run: {error!r}") from None
 
 
 def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:

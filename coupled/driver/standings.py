@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from coupled.driver.run import Run
-from coupled.recording.observers.weights import state_columns
+from coupled.recording.weights import Weights
 from coupled.runtime import one_thread
 from coupled.theory.alignment import linear_cka
 
@@ -38,14 +38,14 @@ def standings(run: Run) -> list[Standing]:
 def _own(run: Run) -> dict[str, tuple[float, float, float]]:
     arms, dependents = run.arms, run.recorder.dependents
     some = next(iter(arms.values())).z
-    scalars, _ = state_columns(run.recorder.geometry, arms, run.mesh, dependents)
+    comparisons = Weights(run.recorder.geometry, arms, run.mesh, dependents).comparisons
     references = dict(
         run.mesh.references(dependents, lambda arm: arms[arm].z if arm in arms else torch.empty_like(some))
     )
-    values = {}
+    rows = {}
     for name, arm in arms.items():
         cka = gap = torch.nan
         if arm.reference is not None:
-            cka, gap = float(linear_cka(arm.z, references[arm.reference])), float(scalars[name]["state.weight_gap"])
-        values[name] = (float(arm.loss), cka, gap)
-    return values
+            cka, gap = float(linear_cka(arm.z, references[arm.reference])), float(comparisons[name].weight_gap)
+        rows[name] = (float(arm.loss), cka, gap)
+    return rows

@@ -5,13 +5,13 @@ Integers are portable, so their digests are the same on every machine; pixel dig
 
 import hashlib
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from torch import Tensor
 
-from coupled.arms.arm import Arm
 from coupled.inputs.source import Batch
+from coupled.models.flat import FlatState
 
 
 def integers_digest(values: Tensor) -> bytes:
@@ -20,29 +20,40 @@ def integers_digest(values: Tensor) -> bytes:
     return hashlib.sha256(np.array(array.shape, "<i8").tobytes() + array.tobytes()).digest()
 
 
-def weights_digest(arm: Arm) -> bytes:
+def weights_digest(state: FlatState) -> bytes:
     """SHA-256 over every parameter and buffer that arms share, in order: name, NUL, little-endian bytes."""
     sha = hashlib.sha256()
-    shared = {segment.name: segment.view(arm.state.weights) for segment in arm.state.shared_segments}
-    for name, tensor in (shared | arm.state.named_buffers()).items():
+    shared = {segment.name: segment.view(state.weights) for segment in state.shared_segments}
+    for name, tensor in (shared | state.named_buffers()).items():
         array = tensor.detach().cpu().numpy()
         sha.update(name.encode() + b"\0" + array.astype(array.dtype.newbyteorder("<")).tobytes())
     return sha.digest()
 
 
-class Certificate:
-    """The chain: link_0 = SHA-256(initial weights), link_{t+1} = SHA-256(link_t, ids_t, draws_t, learning rate_t).
+def next_link(link: bytes, ids_digest: bytes, draws_digest: bytes, learning_rate: float) -> bytes:
+    """link_{t+1} = SHA-256(link_t ‖ ids digest ‖ draws digest ‖ learning rate as a little-endian double)."""
+    return hashlib.sha256(link + ids_digest + draws_digest + struct.pack("<d", learning_rate)).digest()
 
-    `link` after `extend(t)` is link_{t+1}; ids and draws enter as their digests, the rate as a little-endian double.
-    """
+
+class Certificate:
+    """The chain so far: `link` is link_0 = SHA-256(digest of the initial weights), and link_{t+1} after `extend(t)`."""
 
     def __init__(self, initial_weights: bytes) -> None:
         self.link = hashlib.sha256(initial_weights).digest()
 
+    @classmethod
+    def resumed(cls, link: bytes) -> Self:
+        """The chain from a link that was saved; ValueError if it is not 32 bytes."""
+        if len(link) != hashlib.sha256().digest_size:
+            raise ValueError("the chain's link is not 32 bytes")
+        certificate = cls(b"")
+        certificate.link = link
+        return certificate
+
     def extend(self, batch: Batch, learning_rate: float) -> "Link":
         """Chain one step."""
         ids, draws = integers_digest(batch.ids), integers_digest(batch.words)
-        self.link = hashlib.sha256(self.link + ids + draws + struct.pack("<d", learning_rate)).digest()
+        self.link = next_link(self.link, ids, draws, learning_rate)
         return Link(learning_rate, ids, draws, self.link)
 
 

@@ -13,8 +13,8 @@ from coupled.config.identity import path_of
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
 from coupled.ranks.placement import Placement, default_world, place
-from coupled.recording.layout import Layout, dependents, train_layout
-from coupled.recording.schedule import checkpoint_steps, row_bytes, schedule_of
+from coupled.recording.layout import GROUPS, Layout, dependents, train_layout
+from coupled.recording.schedule import checkpoint_steps, due, row_bytes
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
     parameters, buffers = _elements(network)
     real = getattr(torch, config.train.dtype).itemsize
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
-    every = [stream for stream in streams if len(schedule_of(config, stream)) >= config.train.steps]
+    every = [stream for stream in streams if _rows(config, stream, "batch") >= config.train.steps]
     return Plan(
         arms=tuple(config.arms),
         directory=path_of(config),
@@ -170,11 +170,14 @@ def _row(streams: Layout, stream: str) -> int:
 
 
 def _total(config: Config, streams: Layout, stream: str) -> int:
-    steps = schedule_of(config, stream)
-    of_batches = sum(step < config.train.steps for step in steps)
+    rows = {group: _rows(config, stream, group) for group in GROUPS} | {"fixed": 0}
     return sum(
-        column.bytes * (len(steps) if name.startswith("state.") else of_batches)
+        column.bytes * rows[name.partition(".")[0]]
         for columns in streams[stream].values()
         for name, column in columns.items()
-        if not name.startswith("fixed.")
     )
+
+
+def _rows(config: Config, stream: str, group: str) -> int:
+    """At how many steps a group of a stream is recorded."""
+    return sum(1 for _ in due(config, stream, group))

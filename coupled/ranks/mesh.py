@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from torch import Tensor
 from coupled.errors import RunStopped, UserError
 from coupled.ranks.faults import Elsewhere, Watch, met
 from coupled.ranks.placement import Placement
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -137,9 +139,13 @@ class Mesh:
         """What to raise where all ranks have come to the same error: rank 0 tells."""
         return met(error if self.is_first else Elsewhere(error.exit_code))
 
+    def alone_on_first(self, act: Callable[[], T]) -> T | None:
+        """What `act()` gave on rank 0, there; None on the others. Its error ends all ranks."""
+        return self.together(act if self.is_first else lambda: None)
+
     def on_first(self, act: Callable[[], Any]) -> Any:
         """What `act()` gave on rank 0, as JSON carries it; its error there ends all ranks."""
-        result = self.together(act if self.is_first else lambda: None)
+        result = self.alone_on_first(act)
         if self.host.size == 1:
             return result
         text = json.dumps(result).encode() if self.is_first else b""

@@ -5,8 +5,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from coupled.config import Config
-from coupled.recording.layout import STREAMS, Column, Layout
-from coupled.recording.schedule import OF_LAST, OF_STEPS, boundaries, checkpoint_steps, schedule_of, shard_owners
+from coupled.recording.layout import GROUPS, STREAMS, Column, Layout
+from coupled.recording.schedule import OF_LAST, boundaries, checkpoint_steps, due, shard_owners
 from coupled.store import Manifest, checkpoint_folder, shard_name
 from coupled.store.manifest import RUN_JSON
 from coupled.store.rundir import STATE
@@ -29,27 +29,31 @@ def expected_lines(config: Config, streams: Layout) -> Iterator[Line]:
     steps, kept = config.train.steps, set(config.checkpoints.keep.upto(config.train.steps))
     closing = {stream: [0, *boundaries(config, streams, stream)] for stream in STREAMS}
     shards = {stream: {b: a for a, b in pairwise(closing[stream])} for stream in STREAMS}
-    due = {stream: schedule_of(config, stream) for stream in STREAMS}
     checkpoints = checkpoint_steps(config)
     before = dict(zip(checkpoints[1:], checkpoints, strict=False))
     yield Line("begin", RUN_JSON, 0, 0)
     for step in sorted({*checkpoints, *(b for ends in shards.values() for b in ends)}):
         for stream in sorted(STREAMS):
             first = shards[stream].get(step)
-            if first is not None and any(first <= s < step for s in due[stream]):
+            if first is not None and _records(config, stream, first, step - 1):
                 yield from shard_lines(streams[stream], stream, first, step - 1)
         if step in checkpoints:
             yield Line("checkpoint", f"{checkpoint_folder(step)}/{STATE}", step, step)
             if step in before and before[step] not in kept:
                 yield Line("retire", f"{checkpoint_folder(before[step])}/{STATE}", before[step], before[step])
     for stream in sorted(STREAMS):
-        if steps in due[stream]:
+        if _records(config, stream, steps, steps):
             yield from shard_lines(streams[stream], stream, steps, steps, OF_LAST)
     yield Line("finish", None, 0, steps)
 
 
+def _records(config: Config, stream: str, first: int, last: int) -> bool:
+    """Does a stream record any of the steps first … last?"""
+    return next(due(config, stream, first=first, last=last), None) is not None
+
+
 def shard_lines(
-    owners: dict[str, dict[str, Column]], stream: str, first: int, last: int, groups: tuple[str, ...] = OF_STEPS
+    owners: dict[str, dict[str, Column]], stream: str, first: int, last: int, groups: tuple[str, ...] = GROUPS
 ) -> Iterator[Line]:
     """The shards of a stream that recorded some of the steps [first, last], in order."""
     for owner in shard_owners(owners, groups):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from coupled.config import Arm, Config
 from coupled.errors import UserError, printable, unknown
 from coupled.reading.shard_rules import check_shard
-from coupled.recording.layout import SHARED, STREAMS, train_layout
-from coupled.recording.schedule import STACKED, due
+from coupled.recording.layout import GROUPS, SHARED, STREAMS, train_layout
+from coupled.recording.schedule import due
 from coupled.store import (
     Entry,
     Manifest,
@@ -34,23 +34,27 @@ class Records:
     """What the committed shards of one run hold.
 
     `path` the run directory, `config` the resolved config, `facts` the whole run.json. The manifest is read when the
-    run is opened: of a run that is still written, this is its state at that moment.
+    run is opened: of a run that is still written, this is its state at that moment. `shards`: its committed shards by
+    stream and owner, in the order of their steps. `verified`: the hashes of all of them were checked already; otherwise
+    each is before it is first believed.
     """
 
-    def __init__(self, path: Path, config: Config, facts: Mapping[str, Any], manifest: Manifest) -> None:
+    def __init__(
+        self, path: Path, config: Config, facts: Mapping[str, Any], manifest: Manifest, *, verified: bool = False
+    ) -> None:
         self.path, self.config, self.facts = path, config, facts
         self.finished = manifest.finished
         self.fingerprint: str = facts["fingerprint"]
-        self._layout = train_layout(config)
-        self._shards: dict[tuple[str, str], list[Entry]] = {}
-        self._opened: dict[str, TensorFile] = {}
+        self.layout = train_layout(config)
+        self.shards: dict[tuple[str, str], list[Entry]] = {}
+        self._verified = verified
+        self._files: dict[str, TensorFile] = {}
         self._opening = Lock()
         self._remembered: dict[Hashable, Any] = {}
         self._last: int | None = None
         for entry in manifest.entries:
             if entry.kind == "shard":
-                self._shards.setdefault(self._owner(entry), []).append(entry)
-                self._last = max(entry.last, self._last or 0)
+                self._add(entry)
         if self.finished and manifest.entries[-1].last != self.planned_steps:
             last = manifest.entries[-1].last
             raise StoreError(path / MANIFEST, f"finished at step {last}, train.steps is {self.planned_steps}")
@@ -92,11 +96,11 @@ class Records:
 
     def columns(self, stream: str) -> list[str]:
         """The columns that every arm has in a stream, by the config."""
-        return list(self._layout[stream][next(iter(self.arms))])
+        return list(self.layout[stream][next(iter(self.arms))])
 
     def row_shape(self, stream: str, owner: str, column: str) -> tuple[int, ...]:
         """Shape of one recorded step of a column."""
-        return self._layout[stream][owner][column].shape
+        return self.layout[stream][owner][column].shape
 
     def schedules(self, stream: str, group: str = "state") -> bool:
         """Does the config record `group` (state, batch, update) of `stream` at any step? Default: anything of it."""
@@ -106,7 +110,7 @@ class Records:
 
     def awaits(self, stream: str, *owners: str) -> bool:
         """Will the run, still written, have records of `stream` of these owners, but of one of them has none yet?"""
-        missing = any((stream, owner) not in self._shards for owner in owners)
+        missing = any((stream, owner) not in self.shards for owner in owners)
         return missing and not self.finished and self.schedules(stream)
 
     def stream(self, stream: str, owner: str) -> Iterator[TensorFile]:
@@ -126,14 +130,14 @@ class Records:
                 f"its config has an empty schedule record.{stream}",
                 "train with one",
             )
-        shards = self._shards.get((stream, owner), [])
+        shards = self.shards.get((stream, owner), [])
         if not shards:
             raise self._nothing(stream, owner)
-        return map(self._open, shards)
+        return map(self.open, shards)
 
     def verify(self) -> None:
         """Checks every committed shard now, before anything is made of one of them. Raises StoreError."""
-        for stream, owners in self._layout.items():
+        for stream, owners in self.layout.items():
             for owner in owners:
                 if self.schedules(stream) and not self.awaits(stream, owner):
                     deque(self.stream(stream, owner), maxlen=0)
@@ -144,8 +148,8 @@ class Records:
         Raises like `stream`; StoreError too where steps between shards or, of a finished run, at the end are lacking.
         """
         files = self.stream(stream, owner)
-        group, known = column.partition(".")[0], self._layout[stream].get(owner, {})
-        names = [name for name in known if name.partition(".")[0] in STACKED]
+        group, known = column.partition(".")[0], self.layout[stream].get(owner, {})
+        names = [name for name in known if name.partition(".")[0] in GROUPS]
         if column not in names:
             raise unknown(f"column of {stream}/{owner}", column, names)
         if not self.schedules(stream, group):
@@ -160,63 +164,111 @@ class Records:
     def fixed(self, stream: str, column: str) -> NDArray[Any]:
         """A column that is the same at every step, such as "fixed.ids" of the panel. Raises like `stream`."""
         shards = self.stream(stream, SHARED)
-        names = [name for name in self._layout[stream][SHARED] if name.startswith("fixed.")]
+        names = [name for name in self.layout[stream][SHARED] if name.startswith("fixed.")]
         if column not in names:
             raise unknown(f"column of {stream}", column, names)
         return next(shards)[column]
 
+    def committed(self, stream: str, owner: str, column: str) -> Iterator[Block]:
+        """The blocks of a column that are committed so far, which may be none: nothing is said of what is lacking."""
+        group = column.partition(".")[0]
+        for file in map(self.open, self.shards.get((stream, owner), [])):
+            if column in file:
+                yield file[f"{group}.step"], file[column]
+
+    def committed_steps(self, stream: str, owner: str, group: str) -> NDArray[np.int64]:
+        """The steps of a group that are committed so far, int64 (k,)."""
+        steps = [values for _, values in self.committed(stream, owner, f"{group}.step")]
+        return np.concatenate([np.empty(0, np.int64), *steps])
+
+    def shard_at(self, stream: str, owner: str, step: int) -> Entry | None:
+        """The committed shard that a step lies in; None where there is none (yet)."""
+        shards = self.shards.get((stream, owner), [])
+        return next((shard for shard in shards if shard.first <= step <= shard.last), None)
+
+    def row(self, stream: str, owner: str, column: str, step: int) -> NDArray[Any] | None:
+        """The values of one step; None where that step is not recorded (yet)."""
+        shard = self.shard_at(stream, owner, step)
+        file = {} if shard is None else self.open(shard)
+        if column not in file:
+            return None
+        rows = np.flatnonzero(file[f"{column.partition('.')[0]}.step"] == step)
+        return file[column][rows[0]] if len(rows) else None
+
+    def path_of(self, stream: str, owner: str, step: int) -> Path:
+        """The shard that holds a step, to name it; the run where there is none."""
+        shard = self.shard_at(stream, owner, step)
+        return self.path if shard is None else self.path / str(shard.name)
+
     def _in_order(self, stream: str, owner: str, column: str, files: Iterator[TensorFile]) -> Iterator[Block]:
-        """The blocks of shards that are good each by itself: no step twice, none left out."""
-        group, after, found = column.partition(".")[0], 0, False
-        for shard, file in zip(self._shards[stream, owner], files, strict=True):
-            if shard.first < after:
-                raise StoreError(file.path, f"begins at step {shard.first}, the shard before it ends at {after - 1}")
+        """The blocks of shards that are good each by itself: no step is left out between them."""
+        group, after, holds_any = column.partition(".")[0], 0, False
+        for shard, file in zip(self.shards[stream, owner], files, strict=True):
             self._check_gap(stream, owner, group, after, shard.first - 1)
             after = shard.last + 1
             if column in file:
-                found = True
+                holds_any = True
                 yield file[f"{group}.step"], file[column]
         if self.finished:
             self._check_gap(stream, owner, group, after, self.planned_steps)
-        if not found:
+        if not holds_any:
             raise self._nothing(stream, owner)
 
     def _check_gap(self, stream: str, owner: str, group: str, first: int, last: int) -> None:
-        missing = next(due(self.config, stream, group, first, last), None)
+        missing = next(due(self.config, stream, group, first=first, last=last), None)
         if missing is not None:
             raise StoreError(self.path, f"{stream}/{owner} lacks step {missing}, which is scheduled")
 
-    def _open(self, shard: Entry) -> TensorFile:
+    def open(self, shard: Entry) -> TensorFile:
+        """One committed shard, checked at its first use: hash, fingerprint, columns, steps. Raises StoreError."""
         # Arms are read side by side: a shard that two of them need is verified once.
         with self._opening:
-            return self._verified(shard)
+            name = str(shard.name)
+            if name not in self._files:
+                self._files[name] = self._checked(shard)
+            return self._files[name]
 
-    def _verified(self, shard: Entry) -> TensorFile:
+    @property
+    def opened(self) -> int:
+        """How many shards were opened so far."""
+        return len(self._files)
+
+    def _checked(self, shard: Entry) -> TensorFile:
         committed = shard.committed()
-        if committed.name not in self._opened:
-            file = open_tensors(verify_object(self.path, committed))
-            found = file.metadata.get("fingerprint")
-            if found != self.fingerprint:
-                raise StoreError(
-                    file.path, f"its fingerprint is {found}, the run's is {self.fingerprint}; it is of another run"
-                )
-            stream, owner = self._owner(shard)
-            check_shard(file, self._layout[stream][owner], self.config, stream, shard.first, shard.last)
-            self._opened[committed.name] = file
-        return self._opened[committed.name]
+        path = self.path / committed.name if self._verified else verify_object(self.path, committed)
+        file = open_tensors(path)
+        fingerprint = file.metadata.get("fingerprint")
+        if fingerprint != self.fingerprint:
+            raise StoreError(
+                file.path, f"its fingerprint is {fingerprint}, the run's is {self.fingerprint}; it is of another run"
+            )
+        stream, owner = self._owner(shard)
+        check_shard(file, self.layout[stream][owner], self.config, stream, shard.first, shard.last)
+        return file
+
+    def _add(self, shard: Entry) -> None:
+        """Take in a line of the manifest. StoreError if it is no shard of this run, or not behind those before it."""
+        before = self.shards.setdefault(self._owner(shard), [])
+        if before and shard.first <= before[-1].last:
+            raise StoreError(
+                self.path / MANIFEST,
+                f"{shard.name} begins at step {shard.first}, the shard before it ends at {before[-1].last}",
+            )
+        before.append(shard)
+        self._last = max(shard.last, self._last or 0)
 
     def _owner(self, shard: Entry) -> tuple[str, str]:
         """Stream and owner of a shard; StoreError if the run has no such, or none of these steps."""
         name = shard.committed().name
         stream, owner = [*name.split("/"), "", ""][1:3]
         named = shard_name(stream, owner, shard.first, shard.last)
-        if owner not in self._layout.get(stream, {}) or name != named or shard.last > self.planned_steps:
+        if owner not in self.layout.get(stream, {}) or name != named or shard.last > self.planned_steps:
             raise StoreError(self.path / MANIFEST, f"{one_line(name)} is no shard of this run")
         return stream, owner
 
     def _nothing(self, stream: str, owner: str) -> UserError | StoreError:
-        if owner not in self._layout[stream]:
-            return UserError(f"no stream {stream}/{owner}", "there is " + ", ".join(self._layout[stream]))
+        if owner not in self.layout[stream]:
+            return UserError(f"no stream {stream}/{owner}", "there is " + ", ".join(self.layout[stream]))
         if self.finished:
             return StoreError(self.path, f"has no records {stream}/{owner}, which its config schedules")
         return UserError(

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 
 from coupled.config import Config
-from coupled.recording.layout import Column
-from coupled.recording.schedule import STACKED, due
+from coupled.recording.layout import GROUPS, Column
+from coupled.recording.schedule import due
 from coupled.store import StoreError, TensorFile
 from coupled.store.errors import one_line
 from coupled.store.tensors import DTYPES
@@ -16,9 +16,9 @@ def check_shard(
 ) -> None:
     """Raises StoreError unless the shard of steps first … last holds exactly `columns`, recorded when they are due."""
     wanted: dict[str, Column] = {name: column for name, column in columns.items() if name.startswith("fixed.")}
-    for group in STACKED:
+    for group in GROUPS:
         own = {name: column for name, column in columns.items() if name.startswith(f"{group}.")}
-        count = _check_steps(file, f"{group}.step", due(config, stream, group, first, last)) if own else 0
+        count = _check_steps(file, f"{group}.step", due(config, stream, group, first=first, last=last)) if own else 0
         if count:
             wanted[f"{group}.step"] = Column("int64", (count,))
             wanted |= {name: Column(column.dtype, (count, *column.shape)) for name, column in own.items()}

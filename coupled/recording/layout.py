@@ -9,9 +9,11 @@ stacked along the steps in `group.step` (int64):
     fixed.*   not stacked: the same in every shard of the stream
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
 from math import prod
+from typing import Final
 
 import numpy as np
 import torch
@@ -24,84 +26,165 @@ from coupled.models import Network
 from coupled.models.flat import Segment, segments_of
 from coupled.objectives.registry import is_function_of_sigma, positive_gap
 
-STREAMS: tuple[str, ...] = ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")
 SHARED = "shared"
+# The groups of columns that are stacked along steps.
+GROUPS: Final = ("state", "batch", "update")
 DIGEST_BYTES = 32
 PIXEL_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Column:
-    """One tensor of a stream: dtype (numpy's name) and shape of a row."""
+    """One tensor of a stream: dtype (numpy's name) and shape of a row. `by_layer`: its elements are the layers'."""
 
     dtype: str
     shape: tuple[int, ...] = ()
+    by_layer: bool = field(default=False, compare=False)
 
     @property
     def bytes(self) -> int:
         return np.dtype(self.dtype).itemsize * prod(self.shape)
 
 
-Layout = dict[str, dict[str, dict[str, Column]]]
+Columns = dict[str, Column]
+Layout = dict[str, dict[str, Columns]]
+
+
+class Cause(IntEnum):
+    """What a column shows, causes before effects: where two runs first differ in it, those before it were equal."""
+
+    INPUTS = 0
+    WEIGHTS = 1
+    EVALUATION = 2
+    FORWARD = 3
+    OBJECTIVE = 4
+    BACKWARD = 5
+    OPTIMISER = 6
+    PAST = 7  # all before the step: it says no more than they do, unless they are not recorded
+
+
+_CAUSES: Final = {"state": Cause.WEIGHTS, "batch": Cause.OBJECTIVE, "update": Cause.OPTIMISER}
+
+
+@dataclass(frozen=True)
+class Dims:
+    """What shapes of columns depend on beside the config: how many layers arms share, and the widths of features."""
+
+    layers: int
+    features: int
+    stages: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """One stream: the columns of every arm and of what arms share, if it has such. `record.<stream>` says when.
+
+    `shows`: a group or column of an arm, or a shared column, that shows something else than most.
+    """
+
+    arm: Callable[[Config, Dims, str], Columns] | None = None
+    shared: Callable[[Config, Dims], Columns] | None = None
+    shows: Mapping[str, Cause] = field(default_factory=dict)
+
+
+def _scalars(config: Config, dims: Dims, arm: str) -> Columns:
+    columns = ["batch.loss", "state.norm", *(f"batch.loss_of.{name}" for name in crossed(config))]
+    measures = ["gap", "mass", "skipped"]
+    if has_positive_gap(config):
+        measures += ["gap_with_positive", "mass_with_positive"]
+    columns += [f"batch.{measure}.{name}" for measure in measures for name in labellings(config)]
+    if config.arms[arm].reference is not None:
+        columns += ["state.weight_gap", "state.distance"]
+    return {column: Column("float64") for column in columns}
+
+
+def _certificate(config: Config, dims: Dims) -> Columns:
+    digests = ("batch.ids_digest", "batch.draws_digest", "batch.chain")
+    return {"batch.learning_rate": Column("float64"), **dict.fromkeys(digests, Column("uint8", (DIGEST_BYTES,)))}
+
+
+def _layers(config: Config, dims: Dims, arm: str) -> Columns:
+    columns = ["state.norm", "batch.gradient_norm", "update.norm"]
+    if config.arms[arm].reference is not None:
+        columns += ["state.distance", "state.angle"]
+    return dict.fromkeys(columns, Column("float64", (dims.layers,), by_layer=True))
+
+
+def _z(config: Config, dims: Dims, arm: str) -> Columns:
+    return {"batch.z": Column(config.train.dtype, (2 * config.batches.size, config.model.projection_dim))}
+
+
+def _samples(config: Config, dims: Dims) -> Columns:
+    columns = ["ids", "visits", *(f"labels.{name}" for name in labellings(config))]
+    return {f"batch.{column}": Column("int64", (config.batches.size,)) for column in columns}
+
+
+def _panel(config: Config, dims: Dims, arm: str) -> Columns:
+    widths = {"state.h": dims.features, "state.z": config.model.projection_dim}
+    if config.panel.stages:
+        widths |= {f"state.stage.{k}": width for k, width in enumerate(dims.stages)}
+    return {name: Column(config.train.dtype, (config.panel.size, width)) for name, width in widths.items()}
+
+
+def _panel_samples(config: Config, dims: Dims) -> Columns:
+    return _fixed(config, config.panel.size)
+
+
+def _surrogate(config: Config, dims: Dims, arm: str) -> Columns:
+    return {"state.z": Column(config.train.dtype, (2 * config.panel.surrogate_size, config.model.projection_dim))}
+
+
+def _surrogate_samples(config: Config, dims: Dims) -> Columns:
+    size = config.panel.surrogate_size
+    return {**_fixed(config, size), "fixed.draws": Column("int64", (2, size, views.WORDS_PER_VIEW))}
+
+
+def _fixed(config: Config, size: int) -> Columns:
+    names = ["fixed.ids", *(f"fixed.labels.{name}" for name in labellings(config))]
+    return dict.fromkeys(names, Column("int64", (size,)))
+
+
+def _pixels(config: Config, dims: Dims) -> Columns:
+    return {"batch.pixels_digest": Column("uint8", (2 * config.batches.size, PIXEL_DIGEST_BYTES))}
+
+
+STREAMS: Final = {
+    "scalars": StreamSpec(_scalars, _certificate, {"batch.chain": Cause.PAST}),
+    "layers": StreamSpec(_layers, shows={"batch.gradient_norm": Cause.BACKWARD}),
+    "similarity": StreamSpec(_z, _samples, {"batch.z": Cause.FORWARD}),
+    "panel": StreamSpec(_panel, _panel_samples, {"state": Cause.EVALUATION}),
+    "surrogate": StreamSpec(_surrogate, _surrogate_samples, {"state": Cause.EVALUATION}),
+    "pixels": StreamSpec(shared=_pixels),
+}
+
+
+def train_layout(config: Config) -> Layout:
+    """stream → owner (arm or "shared") → column name → Column, by a config, from shapes alone."""
+    network = meta_network(config)
+    layers = len(weight_segments(config, network))
+    dims = Dims(layers, network.feature_dim, tuple(network.stage_dims))
+    return {stream: _owners(spec, config, dims) for stream, spec in STREAMS.items()}
+
+
+def _owners(spec: StreamSpec, config: Config, dims: Dims) -> dict[str, Columns]:
+    owners = {} if spec.arm is None else {arm: spec.arm(config, dims, arm) for arm in config.arms}
+    if spec.shared is not None:
+        owners[SHARED] = spec.shared(config, dims)
+    return {owner: dict(sorted(columns.items())) for owner, columns in owners.items()}
+
+
+def cause(stream: str, owner: str, column: str) -> Cause:
+    """What a column shows."""
+    shows, group = STREAMS[stream].shows, column.partition(".")[0]
+    if owner == SHARED:
+        return shows.get(column, Cause.INPUTS)
+    return shows.get(column, shows.get(group, _CAUSES[group]))
 
 
 def labellings(config: Config) -> list[str]:
     """The labellings that arms use, and data.labelling, in order of first mention."""
     named = [config.data.labelling, *(arm.labelling for arm in config.arms.values())]
     return list(dict.fromkeys(name for name in named if name is not None))
-
-
-def layout(config: Config, segments: list[Segment], feature_dim: int, stage_dims: Sequence[int]) -> Layout:
-    """stream → owner (arm or "shared") → column name → Column."""
-    real, B, d = config.train.dtype, config.batches.size, config.model.projection_dim
-    names = labellings(config)
-    panel, surrogate = config.panel.size, config.panel.surrogate_size
-    digest = Column("uint8", (DIGEST_BYTES,))
-    features = {"state.h": feature_dim, "state.z": d}
-    if config.panel.stages:
-        features |= {f"state.stage.{k}": width for k, width in enumerate(stage_dims)}
-    fixed = {f"fixed.labels.{name}": "int64" for name in names} | {"fixed.ids": "int64"}
-    streams: Layout = {
-        "scalars": {arm: _scalar_columns(config, arm, names) for arm in config.arms},
-        "layers": {arm: _layer_columns(config, arm, len(segments)) for arm in config.arms},
-        "similarity": {arm: {"batch.z": Column(real, (2 * B, d))} for arm in config.arms},
-        "panel": {arm: {name: Column(real, (panel, width)) for name, width in features.items()} for arm in config.arms},
-        "surrogate": {arm: {"state.z": Column(real, (2 * surrogate, d))} for arm in config.arms},
-        "pixels": {},
-    }
-    streams["scalars"][SHARED] = {
-        "batch.learning_rate": Column("float64"),
-        "batch.ids_digest": digest,
-        "batch.draws_digest": digest,
-        "batch.chain": digest,
-    }
-    per_sample = ["ids", "visits", *(f"labels.{name}" for name in names)]
-    streams["similarity"][SHARED] = {f"batch.{column}": Column("int64", (B,)) for column in per_sample}
-    streams["panel"][SHARED] = {name: Column(dtype, (panel,)) for name, dtype in fixed.items()}
-    streams["surrogate"][SHARED] = {name: Column(dtype, (surrogate,)) for name, dtype in fixed.items()}
-    streams["surrogate"][SHARED]["fixed.draws"] = Column("int64", (2, surrogate, views.WORDS_PER_VIEW))
-    streams["pixels"][SHARED] = {"batch.pixels_digest": Column("uint8", (2 * B, PIXEL_DIGEST_BYTES))}
-    return {
-        stream: {owner: dict(sorted(c.items())) for owner, c in owners.items()} for stream, owners in streams.items()
-    }
-
-
-def _scalar_columns(config: Config, arm: str, names: list[str]) -> dict[str, Column]:
-    columns = ["batch.loss", "state.norm", *(f"batch.loss_of.{name}" for name in crossed(config))]
-    measures = ["gap", "mass", "skipped"]
-    if has_positive_gap(config):
-        measures += ["gap_with_positive", "mass_with_positive"]
-    columns += [f"batch.{measure}.{name}" for measure in measures for name in names]
-    if config.arms[arm].reference is not None:
-        columns += ["state.weight_gap", "state.distance"]
-    return {column: Column("float64") for column in columns}
-
-
-def _layer_columns(config: Config, arm: str, layers: int) -> dict[str, Column]:
-    columns = ["state.norm", "batch.gradient_norm", "update.norm"]
-    if config.arms[arm].reference is not None:
-        columns += ["state.distance", "state.angle"]
-    return {column: Column("float64", (layers,)) for column in columns}
 
 
 def crossed(config: Config) -> list[str]:
@@ -112,23 +195,16 @@ def crossed(config: Config) -> list[str]:
 
 def dependents(config: Config) -> dict[str, list[str]]:
     """Every arm that others are compared with, in the config's order, and those others."""
-    found = {
+    names = {
         reference: [name for name, arm in config.arms.items() if arm.reference == reference]
         for reference in config.arms
     }
-    return {reference: names for reference, names in found.items() if names}
+    return {reference: others for reference, others in names.items() if others}
 
 
 def has_positive_gap(config: Config) -> bool:
     """Does any arm's denominator hold the positive, so that the gap of such losses is of interest?"""
     return any(positive_gap(objective_of(arm)) for arm in config.arms.values())
-
-
-def train_layout(config: Config) -> Layout:
-    """The record layout of a config, from shapes alone."""
-    network = meta_network(config)
-    segments = weight_segments(config, network)
-    return layout(config, segments, network.feature_dim, network.stage_dims)
 
 
 def weight_segments(config: Config, network: Network) -> list[Segment]:

@@ -2,51 +2,50 @@
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import groupby
+from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Final
 
 from coupled.config import Config, Schedule
-from coupled.recording.layout import SHARED, Column, Layout
+from coupled.recording.layout import GROUPS, SHARED, Column, Layout
 
-STACKED: Final = ("state", "batch", "update")
-# The groups of columns that a step records, and that the last state does, which has no batch.
-OF_STEPS = ("state", "batch", "update")
-OF_LAST = ("state",)
+OF_LAST: Final = ("state",)  # the groups of columns that the last state has: it has no batch and no update
 SHARD_BYTES = 256 << 20
-# The streams that look at the last state, T, which has no batch.
-OF_LAST_STATE = ("scalars", "layers", "panel", "surrogate")
 
 
-def due(config: Config, stream: str, group: str, first: int = 0, last: int | None = None) -> Iterator[int]:
-    """The steps in first … last (default: all) at which `group` of `stream` is recorded, ascending.
+def due(config: Config, stream: str, group: str = "state", *, first: int = 0, last: int | None = None) -> Iterator[int]:
+    """The steps in first … last (default: all) at which `stream` records `group`, ascending.
 
-    One at a time: a run.json from elsewhere may plan millions of steps that no shard ever holds.
+    A stream of batches, which has no state, records nothing at the last one; of other streams, the default group is due
+    whenever any is. The steps come one at a time: a run.json from elsewhere may plan millions that no shard ever holds.
     """
     schedule: Schedule = getattr(config.record, stream)
-    end = config.train.steps
-    if stream not in OF_LAST_STATE or group != "state":
-        end -= 1  # the last state has no batch and no update
-    points = [step for step in replace(schedule, every=0).upto(config.train.steps) if first <= step]
-    regular = range(-(-first // schedule.every) * schedule.every, end + 1, schedule.every) if schedule.every else ()
+    has_last = group in OF_LAST and looks_at_last(config, stream)
+    end = config.train.steps - (not has_last)
     stop = end if last is None else min(end, last)
-    for step, _ in groupby(heapq.merge(points, regular)):
-        if step > stop:
-            return
-        yield step
+    every = schedule.every
+    points = (step for step in _points(schedule, config.train.steps) if first <= step <= stop)
+    if not every:
+        return iter(points)
+    regular = range(-(-first // every) * every, stop + 1, every)
+    return heapq.merge((step for step in points if step % every), regular)
 
 
-def shard_owners(owners: dict[str, dict[str, Column]], groups: tuple[str, ...] = OF_STEPS) -> list[str]:
+def looks_at_last(config: Config, stream: str) -> bool:
+    """Does a stream look at states, and so at the last one too, which has no batch?"""
+    return next(field.metadata["states"] for field in fields(config.record) if field.name == stream)
+
+
+@lru_cache
+def _points(schedule: Schedule, last: int) -> tuple[int, ...]:
+    """The steps that a schedule names one by one, beside every k-th."""
+    return tuple(replace(schedule, every=0).upto(last))
+
+
+def shard_owners(owners: dict[str, dict[str, Column]], groups: tuple[str, ...] = GROUPS) -> list[str]:
     """Those of a stream's owners that have a shard where columns of these groups are recorded, in order."""
     kept = {owner: {column.partition(".")[0] for column in columns} for owner, columns in owners.items()}
     return [owner for owner in sorted(kept) if kept[owner] & {*groups, *(("fixed",) if owner == SHARED else ())}]
-
-
-def schedule_of(config: Config, stream: str) -> list[int]:
-    """The steps at which a stream records, without T for streams that need a batch."""
-    schedule: Schedule = getattr(config.record, stream)
-    steps = schedule.upto(config.train.steps)
-    return steps if stream in OF_LAST_STATE else [step for step in steps if step < config.train.steps]
 
 
 def checkpoint_steps(config: Config) -> list[int]:
@@ -77,7 +76,7 @@ def boundaries(config: Config, streams: Layout, stream: str) -> list[int]:
     limit = max(1, SHARD_BYTES // max(map(row_bytes, streams[stream].values())))
     closing = set(checkpoint_steps(config)) | {config.train.steps}
     rows = 0
-    for step in (step for step in schedule_of(config, stream) if step < config.train.steps):
+    for step in due(config, stream, last=config.train.steps - 1):
         rows = 0 if step in closing else rows
         if rows == limit:
             closing.add(step)

@@ -7,14 +7,14 @@ from pathlib import Path
 from coupled.errors import UserError
 from coupled.reading.log import last_data_path
 from coupled.reading.manifest_rules import first_surprise
+from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
-from coupled.reading.shards import Shards
 from coupled.store import Audit, Manifest, StoreError, audit
 from coupled.store.manifest import MANIFEST
 from coupled.verification.chain import check_chain
 from coupled.verification.columns import check_columns
 from coupled.verification.conditions import continued, elsewhere
-from coupled.verification.rebuilt import Progress, Rebuilt, Words
+from coupled.verification.rebuilt import Findings, Progress, Rebuilt
 from coupled.verification.redrawn import check_batches, check_initial_weights, check_panels, check_pixels
 from coupled.verification.replay import check_stretches
 from coupled.verification.run_json import check_run_json
@@ -50,44 +50,45 @@ def verify(
     `sample`: how many steps' batches are drawn again, and of up to four of them the views. `replay`: how many stretches
     of at most `stretch` steps are trained again from kept checkpoints and compared byte by byte. `data`: where the data
     set lies, if not where the run's log says it lay; `code`: the Python files that were its code.files, which are run.
-    `progress(what, done, all)`. UserError for what the caller can mend.
+    `progress(work, done, all)`. UserError for what the caller can mend.
     """
     if sample < 2 or stretch < 1 or replay < 0:
         allowed = "sample from 2 (the first and the last), stretch from 1, replay from 0"
         raise UserError(f"sample {sample}, replay {replay}, stretch {stretch}", allowed)
-    path, told = Path(run), progress or (lambda what, done, total: None)
+    path, progress = Path(run), progress or (lambda work, done, total: None)
     facts, config, _ = read_run(path)
     check_run_json(path, facts, config)
     # The manifest is read before anything else: a run at work is checked as it was at this moment.
-    whole = audit(path, progress=lambda done, total: told("bytes", done, total))
+    whole = audit(path, progress=lambda done, total: progress("bytes", done, total))
     manifest = whole.manifest
-    shards = Shards(path, config, manifest, facts["fingerprint"], verified=True)
-    if surprise := first_surprise(config, shards.layout, manifest):
+    records = Records(path, config, facts, manifest, verified=True)
+    if surprise := first_surprise(config, records.layout, manifest):
         raise StoreError(path / MANIFEST, surprise)
     here = Rebuilt(path, facts, manifest, data or last_data_path(path), code)
-    found: list[Words] = [
-        _said_of(whole),
-        check_columns(here, shards, told),
-        check_chain(here, shards, manifest),
+    findings: list[Findings] = [
+        _of_bytes(whole),
+        check_columns(records, progress),
+        check_chain(here, records, manifest),
         check_initial_weights(here, manifest),
-        check_batches(here, shards, sample, told),
-        check_pixels(here, shards, min(sample, 4), told),
-        check_panels(here, shards),
-        check_twins(here, shards),
-        check_stretches(here, shards, manifest, replay, stretch, told),
+        check_batches(here, records, sample, progress),
+        check_pixels(here, records, min(sample, 4), progress),
+        check_panels(here, records),
+        check_twins(here, records),
+        check_stretches(here, records, manifest, replay, stretch, progress),
         elsewhere(here),
         continued(here, manifest),
     ]
-    proven, unproven = (tuple(word for words in found for word in words[side]) for side in (0, 1))
+    proven = tuple(sentence for finding in findings for sentence in finding.proven)
+    unproven = tuple(sentence for finding in findings for sentence in finding.unproven)
     return Verified(path, manifest.finished, _reached(manifest), proven, unproven)
 
 
-def _said_of(whole: Audit) -> Words:
-    said = (
+def _of_bytes(whole: Audit) -> Findings:
+    sentence = (
         f"bytes: {whole.objects} files, {whole.size / 1e6:.1f} MB, have the sizes and SHA-256 that were committed, and "
         "the manifest has the lines that the config determines, in order"
     )
-    return [said], list(whole.notes)
+    return Findings([sentence], whole.notes)
 
 
 def _reached(manifest: Manifest) -> int | None:

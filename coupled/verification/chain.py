@@ -1,19 +1,19 @@
 """The certificate: one chain of what the arms shared, from the initial weights to the last recorded step."""
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from coupled.inputs.certificate import Certificate, next_link
 from coupled.reading.checkpoints import checkpoints_of
-from coupled.reading.shards import Shards
+from coupled.reading.records import Records
 from coupled.recording.layout import SHARED
 from coupled.store import REAL, Manifest, Saved, StoreError, read_saved
 from coupled.store.audit import gone_since
 from coupled.store.rundir import PREEMPT, STATE
 from coupled.store.saved import read_preempted
-from coupled.verification.rebuilt import Rebuilt, Words, listed
+from coupled.verification.rebuilt import Findings, Rebuilt, listed
 
 # Steps that are not recorded and are drawn again to join the chain; each takes about a millisecond.
 _MOST_DRAWN = 5000
@@ -25,7 +25,7 @@ class _Trail:
 
     def __init__(self, here: Rebuilt) -> None:
         self._here = here
-        self.link: bytes | None = sha256(bytes.fromhex(here.facts["certificate"]["initial_weights"])).digest()
+        self.link: bytes | None = Certificate(bytes.fromhex(here.facts["certificate"]["initial_weights"])).link
         self.at = self.drawn = self.skipped = 0
 
     def go_to(self, step: int) -> None:
@@ -33,7 +33,7 @@ class _Trail:
         missing = step - self.at
         if missing and self.link is not None and self._here.batches is not None and self.drawn + missing <= _MOST_DRAWN:
             for between in range(self.at, step):
-                self.link = self._here.next_link(self.link, between)
+                self.link = self._here.link_after(self.link, between)
             self.drawn += missing
         elif missing:
             self.link, self.skipped = None, self.skipped + missing
@@ -46,27 +46,23 @@ class _Trail:
 
     def follow(self, path: Path, rate: np.ndarray, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> None:
         """Over the recorded step `at`, whose shard is `path`. StoreError where what is recorded does not follow."""
-        expected, found = self._here.rate(self.at), rate.astype("<f8").tobytes()
-        if found != expected:
-            planned = float(np.frombuffer(expected, "<f8")[0])
+        planned = self._here.rate(self.at)
+        if rate.tobytes() != np.float64(planned).tobytes():
             raise StoreError(
                 path, f"the learning rate of step {self.at} is {float(rate)!r}, the schedule's {planned!r}"
             )
         if self.link is not None:
-            self.link = sha256(self.link + ids.tobytes() + draws.tobytes() + found).digest()
+            self.link = next_link(self.link, ids.tobytes(), draws.tobytes(), planned)
             if self.link != chain.tobytes():
                 raise StoreError(path, f"the chain breaks at step {self.at}: its link does not follow from the records")
         self.link, self.at = chain.tobytes(), self.at + 1
 
 
-def check_chain(here: Rebuilt, shards: Shards, manifest: Manifest) -> Words:
+def check_chain(here: Rebuilt, records: Records, manifest: Manifest) -> Findings:
     """Every link follows from the one before it by what the step's records say, and the rate from its schedule; saved
     states carry the links of their steps.
     """
-    columns = {name: shards.column("scalars", SHARED, f"batch.{name}") for name in _COLUMNS}
-    steps = columns["chain"][0].tolist()
-    rows = dict(zip(steps, zip(*(values for _, values in columns.values()), strict=True), strict=True))
-    states = _states(here, manifest)
+    rows, states = _rows(records), _states(here, manifest)
     trail, joined, loose = _Trail(here), 0, []
     for step in sorted(rows.keys() | states.keys()):
         trail.go_to(step)
@@ -76,11 +72,20 @@ def check_chain(here: Rebuilt, shards: Shards, manifest: Manifest) -> Words:
             else:
                 loose.append(step)
         if step in rows:
-            trail.follow(shards.path_of("scalars", SHARED, step), *rows[step])
-    return _said(trail, steps, joined, loose)
+            trail.follow(records.path_of("scalars", SHARED, step), *rows[step])
+    return _findings(trail, sorted(rows), joined, loose)
 
 
-def _said(trail: _Trail, steps: list[int], joined: int, loose: list[int]) -> Words:
+def _rows(records: Records) -> dict[int, tuple[np.ndarray, ...]]:
+    """The recorded rate, digests and link of every step, by step."""
+    rows = {}
+    for blocks in zip(*(records.committed("scalars", SHARED, f"batch.{name}") for name in _COLUMNS), strict=True):
+        values = zip(*(values for _, values in blocks), strict=True)
+        rows |= dict(zip(blocks[0][0].tolist(), values, strict=True))
+    return rows
+
+
+def _findings(trail: _Trail, steps: list[int], joined: int, loose: list[int]) -> Findings:
     proven, unproven = [], []
     if steps or joined:
         parts = [f"{len(steps)} recorded steps (to step {steps[-1]})"] if steps else []
@@ -97,31 +102,33 @@ def _said(trail: _Trail, steps: list[int], joined: int, loose: list[int]) -> Wor
         unproven.append(f"chain: {trail.skipped} steps are not recorded and were not drawn again ({trail.why})")
     if loose:
         unproven.append(f"chain: the links that the saved states at {listed(loose)} carry, which lie behind such steps")
-    return proven, unproven
+    return Findings(proven, unproven)
 
 
 def _states(here: Rebuilt, manifest: Manifest) -> dict[int, list[Saved]]:
     """Checkpoints that are not retired, and what is in preempt/, by step."""
-    found: dict[int, list[Saved]] = {}
+    states: dict[int, list[Saved]] = {}
     for step, entry in checkpoints_of(here.path, manifest).items():
         try:
-            found.setdefault(step, []).append(read_saved(here.path, entry))
+            states.setdefault(step, []).append(read_saved(here.path, entry))
         except StoreError:
             if not gone_since(here.path, str(entry.name), manifest):
                 raise
     folder = here.path / PREEMPT
     for name in REAL.names(folder) if REAL.status(folder) is not None else []:
         step = int(name.removeprefix("step-"))  # the audit has looked at these names
-        found.setdefault(step, []).append(read_preempted(here.path, step, manifest)[0])
-    return found
+        states.setdefault(step, []).append(read_preempted(here.path, step, manifest)[0])
+    return states
 
 
 def _carries(here: Rebuilt, saved: Saved, link: bytes | None) -> bool:
     """Does a saved state carry this link? False where that is not known. StoreError where it carries another."""
     path, state = here.path / saved.folder / STATE, saved.state
-    of: Any = state.get("fingerprint")
-    if of != here.facts["fingerprint"]:
-        raise StoreError(path, f"the state at step {saved.step} has the fingerprint {of}; it is of another run")
+    fingerprint: Any = state.get("fingerprint")
+    if fingerprint != here.facts["fingerprint"]:
+        raise StoreError(
+            path, f"the state at step {saved.step} has the fingerprint {fingerprint}; it is of another run"
+        )
     if link is not None and state.get("chain") != link.hex():
         raise StoreError(path, f"the state at step {saved.step} carries another chain than the records have there")
     return link is not None

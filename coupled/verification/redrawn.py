@@ -7,34 +7,34 @@ from coupled.arms.arm import Arm
 from coupled.errors import UserError
 from coupled.inputs.certificate import integers_digest, weights_digest
 from coupled.reading.checkpoints import checkpoints_of, open_checkpoint
-from coupled.reading.shards import Shards
+from coupled.reading.records import Records
 from coupled.recording import checkpoints
 from coupled.recording.layout import SHARED
-from coupled.recording.observers.panels import Panels
 from coupled.recording.observers.pixels import pixel_digests
+from coupled.recording.panels import Panels
 from coupled.store import Manifest, StoreError, TensorFile
 from coupled.store.manifest import RUN_JSON
-from coupled.verification.rebuilt import Progress, Rebuilt, Words, listed
+from coupled.verification.rebuilt import Findings, Progress, Rebuilt, listed
 
 
-def check_initial_weights(here: Rebuilt, manifest: Manifest) -> Words:
+def check_initial_weights(here: Rebuilt, manifest: Manifest) -> Findings:
     """The initial weights are those of the seed: their digest, and every arm's checkpoint of step 0."""
     try:
         arms = here.arms
     except UserError as error:
-        return [], [f"initial weights: not made again ({error})"]
-    if weights_digest(next(iter(arms.values()))).hex() != here.facts["certificate"]["initial_weights"]:
+        return Findings(unproven=[f"initial weights: not made again ({error})"])
+    if weights_digest(next(iter(arms.values())).state).hex() != here.facts["certificate"]["initial_weights"]:
         raise StoreError(
             here.path / RUN_JSON,
             "the digest of the initial weights is not that of the weights its seed gives at step 0",
         )
-    said = "one start: the shared initial weights are those that the run's seed gives"
+    sentence = "one start: the shared initial weights are those that the run's seed gives"
     first = checkpoints_of(here.path, manifest).get(0)
     if first is not None and 0 in here.config.checkpoints.keep.upto(0):
         for name, arm in arms.items():
             _check_start(open_checkpoint(here.path, first, name, here.facts["fingerprint"]), arm)
-        said += ", and every arm's checkpoint at step 0 holds them (controls as their kind says)"
-    return [said], []
+        sentence += ", and every arm's checkpoint at step 0 holds them (controls as their kind says)"
+    return Findings([sentence])
 
 
 def _check_start(file: TensorFile, arm: Arm) -> None:
@@ -43,36 +43,34 @@ def _check_start(file: TensorFile, arm: Arm) -> None:
             raise StoreError(file.path, f"{name} of arm {arm.name} at step 0 is not what the seed gives")
 
 
-def check_batches(here: Rebuilt, shards: Shards, count: int, told: Progress) -> Words:
+def check_batches(here: Rebuilt, records: Records, count: int, progress: Progress) -> Findings:
     """A sample of batches: ids, visits, labels and the words behind both views."""
     if here.batches is None:
-        return [], [f"batches: not drawn again, their order needs the data set ({here.missing})"]
-    recorded = [shards.steps(stream, SHARED, "batch") for stream in ("scalars", "similarity")]
+        return Findings(unproven=[f"batches: not drawn again, their order needs the data set ({here.missing})"])
+    recorded = [records.committed_steps(stream, SHARED, "batch") for stream in ("scalars", "similarity")]
     steps, seen = here.sampled(np.union1d(*recorded), count, "batches"), set()
     for number, step in enumerate(steps, 1):
         for (stream, column), value in _drawn_again(here, step).items():
-            found = shards.row(stream, SHARED, f"batch.{column}", step)
-            if found is None:
+            row = records.row(stream, SHARED, f"batch.{column}", step)
+            if row is None:
                 continue
-            if found.tobytes() != value:
-                path = shards.path_of(stream, SHARED, step)
+            if row.tobytes() != value:
+                path = records.path_of(stream, SHARED, step)
                 raise StoreError(path, f"batch.{column} of step {step} is not what its address gives")
             seen.add("labels" if column.startswith("labels.") else column.partition("_")[0])
-        told("batches", number, len(steps))
+        progress("batches", number, len(steps))
     if not steps:
-        return [], ["batches: no step is recorded"]
-    what = [word for word in ("ids", "visits", "draws", "labels") if word in seen]
-    said = (
-        f"drawn again: {', '.join(what)} of {len(steps)} steps ({listed(steps)}) are what seed {here.config.seed} gives"
-    )
+        return Findings(unproven=["batches: no step is recorded"])
+    drawn = ", ".join(part for part in ("ids", "visits", "draws", "labels") if part in seen)
+    sentence = f"drawn again: {drawn} of {len(steps)} steps ({listed(steps)}) are what seed {here.config.seed} gives"
     unseen = [f"labels: not compared, the data set is not here ({here.missing})"] if here.source is None else []
-    return [said], unseen
+    return Findings([sentence], unseen)
 
 
 def _drawn_again(here: Rebuilt, step: int) -> dict[tuple[str, str], bytes]:
     """What (stream, column) must hold at a step."""
     ids, visits, words = here.drawn(step)
-    wanted = {
+    expected = {
         ("scalars", "ids_digest"): integers_digest(ids),
         ("scalars", "draws_digest"): integers_digest(words),
         ("similarity", "ids"): _bytes(ids),
@@ -81,49 +79,49 @@ def _drawn_again(here: Rebuilt, step: int) -> dict[tuple[str, str], bytes]:
     # The run may have been continued, as its drift says, on data that is labelled otherwise.
     same = not any(change.name.startswith("data.") for change in here.changes(step))
     labels = here.source.labels if here.source is not None and same else {}
-    return wanted | {("similarity", f"labels.{name}"): _bytes(values[ids]) for name, values in labels.items()}
+    return expected | {("similarity", f"labels.{name}"): _bytes(values[ids]) for name, values in labels.items()}
 
 
-def check_pixels(here: Rebuilt, shards: Shards, count: int, told: Progress) -> Words:
+def check_pixels(here: Rebuilt, records: Records, count: int, progress: Progress) -> Findings:
     """A sample of the steps whose pixels have digests: both views of every sample, made again."""
-    steps = here.sampled(shards.steps("pixels", SHARED, "batch"), count, "pixels")
+    steps = here.sampled(records.committed_steps("pixels", SHARED, "batch"), count, "pixels")
     if not steps:
-        return [], ["views: no step has a digest of its pixels"]
+        return Findings(unproven=["views: no step has a digest of its pixels"])
     if here.source is None:
-        return [], [f"views: not made again, the data set is not here ({here.missing})"]
+        return Findings(unproven=[f"views: not made again, the data set is not here ({here.missing})"])
     same, unproven = [], []
     for number, step in enumerate(steps, 1):
-        found = shards.row("pixels", SHARED, "batch.pixels_digest", step)
-        made = pixel_digests(here.source.at(step).pixels)
-        if found is not None and found.tobytes() == made.tobytes():
+        recorded = records.row("pixels", SHARED, "batch.pixels_digest", step)
+        again = pixel_digests(here.source.at(step).pixels)
+        if recorded is not None and recorded.tobytes() == again.tobytes():
             same.append(step)
         elif conditions := here.conditions(step):
             unproven.append(f"views: the pixels of step {step} differ here, under other conditions: {conditions}")
         else:
-            path = shards.path_of("pixels", SHARED, step)
+            path = records.path_of("pixels", SHARED, step)
             raise StoreError(path, f"the pixels of step {step} are not what their addresses give")
-        told("views", number, len(steps))
+        progress("views", number, len(steps))
     many = 2 * here.config.batches.size * len(same)
-    said = f"made again: {many} views of {len(same)} steps ({listed(same)}) have the recorded pixels, byte for byte"
-    return [said] if same else [], unproven
+    sentence = f"made again: {many} views of {len(same)} steps ({listed(same)}) have the recorded pixels, byte for byte"
+    return Findings([sentence] if same else [], unproven)
 
 
-def check_panels(here: Rebuilt, shards: Shards) -> Words:
+def check_panels(here: Rebuilt, records: Records) -> Findings:
     """Ids, labels and draws of both panels, in every shard that holds them."""
-    streams = [stream for stream in ("panel", "surrogate") if shards.entries.get((stream, SHARED))]
+    streams = [stream for stream in ("panel", "surrogate") if records.shards.get((stream, SHARED))]
     if not streams:
-        return [], ["panels: none is recorded"]
+        return Findings(unproven=["panels: none is recorded"])
     if here.source is None:
-        return [], [f"panels: not drawn again, the data set is not here ({here.missing})"]
+        return Findings(unproven=[f"panels: not drawn again, the data set is not here ({here.missing})"])
     panels = Panels(here.config, here.source, here.splits["test"])
     for stream in streams:
-        wanted = panels.fixed(stream)
-        for entry in shards.entries[stream, SHARED]:
-            file = shards.open(stream, SHARED, entry)
-            for name, value in wanted.items():
-                if file[name].tobytes() != value.tobytes() and not here.changes(entry.last):
+        expected = panels.fixed(stream)
+        for shard in records.shards[stream, SHARED]:
+            file = records.open(shard)
+            for name, value in expected.items():
+                if file[name].tobytes() != value.tobytes() and not here.changes(shard.last):
                     raise StoreError(file.path, f"{name} of the {stream} is not what its address gives")
-    return [f"panels: ids, labels and draws of {' and '.join(streams)} are what their addresses give"], []
+    return Findings([f"panels: ids, labels and draws of {' and '.join(streams)} are what their addresses give"])
 
 
 def _bytes(values: Tensor) -> bytes:

@@ -8,21 +8,22 @@ import numpy as np
 
 from coupled.driver.assembly import Parts, build
 from coupled.driver.loop import advance
+from coupled.driver.resuming import restored
 from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
-from coupled.inputs.certificate import Certificate
 from coupled.inputs.source import Stream
 from coupled.ranks.mesh import ALONE
 from coupled.reading.checkpoints import checkpoints_of, open_arm
-from coupled.reading.shards import Shards
+from coupled.reading.records import Records
 from coupled.recording import checkpoints
 from coupled.recording.commits import Commits
 from coupled.recording.layout import STREAMS
+from coupled.recording.observation import Setting
+from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
 from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
-from coupled.store.rundir import STATE
-from coupled.verification.rebuilt import Progress, Rebuilt, Words
+from coupled.verification.rebuilt import Findings, Progress, Rebuilt
 
 
 class Stretch(NamedTuple):
@@ -43,38 +44,42 @@ class Rehearsal(Run):
 
 
 def check_stretches(
-    here: Rebuilt, shards: Shards, manifest: Manifest, count: int, longest: int, told: Progress
-) -> Words:
+    here: Rebuilt, records: Records, manifest: Manifest, count: int, longest: int, progress: Progress
+) -> Findings:
     """`count` stretches of at most `longest` steps, spread over the checkpoints that are kept."""
     if not count:
-        return [], ["floats: that each is right; --replay K trains K stretches again and compares bytes"]
+        return Findings(unproven=["floats: that each is right; --replay K trains K stretches again and compares bytes"])
     if here.data_ranks > 1:
         split = f"floats: that each is right; {here.data_ranks} ranks shared a batch, and only as many give the same"
-        return [], [f"{split} bytes: train the run again so, and compare both with coupled-run diff"]
+        return Findings(unproven=[f"{split} bytes: train the run again so, and compare both with coupled-run diff"])
     if here.missing:
         raise UserError("--replay trains again, which needs the data set and the run's own code", here.missing)
     stretches = list(_stretches(here, manifest, count, longest))
     if not stretches:
-        return [], ["floats: that each is right; no checkpoint that is kept has recorded steps behind it"]
+        return Findings(
+            unproven=["floats: that each is right; no checkpoint that is kept has recorded steps behind it"]
+        )
     parts = build(here.config)
     done, total, rows, size = 0, sum(of.end - of.start.step for of in stretches), 0, 0
     for stretch in stretches:
-        run = _restored(here, parts, stretch)
+        run = _rehearsal(here, parts, stretch)
         for step in _trained(here, run, stretch):
-            told("replay", done + step - stretch.start.step, total)
+            progress("replay", done + step - stretch.start.step, total)
         done += stretch.end - stretch.start.step
-        opened = run.recorder.open_rows()[0].values()
-        same = _compare_rows(here, shards, {name: values for rows in opened for name, values in rows.items()})
-        rows, size = rows + same[0], size + same[1]
+        again = {name: values for of in run.recorder.open_rows()[0].values() for name, values in of.items()}
+        same_rows, same_size = _compare_rows(here, records, again)
+        rows, size = rows + same_rows, size + same_size
         if stretch.at_end is not None:
             size += _compare_arms(here, run, read_saved(here.path, stretch.at_end))
     ends = sum(of.at_end is not None for of in stretches)
-    said = (
+    sentence = (
         f"trained again: steps {', '.join(map(str, stretches))}: all {rows} recorded rows of them"
         + (f" and {ends} checkpoints at their ends" if ends else "")
         + f" have the same {size / 1e6:.1f} MB, byte for byte"
     )
-    return ([said], []) if size else ([], [f"floats: steps {', '.join(map(str, stretches))} have nothing on record"])
+    if not size:
+        return Findings(unproven=[f"floats: steps {', '.join(map(str, stretches))} have nothing on record"])
+    return Findings([sentence])
 
 
 def _stretches(here: Rebuilt, manifest: Manifest, count: int, longest: int) -> Iterator[Stretch]:
@@ -91,19 +96,14 @@ def _stretches(here: Rebuilt, manifest: Manifest, count: int, longest: int) -> I
         yield Stretch(read_saved(here.path, kept[start]), end, kept.get(end))
 
 
-def _restored(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
+def _rehearsal(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     """A run that commits nothing, at the start of the stretch."""
-    saved, mark = stretch.start, parts.facts["fingerprint"]
+    mark = parts.facts["fingerprint"]
     commits = Commits(ALONE, Objects(here.path), None)
     writer = Writer(asynchronous=False, limit=1)
-    recorder = Recorder(here.config, parts.streams, parts.arms, parts.panels, commits, writer, mark)
-    certificate = Certificate(parts.initial_weights)
-    try:
-        certificate.link = bytes.fromhex(saved.state["chain"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(here.path / saved.folder / STATE, f"not a state of a run: {error!r}") from None
-    for name, arm in parts.arms.items():
-        checkpoints.restore(arm, open_arm(here.path, saved, name, mark), saved.step)
+    observers = observers_of(Setting(here.config, parts.panels))
+    recorder = Recorder(here.config, parts.streams, parts.arms, observers, commits, writer, mark)
+    certificate = restored(here.path, stretch.start, parts.arms, mark)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
         here.config, here.path, parts.arms, parts.source, stream, recorder, certificate, commits, writer, mark,
@@ -126,7 +126,7 @@ def _trained(here: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
         run.stream.close()
 
 
-def _compare_rows(here: Rebuilt, shards: Shards, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
+def _compare_rows(here: Rebuilt, records: Records, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
     """How many recorded rows, and bytes, are the same; StoreError names the first that is not."""
     first: tuple[int, int, Path, str] | None = None
     many = size = 0
@@ -136,14 +136,14 @@ def _compare_rows(here: Rebuilt, shards: Shards, rows: Mapping[str, np.ndarray])
         if column == f"{group}.step":
             continue
         for step, value in zip(rows[f"{stream}/{owner}/{group}.step"].tolist(), values, strict=True):
-            found = shards.row(stream, owner, column, step)
-            if found is None:  # beyond the last commit
+            recorded = records.row(stream, owner, column, step)
+            if recorded is None:  # beyond the last commit
                 continue
             many, size = many + 1, size + value.nbytes
-            if found.tobytes() != value.tobytes():
-                what = f"{column} of {stream}/{owner} at step {step}: {_size(found, value)}"
+            if recorded.tobytes() != value.tobytes():
+                difference = f"{column} of {stream}/{owner} at step {step}: {_size(recorded, value)}"
                 # Of one step, in the order of streams: a loss before the panel of the same weights.
-                place = (step, STREAMS.index(stream), shards.path_of(stream, owner, step), what)
+                place = (step, list(STREAMS).index(stream), records.path_of(stream, owner, step), difference)
                 first = place if first is None else min(first, place)
                 break
     if first is not None:
@@ -161,8 +161,8 @@ def _compare_arms(here: Rebuilt, run: Run, saved: Saved) -> int:
             raise StoreError(file.path, f"its tensors are not those of arm {name} at step {saved.step}")
         for key, array in arrays.items():
             if file[key].tobytes() != array.tobytes():
-                what = f"{key} of arm {name} at step {saved.step}: {_size(file[key], array)}"
-                _refuse(here, file.path, saved.step, what)
+                difference = f"{key} of arm {name} at step {saved.step}: {_size(file[key], array)}"
+                _refuse(here, file.path, saved.step, difference)
             size += array.nbytes
     return size
 
@@ -172,12 +172,12 @@ def _size(recorded: np.ndarray, again: np.ndarray) -> str:
         return "other values"
     both = np.isfinite(recorded) & np.isfinite(again)
     gap = np.abs(recorded[both].astype(np.float64) - again[both].astype(np.float64))
-    said = f"the largest difference is {gap.max():.3g}" if gap.size else "none of its numbers is finite in both"
+    size = f"the largest difference is {gap.max():.3g}" if gap.size else "none of its numbers is finite in both"
     odd = int((~both).sum())
-    return said + (f" ({odd} numbers are not finite)" if odd and gap.size else "")
+    return size + (f" ({odd} numbers are not finite)" if odd and gap.size else "")
 
 
-def _refuse(here: Rebuilt, path: Path, step: int, what: str) -> None:
-    found = here.conditions(step)
-    why = f"; it was made under other conditions: {found}" if found else ""
-    raise StoreError(path, f"trained again, it is not the same: {what}{why}")
+def _refuse(here: Rebuilt, path: Path, step: int, difference: str) -> None:
+    conditions = here.conditions(step)
+    why = f"; it was made under other conditions: {conditions}" if conditions else ""
+    raise StoreError(path, f"trained again, it is not the same: {difference}{why}")

@@ -1,1 +1,17 @@
-"""Observers: each looks at the state of a step and gives the columns of a stream."""
+"""Observers: each looks at every scheduled step for one stream. A new one is a file here and a line in this table."""
+
+from typing import Final
+
+from coupled.recording.observation import Observer, Setting
+from coupled.recording.observers.layers import Layers
+from coupled.recording.observers.panels import Panel, Surrogate
+from coupled.recording.observers.pixels import Pixels
+from coupled.recording.observers.scalars import Scalars
+from coupled.recording.observers.similarity import Similarity
+
+OBSERVERS: Final[list[type[Observer]]] = [Scalars, Layers, Similarity, Panel, Surrogate, Pixels]
+
+
+def observers_of(setting: Setting) -> list[Observer]:
+    """One observer for every stream."""
+    return [observer(setting) for observer in OBSERVERS]

@@ -1,11 +1,27 @@
-"""Digests of every view's pixels."""
+"""The stream pixels: digests of every view's pixels."""
 
 import hashlib
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from coupled.recording.layout import PIXEL_DIGEST_BYTES
+from coupled.ranks.exchange import whole_views
+from coupled.recording.layout import PIXEL_DIGEST_BYTES, SHARED
+from coupled.recording.observation import Observer, Rows, StepObservation
+
+
+class Pixels(Observer):
+    """The views of the whole batch, of which each data rank has a part."""
+
+    stream = "pixels"
+    on_every_data_rank = True
+
+    def batch(self, seen: StepObservation) -> Rows:
+        if seen.mesh.arms.index:
+            return {}
+        digests = whole_views(torch.tensor(pixel_digests(seen.batch.pixels)), seen.mesh.data)
+        return {SHARED: {"batch.pixels_digest": digests}}
 
 
 def pixel_digests(pixels: Tensor) -> np.ndarray:

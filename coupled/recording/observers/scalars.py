@@ -1,14 +1,49 @@
-"""Losses on every arm's Σ, gap and same-class mass."""
+"""The stream scalars: losses on every arm's Σ, gap and same-class mass, distances of weights, the certificate."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from coupled.arms.arm import Arm
+from coupled.config import Arm as ArmConfig
+from coupled.config.arms import objective_of
 from coupled.inputs.source import Batch
 from coupled.objectives.losses import evaluate
 from coupled.objectives.registry import Objective
+from coupled.recording.layout import SHARED, crossed, has_positive_gap
+from coupled.recording.observation import Observation, Observer, Rows, Setting, StepObservation
+from coupled.runtime import one_thread
+
+
+class Scalars(Observer):
+    """What each arm's loss, Σ and weights come to, and what the step adds to the certificate."""
+
+    stream = "scalars"
+
+    def __init__(self, setting: Setting) -> None:
+        config = setting.config
+        self._crossed = [Crossed(name, *_measured(config.arms[name])) for name in crossed(config)]
+        self._with_positive = has_positive_gap(config)
+
+    def state(self, seen: Observation) -> Rows:
+        with one_thread():
+            rows = {name: {"state.norm": of.squares.sum().sqrt()} for name, of in seen.weights.own.items()}
+        for name, comparison in seen.weights.comparisons.items():
+            rows[name] |= {"state.distance": comparison.distance, "state.weight_gap": comparison.weight_gap}
+        return rows
+
+    def batch(self, seen: StepObservation) -> Rows:
+        with one_thread():
+            rows = {
+                name: batch_scalars(arm, seen.batch, self._crossed, with_positive=self._with_positive)
+                for name, arm in seen.arms.items()
+            }
+        link = seen.link
+        digests = {"ids_digest": link.ids, "draws_digest": link.draws, "chain": link.chain}
+        shared = {f"batch.{name}": np.frombuffer(value, np.uint8) for name, value in digests.items()}
+        return {**rows, SHARED: {"batch.learning_rate": np.array(link.learning_rate), **shared}}
 
 
 class Crossed(NamedTuple):
@@ -42,3 +77,9 @@ def batch_scalars(arm: Arm, batch: Batch, others: Sequence[Crossed], *, with_pos
             columns[f"batch.gap_with_positive.{name}"] = value.gap_with_positive
             columns[f"batch.mass_with_positive.{name}"] = value.mass_with_positive
     return columns
+
+
+def _measured(arm: ArmConfig) -> tuple[Objective, str | None, float]:
+    """What an arm's loss is made of."""
+    assert arm.temperature is not None
+    return objective_of(arm), arm.labelling, arm.temperature

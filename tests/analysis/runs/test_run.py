@@ -13,7 +13,7 @@ from coupled.config import Schedule, fingerprint, from_resolved
 from coupled.config.schema import Record, Train, Written
 from coupled.errors import UserError
 from coupled.reading.records import Records
-from coupled.recording.schedule import due, schedule_of
+from coupled.recording.schedule import due
 from coupled.store import Entry, StoreError, digest, open_tensors
 
 
@@ -195,11 +195,13 @@ def test_due_is_the_schedule_one_step_at_a_time(schedule, steps):
     streams = dict.fromkeys(("panel", "similarity"), schedule)
     config = Written(train=Train(steps=steps), record=Record(**streams))
     for stream in streams:
-        assert list(due(config, stream, "state")) == schedule_of(config, stream)
-        assert list(due(config, stream, "batch")) == [step for step in schedule_of(config, stream) if step < steps]
+        batches = [step for step in schedule.upto(steps) if step < steps]
+        states = schedule.upto(steps) if stream == "panel" else batches
+        assert list(due(config, stream)) == states
+        assert list(due(config, stream, "batch")) == batches
         for first, last in ((3, 19), (5, 5), (20, 400), (4, 3)):
-            expected = [step for step in schedule_of(config, stream) if first <= step <= last]
-            assert list(due(config, stream, "state", first, last)) == expected
+            expected = [step for step in states if first <= step <= last]
+            assert list(due(config, stream, first=first, last=last)) == expected
 
 
 def test_a_run_json_that_is_not_json_is_refused(spoilt):

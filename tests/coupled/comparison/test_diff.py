@@ -14,7 +14,7 @@ from coupled.comparison import diff
 from coupled.comparison.records import first_row
 from coupled.comparison.rows import row_difference, ulps
 from coupled.driver.train import train
-from coupled.reading import shards
+from coupled.reading import records
 from coupled.store import StoreError, canonical_json, open_tensors, read_manifest
 
 CHECKPOINT = "checkpoints/step-000000003/nscl.safetensors"
@@ -112,8 +112,8 @@ def test_only_the_shard_that_differs_is_opened(trained, run, monkeypatch):
     """One shard of each run; that no embedding moved is read off the hashes."""
     name = shard(run, "scalars", "nscl", 3)
     rewrite(run, name, lambda t: t["batch.loss"].__setitem__(0, 9.0))
-    opened, real = [], shards.open_tensors
-    monkeypatch.setattr(shards, "open_tensors", lambda path: (opened.append(path), real(path))[1])
+    opened, real = [], records.open_tensors
+    monkeypatch.setattr(records, "open_tensors", lambda path: (opened.append(path), real(path))[1])
     found = diff(trained, run)
     assert sorted(opened) == sorted([trained / name, run / name]) and found.opened == 2
     assert found.growth and all(value == 0 for _, _, value in found.growth)
@@ -230,9 +230,9 @@ def test_a_damaged_shard_is_named_with_exit_code_3(trained, run, capsys):
     assert "scalars/nscl" in capsys.readouterr().err
 
 
-def test_steps_that_do_not_ascend_are_damage(trained, run):
+def test_steps_that_are_not_scheduled_are_damage(trained, run):
     rewrite(run, shard(run, "scalars", "nscl", 3), lambda t: t["batch.step"].__setitem__(1, 3))
-    with pytest.raises(StoreError, match="batch.step does not ascend within the steps 3 to 5"):
+    with pytest.raises(StoreError, match="batch.step holds 3 3 5, scheduled are 3 4 5"):
         diff(trained, run)
 
 

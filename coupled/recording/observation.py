@@ -1,0 +1,96 @@
+"""What observers are given of a step, and what an observer is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from coupled.arms.arm import Arm
+from coupled.config import Config
+from coupled.inputs.certificate import Link
+from coupled.inputs.source import Batch
+from coupled.ranks.mesh import Mesh
+from coupled.recording.panels import Panels
+from coupled.recording.weights import LayerGeometry, Weights
+from coupled.runtime import one_thread
+
+# owner (arm or "shared") → column → value of one step
+Rows = Mapping[str, Mapping[str, Tensor | np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The state of `step`: the arms that live here, and values that observers share so that each is computed once.
+
+    `dependents`: every reference of the run with the arms compared with it.
+    """
+
+    step: int
+    arms: Mapping[str, Arm]
+    mesh: Mesh
+    geometry: LayerGeometry
+    dependents: Mapping[str, Sequence[str]]
+
+    @cached_property
+    def weights(self) -> Weights:
+        """One pass over the weights of this state, at the first use: before the update, then, of a step that has one.
+
+        A meeting of all ranks that write: who asks for it does so on each of them.
+        """
+        with one_thread():
+            return Weights(self.geometry, self.arms, self.mesh, self.dependents)
+
+
+@dataclass(frozen=True)
+class StepObservation(Observation):
+    """A state with the batch that it sees, after every arm's backward: losses, z and gradients are those of the batch.
+
+    After the update, `arms` have moved; the rest is as it was.
+    """
+
+    batch: Batch
+    link: Link
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an observer is made from."""
+
+    config: Config
+    panels: Panels
+
+
+class Observer:
+    """Looks at each scheduled step for one stream: no training forward, no draw. What it gives are rows of the stream's
+    columns, by owner; of arms that live elsewhere, nothing.
+
+    `on_every_data_rank`: it exchanges something with the ranks that share its arms; others look on the first one alone.
+    """
+
+    stream: ClassVar[str]
+    on_every_data_rank: ClassVar[bool] = False
+
+    def __init__(self, setting: Setting) -> None:
+        del setting
+
+    def state(self, seen: Observation) -> Rows:
+        """Columns `state.*`: also of the last state, which has no batch."""
+        del seen
+        return {}
+
+    def batch(self, seen: StepObservation) -> Rows:
+        """Columns `batch.*`: after the backward, before the update."""
+        del seen
+        return {}
+
+    def update(self, seen: StepObservation) -> Rows:
+        """Columns `update.*`: after the update, of the same step."""
+        del seen
+        return {}
+
+    def fixed(self) -> Mapping[str, np.ndarray]:
+        """Columns `fixed.*` of what arms share: the same at every step."""
+        return {}
