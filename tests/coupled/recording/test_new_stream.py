@@ -8,9 +8,9 @@ import torch
 from helpers import tiny
 
 from coupled.comparison import diff
-from coupled.config import Config, Schedule
+from coupled.config import Schedule
 from coupled.config.fields import option
-from coupled.config.schema import Record
+from coupled.config.schema import Record, Written
 from coupled.driver.train import train
 from coupled.errors import UserError
 from coupled.planning.plan import plan
@@ -47,7 +47,7 @@ SPEC = StreamSpec(
 
 @pytest.fixture
 def tally(monkeypatch):
-    monkeypatch.setitem(Config.__annotations__, "record", WithTally)
+    monkeypatch.setitem(Written.__annotations__, "record", WithTally)
     monkeypatch.setitem(layout.STREAMS, "tally", SPEC)
     monkeypatch.setattr(observers, "OBSERVERS", [*observers.OBSERVERS, Tally])
 
