@@ -12,7 +12,15 @@ _LATIN = (
 )
 
 
-class UserError(Exception):
+class EarlyEnd(Exception):  # noqa: N818 - the two ways to end, below, bear the names
+    """A command ends before its work is done: the base of `UserError` and `RunStopped`."""
+
+    exit_code: int
+    quiet = False  # another rank prints the line
+    agreed = False  # all ranks have agreed to end with it: each waits for the others before it leaves
+
+
+class UserError(EarlyEnd):
     """A user's mistake: one line that says what was given, what is allowed, what to do. Exit code 2."""
 
     exit_code = 2
@@ -21,7 +29,7 @@ class UserError(Exception):
         super().__init__(printable("; ".join(part for part in (given, allowed, do) if part)))
 
 
-class RunStopped(Exception):  # noqa: N818 - a run that had to stop is not a programming error
+class RunStopped(EarlyEnd):
     """A run that had to stop: what happened and what is left, in one line. Exit code 3."""
 
     exit_code = 3

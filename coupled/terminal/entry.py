@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from coupled.errors import RunStopped, UserError, printable
+from coupled.errors import EarlyEnd, UserError, printable
 from coupled.terminal import streams
 from coupled.userfiles import expanded
 
@@ -40,11 +40,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def guarded(program: str, body: Callable[[], int]) -> int:
-    """The exit code of `body`: its own, or what `EXIT_CODES` says. Output that cannot be shown stops no work."""
+    """The exit code of `body`: its own, or what `EXIT_CODES` says. If output cannot be shown, the work goes on."""
     with streams.standard() as output:
         code = _ended(program, body)
         output.flush()
-        # An error that was told is the more important one.
+        # An error that was printed is the more important one.
         if output.failure is None or code not in (0, 1):
             return code
         if isinstance(output.failure, BrokenPipeError):
@@ -56,8 +56,8 @@ def guarded(program: str, body: Callable[[], int]) -> int:
 def _ended(program: str, body: Callable[[], int]) -> int:
     try:
         return body()
-    except (UserError, RunStopped) as error:
-        if not getattr(error, "quiet", False):
+    except EarlyEnd as error:
+        if not error.quiet:
             print(printable(f"{program}: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
