@@ -22,6 +22,7 @@ from coupled.store import (
     canonical_json,
     commit_object,
     mend,
+    newest,
     read_manifest,
     recovery,
     rundir,
@@ -304,7 +305,7 @@ MUTANTS = {
     "a checkpoint is not settled after a kill": (RunDirectory, "settle", settled_only_by_commits),
     "run.json is replaced before the manifest": (recovery, "_stage", run_json_goes_first),
     "an extension is not completed": (recovery, "is_half_extended", lambda *a: False),
-    "preempt/ is not looked at": (recovery, "read_preempted", blind),
+    "preempt/ is not looked at": (newest, "read_preempted", blind),
 }
 
 
