@@ -1,10 +1,10 @@
-"""The two ways a command ends early, and the one line a user reads."""
+"""The two ways in which a command ends early, and the one line that a user reads."""
 
 import difflib
 import unicodedata
 from collections.abc import Iterable
 
-# What looks like a Latin letter or a hyphen in most fonts, once NFKC has undone ligatures, widths and odd spaces.
+# They look like a Latin letter or a hyphen in most fonts, after NFKC has undone ligatures, widths and spaces.
 _LATIN = (
     str.maketrans("аԁеһіјӏорԛсѕуѵԝхАВЕНІЈКМОРСЅТХ", "adehijlopqcsyvwxABEHIJKMOPCSTX")  # Cyrillic
     | str.maketrans("αικνορυΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aikvopuABEZHIKMNOPTYX")  # Greek
@@ -50,7 +50,7 @@ def printable(text: str) -> str:
 
 
 def told_apart(name: str, others: Iterable[str]) -> str:
-    """A name as a message shows it: where one of `others` looks equal, quoted and with all but ASCII escaped."""
+    """A name as a message shows it: quoted, with all but ASCII escaped, if one of `others` looks equal."""
     plain = name.isascii() and name.isprintable() and name == name.strip()
     return name if plain or not any(_looks_like(name, other) for other in others) else ascii(name)
 
@@ -69,7 +69,7 @@ def _looks_like(name: str, other: str) -> bool:
 
 
 def _looks(name: str) -> str:
-    """The name with all that people do not see in it taken away."""
+    """The name without the differences that people cannot see."""
     text = unicodedata.normalize("NFKC", name)
     seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
     return unicodedata.normalize("NFKC", seen.translate(_LATIN)).strip()

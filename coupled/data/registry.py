@@ -19,7 +19,7 @@ from coupled.data.contradictions import contradiction
 from coupled.data.subset import Selection, remaining, select
 from coupled.errors import RunStopped, UserError, unknown
 
-_FOLDER = folders.GENERIC  # its constants are read off the folders themselves
+_FOLDER = folders.GENERIC  # its constants come from a listing of its folders
 
 # Constants of the data sets that come with the package and are known without their files.
 DATASETS: dict[str, DataInfo] = {
@@ -77,7 +77,7 @@ def info(name: str, root: str = "") -> DataInfo:
     """What is known of a data set without reading its images.
 
     Only `image-folder` looks into `root`, where its folders are listed. UserError with the nearest name if there is
-    none such.
+    no such data set.
     """
     if name in DATASETS:
         return DATASETS[name]

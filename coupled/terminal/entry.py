@@ -1,4 +1,4 @@
-"""What both programs share: exit codes, errors in one line, arguments."""
+"""Both programs share this: exit codes, errors in one line, arguments."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ EXIT_CODES: Final = """exit codes:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong with the arguments in one line, without the usage text; options are spelled out.
+    """Reports a mistake in the arguments in one line, without the usage text; options are spelled out.
 
     Every help ends with `notes`, which are shown as they are, and the exit codes.
     """
