@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import save
+from drawn_pictures import save
 from PIL import Image
 
 from coupled import data, views
