@@ -23,7 +23,7 @@ test-kernels: .venv/installed-dev
 	$(PLAIN_KERNELS) $(BIN)/python -m pytest -m "threads and not slow" --threads 2
 
 test-slow: .venv/installed-dev
-	$(BIN)/python -m pytest -m slow --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadgroup
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

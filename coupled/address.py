@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 
 
 class Purpose(IntEnum):
-    """What a draw is for. Numbers are never reused: a new purpose gets a new one."""
+    """The purpose of a draw. Numbers are never reused: a new purpose gets a new one."""
 
     ORDER = 1  # a = epoch: the uniform stream's permutation, one block per sample
     CLASS_ORDER = 2  # a = cycle, b = class: the balanced stream's permutation of one class

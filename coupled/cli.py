@@ -10,8 +10,8 @@ from coupled.terminal.entry import guarded
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 the user's mistake, 3 the run had to stop."""
-    # Threads that wait spin by default, which on a busy machine takes the very core that the thread they wait for
-    # needs (five times fewer steps a second beside one other job). Changes no bits.
+    # By default threads spin while they wait. On a busy machine that takes the core of the thread they wait for: beside
+    # one other job, a fifth of the steps a second. This changes no bits.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_freed_memory()
 
@@ -30,8 +30,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep what is freed: every step asks for the same activations, and fetching their pages anew from the
-    kernel takes a fifth of it. Elsewhere nothing happens.
+    """Let glibc keep memory that is freed: every step asks for the same activations, and getting their pages from the
+    kernel again takes a fifth of a step. Without glibc this does nothing.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     with suppress(OSError, AttributeError):

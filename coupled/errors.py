@@ -1,10 +1,10 @@
-"""The two ways a command ends early, and the one line a user reads."""
+"""The two ways in which a command ends early, and the one line that a user reads."""
 
 import difflib
 import unicodedata
 from collections.abc import Iterable
 
-# What looks like a Latin letter or a hyphen in most fonts, once NFKC has undone ligatures, widths and odd spaces.
+# They look like a Latin letter or a hyphen in most fonts, after NFKC has undone ligatures, widths and spaces.
 _LATIN = (
     str.maketrans("аԁеһіјӏорԛсѕуѵԝхАВЕНІЈКМОРСЅТХ", "adehijlopqcsyvwxABEHIJKMOPCSTX")  # Cyrillic
     | str.maketrans("αικνορυΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aikvopuABEZHIKMNOPTYX")  # Greek
@@ -12,7 +12,15 @@ _LATIN = (
 )
 
 
-class UserError(Exception):
+class EarlyEnd(Exception):  # noqa: N818 - the two ways to end, below, bear the names
+    """A command ends before its work is done: the base of `UserError` and `RunStopped`."""
+
+    exit_code: int
+    quiet = False  # another rank prints the line
+    agreed = False  # all ranks have agreed to end with it: each waits for the others before it leaves
+
+
+class UserError(EarlyEnd):
     """A user's mistake: one line that says what was given, what is allowed, what to do. Exit code 2."""
 
     exit_code = 2
@@ -21,7 +29,7 @@ class UserError(Exception):
         super().__init__(printable("; ".join(part for part in (given, allowed, do) if part)))
 
 
-class RunStopped(Exception):  # noqa: N818 - a run that had to stop is not a programming error
+class RunStopped(EarlyEnd):
     """A run that had to stop: what happened and what is left, in one line. Exit code 3."""
 
     exit_code = 3
@@ -42,7 +50,7 @@ def printable(text: str) -> str:
 
 
 def told_apart(name: str, others: Iterable[str]) -> str:
-    """A name as a message shows it: where one of `others` looks equal, quoted and with all but ASCII escaped."""
+    """A name as a message shows it: quoted, with all but ASCII escaped, if one of `others` looks equal."""
     plain = name.isascii() and name.isprintable() and name == name.strip()
     return name if plain or not any(_looks_like(name, other) for other in others) else ascii(name)
 
@@ -61,7 +69,7 @@ def _looks_like(name: str, other: str) -> bool:
 
 
 def _looks(name: str) -> str:
-    """The name with all that people do not see in it taken away."""
+    """The name without the differences that people cannot see."""
     text = unicodedata.normalize("NFKC", name)
     seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
     return unicodedata.normalize("NFKC", seen.translate(_LATIN)).strip()

@@ -41,7 +41,9 @@ def check_device(config: Config) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One CPU thread inside: waking others costs small tensors more than they give (observing took twice as long)."""
+    """One CPU thread inside. With small tensors, waking other threads takes longer than they save: observing took twice
+    the time.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -51,7 +53,7 @@ def one_thread() -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the bits depend on; that of coupled ends in a digest of its code."""
+    """Versions of all that the bits depend on; that of coupled ends in a digest of its code."""
     names = ("torch", "torchvision", "numpy", "numba", "pillow", "safetensors")
     own = f"{version('coupled')}+{_code_digest()[:12]}"
     return {"coupled": own, "python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,4 +1,4 @@
-"""Files that nobody put where they are: what file managers, network file systems and editors leave in any folder."""
+"""Files that nobody put there: file managers, network file systems and editors leave them in any folder."""
 
 import re
 
@@ -24,10 +24,10 @@ _PATTERN = re.compile(
 
 
 def is_stray(name: str) -> bool:
-    """True for names that file managers, network file systems and editors give to what they leave in any folder."""
+    """Does a file manager, a network file system or an editor leave files of this name in any folder?"""
     return is_of_machines(name) or _PATTERN.fullmatch(name.casefold()) is not None
 
 
 def is_of_machines(name: str) -> bool:
-    """The same for names that are always these: no person calls a class of images so."""
+    """Is it one of the fixed names among these? No person gives such a name to a class of images."""
     return name.casefold() in _NAMES

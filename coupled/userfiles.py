@@ -12,13 +12,13 @@ _LONGEST = 4 << 20  # bytes of a text file that somebody wrote by hand
 _MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
-def expanded(given: str, what: str = "") -> str:
-    """A path with `~` and `~user` at its beginning replaced by their home folders; `what` it is of, for messages.
+def expanded(given: str, key: str = "") -> str:
+    """A path with `~` or `~user` at its beginning replaced by that home folder; `key` is the option that it is of.
 
-    Variables are the shell's business: UserError for `$NAME` where nothing of that name is there (otherwise a folder
-    called `$HOME` would be made), for a `~` without a home folder, and for a NUL byte.
+    Variables are left to the shell. UserError for `$NAME`, unless a file has that very name (otherwise a folder called
+    `$HOME` would be made), for a `~` without a home folder, and for a NUL byte.
     """
-    label = f"{what} = {given}" if what else given
+    label = f"{key} = {given}" if key else given
     if "\0" in given:
         raise UserError(label, "no file has NUL in its name", "write its path")
     head, slash, rest = given.partition("/")
@@ -45,22 +45,22 @@ def _home(head: str, label: str) -> str:
     return str(home)
 
 
-def output_path(path: Path, suffix: str, what: str) -> Path:
-    """A path to write `what` to. UserError unless its name says what the file will be, and for a folder."""
+def output_path(path: Path, suffix: str, content: str) -> Path:
+    """A path to write `content` to. UserError if it is a folder, or if its name does not end in `suffix`."""
     if path.is_dir():
-        raise UserError(f"{path} is a folder", f"{what} is one file, {suffix}", "give the name of the file too")
+        raise UserError(f"{path} is a folder", f"{content} is one file, {suffix}", "give the name of the file too")
     if path.suffix.lower() != suffix:
         name = path.with_suffix(suffix) if path.suffix else f"{path}{suffix}"
         raise UserError(
-            f"{path} ends in {path.suffix or 'no suffix'}", f"{what} is written as {suffix}", f"name it {name}"
+            f"{path} ends in {path.suffix or 'no suffix'}", f"{content} is written as {suffix}", f"name it {name}"
         )
     return path
 
 
-def read_bytes(path: Path, what: str, do: str) -> bytes:
-    """A text file's bytes, at most 4 MiB, in no encoding whose characters hold NULs; UserError says what it is instead.
+def read_bytes(path: Path, label: str, do: str) -> bytes:
+    """The bytes of a text file of at most 4 MiB. UserError if it is larger, in UTF-16 or UTF-32, or holds a NUL byte.
 
-    `what` stands before the path in messages, `do` says which file is wanted.
+    `label` stands before the path in messages, `do` says which file is wanted.
     """
     try:
         with path.open("rb") as file:
@@ -69,26 +69,26 @@ def read_bytes(path: Path, what: str, do: str) -> bytes:
         why = str(error.strerror if isinstance(error, OSError) else error)
         dead = isinstance(error, FileNotFoundError) and path.is_symlink()
         linked = f": it is a link to {path.readlink()}" if dead else ""
-        raise UserError(f"{what}{path} cannot be read", why + linked, do) from None
+        raise UserError(f"{label}{path} cannot be read", why + linked, do) from None
     if len(data) > _LONGEST:
-        raise UserError(f"{what}{path} holds more than {_LONGEST >> 20} MiB", "it is no text file of this kind", do)
+        raise UserError(f"{label}{path} holds more than {_LONGEST >> 20} MiB", "it is no text file of this kind", do)
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
-            raise UserError(f"{what}{path} is in {encoding}", "UTF-8 is needed", "save it as UTF-8")
+            raise UserError(f"{label}{path} is in {encoding}", "UTF-8 is needed", "save it as UTF-8")
     if b"\0" in data:
         line = _line(data, data.index(b"\0"))
-        raise UserError(f"{what}{path}: line {line} holds a NUL byte", "it is no text file, or one in UTF-16", do)
+        raise UserError(f"{label}{path}: line {line} holds a NUL byte", "it is no text file, or one in UTF-16", do)
     return data
 
 
-def read_text(path: Path, what: str, do: str) -> str:
+def read_text(path: Path, label: str, do: str) -> str:
     """A text file in UTF-8, with or without a byte-order mark. UserError as in `read_bytes`, or if it is not UTF-8."""
-    data = read_bytes(path, what, do)
+    data = read_bytes(path, label, do)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         at = error.start
-        given = f"{what}{path}: line {_line(data, at)} holds the byte 0x{error.object[at]:02x}"
+        given = f"{label}{path}: line {_line(data, at)} holds the byte 0x{error.object[at]:02x}"
         raise UserError(given, "which is not UTF-8", "save it as UTF-8") from None
 
 

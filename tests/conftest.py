@@ -11,6 +11,28 @@ settings.load_profile("any machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Its tests share a launch of all ranks, a minute each, and the runs of one process that they are compared with.
+LAUNCHES = "tests/coupled/ranks/test_ranks.py"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With --dist loadgroup, the tests of `LAUNCHES` go to one worker; each other test goes to any that is free.
+
+    The mark of xdist 3.8 for this purpose, xdist_group, has no effect with pytest 9.2: it changes an attribute of the
+    tests (_nodeid) that pytest no longer reads.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return LAUNCHES if nodeid.startswith(LAUNCHES) else nodeid
+
+    return Scheduling(config, log)
+
+
 def pytest_addoption(parser):
     parser.addoption("--threads", type=int, default=1, help="CPU threads of torch in every test (default: 1)")
 

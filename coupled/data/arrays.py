@@ -15,8 +15,8 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 class ArraySplit(ImageSplit):
     """Square images uint8 (N, 3, S, S), or grey (N, S, S), and any number of labellings, integers (N,) from 0.
 
-    Tensors or NumPy arrays, which are kept and not copied where that can be helped; one grey channel is repeated when
-    images are asked for. Raises UserError where shapes, dtypes or labels do not fit.
+    Tensors or NumPy arrays. They are kept without a copy where possible; one grey channel is repeated when images are
+    asked for. Raises UserError where shapes, dtypes or labels do not fit.
     """
 
     def __init__(self, images: Tensor | np.ndarray, labels: Mapping[str, Tensor | np.ndarray]) -> None:
@@ -33,8 +33,8 @@ class ArraySplit(ImageSplit):
 
     def _checked(self, name: str, labels: Tensor) -> Tensor:
         if labels.dtype not in _INTEGERS or tuple(labels.shape) != (len(self),):
-            found = f"labels {name!r} of {_named(labels.dtype)} {tuple(labels.shape)}"
-            raise UserError(found, f"integers ({len(self)},), one for each image", "convert them")
+            given = f"labels {name!r} of {_named(labels.dtype)} {tuple(labels.shape)}"
+            raise UserError(given, f"integers ({len(self)},), one for each image", "convert them")
         if int(labels.min()) < 0:
             raise UserError(f"labels {name!r} hold {int(labels.min())}", "0 to classes − 1", "number classes from 0")
         return labels
@@ -43,8 +43,8 @@ class ArraySplit(ImageSplit):
         return len(self._images)
 
     def images(self, ids: Tensor) -> Tensor:
-        some = self._images.index_select(0, ids)  # a tenth of the time of indexing
-        return some.contiguous() if some.ndim == 4 else some.unsqueeze(1).repeat(1, 3, 1, 1)
+        images = self._images.index_select(0, ids)  # a tenth of the time of indexing
+        return images.contiguous() if images.ndim == 4 else images.unsqueeze(1).repeat(1, 3, 1, 1)
 
     def fingerprint(self) -> str:
         return content_digest({"images": self._images} | {f"labels.{k}": v for k, v in self._labels.items()})
@@ -57,7 +57,7 @@ class ArraySplit(ImageSplit):
 
 
 def _tensor(values: Tensor | np.ndarray) -> Tensor:
-    """A CPU tensor; the same memory unless an array is read-only or strange (torch takes neither)."""
+    """A CPU tensor. It shares an array's memory, unless that is read-only or not contiguous: torch refuses both."""
     if isinstance(values, Tensor):
         return values.detach().cpu()
     try:

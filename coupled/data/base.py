@@ -1,4 +1,4 @@
-"""What a data set is: constants known without its files, images by id, labels by labelling."""
+"""A data set: constants known without its files, images by id, labels by labelling."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -64,7 +64,7 @@ def content_digest(tensors: Mapping[str, Tensor]) -> str:
 class Split(ABC):
     """One split of a data set. Ids are 0 … len−1. Every split is an `ImageSplit` or a `FileSplit`."""
 
-    left_out: str = ""  # the pictures beside it that are not read, by kind and number
+    left_out: str = ""  # the pictures in its folders that are not read, by kind and number
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -74,11 +74,11 @@ class Split(ABC):
         """Labels of the whole split under `labelling`: int64 (N,) in [0, classes)."""
 
     def class_name(self, labelling: str, number: int) -> str:
-        """What people know class `number` of a labelling by."""
+        """The name by which people know class `number` of a labelling."""
         return str(number)
 
     def fingerprint(self) -> str | None:
-        """SHA-256 (hex) of images and labels; None where config and code say all there is to know cheaply."""
+        """SHA-256 (hex) of images and labels; None where config and code determine them, or it would take long."""
         return None
 
 

@@ -81,15 +81,21 @@ _LAYOUTS = {
 }
 
 
+REMEDIES = {
+    name: f"get {layout.archive} (binary version) from {PAGE}, unpack it, set paths.data to the folder it is in"
+    for name, layout in _LAYOUTS.items()
+}
+
+
 def load(name: str, split: SplitName, root: str) -> ArraySplit:
     """A split of `cifar10` or `cifar100` from its files in `root` or the folder of their archive in it; UserError."""
     if not root:
-        raise UserError(f"{name} needs its files", "paths.data is empty", remedy(name))
+        raise UserError(f"{name} needs its files", "paths.data is empty", REMEDIES[name])
     return read_split(INFOS[name], split, Path(root))
 
 
 def read_split(info: DataInfo, split: SplitName, root: Path) -> ArraySplit:
-    """The split of as many records, evenly spread over its files, as `info` says; more of it is not looked at here."""
+    """The split of as many records as `info` says, evenly spread over its files; no other constant is checked here."""
     layout = _LAYOUTS[info.name]
     try:
         paths = _find(info.name, root, layout.files[split])
@@ -109,7 +115,7 @@ def read_split(info: DataInfo, split: SplitName, root: Path) -> ArraySplit:
 
 
 def _find(name: str, root: Path, files: tuple[str, ...]) -> list[Path]:
-    """The files in `root`, or in the folder that their archive unpacks to; UserError says what is there instead."""
+    """The files in `root`, or in the folder of their archive in it; UserError names another version that is there."""
     layout = _LAYOUTS[name]
     folders = (root, root / layout.folder)
     for folder in folders:
@@ -118,21 +124,21 @@ def _find(name: str, root: Path, files: tuple[str, ...]) -> list[Path]:
     given, allowed = f"{name}: no file {files[0]}", f"looked in {folders[0]} and {folders[1]}"
     folder, file = layout.pickled
     if (root / folder).is_dir() or (root / file).is_file():
-        allowed += "; what is there is the pickled python version, which is not read"
+        allowed += "; the pickled python version is there, which is not read"
     elif (root / layout.archive).is_file():
         allowed += f"; {layout.archive} is there, but not unpacked"
-    raise UserError(given, allowed, remedy(name))
+    raise UserError(given, allowed, REMEDIES[name])
 
 
 def _read(info: DataInfo, path: Path, records: Tensor) -> None:
     """Fill `records` (n, bytes of one) from a file that must hold exactly that."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status, count, length = path.stat(), *records.shape
+        if not stat.S_ISREG(status.st_mode):
             raise _damaged(info.name, path, "is not a file")
-        if found.st_size != records.numel():
-            what = f"holds {found.st_size} bytes, not {records.numel()} ({len(records)} records of {records.shape[1]})"
-            raise _damaged(info.name, path, what)
+        if status.st_size != count * length:
+            sizes = f"{status.st_size} bytes, not {count * length} ({count} records of {length})"
+            raise _damaged(info.name, path, f"holds {sizes}")
         with path.open("rb") as file:
             read = file.readinto(records.numpy().data)
     except OSError as error:
@@ -141,11 +147,5 @@ def _read(info: DataInfo, path: Path, records: Tensor) -> None:
         raise _damaged(info.name, path, f"ended after {read} bytes while it was read")
 
 
-def _damaged(name: str, path: Path, what: str) -> UserError:
-    return UserError(f"{name}: {path} {what}", f"expected {name}'s own file of the binary version", remedy(name))
-
-
-def remedy(name: str) -> str:
-    """How to get the files of a data set."""
-    layout = _LAYOUTS[name]
-    return f"get {layout.archive} (binary version) from {PAGE}, unpack it, set paths.data to the folder it is in"
+def _damaged(name: str, path: Path, fault: str) -> UserError:
+    return UserError(f"{name}: {path} {fault}", f"expected {name}'s own file of the binary version", REMEDIES[name])

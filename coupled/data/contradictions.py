@@ -1,4 +1,4 @@
-"""What a split that was read contradicts of its data set's constants: the check that every data set goes through."""
+"""Does a split that was read contradict its data set's constants? The check that every data set goes through."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from coupled.data.base import DataInfo, FileSplit, ImageSplit, Split, SplitName
 
-_CHUNK = 256  # images looked at together: they stay in the processor's cache
+_CHUNK = 256  # images at a time: they stay in the processor's cache
 # How far mean and std may be from the constants, in [0, 1]. The training images have them to four digits, so an error
 # of 5e-5 is rounding; CIFAR-10's test images, which have as many of each class as its training files could, are .0028
 # away. Test images are others: SVHN's std is .03 from that of its training images, the farthest of all that are known
@@ -18,9 +18,9 @@ _TOLERANCE: dict[SplitName, float] = {"train": 0.001, "test": 0.05}
 def contradiction(info: DataInfo, name: SplitName, split: object, *, statistics: bool) -> str:
     """What first contradicts `info` in a split; "" where nothing does.
 
-    Looked at are the labels and the number of images of each class of every labelling, the number of images, the
+    It checks the labels and the number of images of each class of every labelling, the number of images, the
     labellings that lie inside others, the shape and type of an image, and with `statistics` mean and std of all pixels.
-    Images in files are not opened.
+    It opens no image files.
     """
     if not isinstance(split, ImageSplit | FileSplit):
         return f"is a {type(split).__name__}, not an ImageSplit or a FileSplit"
@@ -34,13 +34,13 @@ def _labels(info: DataInfo, name: SplitName, split: Split) -> str:
     for labelling, classes in info.classes.items():
         labels = split.labels(labelling)
         if labels.dtype != torch.int64 or tuple(labels.shape) != (len(split),):
-            found = f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
-            return f"has labels of {found} under {labelling}, not int64 ({len(split)},)"
+            given = f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
+            return f"has labels of {given} under {labelling}, not int64 ({len(split)},)"
         outside = labels[(labels < 0) | (labels >= classes)]
         if len(outside):
             return f"has the label {int(outside[0])} under {labelling}, allowed are 0 to {classes - 1}"
-        found, expected = torch.bincount(labels, minlength=classes).tolist(), info.counts_of(name).get(labelling)
-        for c, (count, published) in enumerate(zip(found, expected or found, strict=True)):
+        counts, expected = torch.bincount(labels, minlength=classes).tolist(), info.counts_of(name).get(labelling)
+        for c, (count, published) in enumerate(zip(counts, expected or counts, strict=True)):
             if count != published:
                 return (
                     f"has {count} images of class {split.class_name(labelling, c)} under {labelling}, not {published}"
@@ -74,11 +74,10 @@ def _image(info: DataInfo, split: ImageSplit) -> str:
 
 def _statistics(info: DataInfo, name: SplitName, split: ImageSplit) -> str:
     allowed = _TOLERANCE[name]
-    for what, found, known in zip(("mean", "std"), mean_std(split), (info.mean, info.std), strict=True):
-        if any(abs(a - b) > allowed for a, b in zip(found, known, strict=True)):
-            shown = ", ".join(f"{value:.4f}" for value in found)
-            wanted = ", ".join(f"{value:.4f}" for value in known)
-            return f"has other pixels: their {what} is ({shown}), not within {allowed:g} of ({wanted})"
+    for statistic, measured, known in zip(("mean", "std"), mean_std(split), (info.mean, info.std), strict=True):
+        if any(abs(a - b) > allowed for a, b in zip(measured, known, strict=True)):
+            given, wanted = (", ".join(f"{value:.4f}" for value in values) for values in (measured, known))
+            return f"has other pixels: their {statistic} is ({given}), not within {allowed:g} of ({wanted})"
     return ""
 
 

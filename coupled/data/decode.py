@@ -1,8 +1,8 @@
 """An image file to RGB pixels, JPEG and PNG at full resolution; and such pixels prepared for evaluation.
 
-The files are not trusted. One is read once, what it is comes from its first bytes and its size from its header, before
-any pixel is decoded, and damage is an error: `jpeg` and `png` say what of it can be seen. EXIF orientation is ignored,
-as torchvision's ImageFolder ignores it.
+The files are not trusted. A file is read once. Its first bytes tell its kind, and its header tells its size before any
+pixel is decoded. Damage is an error: `jpeg` and `png` say which damage can be seen. EXIF orientation is ignored, as
+torchvision's ImageFolder ignores it.
 """
 
 import os
@@ -20,8 +20,8 @@ from coupled.errors import RunStopped
 from coupled.views.operators import band, resample
 
 _READERS: dict[bytes, Callable[[bytes], Image.Image]] = {jpeg.SIGNATURE: jpeg.image, png.SIGNATURE: png.image}
-# What often bears the name of a JPEG, by some of its first bytes and where they begin.
-_OTHERS = (
+# Kinds that often bear the name of a JPEG, each with where its mark begins, and the mark.
+_OTHER_KINDS = (
     ("WebP", 8, b"WEBP"),
     ("AVIF", 4, b"ftypavif"),
     ("HEIC", 4, b"ftyphei"),
@@ -41,13 +41,7 @@ def decode(path: Path) -> Tensor:
     try:
         return torch.from_numpy(pixels(_content(path))).permute(2, 0, 1)
     except Unfit as reason:
-        raise RunStopped(f"image file {shown(path)} {reason}; {reason.do}") from reason
-
-
-def shown(name: Path | str) -> str:
-    """A file's name, or another text that is not ours, as a message may print it: one line, no control characters."""
-    text = str(name)
-    return text if text.isprintable() else ascii(text)
+        raise RunStopped(f"image file {path} {reason}; {reason.do}") from reason
 
 
 def _content(path: Path) -> bytes:
@@ -72,13 +66,13 @@ def pixels(content: bytes) -> np.ndarray:
     except MemoryError as error:
         raise Unfit("needs more memory than there is", "put a smaller one in its place") from error
     except ValueError as error:  # Pillow's, for damage that shows in the coded pixels alone
-        raise Unfit(f"is damaged: its pixels cannot be decoded ({shown(str(error))})") from error
+        raise Unfit(f"is damaged: its pixels cannot be decoded ({error})") from error
 
 
 def _neither(content: bytes) -> Unfit:
-    what = next((name for name, start, begins in _OTHERS if content.startswith(begins, start)), "")
-    if what:
-        return Unfit(f"is neither JPEG nor PNG but {what}", ANOTHER_KIND)
+    kind = next((name for name, start, mark in _OTHER_KINDS if content.startswith(mark, start)), "")
+    if kind:
+        return Unfit(f"is neither JPEG nor PNG but {kind}", ANOTHER_KIND)
     return Unfit("is neither JPEG nor PNG" if content else "is empty")
 
 
@@ -86,8 +80,8 @@ def evaluation_view(image: Tensor, size: int) -> Tensor:
     """`image` uint8 (3, H, W) as the released checkpoints are evaluated: float32 (3, size, size) in [0, 1].
 
     Its short side is resized to `size`, from 128 px on to size·256/224, and the centre is cut out, with torchvision's
-    rounding of lengths and the views' own resampling. Of an image more than 64 times as long as wide only the middle
-    is looked at.
+    rounding of lengths and the views' own resampling. Of an image that is more than 64 times as long as wide, only the
+    middle counts.
     """
     short = min(image.shape[1:])
     for axis in (1, 2):

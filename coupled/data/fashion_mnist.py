@@ -31,7 +31,9 @@ info = DataInfo(
     test_counts={"class": (1000,) * 10},
 )
 
-REMEDY = "apt-get install dataset-fashion-mnist, or set paths.data to the directory of the four IDX files"
+REMEDIES = {
+    info.name: "apt-get install dataset-fashion-mnist, or set paths.data to the directory of the four IDX files"
+}
 
 
 class FashionMnist(ImageSplit):
@@ -75,11 +77,11 @@ def _find(root: Path, name: str) -> Path:
     for path in (root / name, root / f"{name}.gz"):
         if path.is_file():
             return path
-    raise UserError(f"fashion-mnist: no file {root / name}", "looked for it plain and with .gz", REMEDY)
+    raise UserError(f"fashion-mnist: no file {root / name}", "looked for it plain and with .gz", REMEDIES[info.name])
 
 
-def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"fashion-mnist: {path} {what}", "expected Fashion-MNIST's own file", REMEDY)
+def _damaged(path: Path, fault: str) -> UserError:
+    return UserError(f"fashion-mnist: {path} {fault}", "expected Fashion-MNIST's own file", REMEDIES[info.name])
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
@@ -89,9 +91,9 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(4 * len(expected))
-            found = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, len(header), 4))
-            if found != expected or len(header) != 4 * len(expected):
-                raise _damaged(path, f"begins with {_words(found)}, not {_words(expected)}")
+            words = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, len(header), 4))
+            if words != expected or len(header) != 4 * len(expected):
+                raise _damaged(path, f"begins with {_named(words)}, not {_named(expected)}")
             body = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, f"cannot be read ({error})") from error
@@ -100,6 +102,6 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     return torch.frombuffer(bytearray(body), dtype=torch.uint8).view(shape)
 
 
-def _words(header: tuple[int, ...]) -> str:
+def _named(header: tuple[int, ...]) -> str:
     """A header as its magic number in hexadecimal and its dimensions."""
     return " ".join([f"{header[0]:#06x}", *map(str, header[1:])]) if header else "nothing"

@@ -1,9 +1,9 @@
 """PNG: what the format offers to tell a whole file from a damaged one is checked, and Pillow undoes the filters.
 
-A PNG is a row of chunks, each with a checksum; the pixels are one zlib stream spread over the `IDAT` chunks, and end
-in a checksum of their own. The header says how many bytes they inflate to. Pillow checks none of these three. They are
-inflated here, once: Pillow gets the bytes as a zlib stream whose blocks are stored, which takes next to no time to
-read. Metadata are passed over, however long, and nothing behind the pixels is looked at.
+A PNG is a row of chunks, each with a checksum. The pixels are one zlib stream spread over the `IDAT` chunks; it ends in
+a checksum of its own, and the header tells how many bytes it inflates to. Pillow checks none of these three. So the
+stream is inflated here, once: Pillow gets the bytes as a zlib stream whose blocks are stored, which takes next to no
+time to read. Metadata may be of any length, and nothing behind the pixels is read.
 """
 
 import struct
@@ -61,15 +61,15 @@ class _Header:
 def image(content: bytes) -> Image.Image:
     """The picture that a PNG file's bytes show, of mode 1, L, LA, P, RGB or RGBA; Unfit if they are damaged."""
     header, palette, pixels = _parts(content)
-    shown = Image.frombytes(
+    picture = Image.frombytes(
         header.mode, (header.width, header.height), pixels, "zip", header.raw, int(header.interlaced)
     )
     if header.mode == "P":
-        last = int(np.asarray(shown).max())
+        last = int(np.asarray(picture).max())
         if last >= len(palette) // 3:
             raise Unfit(f"is damaged: it uses colour {last} of a palette of {len(palette) // 3}")
-        shown.putpalette(palette)
-    return shown
+        picture.putpalette(palette)
+    return picture
 
 
 def _parts(content: bytes) -> tuple[_Header, bytes, bytes]:
@@ -102,9 +102,9 @@ def _parts(content: bytes) -> tuple[_Header, bytes, bytes]:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Type and data of one chunk after another; Unfit where there is none, or its checksum is not that of its bytes.
+    """Type and data of one chunk after another; Unfit where no chunk begins, or its checksum is not that of its bytes.
 
-    The checksum of metadata, which pixels do not need, is not looked at.
+    The checksum of metadata is not checked: pixels do not need them.
     """
     view, start = memoryview(content), len(SIGNATURE)
     while start + 8 <= len(content):

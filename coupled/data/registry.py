@@ -19,7 +19,7 @@ from coupled.data.subset import Selection, remaining, select
 from coupled.errors import RunStopped, UserError, unknown
 from coupled.userfiles import calling_file
 
-_FOLDER = folders.GENERIC  # its constants are read off the folders themselves
+_FOLDER = folders.GENERIC  # its constants come from a listing of its folders
 
 # Constants of the data sets that come with the package and are known without their files.
 DATASETS: dict[str, DataInfo] = {
@@ -37,20 +37,22 @@ class _Reader:
     root: str = ""  # where the files are looked for by default
 
 
-def _of_folders(name: str) -> _Reader:
-    return _Reader(lambda split, _seed, root: folders.load(name, split, root), folders.remedy(name))
-
-
 def _of_cifar(name: str) -> _Reader:
-    return _Reader(lambda split, _seed, root: cifar.load(name, split, root), cifar.remedy(name))
+    return _Reader(lambda split, _seed, root: cifar.load(name, split, root), cifar.REMEDIES[name])
+
+
+def _of_folders(name: str) -> _Reader:
+    return _Reader(lambda split, _seed, root: folders.load(name, split, root), folders.REMEDIES[name])
 
 
 _READERS: dict[str, _Reader] = {
     "shapes": _Reader(lambda split, seed, _root: shapes.load(split, _given(seed))),
     "fashion-mnist": _Reader(
-        lambda split, _seed, root: fashion_mnist.load(split, root), fashion_mnist.REMEDY, fashion_mnist.DEFAULT_ROOT
+        lambda split, _seed, root: fashion_mnist.load(split, root),
+        fashion_mnist.REMEDIES["fashion-mnist"],
+        fashion_mnist.DEFAULT_ROOT,
     ),
-    "svhn": _Reader(lambda split, _seed, root: svhn.load(split, root), svhn.REMEDY),
+    "svhn": _Reader(lambda split, _seed, root: svhn.load(split, root), svhn.REMEDIES["svhn"]),
     **{name: _of_cifar(name) for name in cifar.INFOS},
     **{name: _of_folders(name) for name in (*folders.INFOS, _FOLDER)},
 }
@@ -75,7 +77,7 @@ def info(name: str, root: str = "") -> DataInfo:
     """What is known of a data set without reading its images.
 
     Only `image-folder` looks into `root`, where its folders are listed. UserError with the nearest name if there is
-    none such.
+    no such data set.
     """
     if name in DATASETS:
         return DATASETS[name]
@@ -248,15 +250,15 @@ def _load_built_in(name: str, split: SplitName, seed: int | None, root: str) -> 
 
 def _load_registered(own: _Registered, split: SplitName, root: str) -> Split:
     """A split of a user's own data set, checked against its constants; mean and std are the user's to choose."""
-    what, correct = f"data set {own.info.name}: its {split} split", f"correct {Path(own.origin).name}"
+    label, correct = f"data set {own.info.name}: its {split} split", f"correct {Path(own.origin).name}"
     try:
         loaded = own.load(split, root)
         wrong = contradiction(own.info, split, loaded, statistics=False)
     except (UserError, RunStopped):
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
-        raise UserError(f"{what} fails to load", said, correct) from error
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        raise UserError(f"{label} fails to load", reason, correct) from error
     if wrong:
-        raise UserError(f"{what} {wrong}", "allowed is what its DataInfo says", correct)
+        raise UserError(f"{label} {wrong}", "allowed is what its DataInfo says", correct)
     return loaded

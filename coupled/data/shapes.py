@@ -52,7 +52,7 @@ _CHUNK = 128  # images drawn at a time: one field of 128 · 32² float32 (512 Ki
 
 
 def canonical(labelling: str) -> str:
-    """A labelling's one spelling, its factors in the order of `FACTORS`; UserError if it is none."""
+    """A labelling with its factors in the order of `FACTORS`, its one spelling; UserError if there is none such."""
     given = labelling.split("*")
     name = "*".join(factor for factor in FACTORS if factor in given)
     if name not in info.classes or sorted(given) != sorted(name.split("*")):
@@ -71,9 +71,9 @@ def render(seed: int, numbers: Tensor) -> Tensor:
     """Images uint8 RGB (n, 3, 32, 32) of the sample numbers (n,): the field a of their addresses."""
     images = torch.empty(len(numbers), 3, drawing.SIZE, drawing.SIZE, dtype=torch.uint8)
     for start in range(0, len(numbers), _CHUNK):
-        some = numbers[start : start + _CHUNK]
-        drawn = words(seed, Purpose.SHAPES, _PIXEL_WORD + drawing.SIZE**2, a=some)
-        image = drawing.draw(factors(seed, some), drawn[:, _NUISANCE_WORD:_PIXEL_WORD], drawn[:, _PIXEL_WORD:])
+        chunk = numbers[start : start + _CHUNK]
+        drawn = words(seed, Purpose.SHAPES, _PIXEL_WORD + drawing.SIZE**2, a=chunk)
+        image = drawing.draw(factors(seed, chunk), drawn[:, _NUISANCE_WORD:_PIXEL_WORD], drawn[:, _PIXEL_WORD:])
         images[start : start + _CHUNK] = image
     return images
 
@@ -98,7 +98,7 @@ class Shapes(ImageSplit):
     def labels(self, labelling: str) -> Tensor:
         """Mixed-radix numbers of the factors' classes, `FACTORS`' first the highest digit.
 
-        The factors may be named in any order; UserError for a labelling that is none.
+        The factors may be named in any order; UserError if there is no such labelling.
         """
         classes = factors(self._seed, self._numbers)
         label = torch.zeros_like(self._numbers)

@@ -1,8 +1,8 @@
 """Class subsets and imbalanced subsamples: some samples of a split, under ids of their own.
 
 Which training images of a class are kept is an address: a prefix of its images in the order of a permutation keyed by
-(seed 0, SUBSET, class). So it is the same for every run, and what keeps fewer images of a class keeps some of those
-that what keeps more of it does.
+(seed 0, SUBSET, class). So it is the same for every run, and of two selections the smaller one keeps a part
+of the images that the larger one keeps.
 """
 
 import math
@@ -24,7 +24,7 @@ _Whole = TypeVar("_Whole", bound=Split)
 
 @dataclass(frozen=True)
 class Selection:
-    """What to keep of a data set: numbers are classes of `labelling` as they are in the whole set.
+    """Which samples of a data set to keep. Class numbers are those of `labelling` in the whole set.
 
     `classes` are kept in the order given and become 0 … k−1 (None: all, as they are). Of the training images of a class
     at most `per_class` are kept, and fewer for `imbalance`: see `kept`. None keeps all.
@@ -40,14 +40,14 @@ class Selection:
         if self.labelling not in info.classes:
             raise unknown("labelling", self.labelling, info.classes)
         many, given = info.classes[self.labelling], self.classes
-        shown = f"data.classes = [{', '.join(map(str, given or ()))}]"
+        label = f"data.classes = [{', '.join(map(str, given or ()))}]"
         if given is not None and (outside := [c for c in given if not 0 <= c < many]):
             allowed = f"the classes of {self.labelling} are 0 to {many - 1}"
             raise UserError(f"data.classes names {outside[0]}", allowed, f"remove {outside[0]}")
         if given is not None and len(set(given)) < len(given):
-            raise UserError(shown, "each class once", "remove what comes twice")
+            raise UserError(label, "each class once", "remove what comes twice")
         if given is not None and len(given) < 2:
-            raise UserError(shown, "at least two classes: one alone has no negatives of another class", "add classes")
+            raise UserError(label, "at least two classes: one alone has no negatives of another class", "add classes")
         if self.per_class is not None and self.per_class < 1:
             raise UserError(f"data.per_class = {self.per_class}", "at least 1", "raise it")
         if self.imbalance is not None and not (math.isfinite(self.imbalance) and self.imbalance >= 1):
@@ -101,7 +101,7 @@ class Subset(Split, Generic[_Whole]):
         return len(self.ids)
 
     def fingerprint(self) -> str | None:
-        return self._whole.fingerprint()  # which of it is kept, the config says
+        return self._whole.fingerprint()  # the config says which samples are kept
 
     def labels(self, labelling: str) -> Tensor:
         # Only as the data set writes it: another spelling of `labelling` would miss its new numbers.

@@ -1,9 +1,9 @@
 """SVHN, cropped digits (Netzer et al. 2011), from its MATLAB files.
 
 A file holds X, uint8 (32, 32, 3, N): row, column, channel, image; and y (N, 1), 1 … 10, of which 10 is the digit 0.
-The files are not trusted. scipy's reader takes a number in the file for the type of an array's bytes and crashes the
-process where there is no such type. So what it will meet is checked here first: format 5 (6 and 7 are the same), X and
-y once each, and their shapes, types and lengths in bytes, in compressed arrays as well.
+The files are not trusted. scipy's reader takes a number in the file for the type of an array's bytes, and crashes the
+process where there is no such type. So the file is checked here first: it has format 5 (6 and 7 are the same), holds X
+and y once each, and their shapes, types and lengths in bytes are right, in compressed arrays as well.
 """
 
 import importlib
@@ -27,7 +27,7 @@ _SIZE = 32
 _DOUBLE, _UINT8 = 6, 9
 _INT8, _BYTES, _INT32, _UINT32, _DOUBLES, _MATRIX, _COMPRESSED = 1, 2, 5, 6, 9, 14, 15
 _HEADER = 128  # bytes before the first array
-_HEAD = 256  # bytes of an array that hold all that is said of it before its elements
+_HEAD = 256  # bytes of an array that hold all that comes before its elements
 
 info = DataInfo(
     name="svhn",
@@ -42,18 +42,18 @@ info = DataInfo(
     test_counts={"class": (1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595)},
 )
 
-REMEDY = f"get train_32x32.mat and test_32x32.mat from {PAGE} and set paths.data to their folder"
+REMEDIES = {info.name: f"get train_32x32.mat and test_32x32.mat from {PAGE} and set paths.data to their folder"}
 
 
 def load(split: SplitName, root: str) -> ArraySplit:
     """A split from its file in the directory `root`; UserError if it is missing or damaged, or scipy is."""
     if not root:
-        raise UserError("svhn needs its files", "paths.data is empty", REMEDY)
+        raise UserError("svhn needs its files", "paths.data is empty", REMEDIES[info.name])
     return read_split(info, split, Path(root))
 
 
 def read_split(known: DataInfo, split: SplitName, root: Path) -> ArraySplit:
-    """The split in `root`/`split`_32x32.mat, with as many images as `known` says; more of it is not looked at here."""
+    """The split in `root`/`split`_32x32.mat, with as many images as `known` says; no other constant is checked here."""
     try:
         scipy_io = importlib.import_module("scipy.io")
     except ImportError:
@@ -61,17 +61,17 @@ def read_split(known: DataInfo, split: SplitName, root: Path) -> ArraySplit:
     path = root / f"{split}_32x32.mat"
     try:
         if not path.exists():
-            raise UserError(f"svhn: no file {path}", "looked for it there only", REMEDY)
+            raise UserError(f"svhn: no file {path}", "looked for it there only", REMEDIES[info.name])
         if not path.is_file():
             raise _damaged(path, "is not a file")
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what scipy only warns of is damage as well
+            warnings.simplefilter("error")  # where scipy only warns, the file is damaged as well
             images, digits = _read(scipy_io, path, known.size_of(split))
     except UserError:
         raise
     except Exception as error:  # the reader's own errors on damaged files are of a dozen kinds
-        said = "it ends too early" if isinstance(error, struct.error) else str(error) or type(error).__name__
-        raise _damaged(path, f"cannot be read ({said.splitlines()[0]})") from error
+        reason = "it ends too early" if isinstance(error, struct.error) else str(error) or type(error).__name__
+        raise _damaged(path, f"cannot be read ({reason.splitlines()[0]})") from error
     if digits.min() < 1 or digits.max() > 10 or (digits != digits.round()).any():
         raise _damaged(path, "holds labels other than 1 to 10")
     return ArraySplit(images, {"class": digits.astype(np.int64) % 10})
@@ -80,7 +80,7 @@ def read_split(known: DataInfo, split: SplitName, root: Path) -> ArraySplit:
 def _read(scipy_io: Any, path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     """X as (N, 3, 32, 32) and y (N,) of a file that must hold them for `count` images."""
     with path.open("rb") as file:
-        found = _arrays(file)
+        arrays = _arrays(file)
     pixels = 3 * _SIZE * _SIZE * count
     # MATLAB stores doubles as bytes where nothing is lost, and scipy then returns bytes.
     allowed = {
@@ -91,17 +91,17 @@ def _read(scipy_io: Any, path: Path, count: int) -> tuple[np.ndarray, np.ndarray
             _Array("y", _DOUBLE, (count, 1), _DOUBLES, 8 * count),
         ],
     }
-    for name, arrays in allowed.items():
-        mine = [array for array in found if array.name == name]
-        if len(mine) != 1 or mine[0] not in arrays:
-            shown = " and ".join(str(array) for array in mine) or "not at all"
-            raise _damaged(path, f"holds {name} {shown}, not {arrays[0]}")
+    for name, variants in allowed.items():
+        named = [array for array in arrays if array.name == name]
+        if len(named) != 1 or named[0] not in variants:
+            given = " and ".join(map(str, named)) or "not at all"
+            raise _damaged(path, f"holds {name} {given}, not {variants[0]}")
     loaded = scipy_io.loadmat(str(path), appendmat=False, variable_names=list(allowed))
     return loaded["X"].transpose(3, 2, 0, 1), loaded["y"][:, 0]
 
 
 class _Array(NamedTuple):
-    """What an array says of itself: its class with its flags (complex, logical), and how its elements are stored."""
+    """What an array's first bytes tell: its class, with flags (complex, logical), and how its elements are stored."""
 
     name: str
     kind: int
@@ -122,20 +122,20 @@ def _arrays(file: BinaryIO) -> list[_Array]:
     order = {b"\0\1IM": "<", b"\1\0MI": ">"}.get(header[-4:])
     if len(header) != _HEADER or order is None:
         raise ValueError("it is not of MATLAB's format 5 to 7")
-    found = []
+    arrays = []
     while start := file.read(8):
         kind, length = struct.unpack(order + "2I", start)
         following, body = file.tell() + length, file.read(min(length, 16 * _HEAD))
         if following > size:
             raise ValueError("it ends inside an array")
         packed = kind == _COMPRESSED
-        found.append(_head(zlib.decompressobj().decompress(body, _HEAD) if packed else start + body, order))
+        arrays.append(_head(zlib.decompressobj().decompress(body, _HEAD) if packed else start + body, order))
         file.seek(following)
-    return found
+    return arrays
 
 
 def _head(array: bytes, order: str) -> _Array:
-    """What the first bytes of an array say of it: its parts each follow a tag."""
+    """What the first bytes of an array tell. An array is a row of parts, each behind a tag: its type and its length."""
     kinds, spans, at = [], [], 8
     for _ in range(4):  # flags, shape, name, elements
         kind, length = struct.unpack_from(order + "2I", array, at)
@@ -153,5 +153,5 @@ def _head(array: bytes, order: str) -> _Array:
     return _Array(array[name].decode("latin-1"), kind, sizes, kinds[3], elements.stop - elements.start)
 
 
-def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"svhn: {path} {what}", "expected SVHN's own file of cropped digits", REMEDY)
+def _damaged(path: Path, fault: str) -> UserError:
+    return UserError(f"svhn: {path} {fault}", "expected SVHN's own file of cropped digits", REMEDIES[info.name])

@@ -1,4 +1,4 @@
-"""Why an image file is not read, and how large one may be."""
+"""The error for an image file that is not read, and how large a file may be."""
 
 MAX_SIDE = 65_500  # libjpeg's own limit
 MAX_PIXELS = 64_000_000  # 192 MB of RGB bytes
@@ -9,17 +9,17 @@ ANOTHER_KIND = "save it anew as JPEG or PNG"
 
 
 class Unfit(Exception):  # noqa: N818 - why a file is refused, for `decode` to say
-    """`what` is wrong with the file, and what to `do`."""
+    """An image file is refused: `fault` is what is wrong with it, `do` is what its owner can do."""
 
-    def __init__(self, what: str, do: str = DAMAGED) -> None:
-        super().__init__(what)
+    def __init__(self, fault: str, do: str = DAMAGED) -> None:
+        super().__init__(fault)
         self.do = do
 
 
 def check_size(width: int, height: int) -> None:
-    """Unfit unless a picture of this size is read. A header says it, so no pixel needs to be decoded first."""
+    """Unfit unless a picture of this size is read. The size comes from the header, before any pixel is decoded."""
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        what = f"has {width} × {height} pixels, at most {MAX_SIDE} a side and {MAX_PIXELS} in all are read"
-        raise Unfit(what, "put a smaller one in its place")
+        fault = f"has {width} × {height} pixels, at most {MAX_SIDE} a side and {MAX_PIXELS} in all are read"
+        raise Unfit(fault, "put a smaller one in its place")
     if not width * height:
         raise Unfit(f"is damaged: it has {width} × {height} pixels")

@@ -1,7 +1,7 @@
-"""What steps need, made ahead of them: by processes (`Ahead`) or by one thread (`AheadThread`).
+"""The batches of steps, made ahead of them: by processes (`Ahead`) or by one thread (`AheadThread`).
 
-What is made is a pure function of the step, so neither the number of workers nor a restart changes a byte. Both take
-steps in order from what is ready; any other step starts afresh there.
+A batch is a pure function of its step, so neither the number of workers nor a restart changes a byte. Both classes hand
+out batches in the order of steps; for any other step they start again there.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ from coupled.errors import RunStopped, UserError
 
 T = TypeVar("T")
 _DEPTH = 2  # batches that each worker, or the thread, may be ahead
-_PATIENCE = 5.0  # seconds that a worker told to go is waited for; it takes a tenth of one
+_PATIENCE = 5.0  # seconds to wait for a worker that was told to go; it needs a tenth of one
 
 
 class Ahead(Generic[T]):
@@ -56,14 +56,14 @@ class Ahead(Generic[T]):
             self.close()
             self._start(step)
         try:
-            made = self._received(step)
-            if isinstance(made, _Failure):
-                raise made.error()
+            batch = self._received(step)
+            if isinstance(batch, _Failure):
+                raise batch.error()
         except BaseException:
             self.close()
             raise
         self._next = step + 1
-        return made
+        return batch
 
     def close(self) -> None:
         """End the workers. `at` would start new ones."""
@@ -124,19 +124,19 @@ class _Steps(Dataset[Any]):
 
     def __getitem__(self, step: int) -> Any:
         try:
-            made = self._make(step)
+            batch = self._make(step)
         except (UserError, RunStopped) as error:
             return _Failure(type(error), str(error))
         try:
-            # The queue would do it, but in a thread whose errors reach nobody: the step would be waited for for ever.
-            return _shared(made)
+            # The queue would do it, but in a thread whose errors reach nobody: the caller would wait for ever.
+            return _shared(batch)
         except RuntimeError as error:
             return _Failure(RunStopped, f"no shared memory for step {step} ({error}); use fewer workers")
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error on its way to the main process: loaders hand over a traceback's text in the place of its line."""
+    """An error on its way to the main process: loaders hand over the text of its traceback, not its own line."""
 
     kind: type[UserError] | type[RunStopped]
     line: str
@@ -145,22 +145,22 @@ class _Failure:
         return UserError(self.line, "") if self.kind is UserError else RunStopped(self.line)
 
 
-def _shared(made: Any) -> Any:
-    """`made`, its tensors moved to shared memory: a tensor, or tuples and lists of them; all else as it is."""
-    if isinstance(made, Tensor):
-        return made.share_memory_()
-    if type(made) in (tuple, list):
-        return type(made)(_shared(part) for part in made)
-    return made
+def _shared(batch: Any) -> Any:
+    """A batch with its tensors in shared memory: a tensor, or tuples and lists of them; all else as it is."""
+    if isinstance(batch, Tensor):
+        return batch.share_memory_()
+    if type(batch) in (tuple, list):
+        return type(batch)(_shared(part) for part in batch)
+    return batch
 
 
-def _unchanged(made: Any) -> Any:
-    return made
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
 @dataclass(frozen=True)
 class _Init:
-    """What a worker does first."""
+    """A worker's first acts: ignore signals, and watch whether it is still needed."""
 
     closing: Any
     parent: int
@@ -171,7 +171,7 @@ class _Init:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        """End this worker in the middle of a batch, which may take it many seconds, once nobody waits for it."""
+        """End this worker once nobody waits for it, even in the middle of a batch, which may take many seconds."""
         while not self.closing.value and os.getppid() == self.parent:
             time.sleep(0.1)
         os._exit(0)
@@ -203,7 +203,7 @@ class AheadThread(Generic[T]):
 
     def __init__(self, make: Callable[[int], T], steps: int) -> None:
         self._make, self._steps = make, steps
-        self._made: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+        self._batches: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._next = 0
@@ -215,43 +215,43 @@ class AheadThread(Generic[T]):
             self.close()
             self._start(step)
         try:
-            made, error = self._made.get()
+            batch, error = self._batches.get()
             if error is not None:
                 raise error
         except BaseException:
             self.close()
             raise
         self._next = step + 1
-        return made
+        return batch
 
     def close(self) -> None:
-        """End the thread, once it has made what it is at. `at` would start a new one."""
+        """End the thread, once it has made its present batch. `at` would start a new one."""
         self._stop.set()
         if self._thread is not None:
             with suppress(queue.Empty):
                 while True:
-                    self._made.get_nowait()  # room for what it may be waiting to put
+                    self._batches.get_nowait()  # room for the batch that the thread may be waiting to put
             self._thread.join()
         self._thread = None
 
     def _start(self, step: int) -> None:
-        self._made, self._stop = queue.Queue(_DEPTH - 1), threading.Event()
+        self._batches, self._stop = queue.Queue(_DEPTH - 1), threading.Event()
         ready, threads = threading.Event(), torch.get_num_threads()
         self._thread = threading.Thread(target=self._work, args=(step, ready), name="ahead", daemon=True)
         self._thread.start()
         ready.wait()
-        # OpenMP's count belongs to each thread, but torch keeps one number more, which threads begin with.
+        # OpenMP's count belongs to each thread, but torch also keeps the number that new threads begin with.
         torch.set_num_threads(threads)
 
     def _work(self, step: int, ready: threading.Event) -> None:
-        made, stop = self._made, self._stop
+        batches, stop = self._batches, self._stop
         torch.get_num_threads()  # takes the number that threads begin with now, rather than at the first operation
         torch.set_num_threads(1)
         ready.set()
         while step < self._steps and not stop.is_set():
             try:
-                made.put((self._make(step), None))
+                batches.put((self._make(step), None))
             except BaseException as error:
-                made.put((None, error))
+                batches.put((None, error))
                 return
             step += 1

@@ -76,11 +76,11 @@ def _user_values(name: str, function: UserObjective, sigma: Tensor, labels: Tens
     except UserError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
-        raise UserError(f"objective {name} fails", said, "try it on a small sigma by itself") from error
+        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        raise UserError(f"objective {name} fails", reason, "try it on a small sigma by itself") from error
     if not isinstance(values, Tensor) or values.shape not in ((), (len(sigma),)) or not values.is_floating_point():
-        found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise UserError(f"objective {name} returned {found}", f"losses ({len(sigma)},), or their mean, 0-d, is needed")
+        given = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise UserError(f"objective {name} returned {given}", f"losses ({len(sigma)},), or their mean, 0-d, is needed")
     if torch.is_grad_enabled() and sigma.requires_grad and not values.requires_grad:
         raise UserError(f"objective {name} returned a value without gradient", "it must be differentiable in sigma")
     return values
@@ -134,8 +134,8 @@ def loss(
     if not (temperature > 0 and math.isfinite(temperature)):
         raise UserError(f"temperature {temperature}", "a positive finite number")
     if z.ndim != 2 or len(z) % 2 or len(z) < 4 or not z.is_floating_point():
-        found = f"z of shape {tuple(z.shape)} and {z.dtype}"
-        raise UserError(found, "floats (2B, d) with B ≥ 2: there are no negatives otherwise")
+        given = f"z of shape {tuple(z.shape)} and {z.dtype}"
+        raise UserError(given, "floats (2B, d) with B ≥ 2: there are no negatives otherwise")
     z = z.float() if z.dtype.itemsize < 4 else z
     return batch_loss(objective, similarity(z), pair_masks(_labels(name, labels, z)), temperature)
 
@@ -146,8 +146,8 @@ def _labels(name: str, labels: Tensor | None, z: Tensor) -> Tensor:
     if name in ("dcl", "nt_xent"):
         return torch.arange(B, device=z.device)
     if labels is None or labels.shape != (B,) or labels.is_floating_point():
-        found = "None" if labels is None else f"{tuple(labels.shape)} of {labels.dtype}"
-        raise UserError(f"labels for {name}: {found}", f"({B},) integers are needed")
+        given = "None" if labels is None else f"{tuple(labels.shape)} of {labels.dtype}"
+        raise UserError(f"labels for {name}: {given}", f"({B},) integers are needed")
     return labels.to(z.device, torch.int64)
 
 

@@ -1,4 +1,4 @@
-"""A rank that dies or hangs: who it was, told by those that are left, in bounded time."""
+"""A rank that dies or hangs: the ranks that are left find out which one it was, and say so, in bounded time."""
 
 import os
 import signal
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
-from coupled.errors import RunStopped, UserError
+from coupled.errors import EarlyEnd, RunStopped
 
 _BEAT_S: Final = 0.5
-# Beats of all that live arrive within this; a rank that is silent for so long is stopped or dead.
+# The beats of every rank that is alive arrive within this time; a rank that is silent for so long is stopped or dead.
 _SILENCE_S: Final = 3.0
 _LEAVE_S: Final = 20.0
 
 
 class Elsewhere(RunStopped):
-    """Another rank has said what is wrong: this one ends with the same exit code, in silence."""
+    """Another rank prints what is wrong: this one ends with the same exit code and prints nothing."""
 
     quiet = True
 
@@ -27,27 +27,27 @@ class Elsewhere(RunStopped):
         self.exit_code = exit_code
 
 
-Ending = TypeVar("Ending", bound=UserError | RunStopped)
+Ending = TypeVar("Ending", bound=EarlyEnd)
 
 
-def met(error: Ending) -> Ending:
-    """The error, marked as one that all ranks have come to: they leave together."""
-    error.__dict__["met"] = True
+def agreed(error: Ending) -> Ending:
+    """The error, marked as one that all ranks have agreed to end with."""
+    error.agreed = True
     return error
 
 
 class RankLost(RunStopped):
-    """A rank that this one waited for is gone. `quiet`: another rank tells."""
+    """A rank that this one waited for is gone. `quiet`: another rank prints the line."""
 
-    def __init__(self, said: str, quiet: bool = False) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, quiet: bool = False) -> None:
+        super().__init__(message)
         self.quiet = quiet
 
 
 class Watch:
-    """Beats for this rank in the store that all ranks share, and tells who fell silent when a message fails.
+    """Beats for this rank in the store that all ranks share, and finds the silent rank when a message fails.
 
-    A thread of its own beats: a rank that computes long is alive, one that is stopped or dead is not.
+    A thread of its own beats, so a rank that computes for long still beats; one that is stopped or dead does not.
     """
 
     def __init__(self, store: Any, rank: int, world: int, timeout: float) -> None:
@@ -66,15 +66,15 @@ class Watch:
         except (RuntimeError, ConnectionError) as error:
             raise self._lost(error) from error
 
-    def leave(self, error: UserError | RunStopped) -> None:
-        """Tell the others that this rank ends by itself, and wait a while for them if they have come to the same end.
+    def leave(self, error: EarlyEnd) -> None:
+        """Tell the others that this rank ends by itself. If all have agreed to end so, wait a while for them.
 
-        A launcher ends all ranks once one has ended, also one that is still making its state durable.
+        Once one rank has ended, a launcher ends all others, even one that is still making its state durable.
         """
         with suppress(RuntimeError):
             self._store.set(f"ended/{self.rank}", str(error.exit_code))
             self._store.add("left", 1)
-            ends = time.monotonic() + (_LEAVE_S if "met" in error.__dict__ else 0)
+            ends = time.monotonic() + (_LEAVE_S if error.agreed else 0)
             while self._store.add("left", 0) < self._world and time.monotonic() < ends:
                 time.sleep(0.05)
 
@@ -103,19 +103,19 @@ class Watch:
             silent = self._silent()
         except RuntimeError:
             return RankLost(f"lost contact with the other ranks ({first_line})")
-        told = min((rank for rank in range(self._world) if rank not in silent), default=self.rank)
+        speaker = min((rank for rank in range(self._world) if rank not in silent), default=self.rank)
         if not silent:
-            return RankLost(f"a message between ranks failed, though all of them live ({first_line})")
+            return RankLost(f"a message between ranks failed, though all of them are alive ({first_line})")
         names = []
         for rank in silent:
             host, pid = self._store.get(f"pid/{rank}").decode().split()
             names.append(f"rank {rank} (process {pid} on {host})")
-            if told == self.rank and host == socket.gethostname():
-                # One that is stopped does not hear the launcher's SIGTERM; without this the job would wait for it.
+            if speaker == self.rank and host == socket.gethostname():
+                # A stopped process does not act on the launcher's SIGTERM: the job would wait for it.
                 with suppress(OSError):
                     os.kill(int(pid), signal.SIGKILL)
-        said = f"{' and '.join(names)} died or hung (ranks.timeout = {self._timeout:g} s)"
-        return RankLost(said, quiet=told != self.rank)
+        message = f"{' and '.join(names)} died or hung (ranks.timeout = {self._timeout:g} s)"
+        return RankLost(message, quiet=speaker != self.rank)
 
     def _silent(self) -> list[int]:
         """The other ranks whose beats stand still."""

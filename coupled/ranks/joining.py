@@ -1,4 +1,4 @@
-"""From the environment that torchrun gives a process to its place in the mesh, and out of it again."""
+"""A process that torchrun started takes its place in the mesh, and leaves it again."""
 
 import itertools
 import os
@@ -14,7 +14,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from coupled.config import Config
-from coupled.errors import RunStopped, UserError
+from coupled.errors import EarlyEnd, UserError
 from coupled.ranks.faults import RankLost, Watch
 from coupled.ranks.mesh import ALONE, Axis, Mesh
 from coupled.ranks.placement import Placement, place
@@ -44,15 +44,15 @@ def joined(config: Config) -> Iterator[Mesh]:
         return
     placement = place(config, int(os.environ["WORLD_SIZE"]))
     store, rank, world = next(rendezvous("env://", timeout=timedelta(seconds=config.ranks.timeout)))
-    # A process may train one run after another; what is left in the store of one is not for the next.
+    # A process may train one run after another: the second must not read what the first left in the store.
     store = PrefixStore(f"coupled/{next(_joins)}", store)
     watch = Watch(store, rank, world, config.ranks.timeout)
     try:
         mesh = _mesh(config, placement, PrefixStore("groups", store), rank, watch)
         yield mesh
     except RankLost:
-        raise  # who is gone will not come, and there is something to tell before the launcher ends us all
-    except (UserError, RunStopped) as error:
+        raise  # nobody waits for a lost rank: the line is printed before the launcher ends all others
+    except EarlyEnd as error:
         watch.leave(error)
         if watch.all_left() and dist.is_initialized():
             dist.destroy_process_group()

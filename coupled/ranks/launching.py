@@ -51,7 +51,7 @@ def launch(argv: Sequence[str], ranks: int) -> int:
 
 @contextmanager
 def _quiet_launcher() -> Iterator[None]:
-    """The launcher tells of every rank that ends otherwise than with 0; what there is to say the ranks have said."""
+    """Silence the launcher: it logs every exit code but 0, and the ranks have printed the reason already."""
     logging.disable(logging.ERROR)
     try:
         yield

@@ -18,8 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from coupled.errors import RunStopped, UserError
-from coupled.ranks.faults import Elsewhere, Watch, met
+from coupled.errors import EarlyEnd, RunStopped, UserError
+from coupled.ranks.faults import Elsewhere, Watch, agreed
 from coupled.ranks.placement import Placement
 
 T = TypeVar("T")
@@ -38,10 +38,10 @@ class Axis:
         """(size, *shape): the tensors of all ranks along the axis, which are of one shape, in their order."""
         if self.size == 1:
             return tensor[None]
-        found = tensor.new_empty((self.size, tensor.numel()))
+        tensors = tensor.new_empty((self.size, tensor.numel()))
         with self._watched():
-            dist.all_gather(list(found.unbind()), tensor.contiguous().view(-1), group=self.group)
-        return found.view(self.size, *tensor.shape)
+            dist.all_gather(list(tensors.unbind()), tensor.contiguous().view(-1), group=self.group)
+        return tensors.view(self.size, *tensor.shape)
 
     def shared(self, tensor: Tensor, index: int) -> Tensor:
         """The tensor of the rank at `index`, in place of those that the others give."""
@@ -56,11 +56,11 @@ class Axis:
         return slice(self.index * each, (self.index + 1) * each)
 
     def exchanged(self, chunks: Tensor) -> Tensor:
-        """(size, n): row k of every rank's `chunks` goes to rank k; what comes is in the order of ranks."""
-        found = torch.empty_like(chunks)
+        """(size, n): row k of every rank's `chunks` goes to rank k; what arrives is in the order of ranks."""
+        received = torch.empty_like(chunks)
         with self._watched():
-            dist.all_to_all_single(found, chunks, group=self.group)
-        return found
+            dist.all_to_all_single(received, chunks, group=self.group)
+        return received
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -83,7 +83,7 @@ class Mesh:
 
     @property
     def is_first(self) -> bool:
-        """Is this rank 0, which alone opens the run directory, writes lines and talks?"""
+        """Is this rank 0, which alone opens the run directory, writes its manifest and prints?"""
         return self.rank == 0
 
     @property
@@ -119,25 +119,25 @@ class Mesh:
         result, error = None, None
         try:
             result = act()
-        except (UserError, RunStopped) as raised:
+        except EarlyEnd as raised:
             error = raised
         self.agree(error)
         return result
 
-    def agree(self, error: UserError | RunStopped | None, axis: Axis | None = None) -> None:
+    def agree(self, error: EarlyEnd | None, axis: Axis | None = None) -> None:
         """A meeting of all ranks (of an axis) that raises if any of them has an error."""
         axis = axis or self.host
         own = 0 if error is None or isinstance(error, Elsewhere) else error.exit_code
         codes = axis.gathered(torch.tensor([own])).flatten().tolist()
         failed = [rank for rank, code in enumerate(codes) if code]
         if error is not None and failed[:1] in ([], [axis.index]):
-            raise met(error)
+            raise agreed(error)
         if failed:
-            raise met(Elsewhere(codes[failed[0]]))
+            raise agreed(Elsewhere(codes[failed[0]]))
 
     def ending(self, error: RunStopped) -> RunStopped:
-        """What to raise where all ranks have come to the same error: rank 0 tells."""
-        return met(error if self.is_first else Elsewhere(error.exit_code))
+        """What to raise where all ranks have come to the same error: rank 0 prints it."""
+        return agreed(error if self.is_first else Elsewhere(error.exit_code))
 
     def alone_on_first(self, act: Callable[[], T]) -> T | None:
         """What `act()` gave on rank 0, there; None on the others. Its error ends all ranks."""
@@ -155,11 +155,11 @@ class Mesh:
             data = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         return json.loads(self.host.shared(data, 0).numpy().tobytes())
 
-    def same(self, what: Mapping[str, str]) -> None:
-        """UserError on rank 0 if a rank has other values than rank 0 (a library's version, a data set's digest)."""
-        said = self.on_first(lambda: dict(what))
+    def same(self, facts: Mapping[str, str]) -> None:
+        """UserError if the facts of a rank (a library's version, a data set's digest) are not those of rank 0."""
+        first = self.on_first(lambda: dict(facts))
         differing = [
-            f"{key} is {what.get(key)}, on rank 0 {said.get(key)}" for key in said if what.get(key) != said[key]
+            f"{key} is {facts.get(key)}, on rank 0 {first[key]}" for key in first if facts.get(key) != first[key]
         ]
         self.together(lambda: _refuse(self.rank, differing))
 

@@ -29,13 +29,13 @@ class Placement:
         return next((a * self.data for a, group in enumerate(self.groups) if owner in group), 0)
 
     def __str__(self) -> str:
-        said = f"{len(self.groups)} for arms × {self.data} for data" if self.data > 1 else "each with arms of its own"
-        return f"{self.world} ranks, {said}" if self.world > 1 else "one process"
+        shares = f"{len(self.groups)} for arms × {self.data} for data" if self.data > 1 else "each with arms of its own"
+        return f"{self.world} ranks, {shares}" if self.world > 1 else "one process"
 
 
 def place(config: Config, world: int) -> Placement:
     """The placement of a config's arms on `world` ranks: as `ranks.arms` and `ranks.data` say; left open, as many ranks
-    for arms as there are arms for, the rest for data. Raises UserError for what cannot be.
+    for arms as there are arms for, the rest for data. Raises UserError where they do not fit.
     """
     ranks, arms = config.ranks, list(config.arms)
     fitting = [a for a in range(1, min(world, len(arms)) + 1) if world % a == 0]

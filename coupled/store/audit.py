@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found whole: `objects` files of `size` bytes in all; `notes` on what is not an error."""
+    """A run whose `objects` files, of `size` bytes in all, are whole; `notes` on what is odd but no error."""
 
     manifest: Manifest
     objects: int
@@ -37,8 +37,8 @@ def audit(root: Path, fs: FileSystem = REAL, progress: Progress | None = None) -
     notes = []
     if manifest.torn:
         if manifest.finished:
-            raise StoreError(root / MANIFEST, "has something behind the line that finished the run")
-        notes.append("the manifest's last line is torn: what it was about does not count")
+            raise StoreError(root / MANIFEST, "holds more after the line that finished the run")
+        notes.append("the manifest's last line is torn: its object does not count")
     objects = [entry.committed() for entry in manifest.entries if entry.sha256 is not None and _counts(entry)]
     states = list(_states(root, manifest, fs))
     for saved, committed in states:
@@ -74,11 +74,11 @@ def gone_since(root: Path, name: str, before: Manifest, fs: FileSystem = REAL) -
 
 
 def _counts(entry: Entry) -> bool:
-    return entry.kind != "checkpoint"  # those are looked at with their files
+    return entry.kind != "checkpoint"  # they are checked with their files
 
 
 def _states(root: Path, manifest: Manifest, fs: FileSystem) -> Iterator[tuple[Saved, list[Committed]]]:
-    """Every checkpoint that is there, by its state.json; the newest retired one may be, as a spare. And preempt/."""
+    """Every checkpoint on disk, by its state.json (the newest retired one may be there, as a spare), and preempt/."""
     retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
     for entry in manifest.entries:
         if entry.kind == "checkpoint" and (
@@ -96,7 +96,7 @@ def _states(root: Path, manifest: Manifest, fs: FileSystem) -> Iterator[tuple[Sa
 
 
 def _files(root: Path, fs: FileSystem) -> Iterator[str]:
-    """Names of all files in the folders that only hold what was committed; strays are none of theirs."""
+    """Names of all files in the folders that hold nothing but committed files; strays are left out."""
     pending = [root / name for name in ("checkpoints", "drift", "records", PREEMPT)]
     while pending:
         path = pending.pop()

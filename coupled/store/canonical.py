@@ -22,7 +22,7 @@ def digest(value: Any) -> str:
 
 
 def strict_json(data: bytes) -> Any:
-    """Parses untrusted JSON; the caller bounds its length. Raises ValueError for whatever is not plain JSON.
+    """Parses untrusted JSON; the caller bounds its length. Raises ValueError for all but plain JSON.
 
     Refused beyond the grammar: repeated keys (readers disagree on which one counts), NaN and infinities.
     """
@@ -44,10 +44,10 @@ def _refuse_other_keys(value: Any) -> None:
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a key appears twice")
-    return found
+    return members
 
 
 def _no_constant(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What the storage layer says when a file cannot be written or cannot be believed."""
+"""The errors of the storage layer: a file cannot be written, or cannot be believed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +12,9 @@ _LONGEST: Final = 600  # characters: a hostile name or value never floods a term
 
 
 class StoreError(RunStopped):
-    """A file of a run is damaged, hostile or cannot be written: one line with the file, the reason and, where something
-    can be done, what (our own words, shown whole). Exit code 3.
+    """A file of a run is damaged, hostile or cannot be written. Exit code 3.
+
+    One line has the file, the reason and, where there is a remedy, what to `do`. `do` is our own text: it is never cut.
     """
 
     def __init__(self, path: Path | str, reason: str, do: str = "") -> None:
@@ -23,9 +24,9 @@ class StoreError(RunStopped):
 
 
 def one_line(text: str) -> str:
-    """The text with everything unprintable escaped, cut to what fits a message."""
-    shown = printable(text[:_LONGEST])
-    return shown + "…" if len(text) > _LONGEST else shown
+    """The text with everything unprintable escaped, cut to a length that fits a message."""
+    beginning = printable(text[:_LONGEST])
+    return beginning + "…" if len(text) > _LONGEST else beginning
 
 
 @contextmanager

@@ -31,12 +31,12 @@ KILL_POINTS: Final = (
     "preempt.files",  # every file of preempt/ is durable, its state.json is not there yet
     "preempt.committed",  # older ones are still there
     "recovery.locked",
-    "recovery.noted",  # what will be dropped is durable in log/, and still committed
+    "recovery.noted",  # the lines that will be dropped are durable in log/, and still committed
     "recovery.staged",  # the run.json of a longer run lies beside the old one
     "recovery.renamed",  # the manifest is the prefix, perhaps not durably
-    "recovery.rewound",  # durably; what it does not name is still there
+    "recovery.rewound",  # durably; the files that it does not name are still there
     "recovery.extended",  # run.json is the longer run's
-    "recovery.swept",  # what the manifest does not name is gone
+    "recovery.swept",  # the files that the manifest does not name are gone
     "recovery.settled",  # the checkpoint before it is retired; the run can go on
     "manifest.written",
     "manifest.synced",
@@ -106,12 +106,17 @@ class FileSystem:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def is_folder(self, path: Path) -> bool:
+        """Is there a folder, and no symlink to one?"""
+        status = self.status(path)
+        return status is not None and stat.S_ISDIR(status.st_mode)
+
     def names(self, path: Path) -> list[str]:
-        """What a folder holds, sorted, but for what others leave in any folder (coupled/strays.py)."""
+        """The names in a folder, sorted, without those that other programs leave in any folder (coupled/strays.py)."""
         return [name for name in self.listed(path) if not is_stray(name)]
 
     def listed(self, path: Path) -> list[str]:
-        """All that a folder holds, sorted."""
+        """All names in a folder, sorted."""
         return sorted(entry.name for entry in path.iterdir())
 
     def reader(self, path: Path) -> FileIO:
@@ -170,7 +175,7 @@ class FileSystem:
         self.rename(temporary, final)
 
     def sync_file(self, path: Path) -> None:
-        """Makes durable what another process may have left in memory only."""
+        """Makes a file durable: another process may have left what it wrote in memory only."""
         fd = self.open(path, os.O_RDWR)
         try:
             self.sync(fd)
@@ -192,8 +197,8 @@ class FileSystem:
         if not there:
             self.ensure_directory(path.parent)
             self.mkdir(path)
-        # one that was there is synced too: whoever made it may have been killed before this. A parent that
-        # may not even be read is somebody else's, and so was the making
+        # a directory that was there is synced too: the process that made it may have been killed before it did so.
+        # A parent that may not even be read is another user's, who made the directory too
         with suppress(PermissionError) if there else nullcontext():
             self.sync_directory(path.parent)
         self._durable.add(path)

@@ -1,4 +1,4 @@
-"""`run.lock`: one process writes a run. The kernel releases the lock with the process, however that ends."""
+"""`run.lock`: one process writes a run. The kernel releases the lock when the process ends, in whatever way."""
 
 import errno
 import os
@@ -48,7 +48,7 @@ class RunLock:
         _close_in_forks(self)
 
     def release(self) -> None:
-        """Lets the next process in; the file stays, for removing it would race with a process that opened it."""
+        """Lets the next process in. The file stays: another process may just have opened it."""
         if self._fd >= 0:
             self._fs.close(self._fd)
             self._fd = -1

@@ -1,4 +1,4 @@
-"""`manifest.jsonl`: the one list of what exists. An object without a line does not exist.
+"""`manifest.jsonl`: the one list of what a run holds. An object without a line does not exist.
 
 A line is one canonical JSON object, a space, the CRC-32 of the JSON bytes as eight lower-case hex digits, a newline.
 """
@@ -44,8 +44,8 @@ class Entry:
 
     begin: run.json, first = last = 0; the first line and no other. shard: a file of records/. checkpoint: a state.json,
     first = last = its step. retire: the checkpoint of that name is superseded; its files are a spare until the next
-    checkpoint (no size, no sha256). drift: what was not as before when the run was resumed at that step. finish: the
-    run is complete, first = 0, last = its last step (no object).
+    checkpoint (no size, no sha256). drift: the facts that had changed when the run was resumed at that step. finish:
+    the run is complete, first = 0, last = its last step (no object).
     """
 
     seq: int
@@ -117,7 +117,7 @@ def read_manifest(path: Path, fs: FileSystem = REAL) -> Manifest:
     """Reads and checks every line; the file is untrusted.
 
     A bad last line is an append that was cut short: dropped and reported as `torn`. A bad line before the last, a
-    sequence that does not count 0, 1, 2…, an object named twice or a line after "finish" is StoreError.
+    sequence other than 0, 1, 2, …, an object named twice or a line after "finish" is StoreError.
     """
     entries: list[Entry] = []
     names: set[str] = set()
@@ -137,7 +137,7 @@ def read_manifest(path: Path, fs: FileSystem = REAL) -> Manifest:
 
 
 def parse_line(line: bytes) -> Entry:
-    """The entry of one line, newline included. Raises ValueError for whatever is not a whole line of ours."""
+    """The entry of one line, newline included. Raises ValueError unless it is whole, as `Entry.line` writes it."""
     text, tail = line[:-_TAIL], line[-_TAIL:]
     if len(line) > MAX_LINE:
         raise ValueError(f"longer than {MAX_LINE} bytes")
@@ -172,7 +172,7 @@ def _check_place(path: Path, entry: Entry, before: list[Entry], names: set[str])
 
 
 def _fault(fields: Mapping[str, Any]) -> str:
-    """What is wrong with the fields of a line, or nothing."""
+    """What is wrong with the fields of a line; "" if nothing is."""
     kind, name = fields.get("kind"), fields.get("name")
     if not isinstance(kind, str) or kind not in _FIELDS:
         return f"the kind is not one of {', '.join(_FIELDS)}"

@@ -1,4 +1,4 @@
-"""What `train` may do with the directory its run would live in: make it, leave it, refuse, or replace it."""
+"""The directory that a new run would live in: `train` makes it, leaves it, refuses it or replaces it."""
 
 import stat
 from collections.abc import Callable
@@ -40,18 +40,18 @@ def prepare(
 ) -> RunDirectory | None:
     """The new run's directory, or None if the run of this very config is finished and there is nothing to do.
 
-    Raises UserError for everything else that is there (unfinished, of another config, in use, not a run), unless
-    `overwrite` replaces it; what is not a run is never touched.
+    Raises UserError for everything else (a run that is unfinished, of another config or in use; something that is not a
+    run), unless `overwrite` replaces it; only a run is ever replaced.
     """
     if config_digest(run_json) != digest:
         raise ValueError("run_json and digest are of different configs")
     _sweep(path, fs)
     if overwrite and not _vacant(path, fs):
         remove_run(path, fs)
-    found = state(path, fs)
-    if found == "absent":
+    before = state(path, fs)
+    if before == "absent":
         return RunDirectory.create(path, run_json, fs, keeps)
-    if found == "foreign":
+    if before == "foreign":
         raise _not_a_run(path)
     old = read_config_digest(path, fs)
     if old != digest:
@@ -60,9 +60,9 @@ def prepare(
             f"this config is {digest}, and a name stands for one config",
             f"give --overwrite to replace that run, or {_RENAME}",
         )
-    if found == "finished":
+    if before == "finished":
         return None
-    RunLock(path, fs).release()  # says who is at work, if somebody is
+    RunLock(path, fs).release()  # a UserError names the process that is at work, if one is
     raise UserError(
         f"{path} holds this run, unfinished", "coupled-run resume goes on with it", "--overwrite starts it again"
     )
@@ -89,7 +89,7 @@ def _sweep(path: Path, fs: FileSystem) -> None:
     """Finishes a removal that was killed; run.json goes last, so what is left of a run still looks like one."""
     aside = _aside(path)
     with naming(aside):
-        if _is_run(aside, fs) or (_is_folder(aside, fs) and _is_bare(aside, fs)):
+        if _is_run(aside, fs) or (fs.is_folder(aside) and _is_bare(aside, fs)):
             fs.remove_tree(aside, last=RUN_JSON)
 
 
@@ -98,7 +98,7 @@ def _aside(path: Path) -> Path:
 
 
 def _is_run(path: Path, fs: FileSystem) -> bool:
-    if not _is_folder(path, fs):
+    if not fs.is_folder(path):
         return False
     try:
         read_config_digest(path, fs)
@@ -107,14 +107,9 @@ def _is_run(path: Path, fs: FileSystem) -> bool:
     return True
 
 
-def _is_folder(path: Path, fs: FileSystem) -> bool:
-    status = fs.status(path)
-    return status is not None and stat.S_ISDIR(status.st_mode)
-
-
 def _is_bare(path: Path, fs: FileSystem) -> bool:
     """Does a folder hold nothing but folders that hold nothing?"""
-    return all(_is_folder(path / name, fs) and _is_bare(path / name, fs) for name in fs.names(path))
+    return all(fs.is_folder(path / name) and _is_bare(path / name, fs) for name in fs.names(path))
 
 
 def _vacant(path: Path, fs: FileSystem) -> bool:

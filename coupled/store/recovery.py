@@ -1,11 +1,10 @@
-"""Opening a run that is there: what a kill, a power cut or a signal left becomes a whole run again, at a saved state.
+"""Reopening a run: what a kill, a power cut or a signal left becomes a whole run again, at a saved state.
 
-The order makes a second kill harmless: what will be dropped is noted, the manifest is replaced by its prefix, and only
-then is removed what the prefix does not name.
+The order makes a second kill harmless: first the lines that will be dropped are noted, then the manifest is replaced by
+its prefix, and only then the files that the prefix does not name are removed.
 """
 
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,11 +17,11 @@ from coupled.store.manifest import (
     MANIFEST,
     RUN_JSON,
     Entry,
-    Manifest,
     ManifestWriter,
     parse_line,
     read_manifest,
 )
+from coupled.store.newest import Newest, ReopenTerms, newest
 from coupled.store.objects import TEMPORARY, hash_file, verify_object
 from coupled.store.rundir import (
     DROPPED,
@@ -33,7 +32,7 @@ from coupled.store.rundir import (
     begin_entry,
     checkpoint_folder,
 )
-from coupled.store.saved import Saved, read_preempted, read_saved
+from coupled.store.saved import Saved, read_saved
 from coupled.terminal.shell import shell
 
 _FOLDERS: Final = ("checkpoints", "drift", "records")
@@ -44,7 +43,7 @@ _MAX_DROPPED: Final = 256 << 20  # bytes
 class Position:
     """Where a reopened run goes on: from `saved`, whose files are verified, or from its beginning (None).
 
-    `notes`: what was found and done, one line each, for people.
+    `notes`: what was wrong and what was done about it, one line each, for people.
     """
 
     saved: Saved | None
@@ -53,22 +52,6 @@ class Position:
     @property
     def step(self) -> int:
         return 0 if self.saved is None else self.saved.step
-
-
-@dataclass(frozen=True)
-class ReopenTerms:
-    """How a run is to be reopened.
-
-    `run_json`: the run's new run.json, of a longer run that shares everything up to the checkpoints that are `usable`.
-    `at_most`: only a state at or before this step. `forget`: what is dropped need not come back with equal hashes.
-    `steal`: take the lock from whoever has it.
-    """
-
-    run_json: bytes | None = None
-    at_most: int | None = None
-    usable: Callable[[int], bool] = lambda step: True
-    forget: bool = False
-    steal: bool = False
 
 
 def reopen(
@@ -122,14 +105,15 @@ def _recover(
         raise StoreError(root / MANIFEST, f"has no first line, which commits {RUN_JSON}; --overwrite starts again")
     verify_object(root, manifest.entries[0].committed(), fs)
     longer = terms.run_json is not None and begin_entry(terms.run_json) != manifest.entries[0]
+    start = newest(root, manifest, terms, not longer, fs)
     notes = ["a torn last line of the manifest was dropped"] if manifest.torn else []
-    found = _newest(root, manifest, terms, not longer, fs, notes)
-    prefix, dropped = manifest.entries[: found.lines], manifest.entries[found.lines :]
-    _verify(root, prefix, found.saved, keeps, fs)
-    if found.preempted:
-        _sync_preempted(root, found.saved, fs)
+    notes += start.notes
+    prefix, dropped = manifest.entries[: start.lines], manifest.entries[start.lines :]
+    _verify(root, prefix, start.saved, keeps, fs)
+    if start.preempted:
+        _sync_preempted(root, start.saved, fs)
     if dropped:
-        notes.append(f"{len(dropped)} committed lines behind step {found.step} were rewound and will be made again")
+        notes.append(f"{len(dropped)} committed lines behind step {start.step} were rewound and will be made again")
     # A longer run has other shards where the shorter one ended: they say nothing about each other.
     expected = _forget(root, fs) if terms.forget or longer else _note_dropped(root, dropped, fs)
     if longer:
@@ -142,59 +126,15 @@ def _recover(
     if longer:
         _mend(root, fs)
         fs.point("recovery.extended")
-    removed = _remove_orphans(root, prefix, found, keeps, fs)
+    removed = _remove_orphans(root, prefix, start, keeps, fs)
     notes += [f"{removed} files that were not committed were removed"] if removed else []
     steps = [entry.first for entry in prefix if entry.kind == "checkpoint"]
     writer = ManifestWriter(fs, root / MANIFEST, len(prefix))
     directory = RunDirectory(root, fs, lock, writer, keeps, steps, expected)
-    if not found.preempted:
+    if not start.preempted:
         directory.settle(retired=prefix[-1].kind == "retire")
     fs.point("recovery.settled")
-    return directory, Position(found.saved, tuple(notes))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A state to go on from, and how many lines of the manifest come before or with it."""
-
-    saved: Saved | None
-    lines: int
-    preempted: bool = False
-
-    @property
-    def step(self) -> int:
-        return 0 if self.saved is None else self.saved.step
-
-
-def _newest(
-    root: Path,
-    manifest: Manifest,
-    terms: ReopenTerms,
-    preempted: bool,
-    fs: FileSystem,
-    notes: list[str],
-) -> _Found:
-    """The newest state whose files are as committed; what is passed over is noted."""
-    most, damaged = terms.at_most, None
-    allowed = [found for found in _saved_steps(root, manifest, preempted, fs) if most is None or found[0] <= most]
-    for step, index in sorted(allowed, key=lambda found: (found[0], found[1] is None), reverse=True):
-        try:
-            if index is None:
-                saved, lines = read_preempted(root, step, manifest, fs)
-                saved.verify(root, fs)
-                return _Found(saved, lines, preempted=True)
-            if terms.usable(step):
-                saved = read_saved(root, manifest.entries[index], fs)
-                saved.verify(root, fs)
-                follows = manifest.entries[index + 1 : index + 2]
-                return _Found(saved, index + 1 + (bool(follows) and follows[0].kind == "retire"))
-        except StoreError as error:
-            notes.append(f"passed over: {error}")
-            damaged = error
-    if damaged is not None and most is None:
-        hint = f"no state to go on from is left; coupled-run resume {shell(root)} --from 0 makes everything again"
-        raise StoreError(damaged.path or root, damaged.reason, hint)
-    return _Found(None, 1)
+    return directory, Position(start.saved, tuple(notes))
 
 
 def _sync_preempted(root: Path, saved: Saved | None, fs: FileSystem) -> None:
@@ -206,23 +146,6 @@ def _sync_preempted(root: Path, saved: Saved | None, fs: FileSystem) -> None:
             fs.sync_file(root / name)
         for place in (folder, folder.parent, root):
             fs.sync_directory(place)
-
-
-def _saved_steps(root: Path, manifest: Manifest, preempted: bool, fs: FileSystem) -> Iterator[tuple[int, int | None]]:
-    """(step, index of its line) of every checkpoint that should be or is on disk; index None: in preempt/."""
-    retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
-    for index, entry in enumerate(manifest.entries):
-        if entry.kind == "checkpoint" and (
-            entry.name not in retired or fs.status(root / checkpoint_folder(entry.first) / STATE) is not None
-        ):
-            yield entry.first, index
-    folder = root / PREEMPT
-    with naming(folder):
-        names = fs.names(folder) if preempted and _is_folder(folder, fs) else []
-    for name in names:
-        digits = name.removeprefix("step-")
-        if digits.isascii() and digits.isdecimal() and name == f"step-{int(digits):09d}":
-            yield int(digits), None
 
 
 def _verify(
@@ -253,15 +176,15 @@ def _read_dropped(root: Path, fs: FileSystem) -> dict[str, str]:
         return {}
     with naming(path):
         lines = fs.read(path, _MAX_DROPPED).splitlines(keepends=True)
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for line in lines:
         try:
             entry = parse_line(line)
         except ValueError:
             continue
         if entry.name is not None and entry.sha256 is not None:
-            found.setdefault(entry.name, entry.sha256)
-    return found
+            hashes.setdefault(entry.name, entry.sha256)
+    return hashes
 
 
 def _note_dropped(root: Path, dropped: Sequence[Entry], fs: FileSystem) -> dict[str, str]:
@@ -314,15 +237,15 @@ def _replace_manifest(root: Path, prefix: Sequence[Entry], fs: FileSystem) -> No
 
 
 def _remove_orphans(
-    root: Path, prefix: Sequence[Entry], found: _Found, keeps: Callable[[int], bool], fs: FileSystem
+    root: Path, prefix: Sequence[Entry], start: Newest, keeps: Callable[[int], bool], fs: FileSystem
 ) -> int:
     """Removes every file of the hashed folders that the prefix does not name, and what is left of other folders."""
     named = {str(entry.name) for entry in prefix if entry.kind in ("shard", "drift")}
     steps = [entry.first for entry in prefix if entry.kind == "checkpoint"]
     # the newest, the one before it as a spare, and those that are kept; a spare's own files are not looked into
     whole = {checkpoint_folder(step) for step in steps if keeps(step) or step in steps[-2:]}
-    if found.preempted and found.saved is not None:
-        whole.add(found.saved.folder)
+    if start.preempted and start.saved is not None:
+        whole.add(start.saved.folder)
     with naming(root):
         removed = sum(_sweep(root, root / top, named, whole, fs) for top in (*_FOLDERS, PREEMPT))
         for name in (RUN_JSON + TEMPORARY, MANIFEST + TEMPORARY):
@@ -337,12 +260,12 @@ def _remove_orphans(
 
 def _sweep(root: Path, folder: Path, named: set[str], whole: set[str], fs: FileSystem) -> int:
     """Removes below `folder` what is neither named nor in a folder that is whole; returns how many files went."""
-    if not _is_folder(folder, fs):
+    if not fs.is_folder(folder):
         return 0
     removed, inside = 0, folder.relative_to(root).as_posix() in whole
     for name in fs.names(folder):
         path = folder / name
-        if _is_folder(path, fs):
+        if fs.is_folder(path):
             removed += _sweep(root, path, named, whole, fs)
         elif (inside and not name.endswith(TEMPORARY)) or path.relative_to(root).as_posix() in named:
             continue
@@ -355,8 +278,3 @@ def _sweep(root: Path, folder: Path, named: set[str], whole: set[str], fs: FileS
     elif removed:
         fs.sync_directory(folder)
     return removed
-
-
-def _is_folder(path: Path, fs: FileSystem) -> bool:
-    status = fs.status(path)
-    return status is not None and stat.S_ISDIR(status.st_mode)

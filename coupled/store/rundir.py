@@ -1,4 +1,4 @@
-"""A run directory as its one writer sees it: created exclusively, then grown by committed objects."""
+"""A run directory as its one writer sees it: created by one process alone, then grown by committed objects."""
 
 import hashlib
 import socket
@@ -24,12 +24,12 @@ STATE: Final = "state.json"
 PREEMPT: Final = "preempt"
 DROPPED: Final = "log/dropped.jsonl"
 MAX_RUN_JSON: Final = 4 << 20  # bytes
-# what a creation that was killed before its commit point, run.json, can leave
+# the files that a creation can leave if it is killed before its commit point, run.json
 BEGINNINGS: Final = frozenset({LOCK, MANIFEST, RUN_JSON + TEMPORARY})
 
 
 class Objects:
-    """Where a run's objects go. What is put there exists only once the run directory has a line for it."""
+    """Where a run's objects go. An object that is put there exists only once the manifest has a line for it."""
 
     def __init__(self, root: Path, fs: FileSystem = REAL) -> None:
         self.root = root
@@ -45,7 +45,7 @@ class Objects:
 
 
 class RunDirectory(Objects):
-    """The open run: holds the lock and the end of the manifest. Not for use by two threads at a time, but for `log`.
+    """The open run: holds the lock and the end of the manifest. Only `log` may be used by two threads at a time.
 
     `keeps(step)`: is the checkpoint of that step permanent? The others are retired by the next checkpoint and removed
     by the one after it, so that two of them are on disk. `checkpoints`: the steps of those committed, ascending.
@@ -81,13 +81,13 @@ class RunDirectory(Objects):
         config_digest(run_json)
         _refuse_taken(root, fs)
         with naming(root):
-            made = fs.status(root) is None
+            new = fs.status(root) is None
             fs.ensure_directory(root)
         lock = RunLock(root, fs)
         try:
             fs.point("run.locked")
             _refuse_taken(root, fs)  # again: only under the lock does the answer hold
-            _begin(root, run_json, fs, made)
+            _begin(root, run_json, fs, new)
         except BaseException:
             lock.release()
             raise
@@ -125,7 +125,7 @@ class RunDirectory(Objects):
         return entry
 
     def settle(self, *, retired: bool) -> None:
-        """What follows a checkpoint: retire the one before it, unless its line is there; remove the one before that."""
+        """After a checkpoint: retire the one before it, unless that is done (`retired`); remove the one before that."""
         for previous in self._checkpoints[-2:-1]:
             if not retired and not self._keeps(previous):
                 self._manifest.append("retire", previous, previous, f"{checkpoint_folder(previous)}/{STATE}")
@@ -159,7 +159,7 @@ class RunDirectory(Objects):
             self._remove(f"{PREEMPT}/{name}")
 
     def commit_drift(self, step: int, facts: Mapping[str, Any]) -> Entry:
-        """Commits what was not as before when the run was gone on with at `step`. Raises StoreError."""
+        """Commits the facts that had changed when the run was resumed at `step`. Raises StoreError."""
         name = f"drift/step-{step:09d}.json"
         done = commit_object(self._fs, self.root, name, canonical_json(dict(facts)))
         return self._manifest.append("drift", step, step, done)
@@ -178,7 +178,7 @@ class RunDirectory(Objects):
         return done
 
     def _remove(self, name: str) -> None:
-        """Removes a superseded folder. What a kill leaves of it is an orphan, which recovery removes."""
+        """Removes a superseded folder. If a kill leaves a part of it, recovery removes that."""
         path = self.root / name
         with naming(path, INTACT):
             if self._fs.status(path) is not None:
@@ -247,10 +247,10 @@ def begin_entry(run_json: bytes) -> Entry:
 def config_digest(run_json: bytes) -> str:
     """The "config_digest" of a run.json; ValueError if it has none."""
     parsed = strict_json(run_json)
-    found = parsed.get("config_digest") if isinstance(parsed, dict) else None
-    if not isinstance(found, str) or not found:
+    digest = parsed.get("config_digest") if isinstance(parsed, dict) else None
+    if not isinstance(digest, str) or not digest:
         raise ValueError("no text under the key config_digest")
-    return found
+    return digest
 
 
 def read_config_digest(root: Path, fs: FileSystem = REAL) -> str:
@@ -265,7 +265,7 @@ def read_config_digest(root: Path, fs: FileSystem = REAL) -> str:
 
 
 def is_vacant(root: Path, fs: FileSystem = REAL) -> bool:
-    """True if nothing is at `root`, an empty folder, or what a killed creation left."""
+    """Is there nothing at `root`, an empty folder, or only what a killed creation left?"""
     status = fs.status(root)
     if status is None:
         return True
@@ -291,8 +291,11 @@ def _refuse_taken(root: Path, fs: FileSystem) -> None:
         )
 
 
-def _begin(root: Path, run_json: bytes, fs: FileSystem, made: bool) -> None:
-    """Writes the manifest's first line, then run.json; the caller holds the lock and found the place vacant."""
+def _begin(root: Path, run_json: bytes, fs: FileSystem, new: bool) -> None:
+    """Writes the manifest's first line, then run.json; the caller holds the lock, and the place is vacant.
+
+    `new`: the folder was made for this run, and is removed if an error ends this.
+    """
     try:
         with naming(root):
             for name in (MANIFEST, RUN_JSON + TEMPORARY):
@@ -302,10 +305,10 @@ def _begin(root: Path, run_json: bytes, fs: FileSystem, made: bool) -> None:
         fs.point("run.manifest")
         commit_object(fs, root, RUN_JSON, run_json)
     except Exception:
-        # as far as the operating system lets us: the first error is the one to tell
+        # as far as the operating system lets us: the first error is the one to report
         with suppress(OSError):
             for name in (RUN_JSON, RUN_JSON + TEMPORARY, MANIFEST, LOCK):
                 fs.unlink(root / name)
-            if made:
+            if new:
                 fs.rmdir(root)
         raise

@@ -1,4 +1,4 @@
-"""What a committed checkpoint holds, read as if a stranger had written it."""
+"""The content of a committed checkpoint; no byte of it is trusted."""
 
 import hashlib
 import re

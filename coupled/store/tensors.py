@@ -1,4 +1,4 @@
-"""Arrays as safetensors bytes, written deterministically and read as if every byte came from a stranger."""
+"""Arrays as safetensors bytes: equal arrays give equal bytes, and no byte that is read is trusted."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself, checked: tensors in file order, metadata (empty if none), file size in bytes."""
+    """The header of a file, checked: tensors in file order, metadata (empty if none), file size in bytes."""
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Header:
 
 
 class TensorFile(Mapping[str, np.ndarray]):
-    """The arrays of a checked file by name: read-only, memory-mapped when asked for, no descriptor held before."""
+    """The arrays of a checked file by name: read-only, mapped into memory when asked for. It holds no file open."""
 
     def __init__(self, path: Path, header: Header, fs: FileSystem) -> None:
         self.path = path

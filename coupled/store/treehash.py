@@ -1,4 +1,4 @@
-"""The oracle of every crash test: one digest over all that a run promises to reproduce."""
+"""One digest over all that a run promises to reproduce: every crash test compares it."""
 
 import hashlib
 import stat
@@ -15,7 +15,7 @@ _HASHED = ("checkpoints", "drift", "manifest.jsonl", "records", "run.json")
 def tree_hash(root: Path, fs: FileSystem = REAL) -> str:
     """sha256 (hex) over run.json, manifest.jsonl, records/, checkpoints/ and drift/: names in order, sizes, contents.
 
-    Leftovers of a run count too, so a temporary file changes it; those of others do not (coupled/strays.py). Raises
+    A temporary file that the run left counts too; what other programs left does not (coupled/strays.py). Raises
     StoreError for anything but files and folders.
     """
     total = hashlib.sha256()

@@ -1,1 +1,1 @@
-"""What a command prints, and where that may go."""
+"""The output of a command, and the streams that it goes to."""

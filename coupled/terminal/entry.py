@@ -1,4 +1,4 @@
-"""What both programs share: exit codes, errors in one line, arguments."""
+"""Both programs share this: exit codes, errors in one line, arguments."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from coupled.errors import RunStopped, UserError, printable
+from coupled.errors import EarlyEnd, UserError, printable
 from coupled.terminal import streams
 from coupled.userfiles import expanded
 
@@ -23,7 +23,7 @@ EXIT_CODES: Final = """exit codes:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what was wrong with the arguments in one line, without the usage text; options are spelled out.
+    """Reports a mistake in the arguments in one line, without the usage text; options are spelled out.
 
     Every help ends with `notes`, which are shown as they are, and the exit codes.
     """
@@ -42,11 +42,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def guarded(program: str, body: Callable[[], int]) -> int:
-    """The exit code of `body`: its own, or what `EXIT_CODES` says. Output that cannot be shown stops no work."""
+    """The exit code of `body`: its own, or what `EXIT_CODES` says. If output cannot be shown, the work goes on."""
     with streams.standard() as output, _warnings_in_a_line(program):
         code = _ended(program, body)
         output.flush()
-        # An error that was told is the more important one.
+        # An error that was printed is the more important one.
         if output.failure is None or code not in (0, 1):
             return code
         if isinstance(output.failure, BrokenPipeError):
@@ -74,8 +74,8 @@ def _warnings_in_a_line(program: str) -> Iterator[None]:
 def _ended(program: str, body: Callable[[], int]) -> int:
     try:
         return body()
-    except (UserError, RunStopped) as error:
-        if not getattr(error, "quiet", False):
+    except EarlyEnd as error:
+        if not error.quiet:
             print(printable(f"{program}: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:

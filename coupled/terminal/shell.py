@@ -1,4 +1,4 @@
-"""Paths in commands that a message names, so that whoever pastes the command gives that very path."""
+"""Paths in the commands that messages suggest: pasted into a shell, the command names that very path."""
 
 import os
 import shlex
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def shell(path: Path | str, encoding: str | None = None) -> str:
-    """The path as one word of a POSIX shell: itself where nothing in it has a meaning there.
+    """The path as one word of a POSIX shell: unchanged if no character of it has a meaning there.
 
-    What cannot be shown, by itself or in `encoding` (default: that of stdout), is written in bytes: $'caf\\351'.
+    If a character cannot be shown, at all or in `encoding` (default: that of stdout), bytes are: $'caf\\351'.
     """
     word = f"./{path}" if str(path).startswith("-") else str(path)
     if word.isprintable() and _has(encoding or getattr(sys.stdout, "encoding", None) or "utf-8", word):

@@ -1,4 +1,4 @@
-"""The standard streams of a command: output that nobody can read stops no work, and every encoding can show it."""
+"""The standard streams of a command: if nobody can read the output, the work goes on; every encoding can show it."""
 
 import io
 import os
@@ -19,7 +19,7 @@ _SPELLED: Final = str.maketrans(
 
 
 def spelled(text: str, encoding: str | None) -> str:
-    """The text with nothing in it that the encoding lacks; as it is where the encoding is not known (None)."""
+    """The text, with characters that the encoding lacks spelled out; as it is if the encoding is not known (None)."""
     if text.isascii() or encoding is None:
         return text
     if not encoding.lower().startswith("utf"):
@@ -29,9 +29,9 @@ def spelled(text: str, encoding: str | None) -> str:
 
 
 class Output:
-    """A standard stream that takes whatever is written, and raises nothing.
+    """A standard stream that accepts every write and raises no error.
 
-    `failure`: the first error that kept something from being shown; nothing is shown after it.
+    `failure`: the first error that kept text from being shown; nothing is shown after it.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -46,7 +46,7 @@ class Output:
         self._try(self._stream.flush)
 
     def end(self) -> None:
-        """What was not shown is dropped: Python would try again as it exits, and complain."""
+        """Drop the text that was not shown: Python would try again as it exits, and complain."""
         if self.failure is not None:
             with suppress(OSError):  # a stream without a descriptor
                 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -68,7 +68,7 @@ class Output:
 
 @contextmanager
 def standard() -> Iterator[Output]:
-    """While this lasts, sys.stdout and sys.stderr are `Output`; gives the former. Descriptors 0, 1 and 2 are open."""
+    """Inside, sys.stdout and sys.stderr are `Output`; yields the first. Descriptors 0, 1 and 2 are open."""
     _open_closed()
     before = sys.stdout, sys.stderr
     outputs = [Output(stream) for stream in before]
@@ -85,7 +85,7 @@ def standard() -> Iterator[Output]:
 def _open_closed() -> None:
     """Standard descriptors that are closed (`>&-`) lead to /dev/null, also in processes that this one starts.
 
-    The next file to be opened would get the number otherwise, and take in what a library prints.
+    Otherwise the next file to be opened would get the number, and a library would print into it.
     """
     for number in (0, 1, 2):
         try:
@@ -96,7 +96,7 @@ def _open_closed() -> None:
 
 
 class _Nowhere(io.TextIOBase):
-    """In place of a stream that Python found closed."""
+    """Takes the place of a stream that was closed when Python started."""
 
     def write(self, text: str) -> int:
         return len(text)

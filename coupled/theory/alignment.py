@@ -1,7 +1,7 @@
 """Linear CKA, RSA and the weight gap: the formulas that training's display and the analysis both need.
 
 Shapes: x (…, n, d) and y (…, n, e): n samples of two representations, leading axes are batched (steps, say).
-Everything runs in float64 from the d × e sums of `coupled.moments`: no n × n matrix is formed.
+Everything runs in float64 from the d × e sums of `coupled.theory.moments`: no n × n matrix is formed.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def _undefined(moments: Moments) -> Value:
 
 
 def _varies(own: Cross) -> Tensor:
-    """Whether more than rounding is left of a representation without its mean (…)."""
+    """Is more than rounding left of a representation without its mean? (…)"""
     raw = own.q + 2 * _dot(own.shift_x, own.x) + own.n * _dot(own.shift_x, own.shift_x)
     centred = own.q - _dot(own.x, own.x) / own.n
     least = rounding.of_sum(own.n)

@@ -2,8 +2,8 @@
 
 Shapes: Σ (A, A) float64 cosines of one batch, A = 2B anchors, view 1 first; sets N_i, N_i⁻, S_i: objectives/masks.py.
 Drift bounds are curves (T+1,) over steps 0 … T, from learning rates (T,) and their sums S (T+1,), S_0 = 0; `anchors` is
-a, the divisor of the loss: slots (sample, view) of a batch. Numbers in brackets are
-those of docs/theory.md, which names the sources. e^{2/τ} overflows at small τ, so ratios are kept as logarithms.
+a, the divisor of the loss: slots (sample, view) of a batch. Numbers in brackets are those of docs/theory.md, which
+names the sources. e^{2/τ} overflows at small τ, so ratios are kept as logarithms.
 """
 
 import math

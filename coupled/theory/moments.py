@@ -40,7 +40,7 @@ class Moments:
     """Sums of a pair of representations about stored shifts; `+` joins samples, `-` takes them out again.
 
     Exact for any shifts, accurate where these are near the means: see `Moments.of`. Rows count as they are given: if
-    float64 cannot hold their fourth powers (about 1e±77), CKA of them is NaN. `coupled.scale` brings a whole
+    float64 cannot hold their fourth powers (about 1e±77), CKA of them is NaN. `coupled.theory.scale` brings a whole
     representation to another size; a stream is divided by one power of two, the same for all of its shards.
     """
 

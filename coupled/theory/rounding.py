@@ -1,7 +1,7 @@
-"""How much of a computed float64 number may be rounding: less than that is no measurement, and no difference.
+"""How much of a computed float64 number may be rounding: a smaller number is no measurement, and no difference.
 
-What decides whether a value is defined, or two numbers are equal, must not hang on a last digit, which another machine
-computes differently. All bounds are those of the worst case: rounding that adds up in one direction.
+Whether a value is defined, or two numbers are equal, must not depend on a last digit, which another machine computes
+differently. All bounds are those of the worst case: rounding that adds up in one direction.
 """
 
 from typing import TypeVar
@@ -15,7 +15,7 @@ T = TypeVar("T", float, Tensor)
 def of_sum(terms: T) -> T:
     """Of a sum of n terms, relative to the sum of their sizes: (n + 100) · 2^-53.
 
-    A rounding for every addition, in any order, and a hundred for what is done before and after: products, squares.
+    One rounding for every addition, in any order, and a hundred for the operations before and after: products, squares.
     """
     return (terms + 100) * 2.0**-53
 

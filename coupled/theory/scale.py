@@ -1,8 +1,8 @@
-"""The size of features: measures that do not see it work at an ordinary one, reached by exact powers of two.
+"""The size of features: measures that do not depend on it bring them to an ordinary size, by exact powers of two.
 
-The sums behind CKA hold fourth powers of features and its null band products of two such sums: float64 holds those of
-numbers between 2^-64 and 2^64 with room for any number of samples. A power of two changes no digit, so that a value is
-the same at every size, and features of an ordinary size are left as they are.
+The sums behind CKA hold fourth powers of features, and its null band holds products of two such sums. In float64 they
+stay in range, for any number of samples, if the features lie between 2^-64 and 2^64. A power of two changes no digit,
+so a value is the same at every size; features of an ordinary size are left as they are.
 
 Shapes: x (…, n, d): n rows of one representation, leading axes are batched, each at a size of its own.
 """
@@ -23,9 +23,9 @@ def largest(x: Tensor, *, rows: bool = False) -> Tensor:
 
 def exponent(size: Tensor) -> Tensor:
     """The e for which a size is 2^e times a number in [½, 1), int64; 0 for ordinary sizes, for 0, NaN and infinity."""
-    found = size.frexp().exponent.long()
-    stays = (found.abs() <= _ORDINARY) | (size == 0) | ~size.isfinite()
-    return torch.where(stays, 0, found)
+    exponents = size.frexp().exponent.long()
+    ordinary = (exponents.abs() <= _ORDINARY) | (size == 0) | ~size.isfinite()
+    return torch.where(ordinary, 0, exponents)
 
 
 def shifted(x: Tensor, by: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def unit_rows(x: Tensor) -> Tensor:
     """Rows of norm 1 in float64, whatever their size; a zero row stays zero."""
     x = x.double()
     norm = x.norm(dim=-1, keepdim=True)
-    # Out of range is also a zero row, for which this second look does no harm.
+    # A zero row is out of range too; scaling it does no harm.
     if not ((norm > _LEAST_NORM) & (norm < _LARGEST_NORM)).all():
         x = scaled_rows(x)
         norm = x.norm(dim=-1, keepdim=True)

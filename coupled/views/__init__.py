@@ -1,8 +1,8 @@
 """Views: which augmentation an address means (`recipes`, `parameters`), and the pixels it makes.
 
-`operators` and `blur` make pixels on any device, `fused` the same bytes on a CPU, several times as fast. `two_views`
-does it all. Where images are decoded one by one, `crop` is the part that needs the image and `finish` the rest; the
-bytes are the same.
+`operators` and `blur` make pixels on any device; `fused` makes the same bytes on a CPU, several times as fast.
+`two_views` does everything at once. Where images are decoded one by one, `crop` is the part that needs the image and
+`finish` is the rest; the bytes are the same.
 """
 
 from collections.abc import Sequence
@@ -62,8 +62,8 @@ def two_views(
 ) -> Tensor:
     """Both views of `images` (n, 3, H, W), uint8: (2n, 3, size, size), view 1 of every image first.
 
-    `words` (2, n, WORDS_PER_VIEW) are those of view 0 and view 1 (`view_words`). Who needs the parameter table too
-    calls `draw` on `words.flatten(0, 1)` and `apply`, which is all this does.
+    `words` (2, n, WORDS_PER_VIEW) are those of view 0 and view 1 (`view_words`). A caller who needs the parameter table
+    too calls `draw` on `words.flatten(0, 1)` and then `apply`: this function does the same.
     """
     assert words.shape[:2] == (2, len(images)), f"words {tuple(words.shape)} for {len(images)} images"
     parameters = draw(recipe, words.flatten(0, 1), images.shape[2], images.shape[3])
@@ -132,8 +132,7 @@ def _constants(mean: Sequence[float], std: Sequence[float]) -> Tensor:
 
 
 def _cropped(images: Tensor, boxes: Boxes, size: int) -> Tensor:
-    made_by = fused if images.device.type == "cpu" else operators
-    return made_by.crop_resize(images, boxes, size)
+    return (fused if images.device.type == "cpu" else operators).crop_resize(images, boxes, size)
 
 
 def _finished(crops: Tensor, colours: Colours, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -3,8 +3,8 @@
 Shapes: m = images, n = views, H × W = image, S = side of a view.
 
 The bytes are those of `operators` and `blur`, where a pass over memory is one operation: a view is a few passes here.
-numba is imported, and the code compiled or read from its cache, when the first view is made: commands that make none
-need not wait for it.
+When the first view is made, numba is imported and the code is compiled or read from its cache. Commands that make no
+views need not wait for that.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from coupled.views import operators
 from coupled.views.blur import kernel_weights
 from coupled.views.parameters import Boxes, Colours
 
-_WORTH = 1 << 18  # values of views that take far longer to make than a thread to start
+_WORTH = 1 << 18  # values of views: making these takes far longer than starting a thread
 
 
 def load_kernels() -> None:
-    """Do now what the first view would wait for: import numba, read the compiled code or compile it.
+    """Import numba, and read the compiled code or compile it: the first view would wait for it otherwise.
 
-    A process that is about to be forked does it once for all.
+    A process that is about to be forked does it once for all its workers.
     """
     from coupled.views import fused_crop, fused_finish  # noqa: F401
 
@@ -35,13 +35,13 @@ def crop_resize(images: Tensor, boxes: Boxes, size: int) -> Tensor:
 
     operators.check_images(images, boxes)
     sides = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width, boxes.flip.to(torch.int64)], dim=1).numpy()
-    # Nothing else keeps the kernel, which checks no index, inside the image.
+    # The kernel checks no index: only this keeps it inside the image.
     starts, lengths = sides[:, :2], sides[:, 2:4]
     assert (starts >= 0).all() and (lengths > 0).all(), "a crop box is empty or starts outside its image"
     assert (starts + lengths <= np.array(images.shape[2:])).all(), f"a crop box leaves its {tuple(images.shape[2:])} px"
     views = torch.empty(len(boxes), 3, size, size, dtype=torch.float32)
-    pixels, made, cut = images.numpy(), views.numpy(), operators.cut_out(images)
-    _share(lambda start, stop: fused_crop.crop(pixels, sides, cut, start, stop, made), views)
+    pixels, crops, cut = images.numpy(), views.numpy(), operators.cut_out(images)
+    _share(lambda start, stop: fused_crop.crop(pixels, sides, cut, start, stop, crops), views)
     return views
 
 
@@ -58,8 +58,8 @@ def finish(crops: Tensor, colours: Colours, mean_and_std: Tensor) -> Tensor:
     taps, weights = _taps(colours, crops.shape[2])
     views = torch.empty_like(crops, memory_format=torch.contiguous_format)
     tables = [table.contiguous().numpy() for table in (crops, chains, factors, taps, weights, mean_and_std)]
-    made = views.numpy()
-    _share(lambda start, stop: fused_finish.finish(*tables, start, stop, made), views)
+    finished = views.numpy()
+    _share(lambda start, stop: fused_finish.finish(*tables, start, stop, finished), views)
     return views
 
 
@@ -75,8 +75,8 @@ def _chains(colours: Colours) -> tuple[Tensor, Tensor]:
 
 
 def _taps(colours: Colours, side: int) -> tuple[Tensor, Tensor]:
-    """Of each view's half kernel: how many weights count, int64 (n,), none where it is not blurred, and all of them,
-    float32 (n, R + 1).
+    """The half kernels of the views: how many weights of each count, int64 (n,), 0 where a view is not blurred, and the
+    weights, float32 (n, R + 1).
     """
     n = len(colours)
     if not colours.blurred.any():

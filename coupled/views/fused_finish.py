@@ -1,4 +1,4 @@
-"""Colours, blur and normalisation compiled: what `operators` and `blur` do, on blocks that stay in a processor's cache.
+"""Colours, blur and normalisation compiled: those of `operators` and `blur`, on blocks that stay in a core's cache.
 
 Shapes: n = views, S = side of a view, P = S·S pixels, C = operators of a view, K = taps of its blur.
 """
@@ -8,7 +8,7 @@ import numpy as np
 from coupled.views.compiling import Floats, Integers, kernel, part
 from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
-GREY, NORMALISE, IDLE = 4, 5, 6  # operators more, beside the four of the jitter
+GREY, NORMALISE, IDLE = 4, 5, 6  # further operators, beside the four of the jitter
 _BLOCK = 1024  # pixels: their three channels take 12 of the 32 KiB that are nearest to a core
 _ZERO, _ONE, _TWO, _THREE, _FOUR, _SIX = (np.float32(value) for value in (0, 1, 2, 3, 4, 6))
 _SIXTH, _FAINT = np.float32(1 / 6), np.float32(1e-30)
@@ -80,12 +80,12 @@ def _mean(channel: Floats, sums: Floats, spare: Floats) -> np.float32:
     count, total = len(channel), channel
     while count > 1:
         half = count // 2
-        left, right, made = total[:half], total[half : 2 * half], sums[:half]
+        left, right, pairs = total[:half], total[half : 2 * half], sums[:half]
         for i in range(half):
-            made[i] = left[i] + right[i]
+            pairs[i] = left[i] + right[i]
         if count % 2:
-            made[0] += total[count - 1]
-        count, total = half, made
+            pairs[0] += total[count - 1]
+        count, total = half, pairs
         sums, spare = spare, sums
     return total[0] * np.float32(1 / len(channel))
 
@@ -120,27 +120,30 @@ def _apply(
 
 @part
 def _recolour(
-    given: Floats, chain: Integers, factors: Floats, constants: Floats, sums: Floats, spare: Floats, made: Floats
+    crop: Floats, chain: Integers, factors: Floats, constants: Floats, sums: Floats, spare: Floats, view: Floats
 ) -> None:
-    """The operators of `chain` on `given` (3, P), block by block, into `made`; a contrast waits for the whole view."""
-    pixels, begin, waited, share, means = given.shape[1], 0, 0, _ZERO, np.empty(3, np.float32)
+    """Fill `view` (3, P) with `crop` (3, P) after the operators of `chain`, block by block.
+
+    A contrast needs the mean of the whole view, so all blocks wait for it.
+    """
+    pixels, begin, waited, share, means = crop.shape[1], 0, 0, _ZERO, np.empty(3, np.float32)
     while True:
         end = begin + waited
         while end < len(chain) and chain[end] != CONTRAST:
             end += 1
         for low in range(0, pixels, _BLOCK):
             high = min(low + _BLOCK, pixels)
-            r, g, b = made[0, low:high], made[1, low:high], made[2, low:high]
+            r, g, b = view[0, low:high], view[1, low:high], view[2, low:high]
             if not waited:
-                r[:] = given[0, low:high]
-                g[:] = given[1, low:high]
-                b[:] = given[2, low:high]
+                r[:] = crop[0, low:high]
+                g[:] = crop[1, low:high]
+                b[:] = crop[2, low:high]
             for place in range(begin, end):
                 _apply(chain[place], factors[place], share, constants, r, g, b)
         if end == len(chain):
             return
         for channel in range(3):
-            means[channel] = _mean(made[channel], sums, spare)
+            means[channel] = _mean(view[channel], sums, spare)
         share = _luma(means[0], means[1], means[2]) * (_ONE - factors[end])
         begin, waited = end, 1
 
@@ -152,20 +155,20 @@ def _add_pair(row: Floats, before: Floats, after: Floats, weight: np.float32) ->
 
 
 @part
-def _blur(given: Floats, weights: Floats, padded: Floats, made: Floats) -> None:
-    """`blur.gaussian_blur` of one channel, `given` (S, S), row by row: along the height, then along the width."""
-    size, radius = len(given), len(weights) - 1
+def _blur(channel: Floats, weights: Floats, padded: Floats, blurred: Floats) -> None:
+    """Fill `blurred` with `blur.gaussian_blur` of `channel` (S, S), row by row: along the height, then the width."""
+    size, radius = len(channel), len(weights) - 1
     last, middle = size - 1, padded[radius : radius + size]
     for y in range(size):
-        row = given[y]
+        row = channel[y]
         for i in range(size):
             middle[i] = row[i] * weights[0]
         for tap in range(1, radius + 1):
-            _add_pair(middle, given[abs(y - tap)], given[last - abs(last - y - tap)], weights[tap])
+            _add_pair(middle, channel[abs(y - tap)], channel[last - abs(last - y - tap)], weights[tap])
         for tap in range(1, radius + 1):
             padded[radius - tap] = middle[tap]
             padded[radius + last + tap] = middle[last - tap]
-        row = made[y]
+        row = blurred[y]
         for i in range(size):
             row[i] = middle[i] * weights[0]
         for tap in range(1, radius + 1):
@@ -187,24 +190,22 @@ def finish(
     stop: int,
     views: Floats,
 ) -> None:
-    """Views `start` to `stop` of `views` (n, 3, S, S): colours, blur and normalisation of `crops`, which are left.
+    """Fill views `start` to `stop` of `views` (n, 3, S, S) with `crops` after colours, blur and normalisation.
 
-    `chains` (n, C) lists operators, `factors` (n, C) theirs. `taps` (n,), of which 0 means no blur, and `weights`
-    (n, K) are of the blur, `constants` (2, 3) the channels' means and deviations: where a view is blurred its chain
-    leaves normalising to the blur.
+    `chains` (n, C) are the operators of each view and `factors` (n, C) their factors; `taps` (n,), where 0 means no
+    blur, and `weights` (n, K) are of the blur; `constants` (2, 3) are the channels' means and deviations. The chain of
+    a view that is blurred does not normalise: that comes after the blur.
     """
     size = crops.shape[3]
     pixels = size * size
     sums, spare = np.empty(pixels // 2 + 1, np.float32), np.empty(pixels // 2 + 1, np.float32)
     held = np.empty((3, size, size), np.float32)
     padded = np.empty(size + 2 * weights.shape[1], np.float32)
-    for view in range(start, stop):
-        given, made = crops[view], views[view]
-        target = held if taps[view] else made
-        _recolour(
-            given.reshape(3, pixels), chains[view], factors[view], constants, sums, spare, target.reshape(3, pixels)
-        )
-        if taps[view]:
+    for row in range(start, stop):
+        crop, view = crops[row], views[row]
+        target = held if taps[row] else view
+        _recolour(crop.reshape(3, pixels), chains[row], factors[row], constants, sums, spare, target.reshape(3, pixels))
+        if taps[row]:
             for channel in range(3):
-                _blur(held[channel], weights[view, : taps[view]], padded, made[channel])
-                _normalise(made[channel].reshape(pixels), constants[0, channel], constants[1, channel])
+                _blur(held[channel], weights[row, : taps[row]], padded, view[channel])
+                _normalise(view[channel].reshape(pixels), constants[0, channel], constants[1, channel])

@@ -3,9 +3,9 @@
 Shapes: m = images, n = views, H × W = image, S = side of a view, T = taps (pixels under one triangle).
 
 The bytes of a view depend on its image and parameters only: not on which views are made together, in which order, or
-by how many threads. It is elementwise IEEE arithmetic in float32 with one rounding per operation that makes it so: no
-matrix product and no library reduction (their order of summation is not ours), no `add(alpha=)` or `lerp` (fused in
-vectors, not in their tails) but with factors that make every product exact.
+by how many threads. The reason is elementwise IEEE arithmetic in float32 with one rounding per operation. There is no
+matrix product and no library reduction: their order of summation is not ours. There is no `add(alpha=)` or `lerp`,
+which are fused in vectors but not in their tails, except with factors that make every product exact.
 """
 
 import itertools
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, Boxes, Colours
 
-_GREY, _IDLE = 4, 5  # two operators more, beside the four of the jitter
-_LARGE = 1 << 15  # pixels of an image from which on each view is cut out and made alone: what it leaves out counts
+_GREY, _IDLE = 4, 5  # two further operators, beside the four of the jitter
+_LARGE = 1 << 15  # pixels: each view of an image this large is cut out and made alone, which spares the rest of it
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
 
 
@@ -39,13 +39,13 @@ def crop_resize(images: Tensor, boxes: Boxes, size: int) -> Tensor:
 
 
 def check_images(images: Tensor, boxes: Boxes) -> None:
-    """Assert what `crop_resize` asks of its arguments."""
+    """Assert that images and boxes are as `crop_resize` needs them."""
     assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, "images are uint8 (m, 3, H, W)"
     assert len(boxes) % max(1, len(images)) == 0, f"{len(boxes)} views of {len(images)} images"
 
 
 def cut_out(images: Tensor) -> bool:
-    """Whether `crop_resize` cuts boxes out first: `band` then counts taps by the box instead of the image."""
+    """Does `crop_resize` cut boxes out first? `band` then counts taps by the box instead of the image."""
     return images.shape[2] * images.shape[3] >= _LARGE
 
 

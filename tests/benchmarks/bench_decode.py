@@ -24,8 +24,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from picture_files import encoded, flip, jpegs, parts_of_jpeg
-from pictures import picture
+from drawn_pictures import picture
+from picture_bytes import encoded, flip, jpegs, parts_of_jpeg
 
 from coupled.cli import _keep_freed_memory
 from coupled.data import decode

@@ -168,8 +168,8 @@ def test_missing_files_say_where_and_how(tmp_path, name):
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ("cifar-10-batches-py/test_batch", "the pickled python version, which is not read"),
-        ("test_batch", "the pickled python version, which is not read"),
+        ("cifar-10-batches-py/test_batch", "the pickled python version is there, which is not read"),
+        ("test_batch", "the pickled python version is there, which is not read"),
         ("cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz is there, but not unpacked"),
     ],
 )

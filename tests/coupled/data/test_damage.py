@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from picture_files import cut, damages, flip, jpegs, parts_of_jpeg, pngs, zeros
+from picture_bytes import cut, damages, flip, jpegs, parts_of_jpeg, pngs, zeros
 
 from coupled.data import decode
 from coupled.data.unfit import Unfit

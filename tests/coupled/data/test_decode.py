@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_pictures import picture, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import chunk, encoded, png_of
-from pictures import picture, save
+from picture_bytes import chunk, encoded, png_of
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
@@ -62,7 +62,7 @@ def _png(width, height, body=b""):
 
 
 JPEG, PNG = encoded(picture(40, 30, 5), "JPEG"), encoded(picture(40, 30, 5), "PNG")
-HERE = Path(__file__).parent / "pictures"
+DAMAGED = Path(__file__).parent / "damaged_pictures"
 WHOLE, SMALLER = "put a whole one in its place", "put a smaller one in its place"
 ANEW = "save it anew as JPEG or PNG"
 
@@ -100,7 +100,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", list(REFUSED))
 def test_an_image_that_is_not_read_stops_the_run_and_is_named(tmp_path, name):
     content, what, do = REFUSED[name]
-    (tmp_path / "x.jpg").write_bytes((HERE / name).read_bytes() if content is None else content)
+    (tmp_path / "x.jpg").write_bytes((DAMAGED / name).read_bytes() if content is None else content)
     with pytest.raises(RunStopped) as error:
         decode.decode(tmp_path / "x.jpg")
     said = str(error.value)
@@ -111,8 +111,8 @@ def test_an_image_that_is_not_read_stops_the_run_and_is_named(tmp_path, name):
 def test_a_picture_with_much_metadata_is_read(name):
     """The chunk of text or colour profile inflates to 2 MB, which Pillow refuses."""
     with pytest.raises(ValueError, match="MAX_TEXT_CHUNK"):
-        Image.open(HERE / name)
-    assert decode.decode(HERE / name).shape == (3, 48, 64)
+        Image.open(DAMAGED / name)
+    assert decode.decode(DAMAGED / name).shape == (3, 48, 64)
 
 
 def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):

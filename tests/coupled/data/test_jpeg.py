@@ -6,8 +6,8 @@ import struct
 
 import numpy as np
 import pytest
-from picture_files import encoded, jpegs, segments
-from pictures import picture
+from drawn_pictures import picture
+from picture_bytes import encoded, jpegs, segments
 from PIL import Image
 
 from coupled.data import decode

@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
-from picture_files import CHANNELS, DEPTHS, chunk, png, png_of, pngs, rows
-from pictures import picture
+from drawn_pictures import picture
+from picture_bytes import CHANNELS, DEPTHS, chunk, png, png_of, pngs, rows
 from PIL import Image, PngImagePlugin
 
 from coupled.data import decode

@@ -120,7 +120,7 @@ BY_RANKS = {
     scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
 )
 def launched(request, tmp_path_factory):
-    """All cases of W ranks, run in one launch: it costs seconds. (W, folder)."""
+    """All cases of W ranks, run in one launch: it takes a minute. (W, folder)."""
     W, folder = request.param, tmp_path_factory.mktemp(f"ranks{request.param}")
     launch(W, BY_RANKS[W], folder)
     return W, folder

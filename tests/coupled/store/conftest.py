@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lives import Life, whole
+from pretended import LENGTHS, work
 
-from coupled.store import FileSystem, RunDirectory, shard_name, to_bytes
+from coupled.store import REAL, FileSystem, RunDirectory, shard_name, to_bytes, tree_hash
 
 DIGEST = "d" * 64
 
@@ -63,6 +65,18 @@ def memory():
     place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def golden(memory):
+    """The hash of a run of the longer length that was never touched; calls and points of a whole life."""
+    folder = memory / "golden"
+    folder.mkdir()
+    work(folder / "run", REAL, LENGTHS[1])
+    life = Life(folder / "life")
+    assert life.live()
+    whole(life, tree_hash(folder / "run"))
+    return tree_hash(folder / "run"), life.fs.acts, life.fs.points
 
 
 @pytest.fixture

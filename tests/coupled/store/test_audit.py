@@ -96,7 +96,7 @@ def test_a_cut_manifest_of_a_finished_run_is_a_run_that_is_not_finished(runs, me
     put(root / "manifest.jsonl", b"".join(data.splitlines(keepends=True)[:-1]))
     assert not audit(root).manifest.finished
     put(root / "manifest.jsonl", data + b"x")
-    with pytest.raises(StoreError, match="behind the line that finished"):
+    with pytest.raises(StoreError, match="more after the line that finished"):
         audit(root)
 
 

@@ -7,7 +7,7 @@ import struct
 import zlib
 
 import numpy as np
-from pictures import picture
+from drawn_pictures import picture
 from PIL import Image
 
 # First column and row of each pass of Adam7, and the steps between its pixels.
