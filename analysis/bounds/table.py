@@ -1,7 +1,8 @@
-"""The tables of `coupled-analyze bounds`: each bound beside what was measured, its slack, what it rests on."""
+"""The tables of bounds: bounds.csv, and for a terminal each bound beside what was measured, its slack, its basis."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -9,9 +10,11 @@ from rich.table import Table
 
 from analysis.bounds import TRIVIAL
 from analysis.bounds.checks import Vacuous, factors, vacuity
+from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
+CSV_NAME: Final = "bounds.csv"
 COLUMNS: Final = ("arm", "bound", "step", "measured", "bound is", "÷ measured", "median ÷", "vacuous from")
 _NAMES: Final = {
     "gap": "loss gap",
@@ -21,6 +24,24 @@ _NAMES: Final = {
     "cka_biased": "biased CKA of z",
     "rsa": "RSA of z",
 }
+
+
+def write(run: Run, found: Sequence[Curve]) -> list[Path]:
+    """Writes RUN/analysis/bounds.csv: every measured curve and every bound at every step."""
+    return [write_csv(run, found, CSV_NAME)]
+
+
+def printed(run: Run, found: Sequence[Curve]) -> Iterator[Table | str]:
+    """What a terminal shows of a run's bounds, from the first line to the last: tables, and lines of text."""
+    yield f"{run.name}: {run.config.data.name}, B = {run.config.batches.size}, seed {run.config.seed}"
+    factors_table = slack(run, found)
+    for table in [*tables(run, found), *([factors_table] if factors_table else [])]:
+        yield ""
+        yield table
+    yield ""
+    yield from (*gap_slack(found), *inside(found))
+    yield "\nwhat the bounds rest on (* no bound here):"
+    yield from (f"- {line}" for line in flags(found))
 
 
 def tables(run: Run, found: Sequence[Curve]) -> list[Table]:

@@ -1,12 +1,14 @@
-"""The headline table of a run: each arm against its reference at a few steps, for a terminal or as markdown."""
+"""The tables of curves: curves.csv, and each arm against its reference at a few steps for a terminal or as markdown."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from rich.table import Table
 
+from analysis.output.csv import write_csv
 from analysis.output.table import ABSENT, title
 from analysis.runs.curve import Curve, pick
 from analysis.runs.recorded import waiting
@@ -14,6 +16,11 @@ from analysis.runs.run import Run
 
 STEPS: Final = (10, 30, 100, 300)
 COLUMNS: Final = ("arm", "reference", "step", "weight gap", "CKA", "RSA", "own loss")
+
+
+def write(run: Run, curves: Sequence[Curve]) -> list[Path]:
+    """Writes RUN/analysis/curves.csv: every curve at every step."""
+    return [write_csv(run, curves)]
 
 
 @dataclass(frozen=True)

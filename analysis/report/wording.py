@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.bounds import TRIVIAL
-from analysis.curves.figure import twin_faults
+from analysis.divergence import twin_faults
 from analysis.report.content import Content
 from analysis.report.layers import LayerGrid
 from analysis.report.traces import MOST_POINTS, thinned

@@ -8,6 +8,7 @@ import numpy as np
 import analysis
 from analysis.curves import figure as figures
 from analysis.curves import table
+from analysis.divergence import twin_faults
 from analysis.output.figure import caption
 from analysis.output.styles import looks
 from analysis.runs.curve import pick
@@ -52,7 +53,7 @@ def test_a_twin_that_left_its_original_is_drawn_and_named(spoilt):
     spoilt.rewrite(spoilt.shard("scalars", "twin", 1), move)
     run = analysis.open_run(spoilt.path)
     found = analysis.curves(run)
-    assert figures.twin_faults(run, found) == ["twin is no exact twin: it left cl at step 3"]
+    assert twin_faults(run, found) == ["twin is no exact twin: it left cl at step 3"]
     said = words(figures.draw(run, found))
     assert "it left cl at step 3" in said and "0 at every step" not in said
 
@@ -72,7 +73,7 @@ def test_a_twin_with_another_projector_is_never_called_exact(strayed):
     run = analysis.open_run(strayed)
     found = analysis.curves(run)
     assert not pick(found, "weight_gap", "twin").values.any() and pick(found, "distance", "twin").at(0) == 0.5
-    assert figures.twin_faults(run, found) == ["twin is no exact twin: it left cl at step 0"]
+    assert twin_faults(run, found) == ["twin is no exact twin: it left cl at step 0"]
     said = words(figures.draw(run, found))
     assert "it left cl at step 0" in said and "0 at every step" not in said
     assert figures.save(run, found)
