@@ -10,6 +10,7 @@ from rich.table import Table
 
 from analysis.bounds import TRIVIAL
 from analysis.bounds.checks import Vacuous, factors, vacuity
+from analysis.bounds.gap import NOT_A_BOUND, SLACK
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
@@ -71,7 +72,7 @@ def _rows(run: Run, found: Sequence[Curve], measure: str, source: str) -> list[l
             continue
         for bound in found:
             if _beside(bound, curve):
-                name = f"{bound.bound}*" if any(flag.startswith("not a bound") for flag in bound.flags) else bound.bound
+                name = f"{bound.bound}*" if any(flag.startswith(NOT_A_BOUND) for flag in bound.flags) else bound.bound
                 rows.append([_arm(curve), name or "", *_numbers(curve, bound), _vacuous(steps, bound, measure)])
     return rows
 
@@ -130,7 +131,7 @@ def gap_slack(found: Sequence[Curve]) -> list[str]:
     """The least slack of the loss gap's bounds over all anchors, batches and arms, a line for each bound."""
     least: dict[str, float] = {}
     for curve in found:
-        if curve.measure == "gap_slack" and not np.isnan(curve.values).all():
+        if curve.measure == SLACK and not np.isnan(curve.values).all():
             least[curve.estimator] = min(least.get(curve.estimator, math.inf), float(np.nanmin(curve.values)))
     return [f"{what}: {value:.3g} over all arms and batches" for what, value in least.items()]
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import joined, layers, relative
-from analysis.runs.controls import bound_of, compared, controls, floor_of, own_control
+from analysis.runs.controls import arms_with_reference, bound_of, controls, floor_of, own_control
 from analysis.runs.curve import Curve, pick
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
 from coupled.errors import UserError
 
-MEASURES: Final = ("distance", "relative_distance", "angle", "weight_gap")
+DIVERGENCE_MEASURES: Final = ("distance", "relative_distance", "angle", "weight_gap")
 # A recorded norm is a sum in float64: a few roundings, the same ones in arms that are close.
 _NORM_ERROR: Final = 8 * float(np.finfo(np.float64).eps)
 
@@ -32,7 +32,7 @@ def divergence(run: Run) -> list[Curve]:
     UserError for a run with no step to show yet, with nothing to compare, or without the stream `scalars`.
     """
     check_steps(run)
-    arms = compared(run)
+    arms = arms_with_reference(run)
     if not arms:
         raise UserError(f"{run.path} has nothing to compare", "none of its arms has a reference", "train two arms")
     measured = {arm: _measured(run, arm) for arm in arms}
@@ -83,7 +83,7 @@ def angle(own: NDArray[np.float64], other: NDArray[np.float64], distance: NDArra
 
 
 def _measured(run: Run, arm: str) -> list[Curve]:
-    """The curves of `MEASURES`, in their order."""
+    """The curves of `DIVERGENCE_MEASURES`, in their order."""
     reference = str(run.arms[arm].reference)
     distance = run.curve("distance", arm=arm)
     steps, (values, own, other) = joined(

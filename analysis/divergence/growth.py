@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import layers
-from analysis.runs.controls import compared, own_control
+from analysis.runs.controls import arms_with_reference, own_control
 from analysis.runs.run import Run
 from analysis.statistics.slopes import LEAST_POINTS, slopes
 from coupled.arms.learning_rate import learning_rate
@@ -93,7 +93,7 @@ def growth(run: Run, *, windows: Sequence[tuple[int, int]] = (), per_layer: bool
     rate = cumulative_rate(run)
     return [
         found
-        for arm in compared(run)
+        for arm in arms_with_reference(run)
         if not own_control(run, arm, "twin")
         for found in _of_arm(run, arm, rate, windows, per_layer)
     ]

@@ -22,7 +22,7 @@ _COLUMNS: Final[dict[str, tuple[str, str, str]]] = {
     "update_norm": ("update.norm", "|w(t+1)-w(t)|", ""),
 }
 _AGAINST: Final = ("distance", "relative_distance", "angle")
-MEASURES: Final = tuple(_COLUMNS)
+LAYER_MEASURES: Final = tuple(_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

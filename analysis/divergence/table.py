@@ -15,7 +15,7 @@ from analysis.divergence.layers import layers
 from analysis.output import files
 from analysis.output.csv import write_csv
 from analysis.output.table import ABSENT, title
-from analysis.runs.controls import compared
+from analysis.runs.controls import arms_with_reference
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
@@ -64,7 +64,7 @@ def write_growth(run: Run, growths: Iterable[Growth]) -> Path:
 def write_layers(run: Run) -> Path:
     """Writes RUN/analysis/layers.csv: every layer of every arm with a reference, at its last recorded step."""
     rows = []
-    for arm in compared(run):
+    for arm in arms_with_reference(run):
         maps = [layers(run, arm, measure) for measure in _OF_LAYER]
         # The norm alone may be a shard ahead of what needs the reference's records too.
         step = min(int(map_.steps[-1]) for map_ in maps)
@@ -107,7 +107,7 @@ def notes(run: Run, curves: Sequence[Curve]) -> str:
     ]
     floors = dict.fromkeys(
         f"excess: {estimator}, at step {step}"
-        for arm in compared(run)
+        for arm in arms_with_reference(run)
         for step, _, estimator in excess_at_end(curves, arm)
     )
     sentences += [f"{floor}." for floor in floors] or ["No excess: the run has no nudged twin of a reference."]
@@ -120,8 +120,8 @@ def undefined(growths: Sequence[Growth]) -> list[str]:
 
 
 def headline_arm(run: Run, curves: Sequence[Curve]) -> str | None:
-    """The first compared arm with an objective of its own, else the first compared; None if there is none."""
-    arms = [arm for arm in compared(run) if pick(curves, "distance", arm) is not None]
+    """The first arm with a reference and an objective of its own, else the first with a reference; None without one."""
+    arms = [arm for arm in arms_with_reference(run) if pick(curves, "distance", arm) is not None]
     own = [arm for arm in arms if run.arms[arm].kind == "objective"]
     return next(iter([*own, *arms]), None)
 

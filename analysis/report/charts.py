@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.output.styles import Look, looks
+from analysis.output.styles import Style, styles
 from analysis.report import wording
 from analysis.report.content import Content
 from analysis.report.layers import ANGLE
@@ -49,10 +49,10 @@ def alignment(content: Content, measure: str) -> Chart | None:
     name = measure.upper()
     strong, thin = _headline(content, measure), _of(content, measure, source="batch", feature="z")
     data: list[Trace] = []
-    for curve, look in _styled(content, thin):
-        data += line(curve, look, strong=False, name=f"{curve.arm}, batch z")
-    for curve, look in _styled(content, strong):
-        data += line(curve, look, name=f"{curve.arm}, panel h")
+    for curve, style in _styled(content, thin):
+        data += line(curve, style, strong=False, name=f"{curve.arm}, batch z")
+    for curve, style in _styled(content, strong):
+        data += line(curve, style, name=f"{curve.arm}, panel h")
     lead = wording.sources(strong, thin)
     return _chart(measure, f"{name} to the reference", lead, data, strong or thin, y_log=False)
 
@@ -72,7 +72,7 @@ def weights(content: Content, measure: str) -> Chart | None:
         measure
     ]
     found = _of(content, measure)
-    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
+    data = [trace for curve, style in _styled(content, found) for trace in line(curve, style)]
     lead = f"{wording.capital(found[0].estimator)}." if found else ""
     return _chart(measure, title, lead, data, found, y_log=_spans(found))
 
@@ -80,7 +80,7 @@ def weights(content: Content, measure: str) -> Chart | None:
 def losses(content: Content) -> Chart | None:
     """What each arm minimises."""
     found = _of(content, "loss")
-    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
+    data = [trace for curve, style in _styled(content, found) for trace in line(curve, style)]
     lead = "Each arm's own objective on its own batch; values of different objectives have different scales."
     return _chart("loss", "Own loss", lead, data, found, y_log=False)
 
@@ -105,8 +105,8 @@ def bounds(content: Content) -> Chart | None:
     data: list[Trace] = []
     groups = wording.bounded(content)
     for group in groups:
-        for curve, look in bound_looks(group):
-            data += line(curve, look, name=look.label, choice=group.name, strong=curve not in group.beside)
+        for curve, style in bound_styles(group):
+            data += line(curve, style, name=style.label, choice=group.name, strong=curve not in group.beside)
     every = [curve for group in groups for curve in (group.measured, *group.bounds) if curve is not None]
     lead = "Black: measured. Broken: bounds; upper ones hold if the black line stays below, lower ones if above."
     # No arm's button hides a bound: the menu already says of which arm it is.
@@ -116,16 +116,16 @@ def bounds(content: Content) -> Chart | None:
     return _chart("bounds", "Bound and measured", lead, data, every, choices=choices, menu="quantity", y_log=False)
 
 
-def bound_looks(group: wording.Bounded) -> list[tuple[Curve, Look]]:
-    """The curves of a bounded quantity with their looks: what was measured black, limits and what is beside grey."""
-    made = [(group.measured, Look(_INK, "-", "measured"))] if group.measured else []
+def bound_styles(group: wording.Bounded) -> list[tuple[Curve, Style]]:
+    """The curves of a bounded quantity with their styles: what was measured black, limits and what is beside grey."""
+    made = [(group.measured, Style(_INK, "-", "measured"))] if group.measured else []
     for index, bound in enumerate(group.bounds):
         if bound.kind == "limit":
-            made.append((bound, Look("#6E6E6E", ":", str(bound.bound))))
+            made.append((bound, Style("#6E6E6E", ":", str(bound.bound))))
         else:
             colour, dash = _BOUND_COLOURS[index % len(_BOUND_COLOURS)], _BOUND_LINES[index % len(_BOUND_LINES)]
-            made.append((bound, Look(colour, dash, f"{bound.bound} ({bound.kind})")))
-    made += [(curve, Look("#8C8C8C", "-", f"{curve.arm}: {wording.measure_name(curve)}")) for curve in group.beside]
+            made.append((bound, Style(colour, dash, f"{bound.bound} ({bound.kind})")))
+    made += [(curve, Style("#8C8C8C", "-", f"{curve.arm}: {wording.measure_name(curve)}")) for curve in group.beside]
     return made
 
 
@@ -182,7 +182,7 @@ def _menu(
     x: Literal["step", "rate"] = "step",
     y_log: bool = False,
 ) -> Chart | None:
-    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look, choice=kind(curve))]
+    data = [trace for curve, style in _styled(content, found) for trace in line(curve, style, choice=kind(curve))]
     choices = tuple(dict.fromkeys(map(kind, found)))
     return _chart(id, title, lead, data, found, x=x, choices=choices, menu="measure", y_log=y_log)
 
@@ -224,9 +224,9 @@ def _of(content: Content, measure: str, source: str | None = None, feature: str 
     return [curve for curve in picked if curve is not None]
 
 
-def _styled(content: Content, found: Iterable[Curve]) -> list[tuple[Curve, Look]]:
-    """Curves with the looks of their arms, controls first: what is drawn later lies above."""
-    style_of = looks(content.run.arms)
+def _styled(content: Content, found: Iterable[Curve]) -> list[tuple[Curve, Style]]:
+    """Curves with the styles of their arms, controls first: what is drawn later lies above."""
+    style_of = styles(content.run.arms)
     return sorted(((curve, style_of[curve.arm]) for curve in found), key=lambda pair: pair[1].line == "-")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.report.gather import Gathered, Rows, gather
+from analysis.report.gather import Gathered, PageTable, gather
 from analysis.report.layers import LayerGrid
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
@@ -33,7 +33,7 @@ class Content:
     curves: list[Curve]
     bounds: list[Curve] = field(default_factory=list)
     divergence: list[Curve] = field(default_factory=list)
-    tables: list[tuple[int, Rows]] = field(default_factory=list)
+    tables: list[tuple[int, PageTable]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
     rates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))

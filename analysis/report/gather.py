@@ -31,7 +31,7 @@ _GROWTH: Final = (
 
 
 @dataclass(frozen=True)
-class Rows:
+class PageTable:
     """A table: what is under each of its columns are attributes of its rows."""
 
     section: str
@@ -49,7 +49,7 @@ class Gathered:
     bounds: list[Curve] = field(default_factory=list)
     divergence: list[Curve] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
-    tables: list[Rows] = field(default_factory=list)
+    tables: list[PageTable] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Gathered:
 
     def table(self, section: str, about: tuple[str, tuple[str, ...]], rows: Sequence[Any]) -> None:
         """Adds a table, caption and columns `about` it, if it has rows."""
-        self.tables += [Rows(section, *about, list(rows))] if rows else []
+        self.tables += [PageTable(section, *about, list(rows))] if rows else []
 
 
 def gather(

@@ -1,7 +1,7 @@
 """The headline numbers of a report: the last step as cards, single steps as a table."""
 
 from analysis.curves import table
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.report import wording
 from analysis.report.content import Content
 from analysis.report.markup import paragraph, swatch, text
@@ -62,7 +62,7 @@ def _excess(content: Content, arm: str, step: int) -> float | None:
 
 
 def _card(content: Content, row: table.Row) -> str:
-    style_of = looks(content.run.arms)
+    style_of = styles(content.run.arms)
     lines = []
     for (measure, source, feature), name in zip(_CELLS, ("CKA", "RSA", "weight gap", "own loss"), strict=True):
         curve = pick(content.curves, measure, row.arm, source=source, feature=feature)

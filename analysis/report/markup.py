@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from analysis.output.styles import Look
+from analysis.output.styles import Style
 
 # A number, a number with its interval, or the word for none.
 _NUMBER = re.compile(r"([-–\d.,e+]+( \([-–\d.,e+ ]+\))?|undefined|)")
@@ -57,12 +57,12 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
     return f'<dl class="facts">{lines}</dl>'
 
 
-def swatch(look: Look) -> str:
+def swatch(style: Style) -> str:
     """A sample of an arm's line."""
-    dash = f' stroke-dasharray="{_DASHES[look.line]}"' if _DASHES[look.line] else ""
+    dash = f' stroke-dasharray="{_DASHES[style.line]}"' if _DASHES[style.line] else ""
     return (
         '<svg class="swatch" width="28" height="10" aria-hidden="true"><line x1="1" x2="27" y1="5" y2="5" '
-        f'stroke="{look.colour}" stroke-width="2.5"{dash}/></svg>'
+        f'stroke="{style.colour}" stroke-width="2.5"{dash}/></svg>'
     )
 
 

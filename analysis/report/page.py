@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.output.table import title
 from analysis.report import sections
 from analysis.report.charts import Chart
@@ -117,7 +117,7 @@ def _status(content: Content) -> str:
 
 
 def _arm_buttons(content: Content) -> str:
-    style_of = looks(content.run.arms)
+    style_of = styles(content.run.arms)
     return "".join(_button("arm", arm, f"{swatch(style_of[arm])} {text(arm)}", True) for arm in content.run.arms)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.report import charts, figures, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
@@ -110,7 +110,7 @@ def notes(content: Content) -> str:
 
 
 def _arms(content: Content) -> str:
-    run, style_of = content.run, looks(content.run.arms)
+    run, style_of = content.run, styles(content.run.arms)
     rows = []
     for name, spec in run.arms.items():
         kind = _kind(spec)
@@ -160,7 +160,7 @@ def _bounded(group: wording.Bounded) -> str:
     flags = list(group.measured.flags) if group.measured else []
     flags += dict.fromkeys(f"{bound.bound}: {flag}" for bound in group.bounds for flag in bound.flags)
     columns = ("bound", "kind", "value", "measured", "at step", "vacuous from")
-    legend = "".join(f"<span>{swatch(look)} {text(look.label)}</span>" for _, look in charts.bound_looks(group))
+    legend = "".join(f"<span>{swatch(style)} {text(style.label)}</span>" for _, style in charts.bound_styles(group))
     return (
         f'<div class="beside" data-chart="bounds" data-choice="{text(group.name)}"><p class="legend">{legend}</p>'
         f"<h3>{text(group.name)}</h3>"

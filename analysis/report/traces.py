@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.output.styles import Look
+from analysis.output.styles import Style
 from analysis.report.layers import spread
 from analysis.runs.curve import Band, Curve
 
@@ -35,7 +35,7 @@ def numbers(values: NDArray[Any], digits: int = 6) -> list[float | int | None]:
 
 def line(
     curve: Curve,
-    look: Look,
+    style: Style,
     *,
     name: str | None = None,
     choice: str | None = None,
@@ -51,22 +51,22 @@ def line(
         # Grey: the bands of all arms lie on each other, and mixed colours would mean nothing.
         made += _band(curve, curve.null, at, "#8C8C8C", 0.12, meta)
     if curve.interval is not None and strong and not few:
-        made += _band(curve, curve.interval, at, look.colour, 0.16, meta)
+        made += _band(curve, curve.interval, at, style.colour, 0.16, meta)
     own: Trace = {
         "type": "scatter",
         "mode": "lines+markers" if few and strong else "lines",
         "x": numbers(steps),
         "y": numbers(values),
         "name": escaped(name or curve.arm),
-        "line": {"color": look.colour, "dash": _DASHES[look.line], "width": _width(few, strong)},
+        "line": {"color": style.colour, "dash": _DASHES[style.line], "width": _width(few, strong)},
         "opacity": 1 if strong else 0.5,
         "meta": meta,
         "hovertemplate": "%{y:.4~g}",
     }
     if few and strong:
-        own["marker"] = {"color": look.colour, "size": 6}
+        own["marker"] = {"color": style.colour, "size": 6}
     if curve.interval is not None:
-        own |= _spread(curve.interval, at, values, look.colour if few and strong else None)
+        own |= _spread(curve.interval, at, values, style.colour if few and strong else None)
     return [*made, own]
 
 

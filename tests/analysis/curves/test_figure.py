@@ -10,7 +10,7 @@ from analysis.curves import figure as figures
 from analysis.curves import table
 from analysis.divergence import twin_faults
 from analysis.output.figure import caption
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.runs.curve import pick
 
 
@@ -40,8 +40,8 @@ def test_the_figure_says_what_its_values_are_of(run, found):
 
 
 def test_arms_are_told_apart_by_colour_or_line(run):
-    seen = looks(run.arms)
-    assert len({(look.colour, look.line) for look in seen.values()}) == len(run.arms)
+    seen = styles(run.arms)
+    assert len({(style.colour, style.line) for style in seen.values()}) == len(run.arms)
     assert seen["fine"].label == "fine: nscl on shape*colour, against nscl"
     assert seen["nudged"].label == "nudged: one-ulp nudge of cl"
 
