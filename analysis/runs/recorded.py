@@ -29,12 +29,12 @@ def labellings_of(run: Run, arm: str) -> list[str]:
 
 def waiting(run: Run) -> list[str]:
     """What the curves of an unfinished run still lack, stream by stream: "panel: nothing committed yet"."""
-    said = []
+    notes = []
     for stream in CURVE_STREAMS:
         late = [arm for arm in run.arms if run.awaits(stream, arm)]
         of = "" if len(late) == len(run.arms) else f" of {', '.join(late)}"
-        said += [f"{stream}: nothing committed yet{of}"] if late else []
-    return said
+        notes += [f"{stream}: nothing committed yet{of}"] if late else []
+    return notes
 
 
 def has_records(run: Run, stream: str, group: str, *owners: str) -> bool:

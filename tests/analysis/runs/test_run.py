@@ -13,6 +13,7 @@ from coupled.config import Config, Schedule, fingerprint, from_resolved
 from coupled.config.schema import Record, Train
 from coupled.errors import UserError
 from coupled.reading.records import Records
+from coupled.recording.run_json import SCHEMA
 from coupled.recording.schedule import due, schedule_of
 from coupled.store import Entry, StoreError, digest, open_tensors
 
@@ -86,7 +87,7 @@ def edit_facts(path, change):
 
 def test_another_schema_names_both(spoilt):
     edit_facts(spoilt.path, lambda facts: facts.update(schema=7))
-    with pytest.raises(UserError, match="has schema 7; this version of coupled reads schema 2; use the version"):
+    with pytest.raises(UserError, match=f"has schema 7; this version of coupled reads schema {SCHEMA}; use "):
         analysis.open_run(spoilt.path)
 
 
