@@ -36,33 +36,33 @@ def divergence(run: Run) -> list[Curve]:
     if not arms:
         raise UserError(f"{run.path} has nothing to compare", "none of its arms has a reference", "train two arms")
     measured = {arm: _measured(run, arm) for arm in arms}
-    found = []
+    curves = []
     for arm in arms:
-        found += measured[arm]
+        curves += measured[arm]
         if not own_control(run, arm, "twin"):
             for control in controls(run, arm):
-                found += _against(run, measured[arm], measured[control])
-    return found
+                curves += _against(run, measured[arm], measured[control])
+    return curves
 
 
-def twin_faults(run: Run, found: Sequence[Curve]) -> list[str]:
+def twin_faults(run: Run, curves: Sequence[Curve]) -> list[str]:
     """One sentence for every exact twin that left its original: then the run was not in lockstep.
 
-    Its distance has to be +0.0 to the bit at every step, in all weights together (`found`) and in every layer.
+    Its distance has to be +0.0 to the bit at every step, in all weights together (`curves`) and in every layer.
     """
     faults = []
     for arm in run.arms:
         if not own_control(run, arm, "twin"):
             continue
         # Not the weight gap, which leaves out biases and the projector.
-        curve, left = pick(found, "distance", arm), []
+        curve, steps = pick(curves, "distance", arm), []
         if curve is not None:
-            left += curve.steps[_left(curve.values)].tolist()
+            steps += curve.steps[_left(curve.values)].tolist()
         if run.schedules("layers", "state") and not run.awaits("layers", arm):
             map_ = layers(run, arm, "distance")
-            left += map_.steps[_left(map_.values).any(-1)].tolist()
-        if left:
-            faults.append(f"{arm} is no exact twin: it left {run.arms[arm].of} at step {min(left)}")
+            steps += map_.steps[_left(map_.values).any(-1)].tolist()
+        if steps:
+            faults.append(f"{arm} is no exact twin: it left {run.arms[arm].of} at step {min(steps)}")
     return faults
 
 

@@ -21,9 +21,9 @@ _ABSENT = {
 }
 
 
-def figures(content: Content, made: Sequence[Chart | None], names: Sequence[str]) -> str:
-    """The charts of these ids, and for what is not there the reason."""
-    there = {chart.id: chart for chart in made if chart is not None}
+def figures(content: Content, charts: Sequence[Chart | None], names: Sequence[str]) -> str:
+    """The charts of these ids; for one that is not there, the reason."""
+    there = {chart.id: chart for chart in charts if chart is not None}
     return "".join(
         figure(content, there[name]) if name in there else paragraph(absent(content, name), "absent") for name in names
     )

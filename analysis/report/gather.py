@@ -1,4 +1,4 @@
-"""What one run has for a report: each analysis is run once, and what cannot be done is said in words."""
+"""What one run has for a report: each analysis is run once, and what cannot be done leaves its reason."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,8 +54,8 @@ class Gathered:
     layers: list[LayerGrid] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)
 
-    def asked(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
-        """What the function finds; of a run that lacks the records for it, nothing, with the reason in `missing`."""
+    def unless_missing(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
+        """What the function gives for the run; an empty list, and the reason in `missing`, where records lack."""
         try:
             return function(run)
         except UserError as error:
@@ -69,31 +69,33 @@ class Gathered:
 
 def gather(
     run: Run,
-    say: Callable[[str], None] = lambda _: None,
-    there: Callable[[str, Gathered], None] = lambda section, made: None,
+    working: Callable[[str], None] = lambda section: None,
+    complete: Callable[[str, Gathered], None] = lambda section, gathered: None,
 ) -> Gathered:
-    """Everything that a report shows of a run; `say` hears what is being worked on, `there` which section is complete.
+    """Everything that a report shows of a run.
+
+    `working` is told which section is worked on, `complete` which one is complete.
 
     Raises UserError for a run without a committed step, StoreError for damaged records.
     """
     check_steps(run)
-    made = Gathered(run, [])
-    say("curves")
-    made.curves = curves(run)
-    there("curves", made)
+    gathered = Gathered(run, [])
+    working("curves")
+    gathered.curves = curves(run)
+    complete("curves", gathered)
     # The quickest next, so that its figure too is drawn while the bounds are computed.
-    say("divergence")
-    made.divergence = made.asked("divergence", divergence, run)
-    made.growth = made.asked("divergence", growth, run)
-    there("divergence", made)
-    say("bounds")
-    made.bounds = made.asked("bounds", bounds, run)
-    there("bounds", made)
-    made.violations = violations(made.bounds)
-    made.table("bounds", _VACUITY, vacuity(made.bounds))
-    made.table("bounds", _FACTORS, factors(run, made.bounds))
-    made.table("divergence", _GROWTH, made.growth)
-    say("layers")
-    made.layers = layer_grids(run, made.missing)
-    made.missing = {section: list(dict.fromkeys(said)) for section, said in made.missing.items()}
-    return made
+    working("divergence")
+    gathered.divergence = gathered.unless_missing("divergence", divergence, run)
+    gathered.growth = gathered.unless_missing("divergence", growth, run)
+    complete("divergence", gathered)
+    working("bounds")
+    gathered.bounds = gathered.unless_missing("bounds", bounds, run)
+    complete("bounds", gathered)
+    gathered.violations = violations(gathered.bounds)
+    gathered.table("bounds", _VACUITY, vacuity(gathered.bounds))
+    gathered.table("bounds", _FACTORS, factors(run, gathered.bounds))
+    gathered.table("divergence", _GROWTH, gathered.growth)
+    working("layers")
+    gathered.layers = layer_grids(run, gathered.missing)
+    gathered.missing = {section: list(dict.fromkeys(reasons)) for section, reasons in gathered.missing.items()}
+    return gathered

@@ -36,7 +36,7 @@ class LayerGrid:
 
 
 def layer_grids(run: Run, missing: dict[str, list[str]]) -> list[LayerGrid]:
-    """Both measures of every arm with a reference; what is not there is said in missing["layers"]."""
+    """Both measures of every arm with a reference; none, with the reason in missing["layers"], where records lack."""
     arms = arms_with_reference(run)
     if not arms:
         missing.setdefault("layers", []).append("The run has one arm: there is nothing to compare it with.")

@@ -18,15 +18,15 @@ def text(value: object) -> str:
     return html.escape(str(value))
 
 
-def paragraph(said: str, kind: str = "") -> str:
+def paragraph(content: str, kind: str = "") -> str:
     """A paragraph of plain text, nothing if it is empty."""
     opened = f'<p class="{kind}">' if kind else "<p>"
-    return f"{opened}{text(said)}</p>" if said else ""
+    return f"{opened}{text(content)}</p>" if content else ""
 
 
-def items(said: Iterable[str]) -> str:
+def items(texts: Iterable[str]) -> str:
     """A list of plain texts, nothing if there are none."""
-    lines = "".join(f"<li>{text(one)}</li>" for one in said)
+    lines = "".join(f"<li>{text(one)}</li>" for one in texts)
     return f"<ul>{lines}</ul>" if lines else ""
 
 
@@ -44,10 +44,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
     )
 
 
-def scrolling(made: str, label: str, caption: str = "") -> str:
+def scrolling(table_html: str, label: str, caption: str = "") -> str:
     """A table in a box that scrolls; its caption stands outside, where it stays."""
     # Reachable by keyboard, as what scrolls must be.
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{made}</div>'
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{table_html}</div>'
     return paragraph(caption, "caption") + box
 
 

@@ -38,45 +38,45 @@ def shared(content: Content) -> str:
     return paragraph(lead, "lead") + _arms(content) + facts(pairs)
 
 
-def curves(content: Content, made: Sequence[Chart | None]) -> str:
+def curves(content: Content, drawn: Sequence[Chart | None]) -> str:
     """Alignment, weights and losses."""
     lead = "Point at a curve for its values; drag over a stretch to enlarge it, double-click to go back."
     names = ("cka", "rsa", "other", "weight_gap", "distance", "loss", "gap")
-    return paragraph(lead, "lead") + '<div class="grid">' + figures.figures(content, made, names) + "</div>"
+    return paragraph(lead, "lead") + '<div class="grid">' + figures.figures(content, drawn, names) + "</div>"
 
 
-def bounds(content: Content, made: Sequence[Chart | None]) -> str:
+def bounds(content: Content, drawn: Sequence[Chart | None]) -> str:
     """Bounds beside what was measured, their assumptions in words."""
     lead = (
         "A bound is worth what its assumptions are: what this run does not meet stands beside it. From its vacuity "
         "step on a bound says no more than the trivial limit does."
     )
     beside = "".join(_bounded(group) for group in wording.bounded(content))
-    alarms = "".join(paragraph(f"ALARM: {broken}.", "banner") for broken in content.violations)
+    alarms = "".join(paragraph(f"ALARM: {violation}.", "banner") for violation in content.violations)
     return (
         paragraph(lead, "lead")
         + alarms
-        + figures.figures(content, made, ("bounds",))
+        + figures.figures(content, drawn, ("bounds",))
         + beside
         + _tables(content, "bounds")
     )
 
 
-def divergence(content: Content, made: Sequence[Chart | None]) -> str:
+def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
     """How the weights part, and how fast."""
     lead = (
         "How far the weights of each arm are from its reference's. A nudged twin is the floor: what a difference of "
         "the nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever "
         "their cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
     )
-    body = paragraph(lead, "lead") + figures.figures(content, made, ("divergence",))
+    body = paragraph(lead, "lead") + figures.figures(content, drawn, ("divergence",))
     return body + _tables(content, "divergence")
 
 
-def layers(content: Content, made: Sequence[Chart | None]) -> str:
+def layers(content: Content, drawn: Sequence[Chart | None]) -> str:
     """The map of layers over steps."""
     lead = "Dark: the layer is where the reference's is. Relative distance: ‖w − w′‖ over the mean of ‖w‖ and ‖w′‖."
-    return paragraph(lead, "lead") + figures.figures(content, made, ("layers",))
+    return paragraph(lead, "lead") + figures.figures(content, drawn, ("layers",))
 
 
 def reproduce(content: Content) -> str:
@@ -125,8 +125,8 @@ def _arms(content: Content) -> str:
         rows.append(f"<tr>{head}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>")
     columns = ("arm", "kind", "objective", "labels", "τ", "reference")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    made = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return scrolling(made, "What differs", "What differs")
+    table_html = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return scrolling(table_html, "What differs", "What differs")
 
 
 def _kind(spec: Arm) -> str:
@@ -141,12 +141,12 @@ def _kind(spec: Arm) -> str:
 
 
 def _initial(content: Content) -> list[tuple[str, object]]:
-    found = []
+    pairs = []
     for run in content.runs:
         digest = str(run.facts.get("certificate", {}).get("initial_weights", "not recorded"))
         of = f" (seed {run.config.seed})" if len(content.runs) > 1 else ""
-        found.append((f"initial weights{of}", digest))
-    return found
+        pairs.append((f"initial weights{of}", digest))
+    return pairs
 
 
 def _bounded(group: wording.Bounded) -> str:
