@@ -18,6 +18,7 @@ from analysis.divergence.layers import LayerMap, layers
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run, open_run
+from analysis.runs.seeds import over_seeds
 from analysis.statistics.estimates import Estimate, estimate
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "layers",
     "linear_cka",
     "open_run",
+    "over_seeds",
     "procrustes_distance",
     "rsa",
     "similarity_drift",

@@ -6,29 +6,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from coupled.terminal.entry import Parser, guarded
+from coupled.terminal.entry import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code (`coupled.terminal.EXIT_CODES`)."""
 
     def body() -> int:
+        # Loading torch and matplotlib takes seconds: Ctrl-C meanwhile is no traceback either.
         with _own_matplotlib():
-            options = _parser().parse_args(arguments)
-            return options.command(options)
+            from analysis.commands import run
+
+            return run(arguments)
 
     return guarded("coupled-analyze", body)
-
-
-def _parser() -> Parser:
-    # Loading torch and matplotlib takes seconds: Ctrl-C meanwhile is no traceback either.
-    from analysis.commands import bounds, curves, divergence, report
-
-    parser = Parser(prog="coupled-analyze", description="Turn the records of runs into results.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (curves, bounds, divergence, report):
-        command.add(commands)
-    return parser
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def rsa(x: Array, y: Array, *, comparison: str = "pearson") -> float | Array:
     a, b = pair(x, y, "RSA", 3)
     if comparison == "spearman":
         must_pair("Spearman RSA", a.shape[-2])
-        return _like(x, compared(pairwise.spearman(), a, b))
+        return _like(x, in_chunks(pairwise.spearman(), a, b))
     value, error = alignment.rsa_with_error(a, b)
     worst = torch.where(value.isfinite(), error, 0.0).max().item() if value.numel() else 0.0
     if worst > ILL_CONDITIONED:
@@ -73,7 +73,7 @@ def knn_overlap(x: Array, y: Array, *, k: int = 10) -> float | Array:
     """
     a, b = pair(x, y, "kNN overlap", 2)
     must_have_neighbours(k, a.shape[-2])
-    return _like(x, compared(pairwise.knn_overlap(k), a, b))
+    return _like(x, in_chunks(pairwise.knn_overlap(k), a, b))
 
 
 def procrustes_distance(x: Array, y: Array) -> float | Array:
@@ -84,7 +84,7 @@ def procrustes_distance(x: Array, y: Array) -> float | Array:
     for shapes that do not fit.
     """
     a, b = pair(x, y, "Procrustes distance", 2)
-    return _like(x, compared(pairwise.procrustes(), a, b))
+    return _like(x, in_chunks(pairwise.procrustes(), a, b))
 
 
 def similarity_drift(x: Array, y: Array) -> SimilarityDrift:
@@ -99,7 +99,7 @@ def similarity_drift(x: Array, y: Array) -> SimilarityDrift:
     return SimilarityDrift(*(_like(x, value) for value in drift.similarity_drift(a, b)))  # pyright: ignore[reportArgumentType]
 
 
-def compared(measure: pairwise.Pairwise, x: Tensor, y: Tensor) -> Tensor:
+def in_chunks(measure: pairwise.Pairwise, x: Tensor, y: Tensor) -> Tensor:
     """A pairwise measure of x (…, n, d) and y (…, n, e), a few pairs at a time, (…)."""
     n, batch = x.shape[-2], x.shape[:-2]
     x, y = x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:])

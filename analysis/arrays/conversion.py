@@ -33,11 +33,11 @@ def pair(x: Array, y: Array, name: str, least: int) -> tuple[Tensor, Tensor]:
 
 def labelled(h: Array, labels: Array, name: str) -> tuple[Tensor, NDArray[Any]]:
     """Features (n, d) as a tensor on the CPU and their labels, integers (n,); raises UserError for anything else."""
-    f, found = numbers(h, name).cpu(), _integers(labels, name)
-    if f.ndim != 2 or found.shape != f.shape[:1] or 0 in f.shape:
-        shapes = f"{name} of features {tuple(f.shape)} and labels {found.shape}"
+    f, classes = numbers(h, name).cpu(), _integers(labels, name)
+    if f.ndim != 2 or classes.shape != f.shape[:1] or 0 in f.shape:
+        shapes = f"{name} of features {tuple(f.shape)} and labels {classes.shape}"
         raise UserError(shapes, "(n, d) and (n,) are needed, n and d at least 1")
-    return f, found
+    return f, classes
 
 
 def numbers(values: Array, name: str) -> Tensor:
@@ -94,10 +94,11 @@ def _array(values: ArrayLike, name: str) -> NDArray[Any]:
 
 def _float64(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     with np.errstate(over="ignore", under="ignore"):
-        found = array.astype(np.float64)
-    if array.dtype.kind == "f" and ((np.isfinite(array) != np.isfinite(found)) | ((array != 0) & (found == 0))).any():
+        values = array.astype(np.float64)
+    lost = (np.isfinite(array) != np.isfinite(values)) | ((array != 0) & (values == 0))
+    if array.dtype.kind == "f" and lost.any():
         raise _unfit(name, f"an array of {array.dtype}", "it holds numbers that float64 cannot hold", "scale it")
-    return found
+    return values
 
 
 def _unfit(name: str, given: str, allowed: str, do: str = "convert it") -> UserError:

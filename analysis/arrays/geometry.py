@@ -60,8 +60,8 @@ class _Classes:
     """The features by class: centres (C, d), deviations from the own one (n, d), squared distances (C, C)."""
 
     def __init__(self, h: Array, labels: Array, name: str) -> None:
-        f, found = labelled(h, labels, name)
-        names, index = np.unique(found, return_inverse=True)
+        f, of_rows = labelled(h, labels, name)
+        names, index = np.unique(of_rows, return_inverse=True)
         if len(names) < 2:
             raise UserError(f"{name} of {len(names)} classes", "at least two are needed")
         given = scaled(f).double()

@@ -100,7 +100,7 @@ def knn_overlap(k: int) -> Pairwise:
             return _neighbours(of.unit[..., rows, :], k, of.width)
         # Index j is now where rows holds it.
         rows = rows.to(of.nearest.device)
-        index = rows.argsort()[of.nearest[..., rows, :].clamp(min=0)]
+        index = rows.argsort()[of.nearest[..., rows, :].clamp(min=0)].sort(-1).values
         return of._replace(nearest=torch.where(of.nearest < 0, -1, index), unit=of.unit[..., rows, :])
 
     def compare(a: Neighbours, b: Neighbours) -> Tensor:

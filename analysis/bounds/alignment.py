@@ -9,7 +9,7 @@ from typing import Final
 
 import torch
 
-from analysis.runs import alignment
+from analysis.runs.alignment import FeaturePair, drifts
 from analysis.runs.curve import Curve
 from analysis.runs.features import FEATURES
 from analysis.runs.run import Run
@@ -38,7 +38,7 @@ def alignment_curves(run: Run, arm: str) -> Iterator[Curve]:
 
 def _of_source(run: Run, arm: str, reference: str, source: str) -> Iterator[Curve]:
     options = {"arm": arm, "reference": reference, "source": source, "feature": "z"}
-    apart = alignment.drifts(run, arm, run.arms[arm], reference=reference, source=source)
+    apart = drifts(FeaturePair.of(run, arm, reference=reference, source=source, feature="z"))
     rho, rho_star, r, r_star = (torch.tensor(apart[name].values) for name in ("rho", "rho_star", "r", "r_star"))
     for measured, bounds in (
         (run.curve("cka", debiased=False, **options), {"P2": p2_cka(rho), "sharp": sharp_cka(rho_star)}),

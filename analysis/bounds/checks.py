@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.bounds.drift import DRIFT_BOUNDS, TRIVIAL
 from analysis.bounds.gap import NOT_A_BOUND, SLACK
-from analysis.runs.alignment import ILL_CONDITIONED
+from analysis.runs.alignment import ILL_CONDITIONED_FLAG
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 from coupled.theory.bounds import exponential, sums
@@ -29,15 +29,15 @@ class Vacuous:
     true_limit: int | None
 
 
-def vacuity(found: Sequence[Curve]) -> list[Vacuous]:
+def vacuity(curves: Sequence[Curve]) -> list[Vacuous]:
     """From which step on each drift bound says nothing about the surrogate (2n), or about two true Σ (√2·n)."""
-    made = []
-    for curve in found:
+    first_steps = []
+    for curve in curves:
         if curve.measure == "drift" and curve.bound in DRIFT_BOUNDS:
-            limits = [pick(found, measure, curve.arm, bound=TRIVIAL) for measure in ("surrogate_drift", "drift")]
+            limits = [pick(curves, measure, curve.arm, bound=TRIVIAL) for measure in ("surrogate_drift", "drift")]
             steps = [_first_above(curve, limit) for limit in limits]
-            made.append(Vacuous(curve.arm, curve.reference, curve.bound or "", *steps))
-    return made
+            first_steps.append(Vacuous(curve.arm, curve.reference, curve.bound or "", *steps))
+    return first_steps
 
 
 def _first_above(curve: Curve, limit: Curve | None) -> int | None:
@@ -68,25 +68,34 @@ class Factors:
     exponential: float
 
 
-def factors(run: Run, found: Sequence[Curve]) -> list[Factors]:
+def factors(run: Run, curves: Sequence[Curve]) -> list[Factors]:
     """The factors of each drift bound that is made before training, at the last recorded step of its pair."""
-    made, S = [], sums(learning_rates(run.config.optimiser, run.planned_steps, run.config.batches.size))
-    for curve in found:
+    by_bound, S = [], sums(learning_rates(run.config.optimiser, run.planned_steps, run.config.batches.size))
+    for curve in curves:
         if curve.measure != "drift" or curve.bound not in ("paper", "free", "rows"):
             continue
         parts = [
-            pick(found, "drift", curve.arm, bound="rows"),
-            pick(found, "surrogate_drift", curve.arm),
-            pick(found, "drift", curve.arm),
+            pick(curves, "drift", curve.arm, bound="rows"),
+            pick(curves, "surrogate_drift", curve.arm),
+            pick(curves, "drift", curve.arm),
         ]
         assert None not in parts, "a bound comes with the curves that it is compared with"
         step = int(parts[-1].steps[-1]) if parts[-1] is not None else 0
         bound, rows, simulated, measured = (_at(part, step) for part in (curve, *parts))
-        ratios = (_ratio(bound, measured), _ratio(bound, rows), _ratio(rows, simulated), _ratio(simulated, measured))
         tau, a = run.arms[curve.arm].temperature, 2 * run.config.panel.surrogate_size
-        grown = exponential(S[step].item(), tau, a) if curve.bound == "paper" else 1.0
-        made.append(Factors(curve.arm, curve.reference, step, curve.bound, *ratios, grown))
-    return made
+        of_bound = Factors(
+            arm=curve.arm,
+            reference=curve.reference,
+            step=step,
+            bound=curve.bound,
+            ratio=_ratio(bound, measured),
+            over_rows=_ratio(bound, rows),
+            over_surrogate=_ratio(rows, simulated),
+            over_measured=_ratio(simulated, measured),
+            exponential=exponential(S[step].item(), tau, a) if curve.bound == "paper" else 1.0,
+        )
+        by_bound.append(of_bound)
+    return by_bound
 
 
 def _at(curve: Curve | None, step: int) -> float:
@@ -98,25 +107,25 @@ def _ratio(over: float, under: float) -> float:
     return over / under if under > 0 else math.nan
 
 
-def violations(found: Sequence[Curve]) -> list[str]:
-    """A sentence for every bound that should hold and does not; flags that begin "not a bound" take a promise away.
+def violations(curves: Sequence[Curve]) -> list[str]:
+    """A sentence for every bound that should hold and does not. A bound with a flag "not a bound …" promises nothing.
 
     Gaps are checked at every anchor (least slack), drift bounds on the simulated surrogate, of which they are.
     """
-    said = []
-    for curve in found:
+    sentences = []
+    for curve in curves:
         if curve.measure == SLACK:
-            said += _broken(curve, -curve.values, np.zeros(len(curve.values)), curve.estimator)
+            sentences += _broken(curve, -curve.values, np.zeros(len(curve.values)), curve.estimator)
         elif curve.kind in ("upper bound", "lower bound") and not any(f.startswith(NOT_A_BOUND) for f in curve.flags):
-            said += _against(found, curve)
-    return said
+            sentences += _against(curves, curve)
+    return sentences
 
 
-def _against(found: Sequence[Curve], bound: Curve) -> list[str]:
+def _against(curves: Sequence[Curve], bound: Curve) -> list[str]:
     measure = "surrogate_drift" if bound.measure == "drift" else bound.measure
-    for curve in found:
+    for curve in curves:
         if curve.kind == "measured" and curve.measure == measure and _same_facts(curve, bound):
-            if any(flag.startswith(ILL_CONDITIONED) for flag in curve.flags):
+            if any(flag.startswith(ILL_CONDITIONED_FLAG) for flag in curve.flags):
                 return []  # what digits are left of the measured value cannot break a bound
             both, here, there = np.intersect1d(curve.steps, bound.steps, return_indices=True)
             assert len(both), "a bound is on steps of what it bounds"
@@ -130,7 +139,7 @@ def _same_facts(a: Curve, b: Curve) -> bool:
     return all(getattr(a, name) == getattr(b, name) for name in ("arm", "reference", "source", "feature", "labelling"))
 
 
-def _broken(curve: Curve, low: np.ndarray, high: np.ndarray, what: str, steps: np.ndarray | None = None) -> list[str]:
+def _broken(curve: Curve, low: np.ndarray, high: np.ndarray, name: str, steps: np.ndarray | None = None) -> list[str]:
     """Where low > high by more than rounding; NaN is no violation: it is undefined."""
     with np.errstate(invalid="ignore"):
         worst = np.flatnonzero(low - high > _ROUNDING * np.maximum(1, np.abs(low)))
@@ -139,5 +148,5 @@ def _broken(curve: Curve, low: np.ndarray, high: np.ndarray, what: str, steps: n
     first, steps = worst[0], curve.steps if steps is None else steps
     where = f"{curve.measure} of {curve.arm}, {curve.source} {curve.feature}"
     return [
-        f"{what} does not hold: {where}, step {steps[first]}: {low[first]:.9g} > {high[first]:.9g} ({len(worst)} steps)"
+        f"{name} does not hold: {where}, step {steps[first]}: {low[first]:.9g} > {high[first]:.9g} ({len(worst)} steps)"
     ]

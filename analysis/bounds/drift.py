@@ -54,47 +54,61 @@ class _Sigmas:
         return similarity(self._z[row])
 
 
-def _curve(run: Run, measure: str, arm: str, reference: str | None, steps: NDArray[np.int64], values: Tensor) -> Curve:
-    n, d = 2 * run.config.panel.surrogate_size, run.config.model.projection_dim
+def _curve(
+    run: Run, steps: NDArray[np.int64], values: Tensor, *, measure: str, arm: str, reference: str | None
+) -> Curve:
     return Curve(
-        measure, arm, reference, steps, values.numpy().copy(), n, d, "z", "surrogate", "train", None,
-        "Frobenius norm of a difference of Σ = z zᵀ", "not finite",
-    )  # fmt: skip
+        measure=measure,
+        arm=arm,
+        reference=reference,
+        steps=steps,
+        values=values.numpy().copy(),
+        n=2 * run.config.panel.surrogate_size,
+        d=run.config.model.projection_dim,
+        feature="z",
+        source="surrogate",
+        split="train",
+        labelling=None,
+        estimator="Frobenius norm of a difference of Σ = z zᵀ",
+        undefined="not finite",
+    )
 
 
 def _moved(run: Run, arm: str, sigmas: _Sigmas) -> Iterator[Curve]:
     if len(sigmas.steps) and sigmas.steps[0] == 0:
         first = sigmas.at(0)
         values = torch.stack([torch.dist(sigmas.at(row), first) for row in range(len(sigmas.steps))])
-        yield _curve(run, "moved", arm, None, sigmas.steps, values)
+        yield _curve(run, sigmas.steps, values, measure="moved", arm=arm, reference=None)
 
 
 def _of_pair(run: Run, arm: str, reference: str) -> Iterator[Curve]:
     measured = run.curve("drift", arm=arm, reference=reference, source="surrogate")
-    steps, common = measured.steps, len(measured.steps)
-    limit = bounds.trivial_limit(2 * run.config.panel.surrogate_size)
+    steps = measured.steps
+    limit = np.full(len(steps), bounds.trivial_limit(2 * run.config.panel.surrogate_size))
+    trivial = _bound(measured, limit, bound=TRIVIAL, kind="limit", flags=("of two cosine matrices, √2·n",))
     pair = pair_of(run.config, arm)
     if not isinstance(pair, str) and steps[0] != 0:
         pair = "Σ of step 0 is not recorded"
     if isinstance(pair, str):
         yield replace(measured, flags=(f"no surrogate and no bounds: {pair}",))
-        yield _bound(measured, TRIVIAL, "limit", np.full(common, limit), ("of two cosine matrices, √2·n",))
+        yield trivial
         return
     yield measured
-    yield _bound(measured, TRIVIAL, "limit", np.full(common, limit), ("of two cosine matrices, √2·n",))
+    yield trivial
     yield from _bounds(run, pair, measured, _Sigmas(run, pair.cl).at(0), int(steps[-1]))
 
 
 def _bound(
     of: Curve,
-    name: str,
-    kind: Kind,
     values: NDArray[np.float64],
+    *,
+    bound: str,
+    kind: Kind,
     flags: tuple[str, ...],
     steps: NDArray[np.int64] | None = None,
 ) -> Curve:
     at = of.steps if steps is None else steps
-    return replace(of, bound=name, kind=kind, steps=at, values=values, estimator=f"‖ΔΣ‖_F: {name}", flags=flags)
+    return replace(of, bound=bound, kind=kind, steps=at, values=values, estimator=f"‖ΔΣ‖_F: {bound}", flags=flags)
 
 
 @dataclass(frozen=True)
@@ -123,32 +137,37 @@ def _bounds(run: Run, pair: Pair, measured: Curve, start: Tensor, last: int) -> 
     panel, tau = _panel(run, pair, last), pair.temperature
     a, steps = panel.anchors, np.arange(last + 1)
     # Recorded z are unit vectors to float32's rounding only.
-    done = simulate(start.clamp(-1, 1), panel.sets, panel.rates, tau, a)
-    yield from _simulated(run, pair, steps, done)
-    paper, said = _paper(run, pair, panel)
+    surrogate = simulate(start.clamp(-1, 1), panel.sets, panel.rates, tau, a)
+    yield from _simulated(run, pair, steps, surrogate)
+    paper, paper_flags = _paper(run, pair, panel)
     fast = bounds.too_large(panel.rates, tau, a)
     slow = () if fast is None else (f"{NOT_A_BOUND} from step {fast}: there η > 4τ²a = {4 * tau**2 * a:g}",)
     always = _assumptions(run)
     for name, values, flags in (
-        ("paper", paper.curve(panel.S), said),
+        ("paper", paper.curve(panel.S), paper_flags),
         ("free", bounds.free(panel.S, tau, a), ()),
         ("rows", bounds.rows(panel.rates, panel.masses, tau, a), slow),
-        (BY_STEP, done.bound, ()),
-        (BY_ROW, done.bound_by_rows, ()),
+        (BY_STEP, surrogate.bound, ()),
+        (BY_ROW, surrogate.bound_by_rows, ()),
     ):
         flags = (*_vacuous(values, a), *_exceeded(measured, values), *flags, *always)
-        yield _bound(measured, name, "upper bound", values.numpy().copy(), flags, steps)
+        yield _bound(measured, values.numpy().copy(), bound=name, kind="upper bound", flags=flags, steps=steps)
 
 
-def _simulated(run: Run, pair: Pair, steps: NDArray[np.int64], done: Surrogate) -> Iterator[Curve]:
-    facts = f"simulated: clipped plain descent on Σ at the run's learning rates, tau {pair.temperature:g}"
-    drift = _curve(run, "surrogate_drift", pair.arm, pair.reference, steps.copy(), done.drift)
-    drift = replace(drift, estimator=facts)
+def _simulated(run: Run, pair: Pair, steps: NDArray[np.int64], surrogate: Surrogate) -> Iterator[Curve]:
+    estimator = f"simulated: clipped plain descent on Σ at the run's learning rates, tau {pair.temperature:g}"
+    drift = _curve(
+        run, steps.copy(), surrogate.drift, measure="surrogate_drift", arm=pair.arm, reference=pair.reference
+    )
+    drift = replace(drift, estimator=estimator)
     yield drift
     limit = bounds.trivial_limit(2 * run.config.panel.surrogate_size, surrogate=True)
-    yield _bound(drift, TRIVIAL, "limit", np.full(len(steps), limit), ("of two matrices in [−1, 1], 2n",))
-    for arm, other, moved in ((pair.cl, pair.ns, done.moved_cl), (pair.ns, pair.cl, done.moved_ns)):
-        yield replace(_curve(run, "surrogate_moved", arm, other, steps.copy(), moved), estimator=facts)
+    yield _bound(
+        drift, np.full(len(steps), limit), bound=TRIVIAL, kind="limit", flags=("of two matrices in [−1, 1], 2n",)
+    )
+    for arm, other, moved in ((pair.cl, pair.ns, surrogate.moved_cl), (pair.ns, pair.cl, surrogate.moved_ns)):
+        curve = _curve(run, steps.copy(), moved, measure="surrogate_moved", arm=arm, reference=other)
+        yield replace(curve, estimator=estimator)
 
 
 def _paper(run: Run, pair: Pair, panel: _Panel) -> tuple[bounds.Paper, tuple[str, ...]]:
@@ -160,7 +179,14 @@ def _paper(run: Run, pair: Pair, panel: _Panel) -> tuple[bounds.Paper, tuple[str
     except UserError:
         shares = ClassShares(tuple(np.bincount(counts).tolist()), "the panel's own, as the data set is not here")
     n, steps = run.config.panel.surrogate_size, max(run.planned_steps, 1)
-    paper = bounds.Paper(pair.temperature, panel.anchors, n, shares.largest, steps, DELTA)
+    paper = bounds.Paper(
+        temperature=pair.temperature,
+        anchors=panel.anchors,
+        batch_size=n,
+        largest_share=shares.largest,
+        steps=steps,
+        delta=DELTA,
+    )
     prior = f"π_max = {shares.largest:.3g} ({shares.known_from})"
     flags = [f"δ = {DELTA:g}, ε = {paper.epsilon:.3f} for {steps} steps of B = {n}; {prior}"]
     if own > paper.share:
@@ -182,14 +208,14 @@ def _exceeded(measured: Curve, values: Tensor) -> tuple[str, ...]:
 def _assumptions(run: Run) -> tuple[str, ...]:
     """What the surrogate is, and what of this run is not that."""
     optimiser = run.config.optimiser
-    said = ["batch-norm", "weights, not Σ, are what descends"]
+    differences = ["batch-norm", "weights, not Σ, are what descends"]
     if optimiser.name != "sgd":
-        said.insert(0, {"lars": "LARS", "adamw": "AdamW"}[optimiser.name])
+        differences.insert(0, {"lars": "LARS", "adamw": "AdamW"}[optimiser.name])
     if optimiser.momentum:
-        said.insert(0, f"momentum {optimiser.momentum:g}")
+        differences.insert(0, f"momentum {optimiser.momentum:g}")
     if optimiser.weight_decay:
-        said.append(f"weight decay {optimiser.weight_decay:g}")
+        differences.append(f"weight decay {optimiser.weight_decay:g}")
     if optimiser.clip_norm is not None:
-        said.append(f"clipping at {optimiser.clip_norm:g}")
-    said.append(f"other batches, of {run.config.batches.size}")
-    return (f"bounds plain descent on Σ, the panel as one full batch; this run differs: {', '.join(said)}",)
+        differences.append(f"clipping at {optimiser.clip_norm:g}")
+    differences.append(f"other batches, of {run.config.batches.size}")
+    return (f"bounds plain descent on Σ, the panel as one full batch; this run differs: {', '.join(differences)}",)

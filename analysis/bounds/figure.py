@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from analysis.bounds import BY_STEP, TRIVIAL
 from analysis.bounds.alignment import SOURCES
+from analysis.bounds.gap import NOT_A_BOUND
 from analysis.output.figure import Frame, note, nothing, save_figure, steps_axis
-from analysis.output.styles import Look, looks
+from analysis.output.styles import Style, styles
+from analysis.runs.controls import arms_with_reference
 from analysis.runs.curve import Curve, pick, running_mean
 from analysis.runs.run import Run
 
@@ -36,35 +38,35 @@ _ROOM: Final = 16.0  # the axis of steps ends at this times the last step: what 
 _LEAST_GAP: Final = 0.062  # between two labels, of the panel's height
 
 
-def save(run: Run, found: Sequence[Curve]) -> list[Path]:
+def save(run: Run, curves: Sequence[Curve]) -> list[Path]:
     """Draws `analysis.bounds.bounds(run)` into RUN/analysis/bounds.png and .svg; equal curves give equal bytes."""
-    return save_figure(run, NAMES, lambda: draw(run, found))
+    return save_figure(run, NAMES, lambda: draw(run, curves))
 
 
-def draw(run: Run, found: Sequence[Curve]) -> Figure:
+def draw(run: Run, curves: Sequence[Curve]) -> Figure:
     """The figure of a run's bounds, 2 × 2 panels over steps."""
-    style_of = looks(run.arms)
-    frame = Frame(run, found, style_of, said=_caption(run, found))
+    style_of = styles(run.arms)
+    frame = Frame(run, curves, style_of, text=_caption(run, curves))
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
-    _gap(figure.add_subplot(grid[0, 0]), run, found, style_of)
-    _drift(figure.add_subplot(grid[0, 1]), run, found, style_of)
-    _alignment(figure.add_subplot(grid[1, 0]), "cka_biased", "c  Biased CKA of z", run, found, style_of)
-    _alignment(figure.add_subplot(grid[1, 1]), "rsa", "d  RSA of z", run, found, style_of)
+    _gap(figure.add_subplot(grid[0, 0]), run, curves, style_of)
+    _drift(figure.add_subplot(grid[0, 1]), run, curves, style_of)
+    _alignment(figure.add_subplot(grid[1, 0]), run, curves, style_of, measure="cka_biased", title="c  Biased CKA of z")
+    _alignment(figure.add_subplot(grid[1, 1]), run, curves, style_of, measure="rsa", title="d  RSA of z")
     return figure
 
 
-def _caption(run: Run, found: Sequence[Curve]) -> str:
-    panel = next((curve for curve in found if curve.measure == "drift"), None)
-    said = ["a, c, d: mean over steps t/1.2 … 1.2 t; c, d: dotted sharp, dashed P2's bound"]
+def _caption(run: Run, curves: Sequence[Curve]) -> str:
+    panel = next((curve for curve in curves if curve.measure == "drift"), None)
+    parts = ["a, c, d: mean over steps t/1.2 … 1.2 t; c, d: dotted sharp, dashed P2's bound"]
     if panel is not None:
-        said.append(f"b: Σ of the surrogate panel, {panel.n} views; bounds are of the surrogate")
-    return "   ·   ".join(said)
+        parts.append(f"b: Σ of the surrogate panel, {panel.n} views; bounds are of the surrogate")
+    return "   ·   ".join(parts)
 
 
-def _featured(run: Run, found: Sequence[Curve]) -> tuple[str, str] | None:
+def _featured(run: Run, curves: Sequence[Curve]) -> tuple[str, str] | None:
     """The first pair of arms that the drift bounds are about; else the first objective arm with a reference."""
-    pairs = [(curve.arm, curve.reference) for curve in found if curve.measure == "surrogate_drift"]
+    pairs = [(curve.arm, curve.reference) for curve in curves if curve.measure == "surrogate_drift"]
     pairs += [(arm, spec.reference) for arm, spec in run.arms.items() if spec.kind == "objective"]
     return next(((arm, reference) for arm, reference in pairs if reference is not None), None)
 
@@ -112,22 +114,22 @@ def _steps(axes: Axes, run: Run, *, room: bool) -> float:
     return last * 1.2
 
 
-def _gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+def _gap(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
     axes.set_title("a  Loss gap CL − NSCL")
-    pair, labels = _featured(run, found), _Labels()
+    pair, labels = _featured(run, curves), _Labels()
     shown = pair[::-1] if pair else tuple(run.arms)[:1]
     labelling = run.arms[pair[0] if pair else shown[0]].labelling
     for arm in shown:
-        curve = pick(found, "gap", arm, labelling=labelling)
+        curve = pick(curves, "gap", arm, labelling=labelling)
         if curve is not None:
             axes.plot(curve.steps, curve.values, color=style_of[arm].colour, **_FAINT)
             axes.plot(*running_mean(curve), color=style_of[arm].colour, linewidth=2.4, zorder=4)
     for bound in ("data set", "per anchor", "tighter", "equal similarity"):
-        curve = pick(found, "gap", shown[0], labelling=labelling, bound=bound)
+        curve = pick(curves, "gap", shown[0], labelling=labelling, bound=bound)
         if curve is not None:
             steps, values = running_mean(curve)
             axes.plot(steps, values, linewidth=2.0, zorder=3, **_BOUND[bound])
-            weak = "*" if any(flag.startswith("not a bound") for flag in curve.flags) else ""
+            weak = "*" if any(flag.startswith(NOT_A_BOUND) for flag in curve.flags) else ""
             labels.add(float(values[-1]), f"{bound}{weak}", _BOUND[bound]["color"])
             if weak:
                 note(axes, "* no bound for these mini-batches")
@@ -135,7 +137,7 @@ def _gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
         nothing(axes, run, "similarity")
         _steps(axes, run, room=False)
         return
-    measured = pick(found, "gap", shown[0], labelling=labelling)
+    measured = pick(curves, "gap", shown[0], labelling=labelling)
     if measured is not None:
         labels.add(float(running_mean(measured)[1][-1]), "measured", style_of[shown[0]].colour)
     axes.set_yscale("log")
@@ -147,14 +149,14 @@ def _gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
     labels.draw(axes, _steps(axes, run, room=True))
 
 
-def _drift(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+def _drift(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
     axes.set_title("b  Drift of Σ between arms")
-    labels, pair = _Labels(), _featured(run, found)
-    for arm, look in style_of.items():
-        curve = pick(found, "drift", arm)
+    labels, pair = _Labels(), _featured(run, curves)
+    for arm, style in style_of.items():
+        curve = pick(curves, "drift", arm)
         if curve is not None and curve.values.any():
             axes.plot(
-                curve.steps, _positive(curve.values), color=look.colour, linestyle=look.line, linewidth=2.2, marker="o",
+                curve.steps, _positive(curve.values), **style.drawn, linewidth=2.2, marker="o",
                 markersize=5.5, markeredgecolor="white", zorder=4,
             )  # fmt: skip
     if not axes.lines:
@@ -163,36 +165,36 @@ def _drift(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Loo
         return
     axes.set_yscale("log")
     assert pair is not None, "a drift has two arms"
-    _limits(axes, found, pair, labels)
-    _bounds_of_drift(axes, found, pair, labels, style_of)
+    _limits(axes, curves, pair, labels)
+    _bounds_of_drift(axes, curves, pair, labels, style_of)
     axes.set_ylabel("Frobenius norm of ΔΣ")
     labels.draw(axes, _steps(axes, run, room=True))
 
 
-def _limits(axes: Axes, found: Sequence[Curve], pair: tuple[str, str], labels: _Labels) -> None:
+def _limits(axes: Axes, curves: Sequence[Curve], pair: tuple[str, str], labels: _Labels) -> None:
     """Both trivial limits, and the limits of the axis: what is far above all that can be says nothing."""
     top, lows = 1.0, [1e-3]
     for measure, text in (("drift", "trivial limit √2·n"), ("surrogate_drift", "trivial limit 2n")):
-        limit = pick(found, measure, pair[0], bound=TRIVIAL)
+        limit = pick(curves, measure, pair[0], bound=TRIVIAL)
         if limit is not None:
             top = float(limit.values[0])
-            ends, look = (limit.steps[[0, -1]], limit.values[[0, -1]]), "-" if measure == "drift" else "--"
-            axes.plot(*ends, color="#B00020", linewidth=1.0, linestyle=look, zorder=1)
+            ends, dash = (limit.steps[[0, -1]], limit.values[[0, -1]]), "-" if measure == "drift" else "--"
+            axes.plot(*ends, color="#B00020", linewidth=1.0, linestyle=dash, zorder=1)
             labels.add(top, text, "#B00020")
     for measure in ("drift", "surrogate_drift"):
-        curve = pick(found, measure, pair[0])
+        curve = pick(curves, measure, pair[0])
         if curve is not None and (curve.values > 0).any():
             lows.append(float(curve.values[curve.values > 0].min()))
     axes.set_ylim(max(min(lows) / 2, top * 1e-9), top * 60)
 
 
 def _bounds_of_drift(
-    axes: Axes, found: Sequence[Curve], pair: tuple[str, str], labels: _Labels, style_of: dict[str, Look]
+    axes: Axes, curves: Sequence[Curve], pair: tuple[str, str], labels: _Labels, style_of: dict[str, Style]
 ) -> None:
     arm, reference = pair
-    limit, top = pick(found, "surrogate_drift", arm, bound=TRIVIAL), axes.get_ylim()[1]
+    limit, top = pick(curves, "surrogate_drift", arm, bound=TRIVIAL), axes.get_ylim()[1]
     for bound in ("paper", "free", "rows"):
-        curve = pick(found, "drift", arm, bound=bound)
+        curve = pick(curves, "drift", arm, bound=bound)
         if curve is not None and limit is not None:
             axes.plot(curve.steps, _positive(curve.values), linewidth=2.0, zorder=3, **_BOUND[bound])
             above = np.flatnonzero(curve.values > limit.values[0])
@@ -204,34 +206,35 @@ def _bounds_of_drift(
             vacuous = f", vacuous ≥ {curve.steps[above[0]]:,}" if len(above) else ""
             labels.add(min(float(curve.values[-1]), top), f"{bound}{vacuous}", _BOUND[bound]["color"])
     colour, grey = style_of[arm].colour, "#A6A6A6"
-    for measure, of, by, text, look in (
+    for measure, of, by, text, options in (
         ("drift", arm, BY_STEP, "its measured bound", {"color": colour, "linewidth": 7.0, "alpha": 0.25}),
         ("surrogate_drift", arm, None, "simulated surrogate", {"color": colour, "linewidth": 1.8, "linestyle": "--"}),
         ("drift", arm, None, f"measured, {arm}", None),
         ("moved", reference, None, f"Σ of {reference} since step 0", {"color": grey, "linestyle": (0, (4, 1, 1, 1))}),
     ):
-        curve = pick(found, measure, of, bound=by)
+        curve = pick(curves, measure, of, bound=by)
         if curve is not None:
-            if look is not None:
-                axes.plot(curve.steps, _positive(curve.values), zorder=3, **look)
+            if options is not None:
+                axes.plot(curve.steps, _positive(curve.values), zorder=3, **options)
             labels.add(float(curve.values[-1]), text, grey if measure == "moved" else colour)
 
 
 def _alignment(
-    axes: Axes, measure: str, title: str, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
+    axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style], *, measure: str, title: str
 ) -> None:
     axes.set_title(title)
-    labels, pair = _Labels(), _featured(run, found)
-    arms = [arm for arm, spec in run.arms.items() if spec.kind == "objective" and spec.reference is not None]
-    source = next((source for source in SOURCES if any(pick(found, measure, arm, source=source) for arm in arms)), None)
+    labels, pair = _Labels(), _featured(run, curves)
+    arms = [arm for arm in arms_with_reference(run) if run.arms[arm].kind == "objective"]
+    recorded = (source for source in SOURCES if any(pick(curves, measure, arm, source=source) for arm in arms))
+    source = next(recorded, None)
     for arm in arms if source else ():
-        for bound, text, look in _LINES:
-            curve = pick(found, measure, arm, source=source, feature="z", bound=bound)
+        for bound, text, dash in _LINES:
+            curve = pick(curves, measure, arm, source=source, feature="z", bound=bound)
             if curve is not None:
                 if bound is None:
                     axes.plot(curve.steps, curve.values, color=style_of[arm].colour, **_FAINT)
                 mean, width = running_mean(curve), 2.6 if bound is None else 2.0
-                axes.plot(*mean, color=style_of[arm].colour, linestyle=look, linewidth=width, zorder=3)
+                axes.plot(*mean, color=style_of[arm].colour, linestyle=dash, linewidth=width, zorder=3)
                 if pair and arm == pair[0]:
                     labels.add(float(mean[1][-1]), text, style_of[arm].colour)
                 note(axes, f"{source} z, n = {curve.n}")

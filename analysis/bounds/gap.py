@@ -4,7 +4,7 @@ Shapes: A = 2B anchors of a batch, T recorded steps.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -49,34 +49,44 @@ def gap_curves(run: Run, arm: str) -> Iterator[Curve]:
 
 
 def _curves(run: Run, setting: _Setting) -> Iterator[Curve]:
-    steps, found = _evaluated(run, setting)
-    n, d = 2 * run.config.batches.size, run.config.model.projection_dim
-    undefined = "no anchor has a sample of another class in its batch"
-    estimator = f"exact loss gap, tau {setting.temperature:g}, float64 from the recorded z"
-    arrays = {name: np.array([getattr(each, name) for each in found]) for name in _Means.__dataclass_fields__}
+    steps, means = _evaluated(run, setting)
+    arrays = {field.name: np.array([getattr(each, field.name) for each in means]) for field in fields(_Means)}
     measured = Curve(
-        setting.measure, setting.arm, None, steps, arrays["gap"], n, d, "z", "batch",
-        "train", setting.labelling, estimator, undefined,
-    )  # fmt: skip
+        measure=setting.measure,
+        arm=setting.arm,
+        reference=None,
+        steps=steps,
+        values=arrays["gap"],
+        n=2 * run.config.batches.size,
+        d=run.config.model.projection_dim,
+        feature="z",
+        source="batch",
+        split="train",
+        labelling=setting.labelling,
+        estimator=f"exact loss gap, tau {setting.temperature:g}, float64 from the recorded z",
+        undefined="no anchor has a sample of another class in its batch",
+    )
     yield measured
     shares, flags = _data_set(run, setting)
     if shares is not None:
         value = data_set_gap(
             max(shares.counts), shares.size, setting.temperature, positive_in_denominator=setting.positive
         )
-        yield _bound(measured, "data set", "upper bound", np.full(len(steps), value), flags)
-    yield _bound(measured, "per anchor", "upper bound", arrays["per_anchor"])
-    yield _bound(measured, "tighter", "upper bound", arrays["tighter"])
-    reference = ("a reference, no bound: the gap where all similarities are equal",)
-    yield _bound(measured, "equal similarity", "limit", arrays["equal"], reference)
+        yield _bound(measured, np.full(len(steps), value), bound="data set", flags=flags)
+    yield _bound(measured, arrays["per_anchor"], bound="per anchor")
+    yield _bound(measured, arrays["tighter"], bound="tighter")
+    no_bound = ("a reference, no bound: the gap where all similarities are equal",)
+    yield _bound(measured, arrays["equal"], bound="equal similarity", kind="limit", flags=no_bound)
     for bound in ("per anchor", "tighter"):
         values = arrays[f"slack_{bound.replace(' ', '_')}"]
-        what = f"least slack over the anchors of the bound {bound}"
-        yield replace(measured, measure=SLACK, values=values, estimator=f"{what}, of {setting.measure}")
+        estimator = f"least slack over the anchors of the bound {bound}, of {setting.measure}"
+        yield replace(measured, measure=SLACK, values=values, estimator=estimator)
 
 
-def _bound(of: Curve, name: str, kind: Kind, values: np.ndarray, flags: tuple[str, ...] = ()) -> Curve:
-    return replace(of, bound=name, kind=kind, values=values, estimator=f"mean over anchors: {name}", flags=flags)
+def _bound(
+    of: Curve, values: np.ndarray, *, bound: str, kind: Kind = "upper bound", flags: tuple[str, ...] = ()
+) -> Curve:
+    return replace(of, bound=bound, kind=kind, values=values, estimator=f"mean over anchors: {bound}", flags=flags)
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class _Means:
 
 
 def _evaluated(run: Run, setting: _Setting) -> tuple[np.ndarray, list[_Means]]:
-    steps, found = [], []
+    steps, means = [], []
     own = run.blocks("similarity", setting.arm, "batch.z")
     labels = run.blocks("similarity", SHARED, f"batch.labels.{setting.labelling}")
     for (at, z), (_, of_batch) in zip(own, labels, strict=False):
@@ -101,20 +111,20 @@ def _evaluated(run: Run, setting: _Setting) -> tuple[np.ndarray, list[_Means]]:
             # Recorded z are unit vectors to their precision's rounding only.
             sigma = similarity(torch.tensor(z[row], dtype=torch.float64)).clamp(-1, 1)
             masks = pair_masks(torch.tensor(of_batch[row]))
-            made = gap_bounds(sigma, masks, setting.temperature, positive_in_denominator=setting.positive)
+            on_batch = gap_bounds(sigma, masks, setting.temperature, positive_in_denominator=setting.positive)
             steps.append(int(at[row]))
-            found.append(_means(made))
-    return np.array(steps, np.int64), found
+            means.append(_means(on_batch))
+    return np.array(steps, np.int64), means
 
 
-def _means(made: GapBounds) -> _Means:
+def _means(by_anchor: GapBounds) -> _Means:
     return _Means(
-        gap=made.mean(made.gap),
-        per_anchor=made.mean(made.per_anchor),
-        tighter=made.mean(made.tighter),
-        equal=made.mean(made.equal),
-        slack_per_anchor=made.slack(made.per_anchor),
-        slack_tighter=made.slack(made.tighter),
+        gap=by_anchor.mean(by_anchor.gap),
+        per_anchor=by_anchor.mean(by_anchor.per_anchor),
+        tighter=by_anchor.mean(by_anchor.tighter),
+        equal=by_anchor.mean(by_anchor.equal),
+        slack_per_anchor=by_anchor.slack(by_anchor.per_anchor),
+        slack_tighter=by_anchor.slack(by_anchor.tighter),
     )
 
 

@@ -1,7 +1,8 @@
-"""The tables of `coupled-analyze bounds`: each bound beside what was measured, its slack, what it rests on."""
+"""The tables of bounds: bounds.csv, and for a terminal each bound beside what was measured, its slack, its basis."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -9,9 +10,12 @@ from rich.table import Table
 
 from analysis.bounds import TRIVIAL
 from analysis.bounds.checks import Vacuous, factors, vacuity
+from analysis.bounds.gap import NOT_A_BOUND, SLACK
+from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
+CSV_NAME: Final = "bounds.csv"
 COLUMNS: Final = ("arm", "bound", "step", "measured", "bound is", "÷ measured", "median ÷", "vacuous from")
 _NAMES: Final = {
     "gap": "loss gap",
@@ -23,34 +27,52 @@ _NAMES: Final = {
 }
 
 
-def tables(run: Run, found: Sequence[Curve]) -> list[Table]:
+def write(run: Run, curves: Sequence[Curve]) -> list[Path]:
+    """Writes RUN/analysis/bounds.csv: every measured curve and every bound at every step."""
+    return [write_csv(run, curves, CSV_NAME)]
+
+
+def printed(run: Run, curves: Sequence[Curve]) -> Iterator[Table | str]:
+    """What a terminal shows of a run's bounds, from the first line to the last: tables, and lines of text."""
+    yield f"{run.name}: {run.config.data.name}, B = {run.config.batches.size}, seed {run.config.seed}"
+    factors_table = slack(run, curves)
+    for table in [*tables(run, curves), *([factors_table] if factors_table else [])]:
+        yield ""
+        yield table
+    yield ""
+    yield from (*gap_slack(curves), *inside(curves))
+    yield "\nwhat the bounds rest on (* no bound here):"
+    yield from (f"- {line}" for line in flags(curves))
+
+
+def tables(run: Run, curves: Sequence[Curve]) -> list[Table]:
     """One table for each quantity and source, of arms of kind objective (bounds.csv has all arms).
 
     The last step that both a bound and what it bounds have, and the median of bound ÷ measured over all such steps. The
     drift bounds come twice: beside the true run, and beside the surrogate, of which they are bounds.
     """
-    made = []
-    groups = dict.fromkeys((c.measure, c.source) for c in found if c.kind == "measured" and c.measure in _NAMES)
+    tables_of = []
+    groups = dict.fromkeys((c.measure, c.source) for c in curves if c.kind == "measured" and c.measure in _NAMES)
     for measure, source in groups:
         table = Table(title=f"{_NAMES[measure]}, {source}", title_justify="left", box=None, header_style="bold")
         for column in COLUMNS:
             table.add_column(column, justify="left" if column in COLUMNS[:2] else "right", overflow="fold")
-        for row in _rows(run, found, measure, source):
+        for row in _rows(run, curves, measure, source):
             table.add_row(*row)
         if table.row_count:
-            made.append(table)
-    return made
+            tables_of.append(table)
+    return tables_of
 
 
-def _rows(run: Run, found: Sequence[Curve], measure: str, source: str) -> list[list[str]]:
-    steps = {(v.arm, v.bound): v for v in vacuity(found)}
+def _rows(run: Run, curves: Sequence[Curve], measure: str, source: str) -> list[list[str]]:
+    steps = {(v.arm, v.bound): v for v in vacuity(curves)}
     rows = []
-    for curve in (c for c in found if c.kind == "measured" and (c.measure, c.source) == (measure, source)):
+    for curve in (c for c in curves if c.kind == "measured" and (c.measure, c.source) == (measure, source)):
         if run.arms[curve.arm].kind != "objective":
             continue
-        for bound in found:
+        for bound in curves:
             if _beside(bound, curve):
-                name = f"{bound.bound}*" if any(flag.startswith("not a bound") for flag in bound.flags) else bound.bound
+                name = f"{bound.bound}*" if any(flag.startswith(NOT_A_BOUND) for flag in bound.flags) else bound.bound
                 rows.append([_arm(curve), name or "", *_numbers(curve, bound), _vacuous(steps, bound, measure)])
     return rows
 
@@ -80,16 +102,16 @@ def _numbers(curve: Curve, bound: Curve) -> list[str]:
 
 
 def _vacuous(steps: dict[tuple[str, str], Vacuous], bound: Curve, measure: str) -> str:
-    found = steps.get((bound.arm, bound.bound or ""))
-    if bound.measure != "drift" or found is None:
+    vacuous = steps.get((bound.arm, bound.bound or ""))
+    if bound.measure != "drift" or vacuous is None:
         return ""
-    step = found.surrogate_limit if measure == "surrogate_drift" else found.true_limit
+    step = vacuous.surrogate_limit if measure == "surrogate_drift" else vacuous.true_limit
     return "never" if step is None else f"step {step:,}"
 
 
-def slack(run: Run, found: Sequence[Curve]) -> Table | None:
+def slack(run: Run, curves: Sequence[Curve]) -> Table | None:
     """Where the slack of the a-priori drift bounds comes from: ratio = the product of the three factors behind it."""
-    parts = factors(run, found)
+    parts = factors(run, curves)
     if not parts:
         return None
     title = "slack of the drift bounds: bound ÷ measured = (bound ÷ rows) × (rows ÷ surrogate) × (surrogate ÷ measured)"
@@ -105,34 +127,34 @@ def slack(run: Run, found: Sequence[Curve]) -> Table | None:
     return table
 
 
-def gap_slack(found: Sequence[Curve]) -> list[str]:
+def gap_slack(curves: Sequence[Curve]) -> list[str]:
     """The least slack of the loss gap's bounds over all anchors, batches and arms, a line for each bound."""
     least: dict[str, float] = {}
-    for curve in found:
-        if curve.measure == "gap_slack" and not np.isnan(curve.values).all():
+    for curve in curves:
+        if curve.measure == SLACK and not np.isnan(curve.values).all():
             least[curve.estimator] = min(least.get(curve.estimator, math.inf), float(np.nanmin(curve.values)))
-    return [f"{what}: {value:.3g} over all arms and batches" for what, value in least.items()]
+    return [f"{estimator}: {value:.3g} over all arms and batches" for estimator, value in least.items()]
 
 
-def flags(found: Sequence[Curve]) -> list[str]:
+def flags(curves: Sequence[Curve]) -> list[str]:
     """What the bounds rest on, each flag once with the bounds that have it."""
     of: dict[str, list[str]] = {}
-    for curve in found:
+    for curve in curves:
         name = curve.bound or f"{curve.measure} of {curve.arm} against {curve.reference}"
         for flag in curve.flags:
             of.setdefault(flag, []).append(name)
     return [f"{', '.join(dict.fromkeys(names))}: {flag}" for flag, names in of.items()]
 
 
-def inside(found: Sequence[Curve]) -> list[str]:
+def inside(curves: Sequence[Curve]) -> list[str]:
     """How far each Σ of the surrogate panel moved: a small bound may only mean that nothing did."""
-    said = []
-    for curve in found:
-        simulated = pick(found, "surrogate_moved", curve.arm)
+    lines = []
+    for curve in curves:
+        simulated = pick(curves, "surrogate_moved", curve.arm)
         if curve.measure == "moved" and len(curve.values):
             also = "" if simulated is None else f", of its simulated surrogate {_text(float(simulated.values[-1]))}"
-            said.append(f"Σ of {curve.arm} moved by {_text(float(curve.values[-1]))}{also}")
-    return said
+            lines.append(f"Σ of {curve.arm} moved by {_text(float(curve.values[-1]))}{also}")
+    return lines
 
 
 def _text(value: float) -> str:

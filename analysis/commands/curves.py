@@ -7,7 +7,6 @@ from typing import Any
 
 from analysis.commands import printing
 from analysis.curves import curves, figure, table
-from analysis.output.csv import write_csv
 from analysis.runs.run import open_run
 from coupled.terminal.console import Console
 
@@ -22,20 +21,20 @@ def add(commands: Any) -> None:
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--markdown", action="store_true", help="print the table as GitHub markdown")
-    command.set_defaults(command=_run)
+    command.set_defaults(run=run)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Writes and prints the curves of each run."""
     # Every path is opened before the first result is written.
-    for run in [open_run(path) for path in options.runs]:
-        found = curves(run)
-        written = [write_csv(run, found), *figure.save(run, found)]
+    for opened in [open_run(path) for path in options.runs]:
+        of_run = curves(opened)
+        paths = [*table.write(opened, of_run), *figure.save(opened, of_run)]
         if options.markdown:
-            print(table.markdown(run, found))
+            print(table.markdown(opened, of_run))
         else:
-            Console().print(table.rich_table(run, found))
-        for fault in figure.twin_faults(run, found):
-            print(f"coupled-analyze: warning: {fault}; the run was not in lockstep", file=sys.stderr)
+            Console().print(table.rich_table(opened, of_run))
+        printing.twin_warnings(opened, of_run)
         # The markdown is made to be pasted or piped: the last line stays out of it.
-        printing.results(written, file=sys.stderr if options.markdown else sys.stdout)
+        printing.results(paths, file=sys.stderr if options.markdown else sys.stdout)
     return 0

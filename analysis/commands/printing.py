@@ -1,14 +1,28 @@
-"""What every command of `coupled-analyze` shows in the same way."""
+"""What several commands of `coupled-analyze` print."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from analysis.divergence import twin_faults
+from analysis.runs.curve import Curve
+from analysis.runs.run import Run
 from coupled.errors import printable
 
 
-def results(written: Sequence[Path], file: TextIO | None = None) -> None:
+def results(paths: Sequence[Path], file: TextIO | None = None) -> None:
     """The last line of a command: where its results are. All lie in one folder."""
-    names = " ".join(path.name for path in written)
-    print(printable(f"results: {written[0].parent}/ ({names})"), file=file or sys.stdout)
+    names = " ".join(path.name for path in paths)
+    print(printable(f"results: {paths[0].parent}/ ({names})"), file=file or sys.stdout)
+
+
+def warning(text: str) -> None:
+    """A line on standard error that says what is wrong with a run; the command goes on."""
+    print(f"coupled-analyze: warning: {text}", file=sys.stderr)
+
+
+def twin_warnings(run: Run, curves: Sequence[Curve]) -> None:
+    """A warning for every exact twin that left its original."""
+    for fault in twin_faults(run, curves):
+        warning(f"{fault}; the run was not in lockstep")

@@ -1,21 +1,18 @@
 """`coupled-analyze report`: everything about a run on one page, and the CSVs and figures of the other commands."""
 
 import argparse
-import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from analysis.bounds import figure as bounds_figure
-from analysis.commands import bounds, divergence
-from analysis.curves import figure as curves_figure
-from analysis.output.csv import write_csv
-from analysis.report import check, combine, gather, page_path, wording, write
-from analysis.report.gather import Gathered
+from analysis.commands import printing
+from analysis.report import Content, check, combine, gather, page_path, wording, write
+from analysis.report.results import write_results
 from analysis.runs.recorded import check_steps
-from analysis.runs.run import open_run
+from analysis.runs.run import Run, open_run
 from coupled.errors import printable
 from coupled.terminal.console import Console
 
@@ -36,29 +33,39 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="where the page goes (default: RUN/analysis/report.html of the first)",
     )
-    command.set_defaults(command=_run)
+    command.set_defaults(run=run)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Writes the page, and the CSV files and figures beside it."""
     output = None if options.output is None else page_path(options.output)
     runs = [open_run(path) for path in options.runs]
     # What cannot be together, or believed, is refused before the first result is written.
     check(runs)
-    for run in runs:
-        check_steps(run)
-        run.verify()
+    for opened in runs:
+        check_steps(opened)
+        opened.verify()
+    content, path = _write_all(runs, output)
+    for alarm in wording.alarms(content):
+        printing.warning(alarm)
+    print(printable(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"))
+    return 0
+
+
+def _write_all(runs: Sequence[Run], output: Path | None) -> tuple[Content, Path]:
+    """Writes the page, and every run's results beside it; returns the content of the page and its path."""
     columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)
     bar = Progress(*columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_interactive)
     # Figures are drawn on one thread, which others need not wait for: drawing is not torch's work.
     with bar as progress, ThreadPoolExecutor(1) as drawing:
         task = progress.add_task("", total=None)
-        drawn: list[Future[None]] = []
+        drawings: list[Future[None]] = []
         parts = [
             gather(
                 run,
-                lambda what, of=run.name: progress.update(task, description=f"{of}: {what}"),
-                lambda section, part: drawn.append(drawing.submit(_WRITERS[section], part)),
+                lambda work, of=run.name: progress.update(task, description=f"{of}: {work}"),
+                lambda section, part: drawings.append(drawing.submit(write_results, section, part)),
             )
             for run in runs
         ]
@@ -66,29 +73,6 @@ def _run(options: argparse.Namespace) -> int:
         content = combine(parts)
         path = write(content, output)
         progress.update(task, description="CSV files and figures")
-        for written in drawn:
-            written.result()
-    for alarm in wording.alarms(content):
-        print(f"coupled-analyze: warning: {alarm}", file=sys.stderr)
-    print(printable(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"))
-    return 0
-
-
-def _write_curves(part: Gathered) -> None:
-    write_csv(part.run, part.curves)
-    curves_figure.save(part.run, part.curves)
-
-
-def _write_divergence(part: Gathered) -> None:
-    if part.divergence:
-        divergence.write(part.run, part.divergence, part.growth, [])
-
-
-def _write_bounds(part: Gathered) -> None:
-    if part.bounds:
-        write_csv(part.run, part.bounds, bounds.CSV_NAME)
-        bounds_figure.save(part.run, part.bounds)
-
-
-# What the other commands write, each where there is something to write.
-_WRITERS = {"curves": _write_curves, "divergence": _write_divergence, "bounds": _write_bounds}
+        for drawn in drawings:
+            drawn.result()
+    return content, path

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from analysis.runs import alignment
+from analysis.runs.alignment import FeaturePair, drifts
 from analysis.runs.curve import Curve
 from analysis.runs.features import features, stage_names
 from analysis.runs.parallel import by_arm
@@ -51,4 +51,4 @@ def _aligned(run: Run, arm: str, source: str, feature: str) -> Iterator[Curve]:
         if run.config.panel.size >= _NEIGHBOURHOOD:
             yield run.curve("knn_overlap", arm=arm)
     if feature == "z":
-        yield from alignment.drifts(run, arm, run.arms[arm], source=source).values()
+        yield from drifts(FeaturePair.of(run, arm, source=source, feature="z")).values()

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.divergence import twin_faults
 from analysis.output.figure import ALARM, GREY, Frame, note, nothing, save_figure, steps_axis
-from analysis.output.styles import Look, looks
+from analysis.output.styles import Style, styles
 from analysis.runs.controls import nudge_of, own_control
 from analysis.runs.curve import Curve, pick, running_mean
 from analysis.runs.recorded import labellings_of
@@ -26,41 +26,41 @@ _BOLD: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-def save(run: Run, found: Sequence[Curve]) -> list[Path]:
+def save(run: Run, curves: Sequence[Curve]) -> list[Path]:
     """Draws the figure of the run's curves into RUN/analysis/curves.png and .svg; equal curves give equal bytes."""
-    return save_figure(run, NAMES, lambda: draw(run, found))
+    return save_figure(run, NAMES, lambda: draw(run, curves))
 
 
-def draw(run: Run, found: Sequence[Curve]) -> Figure:
+def draw(run: Run, curves: Sequence[Curve]) -> Figure:
     """The figure of a run's curves (`analysis.curves(run)`), 2 × 2 panels over steps."""
-    style_of = looks(run.arms)
-    frame = Frame(run, found, style_of)
+    style_of = styles(run.arms)
+    frame = Frame(run, curves, style_of)
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
-    _alignment(figure.add_subplot(grid[0, 0]), "cka", "a  CKA to the reference", run, found, style_of)
-    _alignment(figure.add_subplot(grid[0, 1]), "rsa", "b  RSA to the reference", run, found, style_of)
-    _weight_gap(figure.add_subplot(grid[1, 0]), run, found, style_of)
+    _alignment(figure.add_subplot(grid[0, 0]), run, curves, style_of, measure="cka", title="a  CKA to the reference")
+    _alignment(figure.add_subplot(grid[0, 1]), run, curves, style_of, measure="rsa", title="b  RSA to the reference")
+    _weight_gap(figure.add_subplot(grid[1, 0]), run, curves, style_of)
     halves = grid[1, 1].subgridspec(2, 1, height_ratios=(3, 2), hspace=0.14)
     upper = figure.add_subplot(halves[0])
-    _losses(upper, run, found, style_of)
-    _loss_gaps(figure.add_subplot(halves[1], sharex=upper), run, found, style_of)
+    _losses(upper, run, curves, style_of)
+    _loss_gaps(figure.add_subplot(halves[1], sharex=upper), run, curves, style_of)
     figure.align_ylabels(figure.axes[-2:])
     return figure
 
 
 def _alignment(
-    axes: Axes, measure: str, title: str, run: Run, found: Sequence[Curve], style_of: dict[str, Look]
+    axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style], *, measure: str, title: str
 ) -> None:
     axes.set_title(title)
-    for arm, look in style_of.items():
-        thin, bold = pick(found, measure, arm, source="batch"), pick(found, measure, arm, source="panel", feature="h")
+    for arm, style in style_of.items():
+        thin, bold = pick(curves, measure, arm, source="batch"), pick(curves, measure, arm, source="panel", feature="h")
         for curve in (thin, bold):
             if curve is not None:
                 axes.set_ylabel(curve.estimator)
         if thin is not None:
-            axes.plot(thin.steps, thin.values, color=look.colour, **_THIN)
+            axes.plot(thin.steps, thin.values, color=style.colour, **_THIN)
         if bold is not None:
-            axes.plot(bold.steps, bold.values, color=look.colour, linestyle=look.line, **_BOLD, zorder=_order(look))
+            axes.plot(bold.steps, bold.values, **style.drawn, **_BOLD, zorder=_order(style))
     if not axes.lines:
         nothing(axes, run, "panel", "similarity")
     else:
@@ -69,11 +69,11 @@ def _alignment(
     steps_axis(axes, run)
 
 
-def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+def _weight_gap(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
     axes.set_title("c  Weight gap")
     exact, floors = 0, []
-    for arm, look in style_of.items():
-        curve, distance = pick(found, "weight_gap", arm), pick(found, "distance", arm)
+    for arm, style in style_of.items():
+        curve, distance = pick(curves, "weight_gap", arm), pick(curves, "distance", arm)
         if curve is None:
             continue
         if own_control(run, arm, "twin") and distance is not None and not distance.values.any():
@@ -81,7 +81,7 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
             continue
         # Zero, such as the shared start, has no place on a logarithmic axis.
         positive = np.where(curve.values > 0, curve.values, np.nan)
-        axes.plot(curve.steps, positive, color=look.colour, linestyle=look.line, linewidth=2.4, zorder=_order(look))
+        axes.plot(curve.steps, positive, **style.drawn, linewidth=2.4, zorder=_order(style))
         if own_control(run, arm, "nudged"):
             axes.fill_between(curve.steps, np.full(len(positive), 1e-300), positive, color="#D6D6D6", alpha=0.5, lw=0)
             floors.append(f"floor: {nudge_of(run.arms[arm])}, {run.precision}")
@@ -96,7 +96,7 @@ def _weight_gap(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str
         nothing(axes, run, "scalars")
     for line, text in enumerate(dict.fromkeys(floors)):
         axes.text(0.985, 0.045 + 0.085 * line, text, transform=axes.transAxes, ha="right", fontsize=12.5, color=GREY)
-    faults = "\n".join(twin_faults(run, found))
+    faults = "\n".join(twin_faults(run, curves))
     axes.text(0.985, 0.5, faults, transform=axes.transAxes, ha="right", color=ALARM)
     steps_axis(axes, run)
     axes.set_xlabel("step")
@@ -117,14 +117,14 @@ def _log_limits(axes: Axes, labels: int) -> None:
     axes.set_ylim(least / range_ ** (0.06 + 0.11 * labels), 2 * range_ ** (0.09 if axes.texts else 0.05))
 
 
-def _losses(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+def _losses(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
     axes.set_title("d  Loss, and exact loss gap CL − NSCL")
     axes.set_ylabel("own loss")
-    for arm, look in style_of.items():
-        curve = pick(found, "loss", arm)
+    for arm, style in style_of.items():
+        curve = pick(curves, "loss", arm)
         if curve is not None:
-            axes.plot(curve.steps, curve.values, color=look.colour, **_FAINT)
-            axes.plot(*running_mean(curve), color=look.colour, linestyle=look.line, linewidth=2.2, zorder=_order(look))
+            axes.plot(curve.steps, curve.values, color=style.colour, **_FAINT)
+            axes.plot(*running_mean(curve), **style.drawn, linewidth=2.2, zorder=_order(style))
     if axes.lines:
         axes.yaxis.set_major_locator(MaxNLocator(4))
     else:
@@ -133,11 +133,11 @@ def _losses(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Lo
     axes.tick_params(labelbottom=False)
 
 
-def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str, Look]) -> None:
+def _loss_gaps(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
     """CL − NSCL on the first arm's similarities, for each labelling in the colour of the arm that uses it."""
     first, medians = next(iter(run.arms)), []
     for labelling in labellings_of(run, first):
-        curve = pick(found, "gap", first, labelling=labelling)
+        curve = pick(curves, "gap", first, labelling=labelling)
         user = next(
             (a for a, s in run.arms.items() if a != first and s.kind == "objective" and s.labelling == labelling), first
         )
@@ -157,6 +157,6 @@ def _loss_gaps(axes: Axes, run: Run, found: Sequence[Curve], style_of: dict[str,
     axes.set_xlabel("step")
 
 
-def _order(look: Look) -> int:
+def _order(style: Style) -> int:
     # What is broken lets through what is below it, so objectives lie above controls.
-    return 4 if look.line == "-" else 3
+    return 4 if style.line == "-" else 3

@@ -1,12 +1,14 @@
-"""The headline table of a run: each arm against its reference at a few steps, for a terminal or as markdown."""
+"""The tables of curves: curves.csv, and each arm against its reference at a few steps for a terminal or as markdown."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from rich.table import Table
 
+from analysis.output.csv import write_csv
 from analysis.output.table import ABSENT, title
 from analysis.runs.curve import Curve, pick
 from analysis.runs.recorded import waiting
@@ -14,6 +16,11 @@ from analysis.runs.run import Run
 
 STEPS: Final = (10, 30, 100, 300)
 COLUMNS: Final = ("arm", "reference", "step", "weight gap", "CKA", "RSA", "own loss")
+
+
+def write(run: Run, curves: Sequence[Curve]) -> list[Path]:
+    """Writes RUN/analysis/curves.csv: every curve at every step."""
+    return [write_csv(run, curves)]
 
 
 @dataclass(frozen=True)
@@ -35,48 +42,48 @@ class Row:
         return [self.arm, self.reference or ABSENT, f"{self.step:,}", gap, *alignment, loss]
 
 
-def rows(run: Run, found: Sequence[Curve]) -> list[Row]:
+def rows(run: Run, curves: Sequence[Curve]) -> list[Row]:
     """The rows of every arm but the first (of the first if it is alone): steps 10, 30, 100, 300 and the last.
 
     A step counts if any of the columns is recorded there. Panel h for CKA (debiased) and RSA.
     """
     arms = list(run.arms)[1:] or list(run.arms)
-    return [row for arm in arms for row in _rows_of(run, found, arm)]
+    return [row for arm in arms for row in _rows_of(run, curves, arm)]
 
 
-def _rows_of(run: Run, found: Sequence[Curve], arm: str) -> list[Row]:
-    curves = [
-        pick(found, "weight_gap", arm),
-        pick(found, "cka", arm, source="panel", feature="h"),
-        pick(found, "rsa", arm, source="panel", feature="h"),
-        pick(found, "loss", arm),
+def _rows_of(run: Run, curves: Sequence[Curve], arm: str) -> list[Row]:
+    columns = [
+        pick(curves, "weight_gap", arm),
+        pick(curves, "cka", arm, source="panel", feature="h"),
+        pick(curves, "rsa", arm, source="panel", feature="h"),
+        pick(curves, "loss", arm),
     ]
-    recorded = {int(step) for curve in curves if curve is not None for step in curve.steps}
+    recorded = {int(step) for curve in columns if curve is not None for step in curve.steps}
     wanted = [step for step in STEPS if step in recorded] + ([max(recorded)] if recorded else [])
     return [
-        Row(arm, run.arms[arm].reference, step, *(None if curve is None else curve.at(step) for curve in curves))
+        Row(arm, run.arms[arm].reference, step, *(None if curve is None else curve.at(step) for curve in columns))
         for step in dict.fromkeys(wanted)
     ]
 
 
-def notes(run: Run, found: Sequence[Curve]) -> str:
+def notes(run: Run, curves: Sequence[Curve]) -> str:
     """n, d and estimators of the table's columns, and what is not committed yet, on one line."""
-    said = [f"{late}." for late in waiting(run)]
-    panel = next((c for c in found if c.measure == "cka" and (c.source, c.feature) == ("panel", "h")), None)
+    sentences = [f"{late}." for late in waiting(run)]
+    panel = next((c for c in curves if c.measure == "cka" and (c.source, c.feature) == ("panel", "h")), None)
     if panel is not None:
-        said = [
+        sentences = [
             f"CKA: {panel.estimator}; RSA: cosine + Pearson; both on panel h, n = {panel.n} {panel.split} images, "
             f"d = {panel.d}. {ABSENT} not recorded at that step (the last state has no batch, so no loss).",
-            *said,
+            *sentences,
         ]
-    return " ".join(said) or (
+    return " ".join(sentences) or (
         "no alignment: the run has one arm" if len(run.arms) == 1 else "no alignment: the run records no panel"
     )
 
 
-def rich_table(run: Run, found: Sequence[Curve]) -> Table:
+def rich_table(run: Run, curves: Sequence[Curve]) -> Table:
     """The table for a terminal."""
-    table = Table(title=title(run), caption=notes(run, found), title_justify="left", caption_justify="left")
+    table = Table(title=title(run), caption=notes(run, curves), title_justify="left", caption_justify="left")
     # On a narrow terminal names break; a number never does, as half of one still looks like a number.
     for column in COLUMNS[:2]:
         table.add_column(column, overflow="fold")
@@ -85,7 +92,7 @@ def rich_table(run: Run, found: Sequence[Curve]) -> Table:
             column, justify="right", no_wrap=True, min_width=max(len(column), 5 if column == "step" else 7)
         )
     before = None
-    for row in rows(run, found):
+    for row in rows(run, curves):
         if before not in (None, row.arm):
             table.add_section()
         # An arm's name once: the eye finds where the next begins.
@@ -95,11 +102,11 @@ def rich_table(run: Run, found: Sequence[Curve]) -> Table:
     return table
 
 
-def markdown(run: Run, found: Sequence[Curve]) -> str:
+def markdown(run: Run, curves: Sequence[Curve]) -> str:
     """The table as GitHub markdown, title and notes included."""
     lines = [f"**{title(run)}**", "", _line(COLUMNS), _line(["---", "---", *["---:"] * (len(COLUMNS) - 2)])]
-    lines += [_line(row.cells()) for row in rows(run, found)]
-    return "\n".join([*lines, "", notes(run, found)])
+    lines += [_line(row.cells()) for row in rows(run, curves)]
+    return "\n".join([*lines, "", notes(run, curves)])
 
 
 def _line(cells: Sequence[str]) -> str:

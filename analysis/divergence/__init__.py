@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import joined, layers, relative
-from analysis.runs.controls import bound_of, compared, controls, floor_of, own_control
+from analysis.runs.controls import arms_with_reference, bound_of, controls, floor_of, own_control
 from analysis.runs.curve import Curve, pick
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
 from coupled.errors import UserError
 
-MEASURES: Final = ("distance", "relative_distance", "angle", "weight_gap")
+DIVERGENCE_MEASURES: Final = ("distance", "relative_distance", "angle", "weight_gap")
 # A recorded norm is a sum in float64: a few roundings, the same ones in arms that are close.
 _NORM_ERROR: Final = 8 * float(np.finfo(np.float64).eps)
 
@@ -32,37 +32,37 @@ def divergence(run: Run) -> list[Curve]:
     UserError for a run with no step to show yet, with nothing to compare, or without the stream `scalars`.
     """
     check_steps(run)
-    arms = compared(run)
+    arms = arms_with_reference(run)
     if not arms:
         raise UserError(f"{run.path} has nothing to compare", "none of its arms has a reference", "train two arms")
     measured = {arm: _measured(run, arm) for arm in arms}
-    found = []
+    curves = []
     for arm in arms:
-        found += measured[arm]
+        curves += measured[arm]
         if not own_control(run, arm, "twin"):
             for control in controls(run, arm):
-                found += _against(run, measured[arm], measured[control])
-    return found
+                curves += _against(run, measured[arm], measured[control])
+    return curves
 
 
-def twin_faults(run: Run, found: Sequence[Curve]) -> list[str]:
+def twin_faults(run: Run, curves: Sequence[Curve]) -> list[str]:
     """One sentence for every exact twin that left its original: then the run was not in lockstep.
 
-    Its distance has to be +0.0 to the bit at every step, in all weights together (`found`) and in every layer.
+    Its distance has to be +0.0 to the bit at every step, in all weights together (`curves`) and in every layer.
     """
     faults = []
     for arm in run.arms:
         if not own_control(run, arm, "twin"):
             continue
         # Not the weight gap, which leaves out biases and the projector.
-        curve, left = pick(found, "distance", arm), []
+        curve, steps = pick(curves, "distance", arm), []
         if curve is not None:
-            left += curve.steps[_left(curve.values)].tolist()
+            steps += curve.steps[_left(curve.values)].tolist()
         if run.schedules("layers", "state") and not run.awaits("layers", arm):
             map_ = layers(run, arm, "distance")
-            left += map_.steps[_left(map_.values).any(-1)].tolist()
-        if left:
-            faults.append(f"{arm} is no exact twin: it left {run.arms[arm].of} at step {min(left)}")
+            steps += map_.steps[_left(map_.values).any(-1)].tolist()
+        if steps:
+            faults.append(f"{arm} is no exact twin: it left {run.arms[arm].of} at step {min(steps)}")
     return faults
 
 
@@ -83,7 +83,7 @@ def angle(own: NDArray[np.float64], other: NDArray[np.float64], distance: NDArra
 
 
 def _measured(run: Run, arm: str) -> list[Curve]:
-    """The curves of `MEASURES`, in their order."""
+    """The curves of `DIVERGENCE_MEASURES`, in their order."""
     reference = str(run.arms[arm].reference)
     distance = run.curve("distance", arm=arm)
     steps, (values, own, other) = joined(

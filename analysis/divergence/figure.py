@@ -17,7 +17,7 @@ from analysis.divergence.growth import Growth, cumulative_rate
 from analysis.divergence.layers import LayerMap, layers
 from analysis.divergence.table import headline_arm
 from analysis.output.figure import ALARM, GREY, Frame, note, nothing, save_figure, steps_axis
-from analysis.output.styles import Look, looks
+from analysis.output.styles import Style, styles
 from analysis.runs.controls import floor_of, own_control
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
@@ -26,52 +26,52 @@ NAMES: Final = ("divergence.png", "divergence.svg")
 _ROWS: Final = 45  # layer names that fit beside the map
 
 
-def save(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> list[Path]:
+def save(run: Run, curves: Sequence[Curve], growths: Sequence[Growth]) -> list[Path]:
     """Draws the figure into RUN/analysis/divergence.png and .svg; equal records give equal bytes."""
-    return save_figure(run, NAMES, lambda: draw(run, found, grown))
+    return save_figure(run, NAMES, lambda: draw(run, curves, growths))
 
 
-def draw(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> Figure:
+def draw(run: Run, curves: Sequence[Curve], growths: Sequence[Growth]) -> Figure:
     """The figure of `divergence(run)` and `growth(run)`; exact twins are left out while they are exact."""
-    style_of = looks(run.arms)
-    said = "a thin dots: fitted exponentials, vertical ticks where late begins   ·   d grey: 0   ·   all shared weights"
-    frame = Frame(run, found, style_of, said=said)
+    style_of = styles(run.arms)
+    text = "a thin dots: fitted exponentials, vertical ticks where late begins   ·   d grey: 0   ·   all shared weights"
+    frame = Frame(run, curves, style_of, text=text)
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
-    _distance(figure.add_subplot(grid[0, 0]), run, found, grown, style_of)
+    _distance(figure.add_subplot(grid[0, 0]), run, curves, growths, style_of)
     halves = grid[1, 0].subgridspec(2, 1, hspace=0.46)
     upper = figure.add_subplot(halves[0])
-    _excess(upper, run, found, style_of)
-    _angle(figure.add_subplot(halves[1], sharex=upper), run, found, style_of)
+    _excess(upper, run, curves, style_of)
+    _angle(figure.add_subplot(halves[1], sharex=upper), run, curves, style_of)
     figure.align_ylabels(figure.axes)
     right = grid[:, 1].subgridspec(1, 4, width_ratios=(0.13, 0.77, 0.025, 0.045), wspace=0.05)
-    _layers(figure.add_subplot(right[1]), figure.add_subplot(right[2]), run, found)
+    _layers(figure.add_subplot(right[1]), figure.add_subplot(right[2]), run, curves)
     return figure
 
 
 def _distance(
-    axes: Axes, run: Run, found: Sequence[Curve], grown: Sequence[Growth], style_of: Mapping[str, Look]
+    axes: Axes, run: Run, curves: Sequence[Curve], growths: Sequence[Growth], style_of: Mapping[str, Style]
 ) -> None:
     axes.set_title("a  Relative distance to the reference")
     rate = cumulative_rate(run)
-    for arm, look in style_of.items():
-        curve = pick(found, "relative_distance", arm)
+    for arm, style in style_of.items():
+        curve = pick(curves, "relative_distance", arm)
         if curve is None or _exact(run, curve):
             continue
         at, values = rate[curve.steps], _positive(curve.values)
-        axes.plot(at, values, color=look.colour, linestyle=look.line, linewidth=2.2, zorder=3)
+        axes.plot(at, values, **style.drawn, linewidth=2.2, zorder=3)
         if own_control(run, arm, "nudged"):
             axes.fill_between(at, np.full(len(at), 1e-300), values, color="#D6D6D6", alpha=0.5, lw=0)
-        for growth in grown:
-            if growth.arm == arm and growth.layer is None and not growth.undefined:
-                _fit(axes, curve, growth, rate, look)
+        for fitted in growths:
+            if fitted.arm == arm and fitted.layer is None and not fitted.undefined:
+                _fit(axes, curve, fitted, rate, style)
     if not axes.lines:
         nothing(axes, run, "scalars")
         return
-    _growth_axis(axes, rate, grown)
+    _growth_axis(axes, rate, growths)
     floors = [f"floor: {floor_of(run, arm)}" for arm in run.arms if own_control(run, arm, "nudged")]
     ceilings = ["ceiling: other initial weights"] if any(own_control(run, a, "independent") for a in run.arms) else []
-    exact = [c for arm in run.arms if (c := pick(found, "distance", arm)) is not None and _exact(run, c)]
+    exact = [c for arm in run.arms if (c := pick(curves, "distance", arm)) is not None and _exact(run, c)]
     twins = ["exact twin: 0 at every step"] if exact else []
     axes.text(
         0.985,
@@ -82,24 +82,25 @@ def _distance(
         fontsize=12,
         color=GREY,
     )
-    axes.text(0.985, 0.5, "\n".join(twin_faults(run, found)), transform=axes.transAxes, ha="right", color=ALARM)
+    axes.text(0.985, 0.5, "\n".join(twin_faults(run, curves)), transform=axes.transAxes, ha="right", color=ALARM)
 
 
-def _fit(axes: Axes, curve: Curve, growth: Growth, rate: NDArray[np.float64], look: Look) -> None:
+def _fit(axes: Axes, curve: Curve, fitted: Growth, rate: NDArray[np.float64], style: Style) -> None:
     """The exponential of the fitted slope through the mean of log(relative distance) in the window."""
-    inside = (curve.steps >= growth.first) & (curve.steps <= growth.last) & (curve.values > 0)
+    inside = (curve.steps >= fitted.first) & (curve.steps <= fitted.last) & (curve.values > 0)
     s = rate[curve.steps[inside]]
     if not len(s):
         return
-    fitted = np.exp(np.log(curve.values[inside]).mean() + growth.exponent * (s - s.mean()))
-    axes.plot(s, fitted, color=look.colour, linestyle=(0, (1, 1.6)), linewidth=1.4, alpha=0.8, zorder=2)
-    if growth.window == "late":
-        axes.plot(s[:1], curve.values[inside][:1], "|", color=look.colour, markersize=13, markeredgewidth=1.8, zorder=4)
+    line = np.exp(np.log(curve.values[inside]).mean() + fitted.exponent * (s - s.mean()))
+    axes.plot(s, line, color=style.colour, linestyle=(0, (1, 1.6)), linewidth=1.4, alpha=0.8, zorder=2)
+    if fitted.window == "late":
+        start = (s[:1], curve.values[inside][:1])
+        axes.plot(*start, "|", color=style.colour, markersize=13, markeredgewidth=1.8, zorder=4)
 
 
-def _growth_axis(axes: Axes, rate: NDArray[np.float64], grown: Sequence[Growth]) -> None:
+def _growth_axis(axes: Axes, rate: NDArray[np.float64], growths: Sequence[Growth]) -> None:
     """S is linear while D grows, where exponentials are straight, and logarithmic from there on."""
-    ends = [g.s_last for g in grown if g.window == "early" and g.layer is None and not g.undefined]
+    ends = [g.s_last for g in growths if g.window == "early" and g.layer is None and not g.undefined]
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
     last = float(rate[-1]) or 1.0
     edge = min(max(ends, default=last), last)
@@ -118,13 +119,13 @@ def _growth_axis(axes: Axes, rate: NDArray[np.float64], grown: Sequence[Growth])
     axes.set_ylabel("|w−w'| / mean norm")
 
 
-def _excess(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, Look]) -> None:
+def _excess(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[str, Style]) -> None:
     axes.set_title("b  Excess")
     estimators, ends = [], []
-    for curve in found:
+    for curve in curves:
         if curve.measure == "excess" and not own_control(run, curve.arm, "nudged"):
-            look = style_of[curve.arm]
-            axes.plot(curve.steps, _positive(curve.values), color=look.colour, linestyle=look.line, linewidth=2.2)
+            style = style_of[curve.arm]
+            axes.plot(curve.steps, _positive(curve.values), **style.drawn, linewidth=2.2)
             ends.append(f"{curve.arm}: {curve.values[-1]:.3g} at step {curve.steps[-1]}")
             estimators.append(curve.estimator.partition("(")[2].rstrip(")"))
     steps_axis(axes, run)
@@ -144,12 +145,12 @@ def _excess(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str,
     axes.text(0.985, 0.93, "\n".join(ends), transform=axes.transAxes, ha="right", va="top", fontsize=11, color=GREY)
 
 
-def _angle(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, Look]) -> None:
+def _angle(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[str, Style]) -> None:
     axes.set_title("c  Angle to the reference")
-    for arm, look in style_of.items():
-        curve = pick(found, "angle", arm)
+    for arm, style in style_of.items():
+        curve = pick(curves, "angle", arm)
         if curve is not None and not _exact(run, curve):
-            axes.plot(curve.steps, _positive(curve.values), color=look.colour, linestyle=look.line, linewidth=2.2)
+            axes.plot(curve.steps, _positive(curve.values), **style.drawn, linewidth=2.2)
     steps_axis(axes, run)
     axes.set_xlabel("step")
     if not axes.lines:
@@ -161,8 +162,8 @@ def _angle(axes: Axes, run: Run, found: Sequence[Curve], style_of: Mapping[str, 
     axes.set_ylabel("radians")
 
 
-def _layers(axes: Axes, bar: Axes, run: Run, found: Sequence[Curve]) -> None:
-    arm = headline_arm(run, found)
+def _layers(axes: Axes, bar: Axes, run: Run, curves: Sequence[Curve]) -> None:
+    arm = headline_arm(run, curves)
     axes.set_title("d  Relative distance by layer" + (f": {arm}" if arm and len(arm) < 16 else ""))
     recorded = run.schedules("layers", "state") and arm is not None
     if arm is None or not recorded or run.awaits("layers", arm, str(run.arms[arm].reference)):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import layers
-from analysis.runs.controls import compared, own_control
+from analysis.runs.controls import arms_with_reference, own_control
 from analysis.runs.run import Run
 from analysis.statistics.slopes import LEAST_POINTS, slopes
 from coupled.errors import UserError
@@ -32,16 +32,16 @@ class Window(NamedTuple):
     last: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Growth:
     """The growth of one distance ‖D_t‖ in one window of steps. NaN is undefined: `undefined` says why, else it is "".
 
     `layer` is None for all shared weights. `first`, `last` are the first and last step used, `n` how many, `s_first`,
     `s_last` the cumulative learning rates there. `exponent` is the slope of log‖D‖ over S (per unit of cumulative
     learning rate) with its 95 % interval `low` … `high`, `autocorrelation` what that interval allows for (see
-    `analysis.slopes.slopes`). `doubling_steps` is log 2/exponent at the window's mean learning rate; NaN too where the
-    exponent is not positive. `power` is the slope of log‖D‖ over log S, the alternative; `r2` and `aic` of either fit
-    are of the same points.
+    `analysis.statistics.slopes`). `doubling_steps` is log 2/exponent at the window's mean learning rate; NaN too where
+    the exponent is not positive. `power` is the slope of log‖D‖ over log S, the alternative; `r2` and `aic` of either
+    fit are of the same points.
     """
 
     arm: str
@@ -92,10 +92,10 @@ def growth(run: Run, *, windows: Sequence[tuple[int, int]] = (), per_layer: bool
             raise UserError(f"window {first}:{last}", f"{run.path} has {run.planned_steps} steps", "end it there")
     rate = cumulative_rate(run)
     return [
-        found
-        for arm in compared(run)
+        fitted
+        for arm in arms_with_reference(run)
         if not own_control(run, arm, "twin")
-        for found in _of_arm(run, arm, rate, windows, per_layer)
+        for fitted in _of_arm(run, arm, rate, windows, per_layer)
     ]
 
 
@@ -141,59 +141,65 @@ def fit(rate: Array, distances: Array) -> list[dict[str, float]] | str:
 
 
 def _of_arm(run: Run, arm: str, rate: Array, windows: Sequence[tuple[int, int]], per_layer: bool) -> list[Growth]:
-    names: tuple[str | None, ...] = (None,)
     if per_layer:
         map_ = layers(run, arm, "distance")
-        steps, distances, names = map_.steps, map_.values, map_.layers
+        distances = _Distances(map_.steps, map_.values, map_.layers)
     else:
         steps, values = run.column("scalars", arm, "state.distance")
-        distances = values[:, None]
+        distances = _Distances(steps, values[:, None], (None,))
     # The layers are all shared weights, so that their squares add up to the global one.
-    named = named_windows(steps, np.sqrt((distances**2).sum(-1)))
+    named = named_windows(distances.steps, np.sqrt((distances.values**2).sum(-1)))
     asked = [Window(f"{first}:{last}", first, last) for first, last in windows]
-    return [
-        found for window in (*named, *asked) for found in _in_window(run, arm, window, rate, steps, distances, names)
-    ]
+    return [fitted for window in (*named, *asked) for fitted in _in_window(run, arm, window, rate, distances)]
 
 
-def _in_window(
-    run: Run,
-    arm: str,
-    window: Window,
-    rate: Array,
-    steps: NDArray[np.int64],
-    distances: Array,
-    names: Sequence[str | None],
-) -> list[Growth]:
-    inside = (steps >= window.first) & (steps <= window.last)
-    at, values = steps[inside], distances[inside]
+class _Distances(NamedTuple):
+    """Distances (T, L) of an arm to its reference at steps (T,): of L layers, or of all shared weights (None)."""
+
+    steps: NDArray[np.int64]
+    values: Array
+    layers: tuple[str | None, ...]
+
+
+def _in_window(run: Run, arm: str, window: Window, rate: Array, distances: _Distances) -> list[Growth]:
+    inside = (distances.steps >= window.first) & (distances.steps <= window.last)
+    at, values = distances.steps[inside], distances.values[inside]
     s = rate[at]
-    reasons = [_undefined(at, values[:, i]) for i in range(len(names))]
+    reasons = [_undefined(at, values[:, i]) for i in range(len(distances.layers))]
     good = [i for i, reason in enumerate(reasons) if not reason]
     fits = fit(s, values[:, good]) if good else ""
     fitted = {} if isinstance(fits, str) else dict(zip(good, fits, strict=True))
     first, last = (int(at[0]), int(at[-1])) if len(at) else window[1:]
     s_first, s_last = (float(s[0]), float(s[-1])) if len(at) else (math.nan, math.nan)
-    reference, made = str(run.arms[arm].reference), []
-    for i, name in enumerate(names):
-        why = reasons[i] or (fits if isinstance(fits, str) else "")
-        found = Growth(
-            arm, reference, name, window.name, first, last, len(at), s_first, s_last, why, **fitted.get(i, {})
+    growths = []
+    for i, layer in enumerate(distances.layers):
+        of_layer = Growth(
+            arm=arm,
+            reference=str(run.arms[arm].reference),
+            layer=layer,
+            window=window.name,
+            first=first,
+            last=last,
+            n=len(at),
+            s_first=s_first,
+            s_last=s_last,
+            undefined=reasons[i] or (fits if isinstance(fits, str) else ""),
+            **fitted.get(i, {}),
         )
-        made.append(_with_doubling(found))
-    return made
+        growths.append(_with_doubling(of_layer))
+    return growths
 
 
 def _undefined(steps: NDArray[np.int64], values: Array) -> str:
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if not len(bad):
         return ""
-    what = "0" if values[bad[0]] == 0 else "not a finite number"
-    return f"the distance is {what} at step {steps[bad[0]]}"
+    value = "0" if values[bad[0]] == 0 else "not a finite number"
+    return f"the distance is {value} at step {steps[bad[0]]}"
 
 
-def _with_doubling(found: Growth) -> Growth:
-    if not found.exponent > 0:
-        return found
-    mean_rate = (found.s_last - found.s_first) / (found.last - found.first)
-    return replace(found, doubling_steps=math.log(2) / (found.exponent * mean_rate))
+def _with_doubling(fitted: Growth) -> Growth:
+    if not fitted.exponent > 0:
+        return fitted
+    mean_rate = (fitted.s_last - fitted.s_first) / (fitted.last - fitted.first)
+    return replace(fitted, doubling_steps=math.log(2) / (fitted.exponent * mean_rate))

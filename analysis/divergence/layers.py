@@ -22,10 +22,10 @@ _COLUMNS: Final[dict[str, tuple[str, str, str]]] = {
     "update_norm": ("update.norm", "|w(t+1)-w(t)|", ""),
 }
 _AGAINST: Final = ("distance", "relative_distance", "angle")
-MEASURES: Final = tuple(_COLUMNS)
+LAYER_MEASURES: Final = tuple(_COLUMNS)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LayerMap:
     """One quantity of every layer at every recorded step.
 
@@ -69,7 +69,15 @@ def layers(run: Run, arm: str, measure: str) -> LayerMap:
     rows = run.facts["layers"]
     counted = np.array([row["in_weight_gap"] for row in rows], bool)
     return LayerMap(
-        measure, arm, reference, steps, tuple(row["name"] for row in rows), values, counted, units, undefined
+        measure=measure,
+        arm=arm,
+        reference=reference,
+        steps=steps,
+        layers=tuple(row["name"] for row in rows),
+        values=values,
+        in_weight_gap=counted,
+        units=units,
+        undefined=undefined,
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of the divergence analysis: growth.csv, layers.csv, and what the terminal shows."""
+"""The tables of divergence: divergence.csv, growth.csv, layers.csv, and what the terminal shows."""
 
 import csv
 import io
@@ -10,14 +10,16 @@ from typing import Final
 
 from rich.table import Table
 
-from analysis.divergence.growth import Growth
+from analysis.divergence.growth import Growth, growth
 from analysis.divergence.layers import layers
 from analysis.output import files
+from analysis.output.csv import write_csv
 from analysis.output.table import ABSENT, title
-from analysis.runs.controls import compared
+from analysis.runs.controls import arms_with_reference
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
+CSV_NAME: Final = "divergence.csv"
 GROWTH_NAME: Final = "growth.csv"
 LAYERS_NAME: Final = "layers.csv"
 COLUMNS: Final = ("arm", "window", "steps", "exponent, 95 %", "doubling", "better model", "excess")
@@ -25,16 +27,44 @@ _FIELDS: Final = tuple(field.name for field in fields(Growth) if field.name != "
 _OF_LAYER: Final = ("distance", "relative_distance", "angle", "weight_norm")
 
 
-def write_growth(run: Run, found: Iterable[Growth]) -> Path:
+def write(
+    run: Run, curves: Sequence[Curve], growths: Sequence[Growth], windows: Sequence[tuple[int, int]] = ()
+) -> list[Path]:
+    """Writes divergence.csv, growth.csv and, where layers are recorded, layers.csv into RUN/analysis/.
+
+    `windows` are those of `growths` beside early and late: growth.csv has every layer's growth in them as well.
+    """
+    by_layer = has_layers(run)
+    of_layers = growth(run, windows=windows, per_layer=True) if by_layer else []
+    # A limit repeats the rows of the control that sets it.
+    measured = [curve for curve in curves if curve.kind == "measured"]
+    paths = [write_csv(run, measured, CSV_NAME), write_growth(run, [*growths, *of_layers])]
+    return [*paths, write_layers(run)] if by_layer else paths
+
+
+def has_layers(run: Run) -> bool:
+    """Does the run record layers, and are those of every arm committed?"""
+    return run.schedules("layers", "state") and not run.awaits("layers", *run.arms)
+
+
+def without_layers(run: Run) -> list[str]:
+    """A line that says why there is nothing by layer; none where there is."""
+    if has_layers(run):
+        return []
+    why = "has committed none yet" if run.schedules("layers", "state") else "records none"
+    return [f"nothing by layer: {run.path} {why} (record.layers)"]
+
+
+def write_growth(run: Run, growths: Iterable[Growth]) -> Path:
     """Writes RUN/analysis/growth.csv, a row per arm, layer (empty: all shared weights) and window; NaN is empty."""
-    rows = [[*(_cell(getattr(growth, name)) for name in _FIELDS), growth.better, growth.undefined] for growth in found]
+    rows = [[*(_cell(getattr(one, name)) for name in _FIELDS), one.better, one.undefined] for one in growths]
     return _write(run, GROWTH_NAME, (*_FIELDS, "better", "note"), rows)
 
 
 def write_layers(run: Run) -> Path:
     """Writes RUN/analysis/layers.csv: every layer of every arm with a reference, at its last recorded step."""
     rows = []
-    for arm in compared(run):
+    for arm in arms_with_reference(run):
         maps = [layers(run, arm, measure) for measure in _OF_LAYER]
         # The norm alone may be a shard ahead of what needs the reference's records too.
         step = min(int(map_.steps[-1]) for map_ in maps)
@@ -45,66 +75,66 @@ def write_layers(run: Run) -> Path:
     return _write(run, LAYERS_NAME, ("arm", "reference", "layer", "in_weight_gap", "step", *_OF_LAYER), rows)
 
 
-def excess_at_end(found: Sequence[Curve], arm: str) -> list[tuple[int, float, str]]:
+def excess_at_end(curves: Sequence[Curve], arm: str) -> list[tuple[int, float, str]]:
     """(last step, value, estimator) of each excess curve of an arm."""
-    of_arm = [curve for curve in found if curve.measure == "excess" and curve.arm == arm]
+    of_arm = [curve for curve in curves if curve.measure == "excess" and curve.arm == arm]
     return [(int(curve.steps[-1]), float(curve.values[-1]), curve.estimator) for curve in of_arm]
 
 
-def rich_table(run: Run, found: Sequence[Curve], grown: Sequence[Growth]) -> Table:
+def rich_table(run: Run, curves: Sequence[Curve], growths: Sequence[Growth]) -> Table:
     """Arm, window, exponent of the global distance with its interval, and the excess at the end, for a terminal."""
-    table = Table(title=title(run), caption=notes(run, found), title_justify="left", caption_justify="left")
+    table = Table(title=title(run), caption=notes(run, curves), title_justify="left", caption_justify="left")
     table.add_column(COLUMNS[0], overflow="fold")
     for column in COLUMNS[1:]:
         table.add_column(column, justify="left" if column == "better model" else "right", no_wrap=column != COLUMNS[5])
     before = None
-    for growth in (g for g in grown if g.layer is None):
-        if before not in (None, growth.arm):
+    for fitted in (one for one in growths if one.layer is None):
+        if before not in (None, fitted.arm):
             table.add_section()
-        first = growth.arm != before
-        ends = excess_at_end(found, growth.arm) if first else []
+        first = fitted.arm != before
+        ends = excess_at_end(curves, fitted.arm) if first else []
         excess = "\n".join(_number(value) for _, value, _ in ends) or (ABSENT if first else "")
-        table.add_row(growth.arm if first else "", *_cells(growth), excess)
-        before = growth.arm
+        table.add_row(fitted.arm if first else "", *_cells(fitted), excess)
+        before = fitted.arm
     return table
 
 
-def notes(run: Run, found: Sequence[Curve]) -> str:
+def notes(run: Run, curves: Sequence[Curve]) -> str:
     """What the columns mean, and which floors the excess is over, with scale and precision."""
-    said = [
+    sentences = [
         "exponent: slope of log|w-w'| over the cumulative learning rate S; doubling: in steps, at the window's mean "
         f"rate, {ABSENT} where the interval holds 0; better model by AIC, R² of exponential / power law."
     ]
     floors = dict.fromkeys(
         f"excess: {estimator}, at step {step}"
-        for arm in compared(run)
-        for step, _, estimator in excess_at_end(found, arm)
+        for arm in arms_with_reference(run)
+        for step, _, estimator in excess_at_end(curves, arm)
     )
-    said += [f"{floor}." for floor in floors] or ["No excess: the run has no nudged twin of a reference."]
-    return " ".join(said)
+    sentences += [f"{floor}." for floor in floors] or ["No excess: the run has no nudged twin of a reference."]
+    return " ".join(sentences)
 
 
-def undefined(grown: Sequence[Growth]) -> list[str]:
+def undefined(growths: Sequence[Growth]) -> list[str]:
     """A line for every window of the global distance that has no exponent."""
-    return [f"{g.arm}, {g.window}: {g.undefined}" for g in grown if g.layer is None and g.undefined]
+    return [f"{one.arm}, {one.window}: {one.undefined}" for one in growths if one.layer is None and one.undefined]
 
 
-def headline_arm(run: Run, found: Sequence[Curve]) -> str | None:
-    """The first compared arm with an objective of its own, else the first compared; None if there is none."""
-    arms = [arm for arm in compared(run) if pick(found, "distance", arm) is not None]
+def headline_arm(run: Run, curves: Sequence[Curve]) -> str | None:
+    """The first arm with a reference and an objective of its own, else the first with a reference; None without one."""
+    arms = [arm for arm in arms_with_reference(run) if pick(curves, "distance", arm) is not None]
     own = [arm for arm in arms if run.arms[arm].kind == "objective"]
     return next(iter([*own, *arms]), None)
 
 
-def _cells(growth: Growth) -> list[str]:
-    steps = f"{growth.first:,}–{growth.last:,}"
-    if growth.undefined:
-        return [growth.window, steps, "undefined", ABSENT, ABSENT]
-    exponent = f"{growth.exponent:.3g} [{growth.low:.3g}, {growth.high:.3g}]"
-    better = f"power law S^{growth.power:.2f}" if growth.better == "power law" else growth.better
-    r2 = f"{better} (R² {growth.r2:.3f} / {growth.power_r2:.3f})"
-    doubling = f"{growth.doubling_steps:,.3g}" if growth.low > 0 else ABSENT
-    return [growth.window, steps, exponent, doubling, r2]
+def _cells(fitted: Growth) -> list[str]:
+    steps = f"{fitted.first:,}–{fitted.last:,}"
+    if fitted.undefined:
+        return [fitted.window, steps, "undefined", ABSENT, ABSENT]
+    exponent = f"{fitted.exponent:.3g} [{fitted.low:.3g}, {fitted.high:.3g}]"
+    better = f"power law S^{fitted.power:.2f}" if fitted.better == "power law" else fitted.better
+    r2 = f"{better} (R² {fitted.r2:.3f} / {fitted.power_r2:.3f})"
+    doubling = f"{fitted.doubling_steps:,.3g}" if fitted.low > 0 else ABSENT
+    return [fitted.window, steps, exponent, doubling, r2]
 
 
 def _number(value: float) -> str:

@@ -18,7 +18,7 @@ HEADER: Final = (
 )  # fmt: skip
 
 
-def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
+def write_csv(run: Run, curves: Iterable[Curve], name: str = CSV_NAME) -> Path:
     """Writes RUN/analysis/curves.csv (or another `name`): a row per curve and step, full precision (repr), UTF-8.
 
     An undefined number is an empty cell, and only where the value itself is undefined `note` says why; what does not
@@ -27,7 +27,7 @@ def write_csv(run: Run, found: Iterable[Curve], name: str = CSV_NAME) -> Path:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    for curve in found:
+    for curve in curves:
         writer.writerows(_rows(curve))
     return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from matplotlib import style
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.output import files
-from analysis.output.styles import RC, Look
+from analysis.output.styles import RC, Style
 from analysis.runs.curve import Curve
 from analysis.runs.recorded import waiting
 from analysis.runs.run import Run
@@ -31,23 +31,22 @@ _LEGEND_CHARACTERS: Final = 135  # that fit into one line of the legend, handles
 class Frame:
     """A figure with title, legend and caption in place; it grows with the legend, so that panels keep their size.
 
-    `said` is the caption, in place of that of the alignment panels.
+    `text` is the caption, in place of that of the alignment panels.
     """
 
-    def __init__(self, run: Run, found: Sequence[Curve], looks: Mapping[str, Look], *, said: str | None = None) -> None:
-        longest = max(len(look.label) for look in looks.values()) + 8
-        columns = max(1, min(len(looks), _LEGEND_CHARACTERS // longest))
-        lines = -(-len(looks) // columns)
-        columns = -(-len(looks) // lines)  # as even as can be
+    def __init__(
+        self, run: Run, curves: Sequence[Curve], styles: Mapping[str, Style], *, text: str | None = None
+    ) -> None:
+        longest = max(len(style.label) for style in styles.values()) + 8
+        columns = max(1, min(len(styles), _LEGEND_CHARACTERS // longest))
+        lines = -(-len(styles) // columns)
+        columns = -(-len(styles) // lines)  # as even as can be
         self._foot = _FOOT + _LEGEND_LINE * lines
         self.height = _HEAD + _PANELS + self._foot
         self.figure = Figure(figsize=(_WIDTH, self.height))
-        handles = [
-            Line2D([], [], color=look.colour, linestyle=look.line, linewidth=2.6, label=look.label)
-            for look in looks.values()
-        ]
+        handles = [Line2D([], [], **style.drawn, linewidth=2.6, label=style.label) for style in styles.values()]
         self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
-        text = caption(run, found) if said is None else said
+        text = caption(run, curves) if text is None else text
         self.figure.text(0.5, 0.16 / self.height, text, fontsize=12, ha="center", color=GREY)
         self._title(run)
 
@@ -76,10 +75,10 @@ def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> l
     """Draws a figure into RUN/analysis/ under each name, .png or .svg; equal records give equal bytes."""
     paths = []
     # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
-    with style.context(["default", RC]):
+    with matplotlib.style.context(["default", RC]):
         figure = draw()
-        for words in figure.findobj(Text):
-            words.set_text(covered(words.get_text()))
+        for label in figure.findobj(Text):
+            label.set_text(covered(label.get_text()))
         for name in names:
             kind, data = name.rpartition(".")[2], io.BytesIO()
             undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
@@ -94,18 +93,19 @@ def covered(text: str) -> str:
     return "".join(c if c == "\n" or font.get_char_index(ord(c)) else ascii(c)[1:-1] for c in text)
 
 
-def caption(run: Run, found: Sequence[Curve]) -> str:
+def caption(run: Run, curves: Sequence[Curve]) -> str:
     """What the kinds of line are: source, feature, n and d in the alignment panels, the window of the mean.
 
-    And what is not there yet.
+    It ends with what an unfinished run has not committed yet.
     """
-    said = []
-    for curve in found:
+    kinds = []
+    for curve in curves:
         if curve.measure == "cka" and (curve.source, curve.feature) in (("panel", "h"), ("batch", "z")):
-            kind, samples = ("markers", "images") if curve.source == "panel" else ("thin lines", "views")
-            said.append(f"{kind}: {curve.source} {curve.feature}, n = {curve.n} {curve.split} {samples}, d = {curve.d}")
-    said.append("d bold: mean over steps t/1.2 … 1.2 t")
-    return "   ·   ".join([*dict.fromkeys(said), *waiting(run)])
+            line, samples = ("markers", "images") if curve.source == "panel" else ("thin lines", "views")
+            counts = f"n = {curve.n} {curve.split} {samples}, d = {curve.d}"
+            kinds.append(f"{line}: {curve.source} {curve.feature}, {counts}")
+    kinds.append("d bold: mean over steps t/1.2 … 1.2 t")
+    return "   ·   ".join([*dict.fromkeys(kinds), *waiting(run)])
 
 
 def steps_axis(axes: Axes, run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from analysis.runs.controls import nudge_of
 from coupled.config import Arm
@@ -37,18 +37,23 @@ RC: Final[dict[str, object]] = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """Colour, line style and legend text of an arm."""
 
     colour: str
     line: Literal["-", "--", "-.", ":"]
     label: str
 
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Colour and line as matplotlib takes them."""
+        return {"color": self.colour, "linestyle": self.line}
 
-def looks(arms: Mapping[str, Arm]) -> dict[str, Look]:
-    """The look of every arm, by its place among the arms of its kind."""
+
+def styles(arms: Mapping[str, Arm]) -> dict[str, Style]:
+    """The style of every arm, by its place among the arms of its kind."""
     seen: dict[str, int] = {}
-    found = {}
+    by_arm = {}
     for name, spec in arms.items():
         index = seen[spec.kind] = seen.get(spec.kind, -1) + 1
         if spec.kind == "objective":
@@ -56,8 +61,8 @@ def looks(arms: Mapping[str, Arm]) -> dict[str, Look]:
         else:
             colour, line = _CONTROLS[spec.kind]
             colour = _SHADES[index % len(_SHADES)] or colour
-        found[name] = Look(colour, line, f"{name}: {_described(arms, spec)}")
-    return found
+        by_arm[name] = Style(colour, line, f"{name}: {_described(arms, spec)}")
+    return by_arm
 
 
 def _described(arms: Mapping[str, Arm], spec: Arm) -> str:

@@ -10,5 +10,5 @@ ABSENT: Final = "–"
 def title(run: Run) -> str:
     """What the numbers are of, on one line."""
     config = run.config
-    said = f"{run.name}: {config.data.name}, B = {config.batches.size}, {run.precision}, seed {config.seed}"
-    return said if run.finished else f"{said}; UNFINISHED, records up to step {run.steps} of {run.planned_steps}"
+    facts = f"{run.name}: {config.data.name}, B = {config.batches.size}, {run.precision}, seed {config.seed}"
+    return facts if run.finished else f"{facts}; UNFINISHED, records up to step {run.steps} of {run.planned_steps}"

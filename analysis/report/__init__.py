@@ -28,7 +28,7 @@ def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str |
 
 
 def page_path(path: str | Path) -> Path:
-    """Where a page goes that is asked for; UserError, before any work, for what is no name of a page."""
+    """The path of a page that a user names; UserError, before any work, where no page can have that name."""
     return output_path(Path(path), ".html", "a report")
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.output.styles import Look, looks
+from analysis.output.styles import Style, styles
 from analysis.report import wording
 from analysis.report.content import Content
 from analysis.report.layers import ANGLE
@@ -21,7 +21,7 @@ _BOUND_COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", 
 _BOUND_LINES: Final[tuple[Literal["--", "-."], ...]] = ("--", "-.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chart:
     """One figure: `data` and `layout` as plotly.js takes them, and what the page puts around it.
 
@@ -49,21 +49,20 @@ def alignment(content: Content, measure: str) -> Chart | None:
     name = measure.upper()
     strong, thin = _headline(content, measure), _of(content, measure, source="batch", feature="z")
     data: list[Trace] = []
-    for curve, look in _styled(content, thin):
-        data += line(curve, look, strong=False, name=f"{curve.arm}, batch z")
-    for curve, look in _styled(content, strong):
-        data += line(curve, look, name=f"{curve.arm}, panel h")
+    for curve, style in _styled(content, thin):
+        data += line(curve, style, strong=False, name=f"{curve.arm}, batch z")
+    for curve, style in _styled(content, strong):
+        data += line(curve, style, name=f"{curve.arm}, panel h")
     lead = wording.sources(strong, thin)
-    return _chart(measure, f"{name} to the reference", lead, data, strong or thin, y_log=False)
+    return _chart(data, strong or thin, id=measure, title=f"{name} to the reference", lead=lead, y_log=False)
 
 
 def other_alignment(content: Content) -> Chart | None:
     """Every other alignment curve, one kind at a time."""
     shown = {id(c) for m in ("cka", "rsa") for c in [*_headline(content, m), *_of(content, m, "batch", "z")]}
     rest = [c for c in content.curves if c.feature and c.reference and id(c) not in shown]
-    return _menu(
-        content, "other", "Other alignment measures", rest, wording.kind_of, "Choose a measure and its source."
-    )
+    lead = "Choose a measure and its source."
+    return _menu(content, rest, wording.kind_of, id="other", title="Other alignment measures", lead=lead)
 
 
 def weights(content: Content, measure: str) -> Chart | None:
@@ -71,33 +70,34 @@ def weights(content: Content, measure: str) -> Chart | None:
     title = {"weight_gap": "Weight gap to the reference", "distance": "Distance of all weights to the reference"}[
         measure
     ]
-    found = _of(content, measure)
-    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
-    lead = f"{wording.capital(found[0].estimator)}." if found else ""
-    return _chart(measure, title, lead, data, found, y_log=_spans(found))
+    curves = _of(content, measure)
+    data = [trace for curve, style in _styled(content, curves) for trace in line(curve, style)]
+    lead = f"{wording.capital(curves[0].estimator)}." if curves else ""
+    return _chart(data, curves, id=measure, title=title, lead=lead, y_log=_spans(curves))
 
 
 def losses(content: Content) -> Chart | None:
     """What each arm minimises."""
-    found = _of(content, "loss")
-    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look)]
+    curves = _of(content, "loss")
+    data = [trace for curve, style in _styled(content, curves) for trace in line(curve, style)]
     lead = "Each arm's own objective on its own batch; values of different objectives have different scales."
-    return _chart("loss", "Own loss", lead, data, found, y_log=False)
+    return _chart(data, curves, id="loss", title="Own loss", lead=lead, y_log=False)
 
 
 def gaps(content: Content) -> Chart | None:
     """The exact loss gap and the same-class mass, for each labelling."""
-    found = [c for c in content.curves if c.measure in ("gap", "mass")]
+    curves = [c for c in content.curves if c.measure in ("gap", "mass")]
     lead = "The loss CL − NSCL on an arm's own similarities (exact), or the softmax mass of its same-class negatives."
-    return _menu(content, "gap", "Loss gap CL − NSCL", found, wording.kind_of, lead)
+    return _menu(content, curves, wording.kind_of, id="gap", title="Loss gap CL − NSCL", lead=lead)
 
 
 def divergence(content: Content) -> Chart | None:
     """‖D‖ and what came out of it; where nothing else is there, the recorded distance alone."""
     # The controls' own curves are the floor and the ceiling: their copies as limits of every arm would hide them.
-    found = [c for c in content.divergence if c.kind == "measured"] or _of(content, "distance")
+    curves = [c for c in content.divergence if c.kind == "measured"] or _of(content, "distance")
     lead = "Over the cumulative learning rate, a straight line on a logarithmic axis is exponential growth."
-    return _menu(content, "divergence", "Divergence of the weights", found, wording.kind_of, lead, x="rate", y_log=True)
+    title = "Divergence of the weights"
+    return _menu(content, curves, wording.kind_of, id="divergence", title=title, lead=lead, x="rate", y_log=True)
 
 
 def bounds(content: Content) -> Chart | None:
@@ -105,28 +105,29 @@ def bounds(content: Content) -> Chart | None:
     data: list[Trace] = []
     groups = wording.bounded(content)
     for group in groups:
-        for curve, look in bound_looks(group):
-            data += line(curve, look, name=look.label, choice=group.name, strong=curve not in group.beside)
+        for curve, style in bound_styles(group):
+            data += line(curve, style, name=style.label, choice=group.name, strong=curve not in group.beside)
     every = [curve for group in groups for curve in (group.measured, *group.bounds) if curve is not None]
     lead = "Black: measured. Broken: bounds; upper ones hold if the black line stays below, lower ones if above."
     # No arm's button hides a bound: the menu already says of which arm it is.
     for trace in data:
         trace["meta"]["arm"] = None
     choices = tuple(group.name for group in groups)
-    return _chart("bounds", "Bound and measured", lead, data, every, choices=choices, menu="quantity", y_log=False)
+    title = "Bound and measured"
+    return _chart(data, every, id="bounds", title=title, lead=lead, choices=choices, menu="quantity", y_log=False)
 
 
-def bound_looks(group: wording.Bounded) -> list[tuple[Curve, Look]]:
-    """The curves of a bounded quantity with their looks: what was measured black, limits and what is beside grey."""
-    made = [(group.measured, Look(_INK, "-", "measured"))] if group.measured else []
+def bound_styles(group: wording.Bounded) -> list[tuple[Curve, Style]]:
+    """The curves of a bounded quantity with their styles: what was measured black, limits and what is beside grey."""
+    styled = [(group.measured, Style(_INK, "-", "measured"))] if group.measured else []
     for index, bound in enumerate(group.bounds):
         if bound.kind == "limit":
-            made.append((bound, Look("#6E6E6E", ":", str(bound.bound))))
+            styled.append((bound, Style("#6E6E6E", ":", str(bound.bound))))
         else:
             colour, dash = _BOUND_COLOURS[index % len(_BOUND_COLOURS)], _BOUND_LINES[index % len(_BOUND_LINES)]
-            made.append((bound, Look(colour, dash, f"{bound.bound} ({bound.kind})")))
-    made += [(curve, Look("#8C8C8C", "-", f"{curve.arm}: {wording.measure_name(curve)}")) for curve in group.beside]
-    return made
+            styled.append((bound, Style(colour, dash, f"{bound.bound} ({bound.kind})")))
+    styled += [(curve, Style("#8C8C8C", "-", f"{curve.arm}: {wording.measure_name(curve)}")) for curve in group.beside]
+    return styled
 
 
 def layer_map(content: Content) -> Chart | None:
@@ -159,7 +160,17 @@ def layer_map(content: Content) -> Chart | None:
     lead = "From the first layer (top) to the last; a column is a recorded step. White: undefined, all weights are 0."
     choices = tuple(dict.fromkeys(wording.map_name(grid) for grid in content.layers))
     alt = f"Heat map of {len(names)} layers by {len(content.layers[0].steps)} steps for each arm and measure."
-    return Chart("layers", "Layer by layer", lead, data, layout, "own", choices, "arm and measure", None, alt)
+    return Chart(
+        id="layers",
+        title="Layer by layer",
+        lead=lead,
+        data=data,
+        layout=layout,
+        x="own",
+        choices=choices,
+        menu="arm and measure",
+        alt=alt,
+    )
 
 
 def _columns(steps: NDArray[np.int64]) -> dict[str, Any]:
@@ -173,27 +184,38 @@ def _columns(steps: NDArray[np.int64]) -> dict[str, Any]:
 
 def _menu(
     content: Content,
+    curves: Sequence[Curve],
+    kind: Callable[[Curve], str],
+    *,
     id: str,
     title: str,
-    found: Sequence[Curve],
-    kind: Callable[[Curve], str],
     lead: str,
-    *,
     x: Literal["step", "rate"] = "step",
     y_log: bool = False,
 ) -> Chart | None:
-    data = [trace for curve, look in _styled(content, found) for trace in line(curve, look, choice=kind(curve))]
-    choices = tuple(dict.fromkeys(map(kind, found)))
-    return _chart(id, title, lead, data, found, x=x, choices=choices, menu="measure", y_log=y_log)
+    """A chart of which a menu shows one `kind` of curve at a time."""
+    data = [trace for curve, style in _styled(content, curves) for trace in line(curve, style, choice=kind(curve))]
+    choices = tuple(dict.fromkeys(map(kind, curves)))
+    return _chart(data, curves, id=id, title=title, lead=lead, x=x, choices=choices, menu="measure", y_log=y_log)
 
 
-def _chart(id: str, title: str, lead: str, data: list[Trace], found: Sequence[Curve], **options: Any) -> Chart | None:
+def _chart(
+    data: list[Trace], curves: Sequence[Curve], *, id: str, title: str, lead: str, **options: Any
+) -> Chart | None:
+    """The chart of some traces, with what words can say of their curves; None without traces."""
     if not data:
         return None
-    arms = tuple(dict.fromkeys(curve.arm for curve in found))
-    alt = f"{title}. {wording.described(found)}"
-    notes = tuple(note for note in wording.remarks(found) if not wording.is_said(note, lead))
-    return Chart(id, title, lead, data, _layout(), alt=alt, arms=arms, notes=notes, **options)
+    return Chart(
+        id=id,
+        title=title,
+        lead=lead,
+        data=data,
+        layout=_layout(),
+        alt=f"{title}. {wording.described(curves)}",
+        arms=tuple(dict.fromkeys(curve.arm for curve in curves)),
+        notes=tuple(note for note in wording.remarks(curves) if not wording.is_repeated(note, lead)),
+        **options,
+    )
 
 
 def _layout() -> dict[str, Any]:
@@ -224,14 +246,14 @@ def _of(content: Content, measure: str, source: str | None = None, feature: str 
     return [curve for curve in picked if curve is not None]
 
 
-def _styled(content: Content, found: Iterable[Curve]) -> list[tuple[Curve, Look]]:
-    """Curves with the looks of their arms, controls first: what is drawn later lies above."""
-    style_of = looks(content.run.arms)
-    return sorted(((curve, style_of[curve.arm]) for curve in found), key=lambda pair: pair[1].line == "-")
+def _styled(content: Content, curves: Iterable[Curve]) -> list[tuple[Curve, Style]]:
+    """Curves with the styles of their arms, controls first: what is drawn later lies above."""
+    style_of = styles(content.run.arms)
+    return sorted(((curve, style_of[curve.arm]) for curve in curves), key=lambda pair: pair[1].line == "-")
 
 
-def _spans(found: Sequence[Curve]) -> bool:
+def _spans(curves: Sequence[Curve]) -> bool:
     """Is a logarithmic axis the better first view: are there positive values over more than two decades?"""
-    values = np.concatenate([curve.values for curve in found]) if found else np.zeros(0)
+    values = np.concatenate([curve.values for curve in curves]) if curves else np.zeros(0)
     positive = values[values > 0]
     return len(positive) > 0 and float(positive.max() / positive.min()) > 100

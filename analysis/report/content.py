@@ -1,4 +1,4 @@
-"""What a report is made of; the page is a pure function of this."""
+"""What a report shows; the page is a pure function of this."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.report.gather import Gathered, Rows, gather
+from analysis.report.gather import Gathered, PageTable, gather
 from analysis.report.layers import LayerGrid
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
@@ -22,18 +22,18 @@ _SAME: Final = (
 
 @dataclass(frozen=True)
 class Content:
-    """The matter of a report: runs of one config at one or several seeds, and what was measured in them.
+    """What a report shows: runs of one config at one or several seeds, and what was measured in them.
 
-    Curves are means over seeds where there are several (`interval` is then their range). `tables` have, each, the seed
-    and the rows. `layers` and `rates`, the cumulative learning rate of the first t steps, are of the first run.
-    `missing` says, section by section ("bounds", "divergence", "layers"), in words why something is not there.
+    Curves are means over seeds where there are several (`interval` is then their range). Each of `tables` comes with
+    the seed that it is of. `layers` and `rates`, the cumulative learning rate of the first t steps, are of the first
+    run. `missing` says in words why something is not there, by section ("bounds", "divergence", "layers").
     """
 
     runs: tuple[Run, ...]
     curves: list[Curve]
     bounds: list[Curve] = field(default_factory=list)
     divergence: list[Curve] = field(default_factory=list)
-    tables: list[tuple[int, Rows]] = field(default_factory=list)
+    tables: list[tuple[int, PageTable]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
     rates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
@@ -69,27 +69,27 @@ def combine(gathered: Sequence[Gathered]) -> Content:
     """The parts of several runs as one content."""
     missing: dict[str, list[str]] = {}
     for part in gathered:
-        for section, said in part.missing.items():
-            missing.setdefault(section, []).extend(said)
+        for section, reasons in part.missing.items():
+            missing.setdefault(section, []).extend(reasons)
     return Content(
         runs=tuple(part.run for part in gathered),
         curves=merged([part.curves for part in gathered]),
         bounds=merged([part.bounds for part in gathered]),
         divergence=merged([part.divergence for part in gathered]),
-        tables=[(part.run.config.seed, rows) for part in gathered for rows in part.tables],
-        violations=[broken for part in gathered for broken in part.violations],
+        tables=[(part.run.config.seed, table) for part in gathered for table in part.tables],
+        violations=[violation for part in gathered for violation in part.violations],
         layers=gathered[0].layers,
         rates=_cumulative_rates(gathered[0].run),
-        missing={section: list(dict.fromkeys(said)) for section, said in missing.items()},
+        missing={section: list(dict.fromkeys(reasons)) for section, reasons in missing.items()},
     )
 
 
-def merged(found: Sequence[Sequence[Curve]]) -> list[Curve]:
+def merged(by_run: Sequence[Sequence[Curve]]) -> list[Curve]:
     """Curves of several runs as one list: those of the same quantity become their mean and range."""
     groups: dict[tuple[Any, ...], list[Curve]] = {}
-    for of_run in found:
+    for curves in by_run:
         seen: Counter[tuple[Any, ...]] = Counter()
-        for curve in of_run:
+        for curve in curves:
             facts = tuple(getattr(curve, name) for name in _SAME)
             # Two of one run (twins that differ in their draw, say) are no two seeds.
             groups.setdefault((*facts, seen[facts]), []).append(curve)

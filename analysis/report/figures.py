@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.markup import items, paragraph, swatch, text
@@ -21,9 +21,9 @@ _ABSENT = {
 }
 
 
-def figures(content: Content, made: Sequence[Chart | None], names: Sequence[str]) -> str:
-    """The charts of these ids, and for what is not there the reason."""
-    there = {chart.id: chart for chart in made if chart is not None}
+def figures(content: Content, charts: Sequence[Chart | None], names: Sequence[str]) -> str:
+    """The charts of these ids; for one that is not there, the reason."""
+    there = {chart.id: chart for chart in charts if chart is not None}
     return "".join(
         figure(content, there[name]) if name in there else paragraph(absent(content, name), "absent") for name in names
     )
@@ -46,7 +46,7 @@ def absent(content: Content, name: str) -> str:
 
 def figure(content: Content, chart: Chart) -> str:
     """A chart's place on the page: title, lead, its own controls, the plot, a legend, remarks."""
-    style_of = looks(content.run.arms)
+    style_of = styles(content.run.arms)
     controls = []
     if len(chart.choices) > 1:
         entries = "".join(f'<option value="{text(choice)}">{text(choice)}</option>' for choice in chart.choices)

@@ -1,4 +1,4 @@
-"""What one run has for a report: each analysis is run once, and what cannot be done is said in words."""
+"""What one run has for a report: each analysis is run once, and what cannot be done leaves its reason."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ _GROWTH: Final = (
 
 
 @dataclass(frozen=True)
-class Rows:
+class PageTable:
     """A table: what is under each of its columns are attributes of its rows."""
 
     section: str
@@ -49,13 +49,13 @@ class Gathered:
     bounds: list[Curve] = field(default_factory=list)
     divergence: list[Curve] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
-    tables: list[Rows] = field(default_factory=list)
+    tables: list[PageTable] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)
 
-    def asked(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
-        """What the function finds; of a run that lacks the records for it, nothing, with the reason in `missing`."""
+    def unless_missing(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
+        """What the function gives for the run; an empty list, and the reason in `missing`, where records lack."""
         try:
             return function(run)
         except UserError as error:
@@ -64,36 +64,38 @@ class Gathered:
 
     def table(self, section: str, about: tuple[str, tuple[str, ...]], rows: Sequence[Any]) -> None:
         """Adds a table, caption and columns `about` it, if it has rows."""
-        self.tables += [Rows(section, *about, list(rows))] if rows else []
+        self.tables += [PageTable(section, *about, list(rows))] if rows else []
 
 
 def gather(
     run: Run,
-    say: Callable[[str], None] = lambda _: None,
-    there: Callable[[str, Gathered], None] = lambda section, made: None,
+    working: Callable[[str], None] = lambda section: None,
+    complete: Callable[[str, Gathered], None] = lambda section, gathered: None,
 ) -> Gathered:
-    """Everything that a report shows of a run; `say` hears what is being worked on, `there` which section is complete.
+    """Everything that a report shows of a run.
+
+    `working` is told which section is worked on, `complete` which one is complete.
 
     Raises UserError for a run without a committed step, StoreError for damaged records.
     """
     check_steps(run)
-    made = Gathered(run, [])
-    say("curves")
-    made.curves = curves(run)
-    there("curves", made)
+    gathered = Gathered(run, [])
+    working("curves")
+    gathered.curves = curves(run)
+    complete("curves", gathered)
     # The quickest next, so that its figure too is drawn while the bounds are computed.
-    say("divergence")
-    made.divergence = made.asked("divergence", divergence, run)
-    made.growth = made.asked("divergence", growth, run)
-    there("divergence", made)
-    say("bounds")
-    made.bounds = made.asked("bounds", bounds, run)
-    there("bounds", made)
-    made.violations = violations(made.bounds)
-    made.table("bounds", _VACUITY, vacuity(made.bounds))
-    made.table("bounds", _FACTORS, factors(run, made.bounds))
-    made.table("divergence", _GROWTH, made.growth)
-    say("layers")
-    made.layers = layer_grids(run, made.missing)
-    made.missing = {section: list(dict.fromkeys(said)) for section, said in made.missing.items()}
-    return made
+    working("divergence")
+    gathered.divergence = gathered.unless_missing("divergence", divergence, run)
+    gathered.growth = gathered.unless_missing("divergence", growth, run)
+    complete("divergence", gathered)
+    working("bounds")
+    gathered.bounds = gathered.unless_missing("bounds", bounds, run)
+    complete("bounds", gathered)
+    gathered.violations = violations(gathered.bounds)
+    gathered.table("bounds", _VACUITY, vacuity(gathered.bounds))
+    gathered.table("bounds", _FACTORS, factors(run, gathered.bounds))
+    gathered.table("divergence", _GROWTH, gathered.growth)
+    working("layers")
+    gathered.layers = layer_grids(run, gathered.missing)
+    gathered.missing = {section: list(dict.fromkeys(reasons)) for section, reasons in gathered.missing.items()}
+    return gathered

@@ -1,7 +1,9 @@
 """The headline numbers of a report: the last step as cards, single steps as a table."""
 
+import math
+
 from analysis.curves import table
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.report import wording
 from analysis.report.content import Content
 from analysis.report.markup import paragraph, swatch, text
@@ -49,11 +51,11 @@ def _row(content: Content, row: table.Row) -> list[str]:
 
 def _with_interval(curve: Curve | None, step: int) -> str:
     value = None if curve is None else curve.at(step)
-    said = wording.number(value)
+    shown = wording.number(value)
     if curve is None or value is None or curve.interval is None:
-        return said
+        return shown
     low, high = (float(side[curve.steps == step][0]) for side in (curve.interval.low, curve.interval.high))
-    return said if low != low else f"{said} ({wording.number(low)} – {wording.number(high)})"
+    return shown if math.isnan(low) else f"{shown} ({wording.number(low)} – {wording.number(high)})"
 
 
 def _excess(content: Content, arm: str, step: int) -> float | None:
@@ -62,7 +64,7 @@ def _excess(content: Content, arm: str, step: int) -> float | None:
 
 
 def _card(content: Content, row: table.Row) -> str:
-    style_of = looks(content.run.arms)
+    style_of = styles(content.run.arms)
     lines = []
     for (measure, source, feature), name in zip(_CELLS, ("CKA", "RSA", "weight gap", "own loss"), strict=True):
         curve = pick(content.curves, measure, row.arm, source=source, feature=feature)
@@ -84,16 +86,17 @@ def _card(content: Content, row: table.Row) -> str:
 
 
 def _beneath(content: Content) -> str:
-    said = [table.notes(content.run, content.curves)]
+    sentences = [table.notes(content.run, content.curves)]
     panel = pick(content.curves, "cka", list(content.run.arms)[-1], source="panel", feature="h")
     if panel is not None and panel.interval is not None:
-        said.append(f"In brackets: {panel.interval.what}.")
+        sentences.append(f"In brackets: {panel.interval.what}.")
     if panel is not None and panel.null is not None:
         last = len(panel.steps) - 1
         low, high = wording.number(float(panel.null.low[last])), wording.number(float(panel.null.high[last]))
-        said.append(f"CKA of {panel.arm} with nothing in common ({panel.null.what}): {low} to {high} at the last step.")
+        by_chance = f"CKA of {panel.arm} with nothing in common ({panel.null.what})"
+        sentences.append(f"{by_chance}: {low} to {high} at the last step.")
     excess = dict.fromkeys(curve.estimator for curve in content.divergence if curve.measure == "excess")
     if excess:
         first, *others = excess
-        said.append(f"Excess: {first}" + (f"; also in divergence.csv: {'; '.join(others)}." if others else "."))
-    return " ".join(said)
+        sentences.append(f"Excess: {first}" + (f"; also in divergence.csv: {'; '.join(others)}." if others else "."))
+    return " ".join(sentences)

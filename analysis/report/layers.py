@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import LayerMap, layers
+from analysis.runs.controls import arms_with_reference
 from analysis.runs.run import Run
 from coupled.errors import UserError
 
 RELATIVE: Final = "relative distance"
 ANGLE: Final = "angle (degrees)"
-MEASURES: Final = {"relative_distance": RELATIVE, "angle": ANGLE}  # what it is called where it is measured, and here
+_NAMES: Final = {"relative_distance": RELATIVE, "angle": ANGLE}  # of a measure of layers: its name on the page
 MOST_STEPS: Final = 120
 MOST_CELLS: Final = 240_000  # of all maps together: about 1.7 MB of the page
 
@@ -35,17 +36,17 @@ class LayerGrid:
 
 
 def layer_grids(run: Run, missing: dict[str, list[str]]) -> list[LayerGrid]:
-    """Both measures of every arm with a reference; what is not there is said in missing["layers"]."""
-    compared = [arm for arm, spec in run.arms.items() if spec.reference is not None]
-    if not compared:
+    """Both measures of every arm with a reference; none, with the reason in missing["layers"], where records lack."""
+    arms = arms_with_reference(run)
+    if not arms:
         missing.setdefault("layers", []).append("The run has one arm: there is nothing to compare it with.")
     elif not run.schedules("layers"):
         missing.setdefault("layers", []).append("The stream layers is not recorded (record.layers is empty).")
     else:
-        maps = [(arm, what, name) for arm in compared for what, name in MEASURES.items()]
+        maps = [(arm, measure, name) for arm in arms for measure, name in _NAMES.items()]
         most = max(2, min(MOST_STEPS, MOST_CELLS // (len(run.facts["layers"]) * len(maps))))
         try:
-            return [_thinned(layers(run, arm, what), name, most) for arm, what, name in maps]
+            return [_thinned(layers(run, arm, measure), name, most) for arm, measure, name in maps]
         except UserError as error:
             missing.setdefault("layers", []).append(f"{error}.")
     return []
@@ -65,7 +66,14 @@ def spread(steps: NDArray[np.int64], most: int) -> NDArray[np.intp]:
         chosen, targets = more, targets + max(1, targets // 8)
 
 
-def _thinned(found: LayerMap, name: str, most: int) -> LayerGrid:
-    at = spread(found.steps, most)
-    values = np.degrees(found.values[at]) if name == ANGLE else found.values[at]
-    return LayerGrid(found.arm, str(found.reference), name, found.layers, found.steps[at], values, len(found.steps))
+def _thinned(whole: LayerMap, name: str, most: int) -> LayerGrid:
+    at = spread(whole.steps, most)
+    return LayerGrid(
+        arm=whole.arm,
+        reference=str(whole.reference),
+        measure=name,
+        names=whole.layers,
+        steps=whole.steps[at],
+        values=np.degrees(whole.values[at]) if name == ANGLE else whole.values[at],
+        of=len(whole.steps),
+    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from analysis.output.styles import Look
+from analysis.output.styles import Style
 
 # A number, a number with its interval, or the word for none.
 _NUMBER = re.compile(r"([-–\d.,e+]+( \([-–\d.,e+ ]+\))?|undefined|)")
@@ -18,15 +18,15 @@ def text(value: object) -> str:
     return html.escape(str(value))
 
 
-def paragraph(said: str, kind: str = "") -> str:
+def paragraph(content: str, kind: str = "") -> str:
     """A paragraph of plain text, nothing if it is empty."""
     opened = f'<p class="{kind}">' if kind else "<p>"
-    return f"{opened}{text(said)}</p>" if said else ""
+    return f"{opened}{text(content)}</p>" if content else ""
 
 
-def items(said: Iterable[str]) -> str:
+def items(texts: Iterable[str]) -> str:
     """A list of plain texts, nothing if there are none."""
-    lines = "".join(f"<li>{text(one)}</li>" for one in said)
+    lines = "".join(f"<li>{text(one)}</li>" for one in texts)
     return f"<ul>{lines}</ul>" if lines else ""
 
 
@@ -44,10 +44,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
     )
 
 
-def scrolling(made: str, label: str, caption: str = "") -> str:
+def scrolling(table_html: str, label: str, caption: str = "") -> str:
     """A table in a box that scrolls; its caption stands outside, where it stays."""
     # Reachable by keyboard, as what scrolls must be.
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{made}</div>'
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{table_html}</div>'
     return paragraph(caption, "caption") + box
 
 
@@ -57,12 +57,12 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
     return f'<dl class="facts">{lines}</dl>'
 
 
-def swatch(look: Look) -> str:
+def swatch(style: Style) -> str:
     """A sample of an arm's line."""
-    dash = f' stroke-dasharray="{_DASHES[look.line]}"' if _DASHES[look.line] else ""
+    dash = f' stroke-dasharray="{_DASHES[style.line]}"' if _DASHES[style.line] else ""
     return (
         '<svg class="swatch" width="28" height="10" aria-hidden="true"><line x1="1" x2="27" y1="5" y2="5" '
-        f'stroke="{look.colour}" stroke-width="2.5"{dash}/></svg>'
+        f'stroke="{style.colour}" stroke-width="2.5"{dash}/></svg>'
     )
 
 

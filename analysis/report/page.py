@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.output.table import title
 from analysis.report import sections
 from analysis.report.charts import Chart
@@ -66,14 +66,14 @@ _AXES: Final = (("symlog", "0 and log"), ("log", "log"), ("linear", "linear"))
 
 def page(content: Content) -> str:
     """The HTML of a report. Equal contents give equal pages."""
-    made = sections.all_charts(content)
+    drawn = sections.all_charts(content)
     bodies = {
         "shared": sections.shared(content),
         "headline": headline(content),
-        "curves": sections.curves(content, made),
-        "bounds": sections.bounds(content, made),
-        "divergence": sections.divergence(content, made),
-        "layers": sections.layers(content, made),
+        "curves": sections.curves(content, drawn),
+        "bounds": sections.bounds(content, drawn),
+        "divergence": sections.divergence(content, drawn),
+        "layers": sections.layers(content, drawn),
         "reproduce": sections.reproduce(content),
         "notes": sections.notes(content),
     }
@@ -92,7 +92,7 @@ def page(content: Content) -> str:
             "</section>"
             for name, title in _SECTIONS
         ),
-        data=script_json(_data(content, made)),
+        data=script_json(_data(content, drawn)),
         plotly=plotly_script(),
         script=(here / "page.js").read_text("utf-8"),
     )
@@ -106,18 +106,18 @@ def plotly_script() -> str:
 
 def _status(content: Content) -> str:
     run = content.run
-    said = title(run).removeprefix(f"{run.name}: ")
-    said = said if not run.finished else f"{said}; finished, {run.planned_steps:,} steps"
+    facts = title(run).removeprefix(f"{run.name}: ")
+    facts = facts if not run.finished else f"{facts}; finished, {run.planned_steps:,} steps"
     others = [f"{one.name} (seed {one.config.seed})" for one in content.runs]
     if len(others) == 1:
-        return said
+        return facts
     late = [one.name for one in content.runs if not one.finished]
     unfinished = f" UNFINISHED: {', '.join(late)}." if late and run.finished else ""
-    return f"{said}. Mean and range over {len(others)} seeds: {', '.join(others)}.{unfinished}"
+    return f"{facts}. Mean and range over {len(others)} seeds: {', '.join(others)}.{unfinished}"
 
 
 def _arm_buttons(content: Content) -> str:
-    style_of = looks(content.run.arms)
+    style_of = styles(content.run.arms)
     return "".join(_button("arm", arm, f"{swatch(style_of[arm])} {text(arm)}", True) for arm in content.run.arms)
 
 
@@ -125,9 +125,9 @@ def _button(kind: str, value: str, label: str, pressed: bool) -> str:
     return f'<button type="button" data-{kind}="{text(value)}" aria-pressed="{str(pressed).lower()}">{label}</button>'
 
 
-def _data(content: Content, made: Sequence[Chart | None]) -> dict[str, object]:
+def _data(content: Content, charts: Sequence[Chart | None]) -> dict[str, object]:
     """What the page's script draws: the charts, and the learning-rate sum at each step that is drawn over it."""
-    there = [chart for chart in made if chart is not None]
+    there = [chart for chart in charts if chart is not None]
     steps = sorted({x for chart in there if chart.x == "rate" for trace in chart.data for x in trace["x"]})
     sums = content.rates
     known = len(sums) > 1 and (not steps or steps[-1] < len(sums))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.report import charts, figures, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
@@ -38,45 +38,45 @@ def shared(content: Content) -> str:
     return paragraph(lead, "lead") + _arms(content) + facts(pairs)
 
 
-def curves(content: Content, made: Sequence[Chart | None]) -> str:
+def curves(content: Content, drawn: Sequence[Chart | None]) -> str:
     """Alignment, weights and losses."""
     lead = "Point at a curve for its values; drag over a stretch to enlarge it, double-click to go back."
     names = ("cka", "rsa", "other", "weight_gap", "distance", "loss", "gap")
-    return paragraph(lead, "lead") + '<div class="grid">' + figures.figures(content, made, names) + "</div>"
+    return paragraph(lead, "lead") + '<div class="grid">' + figures.figures(content, drawn, names) + "</div>"
 
 
-def bounds(content: Content, made: Sequence[Chart | None]) -> str:
+def bounds(content: Content, drawn: Sequence[Chart | None]) -> str:
     """Bounds beside what was measured, their assumptions in words."""
     lead = (
         "A bound is worth what its assumptions are: what this run does not meet stands beside it. From its vacuity "
         "step on a bound says no more than the trivial limit does."
     )
     beside = "".join(_bounded(group) for group in wording.bounded(content))
-    alarms = "".join(paragraph(f"ALARM: {broken}.", "banner") for broken in content.violations)
+    alarms = "".join(paragraph(f"ALARM: {violation}.", "banner") for violation in content.violations)
     return (
         paragraph(lead, "lead")
         + alarms
-        + figures.figures(content, made, ("bounds",))
+        + figures.figures(content, drawn, ("bounds",))
         + beside
         + _tables(content, "bounds")
     )
 
 
-def divergence(content: Content, made: Sequence[Chart | None]) -> str:
+def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
     """How the weights part, and how fast."""
     lead = (
         "How far the weights of each arm are from its reference's. A nudged twin is the floor: what a difference of "
         "the nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever "
         "their cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
     )
-    body = paragraph(lead, "lead") + figures.figures(content, made, ("divergence",))
+    body = paragraph(lead, "lead") + figures.figures(content, drawn, ("divergence",))
     return body + _tables(content, "divergence")
 
 
-def layers(content: Content, made: Sequence[Chart | None]) -> str:
+def layers(content: Content, drawn: Sequence[Chart | None]) -> str:
     """The map of layers over steps."""
     lead = "Dark: the layer is where the reference's is. Relative distance: ‖w − w′‖ over the mean of ‖w‖ and ‖w′‖."
-    return paragraph(lead, "lead") + figures.figures(content, made, ("layers",))
+    return paragraph(lead, "lead") + figures.figures(content, drawn, ("layers",))
 
 
 def reproduce(content: Content) -> str:
@@ -110,7 +110,7 @@ def notes(content: Content) -> str:
 
 
 def _arms(content: Content) -> str:
-    run, style_of = content.run, looks(content.run.arms)
+    run, style_of = content.run, styles(content.run.arms)
     rows = []
     for name, spec in run.arms.items():
         kind = _kind(spec)
@@ -125,8 +125,8 @@ def _arms(content: Content) -> str:
         rows.append(f"<tr>{head}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>")
     columns = ("arm", "kind", "objective", "labels", "τ", "reference")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    made = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return scrolling(made, "What differs", "What differs")
+    table_html = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return scrolling(table_html, "What differs", "What differs")
 
 
 def _kind(spec: Arm) -> str:
@@ -141,12 +141,12 @@ def _kind(spec: Arm) -> str:
 
 
 def _initial(content: Content) -> list[tuple[str, object]]:
-    found = []
+    pairs = []
     for run in content.runs:
         digest = str(run.facts.get("certificate", {}).get("initial_weights", "not recorded"))
         of = f" (seed {run.config.seed})" if len(content.runs) > 1 else ""
-        found.append((f"initial weights{of}", digest))
-    return found
+        pairs.append((f"initial weights{of}", digest))
+    return pairs
 
 
 def _bounded(group: wording.Bounded) -> str:
@@ -160,7 +160,7 @@ def _bounded(group: wording.Bounded) -> str:
     flags = list(group.measured.flags) if group.measured else []
     flags += dict.fromkeys(f"{bound.bound}: {flag}" for bound in group.bounds for flag in bound.flags)
     columns = ("bound", "kind", "value", "measured", "at step", "vacuous from")
-    legend = "".join(f"<span>{swatch(look)} {text(look.label)}</span>" for _, look in charts.bound_looks(group))
+    legend = "".join(f"<span>{swatch(style)} {text(style.label)}</span>" for _, style in charts.bound_styles(group))
     return (
         f'<div class="beside" data-chart="bounds" data-choice="{text(group.name)}"><p class="legend">{legend}</p>'
         f"<h3>{text(group.name)}</h3>"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.output.styles import Look
+from analysis.output.styles import Style
 from analysis.report.layers import spread
 from analysis.runs.curve import Band, Curve
 
@@ -35,7 +35,7 @@ def numbers(values: NDArray[Any], digits: int = 6) -> list[float | int | None]:
 
 def line(
     curve: Curve,
-    look: Look,
+    style: Style,
     *,
     name: str | None = None,
     choice: str | None = None,
@@ -46,28 +46,28 @@ def line(
     steps, values = curve.steps[at], curve.values[at]
     few = len(curve.steps) <= _FEW
     meta = {"arm": curve.arm, "choice": choice}
-    made: list[Trace] = []
+    bands: list[Trace] = []
     if curve.null is not None:
         # Grey: the bands of all arms lie on each other, and mixed colours would mean nothing.
-        made += _band(curve, curve.null, at, "#8C8C8C", 0.12, meta)
+        bands += _band(curve, curve.null, at, meta, colour="#8C8C8C", opacity=0.12)
     if curve.interval is not None and strong and not few:
-        made += _band(curve, curve.interval, at, look.colour, 0.16, meta)
+        bands += _band(curve, curve.interval, at, meta, colour=style.colour, opacity=0.16)
     own: Trace = {
         "type": "scatter",
         "mode": "lines+markers" if few and strong else "lines",
         "x": numbers(steps),
         "y": numbers(values),
         "name": escaped(name or curve.arm),
-        "line": {"color": look.colour, "dash": _DASHES[look.line], "width": _width(few, strong)},
+        "line": {"color": style.colour, "dash": _DASHES[style.line], "width": _width(few, strong)},
         "opacity": 1 if strong else 0.5,
         "meta": meta,
         "hovertemplate": "%{y:.4~g}",
     }
     if few and strong:
-        own["marker"] = {"color": look.colour, "size": 6}
+        own["marker"] = {"color": style.colour, "size": 6}
     if curve.interval is not None:
-        own |= _spread(curve.interval, at, values, look.colour if few and strong else None)
-    return [*made, own]
+        own |= _spread(curve.interval, at, values, style.colour if few and strong else None)
+    return [*bands, own]
 
 
 def _width(few: bool, strong: bool) -> float:
@@ -79,15 +79,15 @@ def _spread(band: Band, at: NDArray[np.intp], values: NDArray[np.float64], bars:
     """The interval in the hover text, and as bars if there is a colour for them."""
     low, high = numbers(band.low[at]), numbers(band.high[at])
     known = np.isfinite(band.low[at]) & np.isfinite(band.high[at])
-    said = ("%{y:.4~g}", "%{y:.4~g}  (%{customdata[0]:.4~g} – %{customdata[1]:.4~g})")
-    made: Trace = {
+    texts = ("%{y:.4~g}", "%{y:.4~g}  (%{customdata[0]:.4~g} – %{customdata[1]:.4~g})")
+    trace: Trace = {
         "customdata": [list(pair) for pair in zip(low, high, strict=True)],
-        "hovertemplate": said[1] if known.all() else [said[there] for there in known.astype(int)],
+        "hovertemplate": texts[1] if known.all() else [texts[there] for there in known.astype(int)],
     }
     if bars is not None:
         with np.errstate(invalid="ignore"):  # ∞ − ∞ is a hole
             above, below = np.maximum(band.high[at] - values, 0), np.maximum(values - band.low[at], 0)
-        made["error_y"] = {
+        trace["error_y"] = {
             "type": "data",
             "symmetric": False,
             "array": numbers(above),
@@ -96,18 +96,18 @@ def _spread(band: Band, at: NDArray[np.intp], values: NDArray[np.float64], bars:
             "thickness": 1.2,
             "width": 3,
         }
-    return made
+    return trace
 
 
-def _band(curve: Curve, band: Band, at: NDArray[np.intp], colour: str, opacity: float, meta: Trace) -> list[Trace]:
+def _band(curve: Curve, band: Band, at: NDArray[np.intp], meta: Trace, *, colour: str, opacity: float) -> list[Trace]:
     """One closed outline for every stretch without a hole: a fill across holes would claim values that are not."""
     # A band may be known at some steps only; that is no hole. Where the value itself is undefined, there is one.
     at = at[np.isfinite(band.low[at]) | np.isnan(curve.values[at])]
     low, high, steps = band.low[at], band.high[at], curve.steps[at]
     there = np.isfinite(low) & np.isfinite(high)
-    made: list[Trace] = []
+    outlines: list[Trace] = []
     for stretch in stretches(there):
-        made.append(
+        outlines.append(
             {
                 "type": "scatter",
                 "mode": "lines",
@@ -121,7 +121,7 @@ def _band(curve: Curve, band: Band, at: NDArray[np.intp], colour: str, opacity: 
                 "meta": meta,
             }
         )
-    return made
+    return outlines
 
 
 def stretches(there: NDArray[np.bool_]) -> list[slice]:
@@ -135,6 +135,6 @@ def _faint(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def thinned(found: Sequence[Curve]) -> bool:
+def thinned(curves: Sequence[Curve]) -> bool:
     """Has any of the curves more steps than a line shows?"""
-    return any(len(curve.steps) > MOST_POINTS for curve in found)
+    return any(len(curve.steps) > MOST_POINTS for curve in curves)

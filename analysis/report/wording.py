@@ -1,4 +1,4 @@
-"""What a report says in words: what lines are of, what is undefined, flagged, missing or left out."""
+"""The words of a report: what its lines show, what is undefined, flagged, missing or left out."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.bounds import TRIVIAL
-from analysis.curves.figure import twin_faults
+from analysis.divergence import twin_faults
 from analysis.report.content import Content
 from analysis.report.layers import LayerGrid
 from analysis.report.traces import MOST_POINTS, thinned
@@ -79,46 +79,46 @@ def map_name(grid: LayerGrid) -> str:
 
 def sources(strong: Sequence[Curve], thin: Sequence[Curve]) -> str:
     """What markers, bars, bands and thin lines are."""
-    said = []
+    parts = []
     if strong:
         first = strong[0]
-        said.append(f"{capital(first.estimator)}. Markers: panel h, n = {first.n} {first.split} images, d = {first.d}")
-        said += [f"; bars: {first.interval.what}"] if first.interval else []
-        said += [f"; shaded: {first.null.what}"] if first.null else []
+        parts.append(f"{capital(first.estimator)}. Markers: panel h, n = {first.n} {first.split} images, d = {first.d}")
+        parts += [f"; bars: {first.interval.what}"] if first.interval else []
+        parts += [f"; shaded: {first.null.what}"] if first.null else []
     if thin:
         first = thin[0]
-        said.append(f"{'. ' if said else ''}Thin lines: batch z, n = {first.n} {first.split} views, d = {first.d}")
-    return "".join(said) + "."
+        parts.append(f"{'. ' if parts else ''}Thin lines: batch z, n = {first.n} {first.split} views, d = {first.d}")
+    return "".join(parts) + "."
 
 
-def capital(said: str) -> str:
+def capital(text: str) -> str:
     """The text as the start of a sentence."""
-    return said[:1].upper() + said[1:]
+    return text[:1].upper() + text[1:]
 
 
-def described(found: Sequence[Curve]) -> str:
+def described(curves: Sequence[Curve]) -> str:
     """Curves in words, for those who do not see them: first and last value of each (at most twelve)."""
-    said = []
-    for curve in found[:12]:
+    parts = []
+    for curve in curves[:12]:
         if len(curve.steps):
             first, last = (f"{number(float(curve.values[i]))} at step {curve.steps[i]:,}" for i in (0, -1))
-            said.append(f"{curve.arm} {curve.bound or measure_name(curve)}: {first}, {last}")
-    return "; ".join(said) + "."
+            parts.append(f"{curve.arm} {curve.bound or measure_name(curve)}: {first}, {last}")
+    return "; ".join(parts) + "."
 
 
-def remarks(found: Sequence[Curve]) -> tuple[str, ...]:
+def remarks(curves: Sequence[Curve]) -> tuple[str, ...]:
     """What a chart cannot show: lines that are 0 throughout, holes, bands that are not what their neighbours' are."""
-    said = []
-    for curve in found:
+    sentences = []
+    for curve in curves:
         if len(curve.values) and not curve.values.any() and not curve.bound:
-            said.append(f"{curve.arm} is 0 at every step ({measure_name(curve)}): it has no place on a log axis.")
-        said += undefined(curve)
-    said += [f"{_BANDS}{what}." for what in dict.fromkeys(c.interval.what for c in found if c.interval)]
-    return tuple(dict.fromkeys(said))
+            sentences.append(f"{curve.arm} is 0 at every step ({measure_name(curve)}): it has no place on a log axis.")
+        sentences += undefined(curve)
+    sentences += [f"{_BANDS}{interval}." for interval in dict.fromkeys(c.interval.what for c in curves if c.interval)]
+    return tuple(dict.fromkeys(sentences))
 
 
-def is_said(remark: str, lead: str) -> bool:
-    """Does the lead of a chart say already of what its bands are?"""
+def is_repeated(remark: str, lead: str) -> bool:
+    """Does the lead of a chart already say what its bands are?"""
     return remark.removeprefix(_BANDS).rstrip(".") in lead
 
 
@@ -132,17 +132,17 @@ def undefined(curve: Curve) -> list[str]:
 
 
 def bounded(content: Content) -> list[Bounded]:
-    """The bounds by what they are on, with the measured curve wherever it was found."""
+    """The bounds grouped by the quantity that they bound, each group with its measured curve if there is one."""
     limits = [curve for curve in content.bounds if curve.kind != "measured"]
     measured = [curve for curve in (*content.bounds, *content.curves) if curve.kind == "measured"]
     groups: dict[str, list[Curve]] = {}
     for bound in limits:
         groups.setdefault(_bounded_name(bound), []).append(bound)
-    made = []
+    quantities = []
     for name, group in groups.items():
         own = next((curve for curve in measured if group[0].bounds(curve)), None)
-        made.append(Bounded(name, own, group, _beside(group, measured)))
-    return made
+        quantities.append(Bounded(name, own, group, _beside(group, measured)))
+    return quantities
 
 
 def _beside(group: Sequence[Curve], measured: Sequence[Curve]) -> list[Curve]:
@@ -174,75 +174,75 @@ def vacuity(bound: Curve, limits: Sequence[Curve]) -> str:
 
 def notes(content: Content) -> list[str]:
     """Everything undefined, missing, flagged or left out, a sentence each."""
-    said: list[str] = []
+    sentences: list[str] = []
     for run in content.runs:
         name = f"{run.name}: " if len(content.runs) > 1 else ""
         if not run.finished:
-            said.append(f"{name}UNFINISHED: records up to step {run.steps:,} of {run.planned_steps:,}.")
-        said += [f"{name}{late}." for late in waiting(run)]
+            sentences.append(f"{name}UNFINISHED: records up to step {run.steps:,} of {run.planned_steps:,}.")
+        sentences += [f"{name}{late}." for late in waiting(run)]
         unrecorded = [s for s in ("scalars", "layers", "similarity", "panel", "surrogate") if not run.schedules(s)]
-        said += [f"{name}the stream {stream} is not recorded (record.{stream} is empty)." for stream in unrecorded]
-    said += alarms(content)
-    said += [line for lines in content.missing.values() for line in lines]
+        sentences += [f"{name}the stream {stream} is not recorded (record.{stream} is empty)." for stream in unrecorded]
+    sentences += alarms(content)
+    sentences += [line for lines in content.missing.values() for line in lines]
     every = [*content.curves, *content.bounds, *content.divergence]
-    said += [line for curve in every for line in undefined(curve)]
-    # A control's flags are said of the control: its curves as limits of other arms repeat them.
-    said += _flags([curve for curve in every if curve not in content.divergence or curve.kind == "measured"])
-    said += _left_out(content, every)
-    return list(dict.fromkeys(said))
+    sentences += [line for curve in every for line in undefined(curve)]
+    # The flags of a control are shown once: its curves are repeated as limits of other arms.
+    sentences += _flags([curve for curve in every if curve not in content.divergence or curve.kind == "measured"])
+    sentences += _left_out(content, every)
+    return list(dict.fromkeys(sentences))
 
 
 def alarms(content: Content) -> list[str]:
     """What must not be: an exact twin that left its original, a bound that should hold and does not."""
     faults = [f"ALARM: {fault}; the run was not in lockstep." for fault in twin_faults(content.run, content.curves)]
-    return faults + [f"ALARM: {broken}." for broken in content.violations]
+    return faults + [f"ALARM: {violation}." for violation in content.violations]
 
 
 def _flags(every: Sequence[Curve]) -> list[str]:
-    """One sentence for every flag, with all that it is about: "drift, paper (nscl): a bound on plain descent …"."""
+    """One sentence for every flag, with all curves that have it: "drift, paper (nscl): a bound on plain descent …"."""
     about: dict[str, dict[str, list[str]]] = {}
     for curve in every:
-        what = ", ".join(part for part in (measure_name(curve), curve.bound) if part)
+        name = ", ".join(part for part in (measure_name(curve), curve.bound) if part)
         for flag in curve.flags:
-            arms = about.setdefault(flag, {}).setdefault(what, [])
+            arms = about.setdefault(flag, {}).setdefault(name, [])
             arms += [curve.arm] if curve.arm not in arms else []
-    said = []
+    sentences = []
     for flag, of in about.items():
-        curves = "; ".join(f"{what} ({', '.join(arms)})" for what, arms in of.items())
-        said.append(f"{curves}: {flag.rstrip('.')}.")
-    return said
+        curves = "; ".join(f"{name} ({', '.join(arms)})" for name, arms in of.items())
+        sentences.append(f"{curves}: {flag.rstrip('.')}.")
+    return sentences
 
 
 def _left_out(content: Content, every: Sequence[Curve]) -> list[str]:
-    said = ["Values on this page have six significant digits (maps: four); the CSV files have them in full."]
+    sentences = ["Values on this page have six significant digits (maps: four); the CSV files have them in full."]
     if thinned(every):
-        said.append(
+        sentences.append(
             f"Lines show at most {MOST_POINTS:,} of their recorded steps, about evenly spaced in log(step); the CSV "
             "files have all."
         )
     maps = content.layers[:1]
     if maps and len(maps[0].steps) < maps[0].of:
-        said.append(
+        sentences.append(
             f"Per-layer maps show {len(maps[0].steps)} of {maps[0].of:,} recorded steps, about evenly spaced in "
             "log(step)."
         )
     if maps and len(content.runs) > 1:
-        said.append(f"Per-layer maps are of {content.run.name} (seed {content.run.config.seed}) alone.")
-    return said
+        sentences.append(f"Per-layer maps are of {content.run.name} (seed {content.run.config.seed}) alone.")
+    return sentences
 
 
 def tables(content: Content, section: str) -> list[tuple[str, list[str], list[list[str]]]]:
     """Caption, columns and rows of each table of a section: by seed if there are several."""
-    several, made = len(content.runs) > 1, {}
+    several, by_caption = len(content.runs) > 1, {}
     for seed, table in content.tables:
         if table.section == section:
-            rows = made.setdefault(table.caption, (table.columns, []))[1]
+            rows = by_caption.setdefault(table.caption, (table.columns, []))[1]
             rows += [
                 [str(seed)] * several + [_cell(getattr(row, name)) for name in table.columns] for row in table.rows
             ]
     return [
         (caption, ["seed"] * several + [name.replace("_", " ") for name in columns], rows)
-        for caption, (columns, rows) in made.items()
+        for caption, (columns, rows) in by_caption.items()
     ]
 
 

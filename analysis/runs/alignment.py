@@ -17,7 +17,6 @@ from analysis.arrays.similarity_drift import similarity_drift
 from analysis.runs.curve import Band, Curve
 from analysis.runs.features import Features, features, paired
 from analysis.statistics.estimates import Estimate, estimates
-from coupled.config import Arm
 from coupled.errors import UserError, unknown
 from coupled.reading.records import Records
 from coupled.recording.schedule import due
@@ -28,11 +27,10 @@ from coupled.theory.scale import unit_rows
 _ALL_PAIRS: Final = 128
 # Steps of a curve that get interval and null band: neighbours in time have nearly the same.
 _BANDED: Final = 32
-ILL_CONDITIONED: Final = "ill-conditioned"  # how a flag begins that says that digits are lost
+ILL_CONDITIONED_FLAG: Final = "ill-conditioned"  # how a flag begins that says that digits are lost
 # Groups of the jackknife: fewer for batches, compared at every step, and for measures that each group computes anew.
 _GROUPS: Final = 16
 _FEW_GROUPS: Final = 8
-_CONSTANT: Final = "0/0: a representation is constant over the samples"
 
 
 DRIFTS: Final = {
@@ -44,135 +42,15 @@ DRIFTS: Final = {
 }
 
 
-def cka(
-    records: Records,
-    arm: str,
-    spec: Arm,
-    *,
-    reference: str | None = None,
-    source: str = "panel",
-    feature: str | None = None,
-    debiased: bool = True,
-) -> Curve:
-    """Linear CKA of the arm's features with the reference's, at every step that both have (docs/theory.md (39)).
+@dataclass(frozen=True, eq=False)
+class FeaturePair:
+    """The recorded features of an arm and of its reference: what measures of alignment compare.
 
-    Biased CKA is a measure of its own, "cka_biased": other numbers, which no figure may take for debiased ones.
+    `rows` are those of the recorded rows that count (None: all), n their number, d the dimensions of the arm's
+    features.
     """
-    kind, words = ("cka", "debiased linear CKA") if debiased else ("cka_biased", "biased linear CKA")
-    return _estimated(records, kind, Compared.of(records, arm, spec, reference, source, feature), kind, words)
 
-
-def rsa(
-    records: Records,
-    arm: str,
-    spec: Arm,
-    *,
-    reference: str | None = None,
-    source: str = "panel",
-    feature: str | None = None,
-    comparison: str = "pearson",
-) -> Curve:
-    """RSA of the arm's features with the reference's: cosine similarities, compared by Pearson's correlation.
-
-    Or by Spearman's, a measure of its own ("rsa_spearman"), which needs all pairs: those of at most 128 samples, evenly
-    spaced over the panel's ids.
-    """
-    if comparison not in ("pearson", "spearman"):
-        raise unknown("comparison", comparison, ("pearson", "spearman"))
-    most = _ALL_PAIRS if comparison == "spearman" else None
-    what = Compared.of(records, arm, spec, reference, source, feature, most=most)
-    if most is not None:
-        return _estimated(records, "rsa_spearman", what, "spearman", "cosine + Spearman RSA")
-    return _estimated(records, "rsa", what, "rsa", "cosine + Pearson RSA")
-
-
-def knn_overlap(
-    records: Records,
-    arm: str,
-    spec: Arm,
-    *,
-    reference: str | None = None,
-    source: str = "panel",
-    feature: str | None = None,
-    k: int = 10,
-) -> Curve:
-    """Mean share of a sample's k nearest others (cosine) that are the same for arm and reference, range [0, 1].
-
-    Of at most 128 samples, evenly spaced over the panel's ids, as all pairs are needed.
-    """
-    what = Compared.of(records, arm, spec, reference, source, feature, most=_ALL_PAIRS)
-    return _estimated(records, "knn_overlap", what, "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
-
-
-def procrustes(
-    records: Records,
-    arm: str,
-    spec: Arm,
-    *,
-    reference: str | None = None,
-    source: str = "panel",
-    feature: str | None = None,
-) -> Curve:
-    """Orthogonal Procrustes distance of the centred, unit-norm features to the reference's, range [0, √2]."""
-    what = Compared.of(records, arm, spec, reference, source, feature)
-    return _estimated(records, "procrustes", what, "procrustes", "orthogonal Procrustes distance")
-
-
-def gram_angle(
-    records: Records,
-    arm: str,
-    spec: Arm,
-    *,
-    reference: str | None = None,
-    source: str = "panel",
-    feature: str | None = None,
-) -> Curve:
-    """Angle in radians between the two centred Gram matrices, [0, π/2]: the arc cosine of biased linear CKA."""
-    own = cka(records, arm, spec, reference=reference, source=source, feature=feature, debiased=False)
-
-    def turned(band: Band | None) -> Band | None:
-        return None if band is None else Band(_arccos(band.high), _arccos(band.low), band.what)
-
-    return replace(
-        own,
-        measure="gram_angle",
-        values=_arccos(own.values),
-        interval=turned(own.interval),
-        null=turned(own.null),
-        estimator="angle between centred Gram matrices: arccos of biased linear CKA",
-    )
-
-
-def drift_of(name: str) -> Callable[..., Curve]:
-    """The measure `name` of `DRIFTS` as a function of records and arm; feature z, on which they are defined."""
-
-    def drift(records: Records, arm: str, spec: Arm, *, reference: str | None = None, source: str = "panel") -> Curve:
-        return drifts(records, arm, spec, reference=reference, source=source)[name]
-
-    return drift
-
-
-def drifts(
-    records: Records, arm: str, spec: Arm, *, reference: str | None = None, source: str = "panel"
-) -> dict[str, Curve]:
-    """All of `DRIFTS` at once, of z: what docs/theory.md (34) to (37) are made of. 0 where Σ is equal."""
-    what = Compared.of(records, arm, spec, reference, source, "z")
-    return records.remembered(("drifts", arm, what.reference, source), lambda: _drifts(records, what))
-
-
-def _drifts(records: Records, what: "Compared") -> dict[str, Curve]:
-    parts = [(at, similarity_drift(y, x)) for at, x, y in what.blocks(records)]
-    steps = np.concatenate([at for at, _ in parts])
-    return {
-        name: what.curve(name, steps, np.concatenate([np.asarray(getattr(part, name)) for _, part in parts]), words)
-        for name, words in DRIFTS.items()
-    }
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Which features of which two arms are compared, and on which of the recorded rows (None: on all)."""
-
+    records: Records
     arm: str
     reference: str
     source: str
@@ -180,50 +58,144 @@ class Compared:
     where: Features
     n: int
     d: int
-    rows: Tensor | None
+    rows: Tensor | None = None
 
     @classmethod
     def of(
         cls,
         records: Records,
         arm: str,
-        spec: Arm,
-        reference: str | None,
-        source: str,
-        feature: str | None,
         *,
-        most: int | None = None,
-    ) -> "Compared":
-        """Raises UserError for what is not recorded, and for an arm without a reference."""
+        reference: str | None = None,
+        source: str = "panel",
+        feature: str | None = None,
+    ) -> "FeaturePair":
+        """Against the arm's own reference, and of h on the panel, of z elsewhere, where nothing else is asked for.
+
+        Raises UserError for what is not recorded, and for an arm without a reference.
+        """
         feature = feature or ("h" if source == "panel" else "z")
         where = features(records, source, feature)
-        reference = reference or spec.reference
+        reference = reference or records.arm(arm).reference
         if reference is None:
             raise UserError(
                 f"{arm} has no reference", "it is what others are compared with", "name a reference or another arm"
             )
         records.arm(reference)
         n, d = records.row_shape(where.stream, arm, where.column)
-        rows = None if most is None else _spread(n, where.views, most)
-        return cls(arm, reference, source, feature, where, n if rows is None else len(rows), d, rows)
+        return cls(records=records, arm=arm, reference=reference, source=source, feature=feature, where=where, n=n, d=d)
 
-    def blocks(self, records: Records, *, recorded: bool = False) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    def at_most(self, samples: int) -> "FeaturePair":
+        """The same pair on at most so many samples, evenly spaced, with all their views."""
+        rows = _spread(self.n, self.where.views, samples)
+        return replace(self, n=len(rows), rows=rows)
+
+    def blocks(self, *, recorded: bool = False) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
         """(steps (k,), x (k, n, d) of the arm, y (k, n, d) of the reference), a few steps at a time.
 
         As recorded, but for z unless `recorded`: there in float64 and of norm 1, so that Σ = z zᵀ holds cosines.
         """
-        for at, x, y in paired(records, self.arm, self.reference, self.where):
+        for at, x, y in paired(self.records, self.arm, self.reference, self.where):
             a, b = (x, y) if self.rows is None else (x[:, self.rows], y[:, self.rows])
             yield (at, unit_rows(a), unit_rows(b)) if self.feature == "z" and not recorded else (at, a, b)
 
     def curve(
-        self, measure: str, steps: NDArray[np.int64], values: NDArray[np.float64], estimator: str, **bands: Any
+        self, measure: str, steps: NDArray[np.int64], values: NDArray[np.float64], *, estimator: str, **bands: Any
     ) -> Curve:
-        """The curve of some values over steps."""
+        """The curve of a measure of this pair; `bands` are its interval, null band and flags."""
         return Curve(
-            measure, self.arm, self.reference, steps, values, self.n, self.d, self.feature, self.source,
-            self.where.split, None, estimator, _CONSTANT, **bands,
-        )  # fmt: skip
+            measure=measure,
+            arm=self.arm,
+            reference=self.reference,
+            steps=steps,
+            values=values,
+            n=self.n,
+            d=self.d,
+            feature=self.feature,
+            source=self.source,
+            split=self.where.split,
+            labelling=None,
+            estimator=estimator,
+            undefined="0/0: a representation is constant over the samples",
+            **bands,
+        )
+
+
+def cka(pair: FeaturePair, *, debiased: bool = True) -> Curve:
+    """Linear CKA of the arm's features with the reference's, at every step that both have (docs/theory.md (39)).
+
+    Biased CKA is a measure of its own, "cka_biased": other numbers, which no figure may take for debiased ones.
+    """
+    if debiased:
+        return _estimated(pair, "cka", "debiased linear CKA")
+    return _estimated(pair, "cka_biased", "biased linear CKA")
+
+
+def rsa(pair: FeaturePair, *, comparison: str = "pearson") -> Curve:
+    """RSA of the arm's features with the reference's: cosine similarities, compared by Pearson's correlation.
+
+    Or by Spearman's, a measure of its own ("rsa_spearman"), which needs all pairs: those of at most 128 samples, evenly
+    spaced over the panel's ids.
+    """
+    if comparison == "pearson":
+        return _estimated(pair, "rsa", "cosine + Pearson RSA")
+    if comparison == "spearman":
+        ranked = _estimated(pair.at_most(_ALL_PAIRS), "spearman", "cosine + Spearman RSA")
+        return replace(ranked, measure="rsa_spearman")
+    raise unknown("comparison", comparison, ("pearson", "spearman"))
+
+
+def knn_overlap(pair: FeaturePair, *, k: int = 10) -> Curve:
+    """Mean share of a sample's k nearest others (cosine) that are the same for arm and reference, range [0, 1].
+
+    Of at most 128 samples, evenly spaced over the panel's ids, as all pairs are needed.
+    """
+    return _estimated(pair.at_most(_ALL_PAIRS), "knn_overlap", f"overlap of the {k} nearest by cosine", k=k)
+
+
+def procrustes(pair: FeaturePair) -> Curve:
+    """Orthogonal Procrustes distance of the centred, unit-norm features to the reference's, range [0, √2]."""
+    return _estimated(pair, "procrustes", "orthogonal Procrustes distance")
+
+
+def gram_angle(pair: FeaturePair) -> Curve:
+    """Angle in radians between the two centred Gram matrices, [0, π/2]: the arc cosine of biased linear CKA."""
+    biased = cka(pair, debiased=False)
+
+    def turned(band: Band | None) -> Band | None:
+        return None if band is None else Band(_arccos(band.high), _arccos(band.low), band.what)
+
+    return replace(
+        biased,
+        measure="gram_angle",
+        values=_arccos(biased.values),
+        interval=turned(biased.interval),
+        null=turned(biased.null),
+        estimator="angle between centred Gram matrices: arccos of biased linear CKA",
+    )
+
+
+def drift_of(name: str) -> Callable[..., Curve]:
+    """The measure `name` of `DRIFTS`, by itself."""
+    return lambda pair: drifts(pair)[name]
+
+
+def drifts(pair: FeaturePair) -> dict[str, Curve]:
+    """All of `DRIFTS` at once, of z: what docs/theory.md (34) to (37) are made of. 0 where Σ is equal."""
+    assert pair.feature == "z", "Σ = z zᵀ"
+    key = ("drifts", pair.arm, pair.reference, pair.source)
+    return pair.records.remembered(key, lambda: _drifts(pair))
+
+
+def _drifts(pair: FeaturePair) -> dict[str, Curve]:
+    parts = [(at, similarity_drift(y, x)) for at, x, y in pair.blocks()]
+    steps = np.concatenate([at for at, _ in parts])
+    return {
+        name: pair.curve(
+            name, steps, np.concatenate([np.asarray(getattr(part, name)) for _, part in parts]), estimator=estimator
+        )
+        for name, estimator in DRIFTS.items()
+    }
 
 
 def _spread(n: int, views: int, most: int) -> Tensor:
@@ -233,54 +205,56 @@ def _spread(n: int, views: int, most: int) -> Tensor:
     return torch.cat([chosen + view * samples for view in range(views)])
 
 
-def _estimated(records: Records, measure: str, what: Compared, kind: str, estimator: str, **options: Any) -> Curve:
+def _estimated(pair: FeaturePair, measure: str, estimator: str, **options: Any) -> Curve:
+    """The curve of a measure of `analysis.statistics.estimates`, with interval and null band."""
     # What comes of the same sums is asked for together: of z, whose rows are unit vectors, CKA and RSA.
-    joint = ("cka", "cka_biased", "rsa") if what.feature == "z" else ("cka", "cka_biased")
-    kinds = joint if kind in joint else (kind,)
-    key = ("estimates", kinds, what.arm, what.reference, what.source, what.feature, *options.items())
-    parts = records.remembered(key, lambda: _all_estimates(records, what, kinds, options))
-    steps = np.concatenate([at for at, _ in parts])
-    found = [part[kind] for _, part in parts]
-    ill = _joined(found, "ill_conditioned")
-    flags = (f"{ILL_CONDITIONED} from step {steps[ill][0]}: similarities are nearly equal",) if ill.any() else ()
-    interval = Band(_joined(found, "low"), _joined(found, "high"), found[0].interval)
-    null = Band(_joined(found, "null_low"), _joined(found, "null_high"), found[0].null)
-    values = _joined(found, "value")
-    return what.curve(measure, steps, values, estimator, interval=interval, null=null, flags=flags)
+    joint = ("cka", "cka_biased", "rsa") if pair.feature == "z" else ("cka", "cka_biased")
+    measures = joint if measure in joint else (measure,)
+    key = ("estimates", measures, pair.arm, pair.reference, pair.source, pair.feature, *options.items())
+    blocks = pair.records.remembered(key, lambda: _all_estimates(pair, measures, options))
+    steps = np.concatenate([at for at, _ in blocks])
+    parts = [by_measure[measure] for _, by_measure in blocks]
+    ill = _joined(parts, "ill_conditioned")
+    flags = (f"{ILL_CONDITIONED_FLAG} from step {steps[ill][0]}: similarities are nearly equal",) if ill.any() else ()
+    interval = Band(_joined(parts, "low"), _joined(parts, "high"), parts[0].interval)
+    null = Band(_joined(parts, "null_low"), _joined(parts, "null_high"), parts[0].null)
+    values = _joined(parts, "value")
+    return pair.curve(measure, steps, values, estimator=estimator, interval=interval, null=null, flags=flags)
 
 
 def _all_estimates(
-    records: Records, what: Compared, kinds: tuple[str, ...], options: dict[str, Any]
+    pair: FeaturePair, measures: tuple[str, ...], options: dict[str, Any]
 ) -> list[tuple[NDArray[np.int64], dict[str, Estimate]]]:
-    views = what.where.views
-    groups = _FEW_GROUPS if views == 2 or what.rows is not None or "procrustes" in kinds else _GROUPS
-    options = {"views": views, "groups": groups, "unit": "rsa" in kinds, **options}
-    banded = _banded(records, what)
+    views = pair.where.views
+    groups = _FEW_GROUPS if views == 2 or pair.rows is not None or "procrustes" in measures else _GROUPS
+    options = {"views": views, "groups": groups, "unit": "rsa" in measures, **options}
+    banded = _banded(pair)
     # These take cosines themselves, and from the recorded precision how far they are rounded.
-    recorded = bool({"spearman", "knn_overlap"} & set(kinds))
+    recorded = bool({"spearman", "knn_overlap"} & set(measures))
     return [
-        (at, estimates(kinds, x, y, banded=None if banded is None else torch.tensor(np.isin(at, banded)), **options))
-        for at, x, y in what.blocks(records, recorded=recorded)
+        (at, estimates(measures, x, y, banded=None if banded is None else torch.tensor(np.isin(at, banded)), **options))
+        for at, x, y in pair.blocks(recorded=recorded)
     ]
 
 
-def _banded(records: Records, what: Compared) -> NDArray[np.int64] | None:
+def _banded(pair: FeaturePair) -> NDArray[np.int64] | None:
     """The steps that get interval and null band: of a stream recorded at many, some evenly spaced in log(step)."""
-    group = what.where.column.partition(".")[0]
-    some = list(islice(due(records.config, what.where.stream, group), _BANDED + 1))
+    records, where = pair.records, pair.where
+    group = where.column.partition(".")[0]
+    some = list(islice(due(records.config, where.stream, group), _BANDED + 1))
     if len(some) <= _BANDED:
         return None
     own, other = (
-        np.concatenate([at for at, _ in records.blocks(what.where.stream, arm, what.where.column)])
-        for arm in (what.arm, what.reference)
+        np.concatenate([at for at, _ in records.blocks(where.stream, arm, where.column)])
+        for arm in (pair.arm, pair.reference)
     )
     recorded = np.intersect1d(own, other)
     wanted = np.geomspace(1, max(recorded[-1], 1), _BANDED)
     return np.union1d(recorded[:1], recorded[np.searchsorted(recorded, wanted).clip(max=len(recorded) - 1)])
 
 
-def _joined(found: Sequence[Estimate], field: str) -> NDArray[Any]:
-    return np.concatenate([getattr(part, field) for part in found])
+def _joined(parts: Sequence[Estimate], field: str) -> NDArray[Any]:
+    return np.concatenate([getattr(part, field) for part in parts])
 
 
 def _arccos(values: NDArray[np.float64]) -> NDArray[np.float64]:

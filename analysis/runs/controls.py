@@ -8,7 +8,7 @@ from coupled.config import Arm
 CEILING: Final = "independent twin"
 
 
-def compared(run: Run) -> list[str]:
+def arms_with_reference(run: Run) -> list[str]:
     """The arms that have a reference, in the config's order."""
     return [arm for arm, spec in run.arms.items() if spec.reference is not None]
 

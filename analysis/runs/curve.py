@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 _WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1.2 t
 
-
 Kind = Literal["measured", "upper bound", "lower bound", "limit"]
 
 
@@ -30,12 +29,12 @@ class Band:
             array.flags.writeable = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Curve:
-    """One quantity over steps, with everything its values must know. NaN is undefined: `undefined` says why.
+    """One quantity over steps, with everything that a reader of its values must know.
 
-    steps int64 (T,), values float64 (T,), both read-only. `n` samples and `d` dimensions of what is compared (weights:
-    their number, and no samples); what does not apply is None.
+    steps int64 (T,), values float64 (T,), both read-only. A value of NaN is undefined, and `undefined` says why. `n`
+    samples and `d` dimensions of what is compared (weights: their number, and no samples). What does not apply is None.
 
     A bound has the facts of the curve that it bounds (`measure`, arm, reference, source, feature, labelling), a `kind`
     other than "measured", and a name, `bound`. `flags` are what its reading depends on, in words: assumptions that the
@@ -73,8 +72,8 @@ class Curve:
 
     def at(self, step: int) -> float | None:
         """The value at `step`, None if the curve has no such step."""
-        found = np.flatnonzero(self.steps == step)
-        return float(self.values[found[0]]) if len(found) else None
+        rows = np.flatnonzero(self.steps == step)
+        return float(self.values[rows[0]]) if len(rows) else None
 
     def bounds(self, other: "Curve") -> bool:
         """Is this a bound (or a limit) of `other`?"""
@@ -84,7 +83,7 @@ class Curve:
 
 
 def pick(
-    found: Iterable[Curve],
+    curves: Iterable[Curve],
     measure: str,
     arm: str,
     *,
@@ -95,7 +94,7 @@ def pick(
 ) -> Curve | None:
     """The first of the curves that fits what is given; None if there is none. Without `bound`, of measured ones."""
     wanted = {"source": source, "feature": feature, "labelling": labelling}
-    for curve in found:
+    for curve in curves:
         fits = all(value in (None, getattr(curve, name)) for name, value in wanted.items())
         if (curve.measure, curve.arm, curve.bound) == (measure, arm, bound) and fits:
             return curve

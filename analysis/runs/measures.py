@@ -1,14 +1,17 @@
 """Measures of a run, each a function from records to a `Curve`. A new one gets a line in `MEASURES`.
 
-Those that compare features are in `analysis.aligned`. Shapes: T recorded steps, n = 2B rows of a batch.
+A measure takes records, an arm and its spec, and keyword options. `OfFeatures` makes one of a measure that compares the
+features of two arms (`analysis.runs.alignment`). Shapes: T recorded steps, n = 2B rows of a batch.
 """
 
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from analysis.runs import alignment
+from analysis.runs.alignment import FeaturePair
 from analysis.runs.curve import Curve
 from coupled.config import Arm
 from coupled.errors import UserError, unknown
@@ -24,26 +27,69 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
     if measure not in MEASURES:
         raise unknown("measure", measure, MEASURES)
     function, spec = MEASURES[measure], records.arm(arm)
-    taken = [name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    allowed = _options_of(function)
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
-        if name not in taken:
-            raise UserError(f"{measure} takes no {name}", "it takes " + (", ".join(taken) or "no options"))
+        if name not in allowed:
+            raise UserError(f"{measure} takes no {name}", "it takes " + (", ".join(allowed) or "no options"))
     return function(records, arm, spec, **given)
+
+
+@dataclass(frozen=True)
+class OfFeatures:
+    """A measure of a `FeaturePair` as one of records and arm, with the options that choose the pair beside its own.
+
+    `only` is the feature that it is defined on, None if on all.
+    """
+
+    function: Callable[..., Curve]
+    only: str | None = None
+
+    def __call__(
+        self,
+        records: Records,
+        arm: str,
+        spec: Arm,
+        *,
+        reference: str | None = None,
+        source: str = "panel",
+        feature: str | None = None,
+        **options: Any,
+    ) -> Curve:
+        pair = FeaturePair.of(records, arm, reference=reference, source=source, feature=self.only or feature)
+        return self.function(pair, **options)
+
+
+def _options_of(function: Callable[..., Curve]) -> tuple[str, ...]:
+    if isinstance(function, OfFeatures):
+        choices = ("reference", "source") if function.only else ("reference", "source", "feature")
+        return (*choices, *_options_of(function.function))
+    parameters = inspect.signature(function).parameters
+    return tuple(name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY)
 
 
 def weight_gap(records: Records, arm: str, spec: Arm, *, reference: str | None = None) -> Curve:
     """Mean over encoder layers of the relative distance to the reference's weights, [0, 2]: docs/theory.md (57)."""
     counted = [layer for layer in records.facts["layers"] if layer["in_weight_gap"]]
-    estimator = f"mean over {len(counted)} encoder layers of |w-w'| / ((|w|+|w'|)/2)"
-    return _of_weights(records, "weight_gap", arm, _recorded_reference(arm, spec, reference), counted, estimator)
+    return _of_weights(
+        records,
+        measure="weight_gap",
+        arm=arm,
+        reference=_recorded_reference(arm, spec, reference),
+        d=_weights_in(counted),
+        estimator=f"mean over {len(counted)} encoder layers of |w-w'| / ((|w|+|w'|)/2)",
+    )
 
 
 def distance(records: Records, arm: str, spec: Arm, *, reference: str | None = None) -> Curve:
     """Euclidean distance of all weights to the reference's, projector included."""
-    layers = records.facts["layers"]
     return _of_weights(
-        records, "distance", arm, _recorded_reference(arm, spec, reference), layers, "|w-w'| of all weights"
+        records,
+        measure="distance",
+        arm=arm,
+        reference=_recorded_reference(arm, spec, reference),
+        d=_weights_in(records.facts["layers"]),
+        estimator="|w-w'| of all weights",
     )
 
 
@@ -52,26 +98,35 @@ def loss(records: Records, arm: str, spec: Arm) -> Curve:
     objective = str(spec.objective) if spec.objective == "ce" else f"{spec.objective}, tau {spec.temperature:g}"
     objective += "" if spec.lam is None else f", lambda {spec.lam:g}"
     objective += ", positive in the denominator" if spec.positive_in_denominator else ""
-    return _of_batch(records, "loss", arm, "batch.loss", spec.labelling, objective, "the loss is not finite")
+    return _of_batch(
+        records,
+        column="batch.loss",
+        measure="loss",
+        arm=arm,
+        labelling=spec.labelling,
+        estimator=objective,
+        undefined="the loss is not finite",
+    )
 
 
 def gap(records: Records, arm: str, spec: Arm, *, labelling: str | None = None) -> Curve:
     """The exact loss gap CL − NSCL on the arm's own batch similarities; labelling: the arm's own unless given."""
-    return _of_labels(records, "gap", arm, spec, labelling, "exact loss gap")
+    return _of_labels(records, arm, labelling or spec.labelling, measure="gap", quantity="exact loss gap")
 
 
 def mass(records: Records, arm: str, spec: Arm, *, labelling: str | None = None) -> Curve:
     """The mean softmax mass of same-class samples among the negatives; labelling: the arm's own unless given."""
-    return _of_labels(records, "mass", arm, spec, labelling, "mean same-class softmax mass")
+    quantity = "mean same-class softmax mass"
+    return _of_labels(records, arm, labelling or spec.labelling, measure="mass", quantity=quantity)
 
 
 MEASURES: Final[dict[str, Callable[..., Curve]]] = {
-    "cka": alignment.cka,
-    "rsa": alignment.rsa,
-    "knn_overlap": alignment.knn_overlap,
-    "procrustes": alignment.procrustes,
-    "gram_angle": alignment.gram_angle,
-    **{name: alignment.drift_of(name) for name in alignment.DRIFTS},
+    "cka": OfFeatures(alignment.cka),
+    "rsa": OfFeatures(alignment.rsa),
+    "knn_overlap": OfFeatures(alignment.knn_overlap),
+    "procrustes": OfFeatures(alignment.procrustes),
+    "gram_angle": OfFeatures(alignment.gram_angle),
+    **{name: OfFeatures(alignment.drift_of(name), only="z") for name in alignment.DRIFTS},
     "weight_gap": weight_gap,
     "distance": distance,
     "loss": loss,
@@ -88,45 +143,62 @@ def _recorded_reference(arm: str, spec: Arm, reference: str | None) -> str:
     return spec.reference
 
 
-def _of_weights(
-    records: Records, measure: str, arm: str, reference: str, layers: list[dict[str, Any]], estimator: str
-) -> Curve:
+def _weights_in(layers: list[dict[str, Any]]) -> int:
+    return sum(math.prod(layer["shape"]) for layer in layers)
+
+
+def _of_weights(records: Records, *, measure: str, arm: str, reference: str, d: int, estimator: str) -> Curve:
     steps, values = records.column("scalars", arm, f"state.{measure}")
-    d = sum(math.prod(layer["shape"]) for layer in layers)
     return Curve(
-        measure,
-        arm,
-        reference,
-        steps,
-        values,
-        None,
-        d,
-        None,
-        "weights",
-        None,
-        None,
-        estimator,
-        "0/0: all weights are zero",
+        measure=measure,
+        arm=arm,
+        reference=reference,
+        steps=steps,
+        values=values,
+        n=None,
+        d=d,
+        feature=None,
+        source="weights",
+        split=None,
+        labelling=None,
+        estimator=estimator,
+        undefined="0/0: all weights are zero",
     )
 
 
 def _of_batch(
-    records: Records, measure: str, arm: str, column: str, labelling: str | None, estimator: str, undefined: str
+    records: Records, *, column: str, measure: str, arm: str, labelling: str | None, estimator: str, undefined: str
 ) -> Curve:
     steps, values = records.column("scalars", arm, column)
-    n, d = 2 * records.config.batches.size, records.config.model.projection_dim
-    return Curve(measure, arm, None, steps, values, n, d, "z", "batch", "train", labelling, estimator, undefined)
+    return Curve(
+        measure=measure,
+        arm=arm,
+        reference=None,
+        steps=steps,
+        values=values,
+        n=2 * records.config.batches.size,
+        d=records.config.model.projection_dim,
+        feature="z",
+        source="batch",
+        split="train",
+        labelling=labelling,
+        estimator=estimator,
+        undefined=undefined,
+    )
 
 
-def _of_labels(records: Records, measure: str, arm: str, spec: Arm, labelling: str | None, what: str) -> Curve:
-    labelling = labelling or spec.labelling
+def _of_labels(records: Records, arm: str, labelling: str | None, *, measure: str, quantity: str) -> Curve:
     known = labellings(records.config)
     if not known:
         raise UserError(f"{measure} of {records.path}", "its data set has no labels", "ask for another measure")
     if labelling not in known:
         raise unknown("labelling of this run", str(labelling), known)
-    estimator = f"{what}, tau {spec.temperature:g}"
-    column = f"batch.{measure}.{labelling}"
     return _of_batch(
-        records, measure, arm, column, labelling, estimator, "no anchor has a sample of another class in its batch"
+        records,
+        column=f"batch.{measure}.{labelling}",
+        measure=measure,
+        arm=arm,
+        labelling=labelling,
+        estimator=f"{quantity}, tau {records.arm(arm).temperature:g}",
+        undefined="no anchor has a sample of another class in its batch",
     )

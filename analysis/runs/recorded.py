@@ -8,7 +8,7 @@ from coupled.errors import UserError
 
 # The surrogate panel is recorded for the drift bounds; its alignment is asked for by name.
 ALIGNED: Final = tuple(pair for pair in FEATURES if pair[0] != "surrogate")
-SOURCES: Final = ("scalars", *dict.fromkeys(FEATURES[pair].stream for pair in ALIGNED))
+CURVE_STREAMS: Final = ("scalars", *dict.fromkeys(FEATURES[pair].stream for pair in ALIGNED))
 
 
 def check_steps(run: Run) -> None:
@@ -29,12 +29,12 @@ def labellings_of(run: Run, arm: str) -> list[str]:
 
 def waiting(run: Run) -> list[str]:
     """What the curves of an unfinished run still lack, stream by stream: "panel: nothing committed yet"."""
-    said = []
-    for stream in SOURCES:
+    notes = []
+    for stream in CURVE_STREAMS:
         late = [arm for arm in run.arms if run.awaits(stream, arm)]
         of = "" if len(late) == len(run.arms) else f" of {', '.join(late)}"
-        said += [f"{stream}: nothing committed yet{of}"] if late else []
-    return said
+        notes += [f"{stream}: nothing committed yet{of}"] if late else []
+    return notes
 
 
 def has_records(run: Run, stream: str, group: str, *owners: str) -> bool:

@@ -24,10 +24,10 @@ def check(runs: Sequence[Run]) -> None:
     """
     for run in runs[1:]:
         first, other = _facts(runs[0]), _facts(run)
-        for what in first:
-            if what in other and first[what] != other[what]:
-                sides = f"{runs[0].path} has {_shown(first[what])}, {run.path} has {_shown(other[what])}"
-                raise UserError(f"runs of different {what}", sides, "analyse them apart")
+        for name in first:
+            if name in other and first[name] != other[name]:
+                sides = f"{runs[0].path} has {_shown(first[name])}, {run.path} has {_shown(other[name])}"
+                raise UserError(f"runs of different {name}", sides, "analyse them apart")
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
@@ -48,26 +48,26 @@ def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def over_seeds(found: Sequence[Curve]) -> Curve:
+def over_seeds(curves: Sequence[Curve]) -> Curve:
     """The mean of one quantity over runs of several seeds, at the steps that all have; `interval` is their range.
 
     Undefined where it is undefined for any seed. What differs between seeds (the null band, the interval over samples)
     is left out; flags of any seed stay. Curves of another quantity are a mistake of the caller's.
     """
-    first = found[0]
+    first = curves[0]
     same = ("measure", "arm", "reference", "feature", "source", "split", "labelling", "kind", "bound", "estimator", "d")
-    assert all(getattr(curve, name) == getattr(first, name) for curve in found for name in same)
-    if len(found) == 1:
+    assert all(getattr(curve, name) == getattr(first, name) for curve in curves for name in same)
+    if len(curves) == 1:
         return first
     steps = first.steps
-    for curve in found[1:]:
+    for curve in curves[1:]:
         steps = np.intersect1d(steps, curve.steps)
-    values = np.stack([curve.values[np.searchsorted(curve.steps, steps)] for curve in found])
-    band = Band(values.min(0), values.max(0), f"range over {len(found)} seeds")
-    flags = tuple(dict.fromkeys(flag for curve in found for flag in curve.flags))
+    values = np.stack([curve.values[np.searchsorted(curve.steps, steps)] for curve in curves])
+    band = Band(values.min(0), values.max(0), f"range over {len(curves)} seeds")
+    flags = tuple(dict.fromkeys(flag for curve in curves for flag in curve.flags))
     return dataclasses.replace(
         first, steps=steps, values=values.mean(0), interval=band, null=None, flags=flags,
-        estimator=f"{first.estimator}; mean over {len(found)} seeds",
+        estimator=f"{first.estimator}; mean over {len(curves)} seeds",
     )  # fmt: skip
 
 

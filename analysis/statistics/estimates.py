@@ -117,17 +117,19 @@ def estimates(
     parts: dict[str, list[Columns]] = {measure: [] for measure in measures}
     where = torch.ones(len(a), dtype=torch.bool) if banded is None else banded.reshape(-1)
     for left, right, chosen in _blocks(a, b, where):
-        for measure, columns in _from_moments(of_moments, left, right, left_out, views, unit, chosen).items():
+        for measure, columns in _from_moments(
+            of_moments, left, right, left_out, views=views, unit=unit, banded=chosen
+        ).items():
             parts[measure].append(columns)
         for measure in set(measures) - set(of_moments):
             parts[measure].append(_from_pairs(_pairwise(measure, k), left, right, left_out, orders))
     simulated = f"mean and sd of {permutations} re-pairings of samples"
     return {
         measure: _estimate(
-            measure, [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*found, strict=True)], groups,
+            measure, [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*blocks, strict=True)], groups,
             "exact mean and sd over all re-pairings of samples" if measure in of_moments else simulated,
         )
-        for measure, found in parts.items()
+        for measure, blocks in parts.items()
     }  # fmt: skip
 
 
@@ -170,7 +172,7 @@ def _blocks(x: Tensor, y: Tensor, where: Tensor) -> Iterator[tuple[Tensor, Tenso
 
 
 def _from_moments(
-    measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], views: int, unit: bool, banded: Tensor
+    measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], *, views: int, unit: bool, banded: Tensor
 ) -> dict[str, Columns]:
     """Value, standard error, null mean, null sd, relative rounding error of each measure, each (T,)."""
     if not measures:
@@ -179,16 +181,16 @@ def _from_moments(
         x, y = unit_rows(x), unit_rows(y)
     x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
-    found = {measure: _OF_MOMENTS[measure](total) for measure in measures}
+    values = {measure: _OF_MOMENTS[measure](total) for measure in measures}
     x, y = x[banded], y[banded]
     errors = _errors(measures, x, y, left_out, unit)
-    made = {}
-    for measure, (value, rounding) in found.items():
+    columns = {}
+    for measure, (value, rounding) in values.items():
         bands = value.new_full((3, len(value)), torch.nan)
         bands[:, banded] = torch.stack([errors[measure], *chance(measure, x, y, views=views)])
         error, mean, sd = torch.where(value.isnan(), torch.nan, bands)
-        made[measure] = value, error, mean, sd, rounding
-    return made
+        columns[measure] = value, error, mean, sd, rounding
+    return columns
 
 
 def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], unit: bool) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from itertools import pairwise as successive
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -157,6 +157,7 @@ def test_of_equally_near_ones_the_lowest_index_is_taken(seed, d, k):
 
 
 @given(seed=st.integers(0, 10**6))
+@example(seed=1150)  # here no tie is cut, so that the neighbours are numbered anew and not found anew
 def test_re_paired_neighbours_are_those_of_the_re_paired_rows_also_where_they_are_tied(seed):
     x, kind = torch.tensor(whole(seed, 9, 2) * lengths(seed, 9)), pairwise.knn_overlap(3)
     rows = torch.tensor(np.random.default_rng(seed).permutation(9))

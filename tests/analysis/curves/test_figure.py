@@ -8,8 +8,9 @@ import numpy as np
 import analysis
 from analysis.curves import figure as figures
 from analysis.curves import table
+from analysis.divergence import twin_faults
 from analysis.output.figure import caption
-from analysis.output.styles import looks
+from analysis.output.styles import styles
 from analysis.runs.curve import pick
 
 
@@ -39,8 +40,8 @@ def test_the_figure_says_what_its_values_are_of(run, found):
 
 
 def test_arms_are_told_apart_by_colour_or_line(run):
-    seen = looks(run.arms)
-    assert len({(look.colour, look.line) for look in seen.values()}) == len(run.arms)
+    seen = styles(run.arms)
+    assert len({(style.colour, style.line) for style in seen.values()}) == len(run.arms)
     assert seen["fine"].label == "fine: nscl on shape*colour, against nscl"
     assert seen["nudged"].label == "nudged: one-ulp nudge of cl"
 
@@ -52,7 +53,7 @@ def test_a_twin_that_left_its_original_is_drawn_and_named(spoilt):
     spoilt.rewrite(spoilt.shard("scalars", "twin", 1), move)
     run = analysis.open_run(spoilt.path)
     found = analysis.curves(run)
-    assert figures.twin_faults(run, found) == ["twin is no exact twin: it left cl at step 3"]
+    assert twin_faults(run, found) == ["twin is no exact twin: it left cl at step 3"]
     said = words(figures.draw(run, found))
     assert "it left cl at step 3" in said and "0 at every step" not in said
 
@@ -72,7 +73,7 @@ def test_a_twin_with_another_projector_is_never_called_exact(strayed):
     run = analysis.open_run(strayed)
     found = analysis.curves(run)
     assert not pick(found, "weight_gap", "twin").values.any() and pick(found, "distance", "twin").at(0) == 0.5
-    assert figures.twin_faults(run, found) == ["twin is no exact twin: it left cl at step 0"]
+    assert twin_faults(run, found) == ["twin is no exact twin: it left cl at step 0"]
     said = words(figures.draw(run, found))
     assert "it left cl at step 0" in said and "0 at every step" not in said
     assert figures.save(run, found)

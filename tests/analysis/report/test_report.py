@@ -12,7 +12,7 @@ from helpers import tiny
 
 import analysis
 from analysis.cli import main
-from analysis.output.styles import Look
+from analysis.output.styles import Style
 from analysis.report import collect, page, report, sections, wording
 from analysis.report.layers import LayerGrid, spread
 from analysis.report.markup import script_json, table
@@ -21,7 +21,7 @@ from analysis.runs.curve import Band, Curve, pick
 from coupled.driver.train import train
 from coupled.errors import UserError
 
-LOOK = Look("#0072B2", "-", "nscl: nscl")
+STYLE = Style("#0072B2", "-", "nscl: nscl")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_labels_from_a_run_are_escaped_in_tables_and_charts(content):
     evil = curve([0, 1], [1, 2], estimator="<img src=x onerror=alert(1)>", flags=("</script><i>",))
     html = page(replace(content, divergence=[evil]))
     assert "<img" not in html and "</script><i>" not in html
-    assert line(evil, LOOK, name="<a href='x'>")[0]["name"] == "&lt;a href=&#x27;x&#x27;&gt;"
+    assert line(evil, STYLE, name="<a href='x'>")[0]["name"] == "&lt;a href=&#x27;x&#x27;&gt;"
     assert "<td>&lt;b&gt;</td>" in table(["a"], [["<b>"]])
 
 
@@ -162,7 +162,7 @@ def test_few_steps_get_bars_and_many_a_band():
     def traces(count):
         values = np.ones(count)
         interval = Band(values - 1, values + 1, "95 %")
-        return line(curve(range(count), values, interval=interval), LOOK)
+        return line(curve(range(count), values, interval=interval), STYLE)
 
     (few,), (band, many) = traces(3), traces(100)
     assert few["error_y"]["array"] == [1, 1, 1] and few["mode"] == "lines+markers"
@@ -171,14 +171,14 @@ def test_few_steps_get_bars_and_many_a_band():
 
 def test_holes_stay_holes_and_are_said_in_words():
     holed = curve([0, 1, 2], [1, np.nan, 3])
-    assert line(holed, LOOK)[0]["y"] == [1, None, 3]
+    assert line(holed, STYLE)[0]["y"] == [1, None, 3]
     assert wording.undefined(holed) == ["nscl, distance, |w-w'|: undefined at 1 of 3 steps, first at 1 (0/0)."]
     assert stretches(np.array([True, False, True, True])) == [slice(0, 1), slice(2, 4)]
 
 
 def test_long_lines_are_thinned_and_the_page_says_so(content):
     long = curve(range(10_000), np.ones(10_000))
-    shown = line(long, LOOK)[0]["x"]
+    shown = line(long, STYLE)[0]["x"]
     assert MOST_POINTS * 0.8 < len(shown) <= MOST_POINTS and (shown[0], shown[-1]) == (0, 9999)
     assert any(
         "at most 2,000 of their recorded steps" in note for note in wording.notes(replace(content, curves=[long]))
