@@ -34,13 +34,13 @@ TINY = {
 
 def tables(**sections):
     """The tables of a tiny run, its sections updated (arms replaced)."""
-    made = deepcopy(TINY)
+    merged = deepcopy(TINY)
     for section, values in sections.items():
         if section == "arms" or not isinstance(values, dict):
-            made[section] = values
+            merged[section] = values
         else:
-            made.setdefault(section, {}).update(values)
-    return made
+            merged.setdefault(section, {}).update(values)
+    return merged
 
 
 def tiny(folder, **sections):

@@ -52,12 +52,12 @@ class Life:
     def _go_on(self):
         self.promised = None
         mend(self.root, self.fs)
-        found = state(self.root, self.fs)
-        long = found == "finished" or (
-            found == "unfinished" and read_config_digest(self.root, self.fs) != f"{LENGTHS[0]:064d}"
+        before = state(self.root, self.fs)
+        long = before == "finished" or (
+            before == "unfinished" and read_config_digest(self.root, self.fs) != f"{LENGTHS[0]:064d}"
         )
         preempt_at = None if self.preempted or long else PREEMPT_AT
-        if found == "finished":
+        if before == "finished":
             self.saved = None  # which of its states the longer run has too is for the extension to find
         work(self.root, self.fs, LENGTHS[long], preempt_at, self.promise, self.began)
         self.preempted |= preempt_at is not None

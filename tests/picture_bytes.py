@@ -107,15 +107,15 @@ def jpegs(width=40, height=29):
 
 def segments(content):
     """Of a whole JPEG, (place, marker, place of what follows) of each segment; that of the end marker is last."""
-    place, found = 2, []
+    place, rows = 2, []
     while content[place + 1] != 0xD9:
         marker, behind = content[place + 1], place + 2 + int.from_bytes(content[place + 2 : place + 4])
         if marker == 0xDA:
             while content[behind] != 0xFF or content[behind + 1] == 0 or 0xD0 <= content[behind + 1] <= 0xD7:
                 behind += 1
-        found.append((place, marker, behind))
+        rows.append((place, marker, behind))
         place = behind
-    return [*found, (place, 0xD9, place + 2)]
+    return [*rows, (place, 0xD9, place + 2)]
 
 
 def parts_of_jpeg(content):

@@ -40,12 +40,12 @@ class SimulatedDisk(FileSystem):
 
     def _load(self, path, node):
         for child in sorted(path.iterdir()):
-            made = Node(child.is_dir())
-            node.entries[child.name] = node.durable_entries[child.name] = made
-            if made.folder:
-                self._load(child, made)
+            inside = Node(child.is_dir())
+            node.entries[child.name] = node.durable_entries[child.name] = inside
+            if inside.folder:
+                self._load(child, inside)
             else:
-                made.data = made.durable = child.read_bytes()
+                inside.data = inside.durable = child.read_bytes()
 
     def _node(self, path):
         node = self._nodes

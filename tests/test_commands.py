@@ -43,7 +43,7 @@ FEW = ("plan", "diff, different", "curves", "help of train")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def trained(tmp_path_factory):
     """A folder with the finished runs T and U of two seeds, and T's config."""
     folder = tmp_path_factory.mktemp("commands")
     for seed, name in enumerate("TU"):
@@ -54,11 +54,11 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def place(made, monkeypatch):
+def place(trained, monkeypatch):
     """That folder as the working directory. Figures are not painted: it takes most of a command's time."""
-    monkeypatch.chdir(made)
+    monkeypatch.chdir(trained)
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"painted"))
-    return made
+    return trained
 
 
 def called(command):

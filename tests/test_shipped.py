@@ -65,9 +65,9 @@ def test_shipped_configs_train_and_draw_and_real_images_repeat_their_bytes(path,
     assert str(run) in out
     assert (run / "analysis/curves.png").stat().st_size > 20_000
     assert (run / "analysis/curves.csv").read_text().count("\n") > 100
-    found = analysis.bounds(analysis.open_run(run))
-    assert {curve.bound for curve in found} >= {"per anchor", "tighter", "sharp", "P2"}
-    assert violations(found) == []
+    bounds = analysis.bounds(analysis.open_run(run))
+    assert {curve.bound for curve in bounds} >= {"per anchor", "tighter", "sharp", "P2"}
+    assert violations(bounds) == []
     if path.stem in ("fashion_mnist", "fashion_mnist_float64"):  # on two threads
         assert tree_hash(run) == tree_hash(trained(path, tmp_path / "again", 12))
         assert not distance(run, "twin").tobytes().strip(b"\0")

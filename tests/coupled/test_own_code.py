@@ -82,8 +82,8 @@ def test_a_run_of_own_code_can_be_exported_without_the_code(files, tmp_path):
 def test_a_run_of_own_code_is_verified_without_the_code_and_trained_again_with_it(files, tmp_path):
     path = train(own(files, tmp_path))
     execute([])
-    found = verify(path)
-    assert any("views: not made again" in word and "code.files is empty" in word for word in found.unproven)
+    findings = verify(path)
+    assert any("views: not made again" in word and "code.files is empty" in word for word in findings.unproven)
     with pytest.raises(UserError, match="own code"):
         verify(path, replay=1)
     assert any("trained again" in word for word in verify(path, replay=1, code=list(files.values())).proven)
@@ -144,8 +144,8 @@ def test_files_are_looked_for_beside_the_config(files, tmp_path, monkeypatch):
 
 def test_a_run_of_an_own_objective_on_shipped_data_is_read_without_the_code(files, tmp_path):
     arms = {"cl": {"objective": "dcl"}, "hinge": {"objective": "hinge"}}
-    made = tables(code={"files": [files["decoupled.py"]]}, paths={"runs": str(tmp_path)}, arms=arms)
-    path = train(from_tables(made))
+    given = tables(code={"files": [files["decoupled.py"]]}, paths={"runs": str(tmp_path)}, arms=arms)
+    path = train(from_tables(given))
     execute([])
     assert (analysis.open_run(path).curve("weight_gap", arm="hinge").values[1:] > 0).all()
     assert export(path, "hinge").is_file()
@@ -157,13 +157,13 @@ def test_an_objective_that_fails_is_one_line_and_leaves_no_directory(body, tmp_p
         f"import coupled\n@coupled.register_objective('own')\ndef own(sigma, labels, temperature):\n    return {body}\n"
     )
     (tmp_path / "own.py").write_text(text)
-    made = tables(
+    given = tables(
         code={"files": [str(tmp_path / "own.py")]},
         paths={"runs": str(tmp_path / "runs")},
         arms={"cl": {"objective": "own"}},
     )
     with pytest.raises(UserError, match="objective own") as raised:
-        train(from_tables(made))
+        train(from_tables(given))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "runs").exists()
 

@@ -143,8 +143,8 @@ def test_no_folder_called_tilde_is_made(home, capsys):
     ],
 )
 def test_a_state_dict_is_not_written_under_the_name_of_something_else(home, name, message, capsys):
-    said = _line(main, ["export", "r", "--arm", "cl", f"--output=~/{name}"], capsys)
-    assert message.replace("HOME", str(home)) in said and not list(home.iterdir())
+    line = _line(main, ["export", "r", "--arm", "cl", f"--output=~/{name}"], capsys)
+    assert message.replace("HOME", str(home)) in line and not list(home.iterdir())
 
 
 # Text files.
@@ -185,9 +185,9 @@ NOT_CONFIGS = {
 def test_what_is_no_config_is_one_line(tmp_path, content, message, capsys):
     path = tmp_path / "c.toml"
     path.write_bytes(content)
-    said = _line(main, ["plan", str(path)], capsys)
-    assert said.startswith(f"coupled-run: config {path}")
-    assert all(part in said for part in message.split(".*"))
+    line = _line(main, ["plan", str(path)], capsys)
+    assert line.startswith(f"coupled-run: config {path}")
+    assert all(part in line for part in message.split(".*"))
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, capsys):

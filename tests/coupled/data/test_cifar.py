@@ -166,15 +166,15 @@ def test_missing_files_say_where_and_how(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("name", "hint"),
     [
         ("cifar-10-batches-py/test_batch", "the pickled python version is there, which is not read"),
         ("test_batch", "the pickled python version is there, which is not read"),
         ("cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz is there, but not unpacked"),
     ],
 )
-def test_another_version_is_recognised(tmp_path, found, said):
-    (tmp_path / found).parent.mkdir(exist_ok=True)
-    (tmp_path / found).write_bytes(b"\x80\x02")
-    with pytest.raises(UserError, match=f"looked in .*; .*{said}; get"):
+def test_another_version_is_recognised(tmp_path, name, hint):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"\x80\x02")
+    with pytest.raises(UserError, match=f"looked in .*; .*{hint}; get"):
         data.load("cifar10", "train", root=str(tmp_path))

@@ -31,9 +31,9 @@ def _outcomes(files, seed):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_damaged_png_shows_other_pixels(seed):
     counts = Counter()
-    for name, harm, place, what in _outcomes(pngs(), seed):
-        assert what != "other pixels", (name, harm.__name__, place)
-        counts[harm, what] += 1
+    for name, harm, place, seen in _outcomes(pngs(), seed):
+        assert seen != "other pixels", (name, harm.__name__, place)
+        counts[harm, seen] += 1
     assert all(counts[harm, "refused"] > 200 and counts[harm, "same pixels"] > 5 for harm in (flip, cut, zeros))
 
 
@@ -41,9 +41,9 @@ def test_no_damaged_png_shows_other_pixels(seed):
 def test_of_damaged_jpegs_only_those_with_a_flipped_bit_show_other_pixels(seed):
     files, counts = jpegs(), Counter()
     parts = {name: parts_of_jpeg(content) for name, content in files.items()}
-    for name, harm, place, what in _outcomes(files, seed):
+    for name, harm, place, seen in _outcomes(files, seed):
         part = parts[name][place]
-        assert what != "other pixels" or (harm is flip and part in UNPROTECTED), (name, harm.__name__, place, part)
-        counts[harm, what] += 1
+        assert seen != "other pixels" or (harm is flip and part in UNPROTECTED), (name, harm.__name__, place, part)
+        counts[harm, seen] += 1
     assert counts[cut, "refused"] > 400 and counts[zeros, "refused"] > 400
     assert counts[flip, "refused"] > 100 and counts[flip, "other pixels"] > 100

@@ -99,12 +99,12 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", list(REFUSED))
 def test_an_image_that_is_not_read_stops_the_run_and_is_named(tmp_path, name):
-    content, what, do = REFUSED[name]
+    content, fault, do = REFUSED[name]
     (tmp_path / "x.jpg").write_bytes((DAMAGED / name).read_bytes() if content is None else content)
     with pytest.raises(RunStopped) as error:
         decode.decode(tmp_path / "x.jpg")
-    said = str(error.value)
-    assert said.startswith(f"image file {tmp_path}/x.jpg {what}") and said.endswith(f"; {do}") and said.isprintable()
+    line = str(error.value)
+    assert line.startswith(f"image file {tmp_path}/x.jpg {fault}") and line.endswith(f"; {do}") and line.isprintable()
 
 
 @pytest.mark.parametrize("name", ["text_2mb.png", "iccp_2mb.png"])

@@ -39,8 +39,8 @@ def _words(n, seed=1):
 
 def test_classes_and_files_are_in_the_order_of_their_bytes(root):
     split = folders.load("image-folder", "train", str(root))
-    found = [str(split.path(index).relative_to(root / "train")) for index in range(len(split))]
-    assert found == ["a-b/X.jpg", "a-b/x.JPEG", "b/1.jpg", "b/2.PNG", "b/deep/er/0.jpeg"]
+    names = [str(split.path(index).relative_to(root / "train")) for index in range(len(split))]
+    assert names == ["a-b/X.jpg", "a-b/x.JPEG", "b/1.jpg", "b/2.PNG", "b/deep/er/0.jpeg"]
     assert split.labels("class").tolist() == [0, 0, 1, 1, 1]
 
 
@@ -121,11 +121,11 @@ def test_plan_and_train_say_what_is_left_out(root, capsys):
         "[batches]\nsize = 4\n[model]\nwidth = 4\nprojection_dim = 4\n[views]\nsize = 16\n"
         '[panel]\nsize = 4\nsurrogate_size = 2\n[train]\nsteps = 1\n[arms.cl]\nobjective = "dcl"\n'
     )
-    said = "1 × .webp; only .jpg, .jpeg, .png in class folders are read"
+    left_out = "1 × .webp; only .jpg, .jpeg, .png in class folders are read"
     assert main(["plan", str(root / "c.toml")]) == 0
-    assert f"# left out         {said}" in capsys.readouterr().out.splitlines()
+    assert f"# left out         {left_out}" in capsys.readouterr().out.splitlines()
     assert main(["train", str(root / "c.toml"), "--ranks", "1"]) == 0
-    assert f"left out of image-folder: {said}" in capsys.readouterr().err.splitlines()
+    assert f"left out of image-folder: {left_out}" in capsys.readouterr().err.splitlines()
 
 
 def test_published_counts():

@@ -31,8 +31,8 @@ INFO = data.DataInfo(
 
 def split(name, **wrong):
     count = INFO.size_of(name)
-    made = {"images": torch.zeros(count, 3, 2, 2, dtype=torch.uint8), "kind": torch.arange(count) % 2} | wrong
-    return data.ArraySplit(made["images"], {"kind": made["kind"]})
+    fields = {"images": torch.zeros(count, 3, 2, 2, dtype=torch.uint8), "kind": torch.arange(count) % 2} | wrong
+    return data.ArraySplit(fields["images"], {"kind": fields["kind"]})
 
 
 @pytest.fixture(autouse=True)
@@ -214,9 +214,9 @@ def test_a_labelling_inside_another_is_checked():
     info = replace(INFO, classes={"kind": 2, "sort": 3}, inside={"kind": "sort"})
     images, kind = torch.zeros(6, 2, 2, dtype=torch.uint8), torch.arange(6) % 2
     for sort, wrong in (([2, 0, 2, 0, 2, 0], ""), ([2, 0, 1, 0, 2, 0], "kind class 0 in the sort classes 1 and 2")):
-        made = data.ArraySplit(images, {"kind": kind, "sort": torch.tensor(sort)})
-        found = contradiction(info, "train", made, statistics=False)
-        assert found == (f"has images of {wrong}" if wrong else "")
+        split = data.ArraySplit(images, {"kind": kind, "sort": torch.tensor(sort)})
+        fault = contradiction(info, "train", split, statistics=False)
+        assert fault == (f"has images of {wrong}" if wrong else "")
 
 
 class _OwnLabels(data.ImageSplit):
@@ -282,17 +282,17 @@ def test_the_documents_own_data_set_loads(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
 def test_an_array_split_gives_its_arrays(kind, dtype):
     images = (torch.arange(4 * 3 * 2 * 2) * 5).to(torch.uint8).view(4, 3, 2, 2)
-    made = data.ArraySplit(kind(images), {"kind": kind(torch.tensor([2, 0, 1, 1], dtype=dtype))})
+    split = data.ArraySplit(kind(images), {"kind": kind(torch.tensor([2, 0, 1, 1], dtype=dtype))})
     ids = torch.tensor([3, 0, 3])
-    assert torch.equal(made.images(ids), images[ids])
-    assert made.labels("kind").tolist() == [2, 0, 1, 1] and made.labels("kind").dtype == torch.int64
+    assert torch.equal(split.images(ids), images[ids])
+    assert split.labels("kind").tolist() == [2, 0, 1, 1] and split.labels("kind").dtype == torch.int64
 
 
 def test_grey_images_are_repeated_when_asked_for():
     grey = torch.arange(8, dtype=torch.uint8).view(2, 2, 2)
-    made = data.ArraySplit(grey, {})
-    assert torch.equal(made.images(torch.tensor([1])), grey[1].expand(1, 3, 2, 2))
-    assert made._images.data_ptr() == grey.data_ptr()
+    split = data.ArraySplit(grey, {})
+    assert torch.equal(split.images(torch.tensor([1])), grey[1].expand(1, 3, 2, 2))
+    assert split._images.data_ptr() == grey.data_ptr()
 
 
 @pytest.mark.parametrize("step", [1, -1])
@@ -301,9 +301,9 @@ def test_read_only_and_reversed_arrays_are_taken(step, writeable):
     """Torch takes neither: the one with a warning, which is an error here."""
     images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
     images.flags.writeable = writeable
-    made = data.ArraySplit(images[::step], {"kind": np.array([1, 0])[::step]})
-    assert made.images(torch.tensor([0]))[0, 0].tolist() == images[::step][0].tolist()
-    assert made.labels("kind").tolist() == [1, 0][::step]
+    split = data.ArraySplit(images[::step], {"kind": np.array([1, 0])[::step]})
+    assert split.images(torch.tensor([0]))[0, 0].tolist() == images[::step][0].tolist()
+    assert split.labels("kind").tolist() == [1, 0][::step]
 
 
 WRONG_ARRAYS = {

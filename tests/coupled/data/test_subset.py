@@ -106,8 +106,8 @@ def test_so_are_they_of_shapes(labelling, seed, **wanted):
     for split in ("train", "test"):
         if set(wanted.values()) != {None}:
             subset = data.load("shapes", split, seed=seed, labelling=labelling, **wanted)
-            found = torch.bincount(subset.labels(labelling), minlength=known.classes[labelling]).tolist()
-            assert (found, len(subset)) == (list(known.counts_of(split)[labelling]), known.size_of(split))
+            counts = torch.bincount(subset.labels(labelling), minlength=known.classes[labelling]).tolist()
+            assert (counts, len(subset)) == (list(known.counts_of(split)[labelling]), known.size_of(split))
 
 
 def test_the_long_tail_of_cifar_is_the_published_one():

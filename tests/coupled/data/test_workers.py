@@ -83,17 +83,17 @@ def test_no_global_generator_is_touched(workers):
 
 @pytest.mark.parametrize("workers", [1, "thread"])
 def test_steps_are_made_ahead_but_not_without_bound(workers):
-    made = multiprocessing.RawArray("d", STEPS)
+    counts = multiprocessing.RawArray("d", STEPS)
 
     def make(step):
-        made[step] = 1
+        counts[step] = 1
         return step
 
     with _ahead(make, workers) as ahead:
         ahead.at(0)
-        _until(lambda: sum(made) >= 3)
+        _until(lambda: sum(counts) >= 3)
         time.sleep(0.1)
-        assert list(made) == [1, 1, 1, 0, 0, 0]
+        assert list(counts) == [1, 1, 1, 0, 0, 0]
 
 
 def test_what_workers_return_keeps_its_form():

@@ -49,14 +49,14 @@ def test_the_twins_distance_is_exactly_zero_at_every_step(run):
 
 
 def test_a_one_ulp_mutant_of_the_twin_shows(tmp_path):
-    made = assemble(tiny(tmp_path))
-    assert made is not None
-    twin, reference = made.arms["twin"].state.weights, made.arms["cl"].state.weights
+    run = assemble(tiny(tmp_path))
+    assert run is not None
+    twin, reference = run.arms["twin"].state.weights, run.arms["cl"].state.weights
     assert twin.untyped_storage().data_ptr() != reference.untyped_storage().data_ptr()
     twin[0] = torch.nextafter(twin[0], torch.tensor(torch.inf))
-    with made:
-        lockstep(made, Silent())
-    assert (stacked(made.root, "scalars", "twin", "state.distance") > 0).all()
+    with run:
+        lockstep(run, Silent())
+    assert (stacked(run.root, "scalars", "twin", "state.distance") > 0).all()
 
 
 def test_the_other_arms_differ_from_the_reference(run):
@@ -166,20 +166,20 @@ def test_recorded_update_norms_are_distances_between_checkpoints(run, tmp_path):
 
 
 def test_a_non_finite_gradient_stops_every_arm_before_the_update(tmp_path):
-    made = assemble(tiny(tmp_path, checkpoints={"keep": {"every": 1}}))
-    assert made is not None
+    run = assemble(tiny(tmp_path, checkpoints={"keep": {"every": 1}}))
+    assert run is not None
     clean = train(tiny(tmp_path / "clean", checkpoints={"keep": {"every": 1}}))
-    forward_backward = made.arms["nscl"].forward_backward
+    forward_backward = run.arms["nscl"].forward_backward
 
     def spoiled(batch):
         forward_backward(batch)
         if batch.step == 2:
-            made.arms["nscl"].state.gradient[3] = torch.nan
+            run.arms["nscl"].state.gradient[3] = torch.nan
 
-    made.arms["nscl"].forward_backward = spoiled
-    with made, pytest.raises(RunStopped, match=r"arm nscl has a non-finite gradient at step 2"):
-        lockstep(made, Silent())
-    path = made.root
+    run.arms["nscl"].forward_backward = spoiled
+    with run, pytest.raises(RunStopped, match=r"arm nscl has a non-finite gradient at step 2"):
+        lockstep(run, Silent())
+    path = run.root
     assert "stopped" in (path / "log/events.jsonl").read_text()
     saved = checkpoints(path)
     assert max(saved).parts[1] == "step-000000002"

@@ -191,8 +191,8 @@ def test_layout_tf32_and_compile_are_identity_fields():
     base = tables(train={"device": "cuda"})
     marks = {fingerprint(from_tables(base))}
     for changed in ({"memory_format": "channels_last"}, {"tf32": True}, {"compile": True}, {"threads": 2}):
-        made = tables(model={"width": 8}, train={"device": "cuda", **changed})
-        marks.add(fingerprint(from_tables(made)))
+        given = tables(model={"width": 8}, train={"device": "cuda", **changed})
+        marks.add(fingerprint(from_tables(given)))
     assert len(marks) == 5
 
 
@@ -265,11 +265,16 @@ def test_bench_times_every_act_and_leaves_no_run(tmp_path, monkeypatch):
     """By a clock that moves on by a second whenever it is looked at: an act takes as many as it is called."""
     looks = itertools.count()
     monkeypatch.setattr(Timer, "_now", lambda self: float(next(looks)))
-    made = bench(config_of(tmp_path), steps=3)
-    assert (list(made.acts), made.steps) == (list(ACTS), 10)
-    assert [made.acts[act] for act in ("data", "forward", "backward", "optimiser")] == [1, len(TWO), len(TWO), len(TWO)]
-    assert min(made.panel, made.acts["guard"], made.acts["observe"]) > 0 and made.bare == made.views == 1
-    assert made.step == sum(made.acts.values()) and made.ratio == made.step / made.bare
+    times = bench(config_of(tmp_path), steps=3)
+    assert (list(times.acts), times.steps) == (list(ACTS), 10)
+    assert [times.acts[act] for act in ("data", "forward", "backward", "optimiser")] == [
+        1,
+        len(TWO),
+        len(TWO),
+        len(TWO),
+    ]
+    assert min(times.panel, times.acts["guard"], times.acts["observe"]) > 0 and times.bare == times.views == 1
+    assert times.step == sum(times.acts.values()) and times.ratio == times.step / times.bare
     assert not list(tmp_path.iterdir())
 
 
@@ -281,9 +286,9 @@ def test_bench_leaves_panels_out_and_takes_the_mean_of_what_is_written(tmp_path)
     row = {"forward": 3.0, "backward": 4.0, "observe": 6.0, "panel": 5.0, "step": 14.0}
     timer.rows = [*(dict(row) for _ in range(9)), {**row, "record": 10.0, "step": 24.0}]
     timer.bare = [8.0, 8.0, 9.0]
-    made = timer.result()
-    assert (made.step, made.bare, made.panel) == (10.0, 8.0, 5.0)
-    assert made.acts["record"] == made.acts["guard"] == made.acts["observe"] == 1.0
+    times = timer.result()
+    assert (times.step, times.bare, times.panel) == (10.0, 8.0, 5.0)
+    assert times.acts["record"] == times.acts["guard"] == times.acts["observe"] == 1.0
 
 
 @pytest.mark.parametrize("model", [{"encoder": "resnet-small"}, {"encoder": "resnet50", "width": 8}, TINY_VIT])
@@ -313,12 +318,12 @@ def test_data_without_labels_train_with_cl_and_say_so_otherwise(tmp_path):
     info = DataInfo("unlabelled", 64, 64, 16, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3), {}, "")
     coupled.register_data_set(info, lambda split, root: ArraySplit(images, {}))
     sections = {"data": {"name": "unlabelled", "labelling": None}, "paths": {"runs": str(tmp_path)}, "train": SHORT}
-    made = tables(**sections, arms={"cl": {"objective": "nt_xent"}, "twin": {"kind": "twin"}})
-    del made["data"]["labelling"]
-    run = analysis.open_run(train(from_tables(made)))
+    given = tables(**sections, arms={"cl": {"objective": "nt_xent"}, "twin": {"kind": "twin"}})
+    del given["data"]["labelling"]
+    run = analysis.open_run(train(from_tables(given)))
     assert run.curve("cka", arm="twin").values[-1] == pytest.approx(1)
     with pytest.raises(UserError, match="no labels"):
         run.curve("gap", arm="cl")
-    made["arms"]["nscl"] = {"objective": "nscl"}
+    given["arms"]["nscl"] = {"objective": "nscl"}
     with pytest.raises(UserError, match="it needs labels, and unlabelled has none"):
-        from_tables(made)
+        from_tables(given)

@@ -34,19 +34,19 @@ SHORT = {
 
 @pytest.mark.parametrize("number", [SLOW(signal.SIGTERM), SLOW(signal.SIGUSR2), SLOW(signal.SIGINT)])
 def test_a_signal_ends_the_run_after_its_step_with_143_and_it_goes_on_to_equal_bytes(number, tmp_path):
-    found, said = forked(tmp_path, "signal", int(number), 1, **SHORT)
-    assert found["code"] == 143 and found["seconds"] < 25
-    assert found["resumed"] == 0 and found["equal"] and len(found["preempted"]) <= 1
-    assert f"{number.name}: stopped at step" in said and "next: coupled-run resume" in said
+    outcome, printed = forked(tmp_path, "signal", int(number), 1, **SHORT)
+    assert outcome["code"] == 143 and outcome["seconds"] < 25
+    assert outcome["resumed"] == 0 and outcome["equal"] and len(outcome["preempted"]) <= 1
+    assert f"{number.name}: stopped at step" in printed and "next: coupled-run resume" in printed
 
 
 @pytest.mark.parametrize(("number", "code"), [SLOW(signal.SIGTERM, 143), SLOW(signal.SIGINT, 130)])
 def test_a_second_signal_ends_it_at_once_and_it_still_goes_on_to_equal_bytes(number, code, tmp_path):
-    found, _ = forked(tmp_path, "signal", int(number), 2, **SHORT)
-    assert found["code"] in (code, 143) and found["resumed"] == 0 and found["equal"]
+    outcome, _ = forked(tmp_path, "signal", int(number), 2, **SHORT)
+    assert outcome["code"] in (code, 143) and outcome["resumed"] == 0 and outcome["equal"]
 
 
 @pytest.mark.slow
 def test_twenty_kills_of_the_whole_command_at_random_times_lose_nothing(tmp_path):
-    found, _ = forked(tmp_path, "kills", 20, 0, **SHORT)
-    assert found["killed"] == 20 and not found["differing"]
+    outcome, _ = forked(tmp_path, "kills", 20, 0, **SHORT)
+    assert outcome["killed"] == 20 and not outcome["differing"]

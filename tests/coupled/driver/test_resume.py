@@ -109,8 +109,8 @@ def test_a_run_at_work_is_not_resumed(tmp_path):
 def test_two_recovery_checkpoints_are_on_disk_beside_the_permanent_ones(tmp_path):
     config = config_of(tmp_path, checkpoints={"keep": {"steps": [0, 2]}, "recovery": {"every": 1}})
     stopped(config, Stop(6))
-    found = sorted(int(p.name[5:]) for p in (path_of(tmp_path) / "checkpoints").iterdir())
-    assert found == [0, 2, 5, 6]
+    steps = sorted(int(p.name[5:]) for p in (path_of(tmp_path) / "checkpoints").iterdir())
+    assert steps == [0, 2, 5, 6]
 
 
 def test_a_finished_run_has_no_preempted_state_left_even_without_a_checkpoint(tmp_path):

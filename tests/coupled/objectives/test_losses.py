@@ -86,9 +86,9 @@ def test_objectives_equal_literal_loops_in_value_and_gradient(objective, seed, B
 @pytest.mark.parametrize("objective", ALL, ids=str)
 def test_single_anchors_equal_literal_ones(objective):
     z, labels = unit_rows(5, 12, 4), torch.tensor([0, 1, 1, 2, 1, 0])
-    found = per_anchor(objective, similarity(z), pair_masks(labels), 0.2)
+    losses = per_anchor(objective, similarity(z), pair_masks(labels), 0.2)
     literal = torch.stack([literal_anchor(objective, z, labels, 0.2, i) for i in range(12)])
-    assert (found - literal).abs().max() < 1e-12
+    assert (losses - literal).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
@@ -114,8 +114,8 @@ def test_scl_is_pytorch_metric_learnings(dtype, tolerance):
 def test_the_homotopy_ends_at_dcl_and_nscl(seed, B, classes, temperature):
     sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pair_masks(random_labels(seed, B, classes))
     for flag, lam, end in [(False, 1.0, DCL), (True, 1.0, NT_XENT), (False, 0.0, NSCL), (True, 0.0, NSCL_POSITIVE)]:
-        found, wanted = (per_anchor(o, sigma, masks, temperature) for o in (Objective("homotopy", flag, lam), end))
-        assert torch.equal(found, wanted)
+        ours, wanted = (per_anchor(o, sigma, masks, temperature) for o in (Objective("homotopy", flag, lam), end))
+        assert torch.equal(ours, wanted)
 
 
 @given(seed=st.integers(0, 2**31), flag=st.booleans(), lams=st.lists(st.floats(0, 1), min_size=2, max_size=2))
@@ -130,17 +130,17 @@ def test_the_homotopy_grows_with_lam(seed, flag, lams):
 
 def test_the_homotopy_of_one_class_is_dcl_shifted():
     sigma, masks = similarity(unit_rows(8, 10, 3)), pair_masks(torch.zeros(5, dtype=torch.int64))
-    found = batch_loss(Objective("homotopy", lam=0.01), sigma, masks, 0.5)
-    assert abs(found - batch_loss(DCL, sigma, masks, 0.5) - math.log(0.01)) < 1e-14
+    value = batch_loss(Objective("homotopy", lam=0.01), sigma, masks, 0.5)
+    assert abs(value - batch_loss(DCL, sigma, masks, 0.5) - math.log(0.01)) < 1e-14
 
 
 def test_with_every_label_different_supervision_changes_nothing():
     sigma, masks = similarity(unit_rows(9, 10, 3)), pair_masks(torch.arange(5))
-    found = evaluate(sigma, masks, 0.5, ALL)
-    assert found.gap == found.mass == found.gap_with_positive == found.mass_with_positive == 0
-    for objective, value in found.losses.items():
+    values = evaluate(sigma, masks, 0.5, ALL)
+    assert values.gap == values.mass == values.gap_with_positive == values.mass_with_positive == 0
+    for objective, value in values.losses.items():
         holds_positive = registry.positive_gap(objective) or objective == SCL
-        assert abs(value - found.losses[NT_XENT if holds_positive else DCL]) < 1e-14
+        assert abs(value - values.losses[NT_XENT if holds_positive else DCL]) < 1e-14
 
 
 @pytest.mark.parametrize("objective", [NSCL, NSCL_POSITIVE], ids=str)
@@ -154,9 +154,9 @@ def test_an_anchor_without_negatives_adds_exactly_nothing(objective):
 def test_an_empty_row_has_logsumexp_minus_infinity_and_no_gradient_and_nan_stays():
     logits = torch.tensor([[1.0, 2.0], [3.0, 4.0], [math.nan, 0.0]]).requires_grad_()
     mask = torch.tensor([[True, False], [False, False], [True, True]])
-    found = masked_logsumexp(logits, mask)
-    assert found[0] == 1 and found[1] == -math.inf and found[2].isnan()
-    assert torch.autograd.grad(found[:2].sum(), logits)[0].tolist()[:2] == [[1, 0], [0, 0]]
+    values = masked_logsumexp(logits, mask)
+    assert values[0] == 1 and values[1] == -math.inf and values[2].isnan()
+    assert torch.autograd.grad(values[:2].sum(), logits)[0].tolist()[:2] == [[1, 0], [0, 0]]
 
 
 def antipodes(B):
@@ -187,24 +187,24 @@ def test_value_and_gradient_are_finite_at_every_edge(objective, edge, temperatur
     with torch.autograd.set_detect_anomaly(True):
         value.backward()
     assert value.isfinite() and z.grad.isfinite().all()
-    found = evaluate(similarity(z.detach()), pair_masks(labels), temperature, [objective]).losses[objective]
+    loss_value = evaluate(similarity(z.detach()), pair_masks(labels), temperature, [objective]).losses[objective]
     # float32 rounds a loss about four times (λ, logsumexp and its logarithm, the positive) and the mean of A of them as
     # often again as there are, each time by 2⁻²⁴ of what may be as large as this.
     largest = 2 / temperature + math.log(len(z)) - math.log(objective.lam or 1)
-    assert abs(found - value) < (4 + len(z)) * 2**-24 * largest
+    assert abs(loss_value - value) < (4 + len(z)) * 2**-24 * largest
 
 
 @pytest.mark.parametrize("objective", ALL, ids=str)
 def test_float32_agrees_with_float64(objective):
-    labels, found = random_labels(15, 64, 7), []
+    labels, values = random_labels(15, 64, 7), []
     for dtype in (torch.float64, torch.float32):
         z = unit_rows(15, 128, 16).to(dtype).requires_grad_()
         value = value_of(objective, z, labels, 0.1)
         assert value.dtype == dtype
-        found.append((value.detach().double(), torch.autograd.grad(value, z)[0].double()))
+        values.append((value.detach().double(), torch.autograd.grad(value, z)[0].double()))
     # Rounding z and Σ (6e-8 each) moves logits by some 1e-6 at τ = .1; gradients, a mean over anchors, by less.
-    assert abs(found[0][0] - found[1][0]) < 3e-6
-    assert (found[0][1] - found[1][1]).abs().max() < 1e-6
+    assert abs(values[0][0] - values[1][0]) < 3e-6
+    assert (values[0][1] - values[1][1]).abs().max() < 1e-6
 
 
 def gap_losses(sigma, masks, temperature):
@@ -214,25 +214,25 @@ def gap_losses(sigma, masks, temperature):
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 12), classes=st.integers(1, 6), temperature=TEMPERATURES)
 def test_each_gap_is_exactly_the_difference_of_its_losses(seed, B, classes, temperature):
     sigma, masks = similarity(unit_rows(seed, 2 * B, 4)), pair_masks(random_labels(seed, B, classes))
-    found, kept = evaluate(sigma, masks, temperature, []), masks.kept
+    values, kept = evaluate(sigma, masks, temperature, []), masks.kept
     dcl, nscl, nt_xent, bracket = gap_losses(sigma, masks, temperature)
-    assert int(found.skipped) == int((~kept).sum())
+    assert int(values.skipped) == int((~kept).sum())
     # Losses are at most 2/τ + log A ≈ 43 here: 1e-12 is about 200 of their roundings.
-    assert abs(found.gap_with_positive - (nt_xent - bracket).mean()) < 1e-12
+    assert abs(values.gap_with_positive - (nt_xent - bracket).mean()) < 1e-12
     if kept.any():
-        assert abs(found.gap - (dcl - nscl)[kept].mean()) < 1e-12
-        assert found.gap >= 0 and 0 <= found.mass <= 1
+        assert abs(values.gap - (dcl - nscl)[kept].mean()) < 1e-12
+        assert values.gap >= 0 and 0 <= values.mass <= 1
     else:
-        assert math.isnan(found.gap) and math.isnan(found.mass)
-    assert found.gap_with_positive >= 0 and 0 <= found.mass_with_positive <= 1
+        assert math.isnan(values.gap) and math.isnan(values.mass)
+    assert values.gap_with_positive >= 0 and 0 <= values.mass_with_positive <= 1
 
 
 @given(seed=st.integers(0, 2**31), B=st.integers(2, 10), classes=st.integers(1, 5), temperature=TEMPERATURES)
 def test_evaluation_gives_the_losses_that_arms_minimise(seed, B, classes, temperature):
     labels, z = random_labels(seed, B, classes), unit_rows(seed, 2 * B, 4)
-    found = evaluate(similarity(z), pair_masks(labels), temperature, [*ALL, DCL])
-    assert list(found.losses) == ALL
-    for objective, value in found.losses.items():
+    values = evaluate(similarity(z), pair_masks(labels), temperature, [*ALL, DCL])
+    assert list(values.losses) == ALL
+    for objective, value in values.losses.items():
         assert value.dtype == torch.float64 and value.ndim == 0
         # 1e-12: as above, and e^{−8 log 10} = λ of the smallest homotopy adds its logarithm, 18.
         assert abs(value - value_of(objective, z, labels, temperature)) < 1e-12
@@ -257,17 +257,17 @@ def test_the_gap_of_an_anchor_obeys_its_bounds(seed, B, classes, temperature):
 
 def test_the_bound_of_the_gap_is_attained_by_opposite_classes():
     z, labels = antipodes(4).double(), torch.tensor([0, 1, 0, 1])
-    found = evaluate(similarity(z), pair_masks(labels), 0.5, [])
-    assert abs(found.gap - math.log(1 + 2 * math.exp(4) / 4)) < 1e-14
+    values = evaluate(similarity(z), pair_masks(labels), 0.5, [])
+    assert abs(values.gap - math.log(1 + 2 * math.exp(4) / 4)) < 1e-14
 
 
 @pytest.mark.parametrize(("labels", "same"), [([0, 0, 1, 1], 2), ([0, 0, 0, 1, 1, 1], 4)])
 def test_equal_similarities_leave_the_gap_to_the_counts(labels, same):
     B = len(labels)
-    found = evaluate(torch.full((2 * B, 2 * B), 0.7).double(), pair_masks(torch.tensor(labels)), 0.1, [])
+    values = evaluate(torch.full((2 * B, 2 * B), 0.7).double(), pair_masks(torch.tensor(labels)), 0.1, [])
     different = 2 * B - 2 - same
-    assert abs(found.gap - math.log(1 + same / different)) < 1e-14
-    assert abs(found.gap_with_positive - math.log(1 + same / (1 + different))) < 1e-14
+    assert abs(values.gap - math.log(1 + same / different)) < 1e-14
+    assert abs(values.gap_with_positive - math.log(1 + same / (1 + different))) < 1e-14
 
 
 def test_same_class_masses_are_the_shares_of_same_class_weight():
@@ -276,9 +276,9 @@ def test_same_class_masses_are_the_shares_of_same_class_weight():
     weights = torch.exp(sigma / 0.5)
     same, other = (weights * masks.same).sum(1), (weights * masks.different).sum(1)
     positive = weights[torch.arange(8), (torch.arange(8) + 4) % 8]
-    found = evaluate(sigma, masks, 0.5, [])
-    assert abs(found.mass - (same / (same + other)).mean()) < 1e-12
-    assert abs(found.mass_with_positive - (same / (same + other + positive)).mean()) < 1e-12
+    values = evaluate(sigma, masks, 0.5, [])
+    assert abs(values.mass - (same / (same + other)).mean()) < 1e-12
+    assert abs(values.mass_with_positive - (same / (same + other + positive)).mean()) < 1e-12
 
 
 @settings(max_examples=30)

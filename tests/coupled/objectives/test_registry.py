@@ -46,12 +46,12 @@ def own_dcl(sigma, labels, temperature):
 def test_a_registered_objective_works_like_a_built_in_one(function):
     registry.register_objective("mine")(function)
     z, labels, mine = unit_rows(20, 10, 3).requires_grad_(), torch.tensor([0, 1, 0, 1, 2]), Objective("mine")
-    found, wanted = loss("mine", z, labels, 0.5), loss("dcl", z, None, 0.5)
+    ours, wanted = loss("mine", z, labels, 0.5), loss("dcl", z, None, 0.5)
     # A sum of ten losses, each at most 2/τ + log 8 < 7, in another order or through other operations: thirty roundings
     # of numbers below 8, at most, in the mean.
     rounding = 30 * 8 * 2**-53
-    assert abs(found - wanted) < rounding
-    assert (torch.autograd.grad(found, z)[0] - torch.autograd.grad(wanted, z)[0]).abs().max() < rounding
+    assert abs(ours - wanted) < rounding
+    assert (torch.autograd.grad(ours, z)[0] - torch.autograd.grad(wanted, z)[0]).abs().max() < rounding
     evaluated = evaluate(similarity(z.detach()), pair_masks(labels), 0.5, [mine, DCL]).losses
     assert evaluated[mine].dtype == torch.float64 and abs(evaluated[mine] - evaluated[DCL]) < rounding
 
@@ -70,10 +70,10 @@ def test_evaluation_calls_a_registered_objective_once_with_the_labels_and_withou
     seen = []
     registry.register_objective("mine")(lambda *given: (seen.append(given), given[0].mean())[1])
     sigma, mine = similarity(unit_rows(22, 4, 3)).requires_grad_(), Objective("mine")
-    found = evaluate(sigma, pair_masks(torch.tensor([5, 7])), 0.25, [mine, mine]).losses[mine]
+    value = evaluate(sigma, pair_masks(torch.tensor([5, 7])), 0.25, [mine, mine]).losses[mine]
     ((given, labels, temperature),) = seen
     assert torch.equal(given, sigma) and labels.tolist() == [5, 7] and temperature == 0.25
-    assert not found.requires_grad
+    assert not value.requires_grad
     assert registry.known() == [*OBJECTIVES, "mine"] and "mine" not in registry.known(built_in=True)
 
 

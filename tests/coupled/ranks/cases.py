@@ -115,8 +115,8 @@ def mutated(name, config):
     kept = exchange._Whole.backward, arms.batch_loss, arms.add_up, arms.Arm.forward, preflight.repeats_its_bytes
 
     def shrunk(ctx, *grads):
-        found, none = kept[0](ctx, *grads)
-        return found / ctx.axis.size, none
+        gradient, none = kept[0](ctx, *grads)
+        return gradient / ctx.axis.size, none
 
     def own_anchors_only(objective, sigma, masks, temperature):
         # What the anchors of other ranks pull at this one's samples is lost.

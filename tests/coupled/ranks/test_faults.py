@@ -54,12 +54,12 @@ class Command:
         """The processes of ranks 0, 1 and 2, once they step."""
         self.wait_for("step-000000010", self.run / "manifest.jsonl")
         pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = {}
+        by_rank = {}
         for pid in pids:
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            found |= {int(word[5:]): int(pid) for word in environment if word.startswith(b"RANK=")}
-        assert sorted(found) == [0, 1, 2]
-        return found
+            by_rank |= {int(word[5:]): int(pid) for word in environment if word.startswith(b"RANK=")}
+        assert sorted(by_rank) == [0, 1, 2]
+        return by_rank
 
     def ended(self, within):
         """The exit code, and no process is left."""
@@ -85,9 +85,9 @@ def test_a_rank_that_dies_ends_the_job_within_30_s_by_name_and_it_goes_on_later(
     command = Command(tmp_path)
     command.hit(rank, signal.SIGKILL)
     assert command.ended(within=30) == 3
-    said = command.said.read_text()
-    assert f"rank {rank} (process" in said and "Traceback" not in said
-    assert "next: coupled-run resume" in said
+    printed = command.said.read_text()
+    assert f"rank {rank} (process" in printed and "Traceback" not in printed
+    assert "next: coupled-run resume" in printed
     command.goes_on_to(golden, "--ranks", on)
 
 
@@ -96,8 +96,8 @@ def test_a_rank_that_hangs_ends_the_job_within_its_timeout_and_10_s_by_name(gold
     began = command.hit(2, signal.SIGSTOP)
     assert command.ended(within=TIMEOUT_S + 10) == 3
     assert time.monotonic() - began > TIMEOUT_S - 1
-    said = command.said.read_text()
-    assert "rank 2 (process" in said and "died or hung" in said and "Traceback" not in said
+    printed = command.said.read_text()
+    assert "rank 2 (process" in printed and "died or hung" in printed and "Traceback" not in printed
     command.goes_on_to(golden, "--ranks", "1")
 
 
@@ -108,8 +108,8 @@ def test_a_signal_to_the_launcher_makes_the_state_durable_within_25_s_and_it_goe
     command = Command(tmp_path)
     command.hit(None, number)
     assert command.ended(within=25) == 143
-    said = command.said.read_text()
-    assert said.count("nothing is lost; next: coupled-run resume") == 1 and "Traceback" not in said
+    printed = command.said.read_text()
+    assert printed.count("nothing is lost; next: coupled-run resume") == 1 and "Traceback" not in printed
     assert len(list(command.run.glob("preempt/*"))) <= 1
     command.goes_on_to(golden, "--ranks", on)
 
@@ -134,8 +134,8 @@ def test_a_write_that_fails_on_one_rank_stops_all_of_them_with_one_line(golden, 
     folder.rename(folder.with_name("away"))
     folder.write_text("in the way")
     assert command.ended(within=30) == 3
-    said = command.said.read_text()
-    assert said.count("coupled-run: ") == 1 and "scl" in said and "Traceback" not in said
+    printed = command.said.read_text()
+    assert printed.count("coupled-run: ") == 1 and "scl" in printed and "Traceback" not in printed
     folder.unlink()
     folder.with_name("away").rename(folder)
     command.goes_on_to(golden, "--ranks", "1")
@@ -165,10 +165,10 @@ def test_the_bench_of_ranks_says_both_speeds_and_leaves_no_run(tmp_path):
     config.write_text(to_toml(tiny(tmp_path, arms=THREE)))
     call = [sys.executable, "-m", "coupled", "bench", str(config), "--ranks", "2", "--steps", "10"]
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
-    said = done.stdout.splitlines()
-    assert done.returncode == 0 and len(said) == 3, done.stderr
-    assert said[0].startswith("2 ranks, each with arms of its own, 1 thread(s) each: ")
-    together, alone = (float(line.split()[-2]) for line in said[:2])
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == 3, done.stderr
+    assert lines[0].startswith("2 ranks, each with arms of its own, 1 thread(s) each: ")
+    together, alone = (float(line.split()[-2]) for line in lines[:2])
     # one block: its ratio is that of the two speeds, up to what two decimals hide
-    assert abs(float(said[2].split()[1]) - together / alone) < 0.05 * together / alone + 0.01
+    assert abs(float(lines[2].split()[1]) - together / alone) < 0.05 * together / alone + 0.01
     assert not (tmp_path / "tiny").exists()

@@ -13,8 +13,8 @@ from coupled.ranks import placement as placements
 
 
 def of(ranks=None, arms=5, batch=24, **train):
-    made = {f"a{k}": {"objective": "dcl"} for k in range(arms)}
-    return from_tables(tables(arms=made, ranks=ranks or {}, batches={"size": batch}, train=train))
+    some = {f"a{k}": {"objective": "dcl"} for k in range(arms)}
+    return from_tables(tables(arms=some, ranks=ranks or {}, batches={"size": batch}, train=train))
 
 
 @given(arms=st.integers(1, 9), world=st.integers(1, 9))

@@ -50,7 +50,7 @@ def case(
     overrides=(),
     **sections,
 ):
-    made = tables(
+    given = tables(
         arms=arms,
         train={"steps": 10, "precision": "float64", **(train or {})},
         batches={"size": batch},
@@ -61,7 +61,7 @@ def case(
         ranks=ranks or {},
         **sections,
     )
-    return {"name": name, "way": way, "tables": made, "mutant": mutant, "steps": steps, "overrides": overrides}
+    return {"name": name, "way": way, "tables": given, "mutant": mutant, "steps": steps, "overrides": overrides}
 
 
 def split(W, **ranks):
@@ -144,15 +144,15 @@ def launch(W, cases, folder):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The same case in one process, by its tables without ranks; each is trained once."""
-    folder, made = tmp_path_factory.mktemp("alone"), {}
+    folder, runs = tmp_path_factory.mktemp("alone"), {}
 
     def get(name):
         of = next(c for cases in BY_RANKS.values() for c in cases if c["name"] == name)
         given = {key: value for key, value in of["tables"].items() if key != "ranks"}
         key = json.dumps(given, sort_keys=True)
-        if key not in made:
-            made[key] = train(from_tables(given | {"name": f"run{len(made)}", "paths": {"runs": str(folder)}}))
-        return made[key]
+        if key not in runs:
+            runs[key] = train(from_tables(given | {"name": f"run{len(runs)}", "paths": {"runs": str(folder)}}))
+        return runs[key]
 
     return get
 
@@ -221,17 +221,17 @@ def test_a_float32_gradient_is_no_further_from_float64_than_twice_one_processs(l
 
 def first_gradients(given, precision, folder):
     """Of every arm, from the initial state and the pixels rounded to float32."""
-    made = [
+    parts = [
         build(from_tables(given | {"paths": {"runs": str(folder)}, "train": {**given["train"], "precision": of}}))
         for of in ("float32", precision)
     ]
-    batch = made[0].source.at(0)
+    batch = parts[0].source.at(0)
     batch = replace(batch, pixels=batch.pixels.to(getattr(torch, precision)))
-    for arm, start in zip(made[1].arms.values(), made[0].arms.values(), strict=True):
+    for arm, start in zip(parts[1].arms.values(), parts[0].arms.values(), strict=True):
         for mine, theirs in zip(arm.state.named_weights().values(), start.state.named_weights().values(), strict=True):
             mine.copy_(theirs)
         arm.forward_backward(batch)
-    return {name: flat(arm) for name, arm in made[1].arms.items()}
+    return {name: flat(arm) for name, arm in parts[1].arms.items()}
 
 
 def flat(arm):
@@ -241,13 +241,13 @@ def flat(arm):
 
 def test_a_twin_is_at_exactly_0_in_every_layout(launched):
     W, folder = launched
-    found = 0
+    rows = 0
     for name in names(W, "arms-", "every-", "large-", "whole-", "mixed-"):
         for path in (folder / name).glob("records/scalars/twin/*.safetensors"):
             distance = open_tensors(path)["state.distance"]
             assert not any(distance.tobytes()), name
-            found += len(distance)
-    assert found > 20
+            rows += len(distance)
+    assert rows > 20
 
 
 def test_a_run_that_was_stopped_and_resumed_has_the_bytes_of_one_that_was_not(launched, alone):
@@ -269,23 +269,23 @@ def test_a_run_goes_on_with_batches_split_otherwise_and_says_what_is_left(launch
         (drift,) = [entry for entry in read_manifest(run / "manifest.jsonl").entries if entry.kind == "drift"]
         assert drift.first == 5
         assert "batches were split over 2 ranks and are now over 1" in (run / "log/events.jsonl").read_text()
-        said = verify(run)
-        assert any("one input: through 10 recorded steps" in word for word in said.proven)
-        assert any("from step 5 on" in word and "ranks.data is 1" in word for word in said.unproven)
+        findings = verify(run)
+        assert any("one input: through 10 recorded steps" in word for word in findings.proven)
+        assert any("from step 5 on" in word and "ranks.data is 1" in word for word in findings.unproven)
         assert "ranks.data" not in {fact.name for fact in diff(run, alone(name)).facts}
 
 
 def test_copies_that_are_no_longer_equal_stop_the_run(launched):
     W, folder = launched
     if W == 2:
-        said = [(folder / f"astray-2-{rank}.txt").read_text() for rank in (0, 1)]
-        assert "ranks that share an arm had other weights after step 2" in said[0] and said[1] == ""
+        lines = [(folder / f"astray-2-{rank}.txt").read_text() for rank in (0, 1)]
+        assert "ranks that share an arm had other weights after step 2" in lines[0] and lines[1] == ""
 
 
 def test_diff_and_verify_know_of_split_batches(launched, alone):
     W, folder = launched
-    found = diff(folder / f"whole-{W}", alone(f"whole-{W}"))
-    assert ("ranks.data", W, 1) in {(fact.name, fact.a, fact.b) for fact in found.facts}
+    result = diff(folder / f"whole-{W}", alone(f"whole-{W}"))
+    assert ("ranks.data", W, 1) in {(fact.name, fact.a, fact.b) for fact in result.facts}
     assert any(f"{W} ranks shared a batch" in word for word in verify(folder / f"whole-{W}", replay=1).unproven)
 
 
@@ -314,7 +314,7 @@ def test_parity_sees_dropped_and_shrunk_remote_gradients(launched, alone):
 
 def test_a_rank_holds_its_arms_only(launched):
     W, folder = launched
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"count-{W}-*.json"))]
-    for rank in found:
+    counts = [json.loads(path.read_text()) for path in sorted(folder.glob(f"count-{W}-*.json"))]
+    for rank in counts:
         assert rank["states"] == len(rank["arms"]) < 3
-    assert [arm for rank in found for arm in rank["arms"]] == (list(THREE) if found else [])
+    assert [arm for rank in counts for arm in rank["arms"]] == (list(THREE) if counts else [])

@@ -27,18 +27,18 @@ def runs(memory):
 
 def files_of(root):
     tops = ("run.json", "manifest.jsonl", "records", "checkpoints", "preempt")
-    found = [p for top in tops for p in [root / top, *(root / top).rglob("*")] if p.is_file()]
-    return [(path, path.read_bytes()) for path in sorted(found)]
+    paths = [p for top in tops for p in [root / top, *(root / top).rglob("*")] if p.is_file()]
+    return [(path, path.read_bytes()) for path in sorted(paths)]
 
 
 def is_seen(root, lines):
     """An error, or (a manifest cut at a line's end can look like that of a run that got less far) fewer lines."""
     try:
-        found = audit(root)
+        result = audit(root)
     except StoreError as error:
         assert str(error).isprintable()
         return True
-    return found.manifest.torn or len(found.manifest.entries) < lines
+    return result.manifest.torn or len(result.manifest.entries) < lines
 
 
 def put(path, data):
@@ -48,9 +48,9 @@ def put(path, data):
 
 def test_a_whole_run_is_found_whole(runs):
     for root in runs.values():
-        found = audit(root)
-        assert found.notes == () and found.objects > 20
-        assert found.size == sum(len(d) for p, d in files_of(root) if p.name != "manifest.jsonl") - sum(
+        result = audit(root)
+        assert result.notes == () and result.objects > 20
+        assert result.size == sum(len(d) for p, d in files_of(root) if p.name != "manifest.jsonl") - sum(
             p.stat().st_size for p in root.glob("preempt/*/state.json")
         )
 

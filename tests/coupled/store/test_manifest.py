@@ -62,8 +62,8 @@ def test_a_line_is_golden():
 
 
 def test_the_lines_read_back(manifest):
-    found = manifest(WHOLE)
-    assert found.entries == ENTRIES and not found.torn and found.finished and found.valid_bytes == len(WHOLE)
+    result = manifest(WHOLE)
+    assert result.entries == ENTRIES and not result.torn and result.finished and result.valid_bytes == len(WHOLE)
 
 
 def test_the_writer_counts_and_the_reader_agrees(tmp_path, watched):
@@ -88,14 +88,14 @@ def test_a_failed_append_closes_the_writer(tmp_path, watched):
 def test_every_cut_of_the_last_line_is_torn_and_only_that_line_is_dropped(manifest):
     start = len(WHOLE) - len(ENTRIES[-1].line())
     for end in range(start + 1, len(WHOLE)):
-        found = manifest(WHOLE[:end])
-        assert found.torn and found.entries == ENTRIES[:-1] and found.valid_bytes == start
+        result = manifest(WHOLE[:end])
+        assert result.torn and result.entries == ENTRIES[:-1] and result.valid_bytes == start
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 512, b"\n", b"{}\n", b"\xff", line_of(b"[]"), line_of(b"{}")], ids=repr)
 def test_garbage_at_the_tail_is_torn(manifest, tail):
-    found = manifest(WHOLE + tail)
-    assert found.torn and found.entries == ENTRIES
+    result = manifest(WHOLE + tail)
+    assert result.torn and result.entries == ENTRIES
 
 
 def test_an_empty_manifest_holds_nothing(manifest):

@@ -91,9 +91,9 @@ def test_a_kill_at_any_point_leaves_only_whole_committed_objects_visible(tmp_pat
         if state(fs.root) == "absent":
             write_run(REAL)  # whatever a killed creation left is no obstacle
             continue
-        found = read_manifest(fs.root / "manifest.jsonl")
-        assert found.entries == golden[: len(found.entries)] and not found.torn
-        for entry in found.entries:
+        manifest = read_manifest(fs.root / "manifest.jsonl")
+        assert manifest.entries == golden[: len(manifest.entries)] and not manifest.torn
+        for entry in manifest.entries:
             _ = entry.size is None or verify_object(fs.root, entry.committed())
 
 
@@ -109,8 +109,8 @@ def test_an_error_at_any_call_is_one_line_and_leaves_the_committed_readable(watc
         if state(fs.root) == "absent":
             assert files_under(fs.root) in ([], ["run.lock"])
         else:
-            found = read_manifest(fs.root / "manifest.jsonl")
-            assert found.entries == golden[: len(found.entries)]
+            manifest = read_manifest(fs.root / "manifest.jsonl")
+            assert manifest.entries == golden[: len(manifest.entries)]
 
 
 def test_a_failed_shard_has_no_line_and_the_run_goes_on_without_it(tmp_path, run_json):
@@ -174,10 +174,10 @@ def test_of_two_processes_on_one_directory_exactly_one_wins(tmp_path, run_json):
     for process in both:
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = sorted(process.stdout.readline() for process in both)
+    lines = sorted(process.stdout.readline() for process in both)
     for process in both:
         process.communicate("end\n", timeout=20)
-    assert said[1] == "won\n" and said[0].startswith("lost")  # which refusal it met is a matter of microseconds
+    assert lines[1] == "won\n" and lines[0].startswith("lost")  # which refusal it met is a matter of microseconds
     assert state(tmp_path / "run") == "unfinished"
 
 

@@ -30,11 +30,11 @@ def tensor(dtype="F32", shape=(1,), offsets=(0, 4)):
 def test_arrays_come_back_as_they_were(tmp_path, code, shape):
     array = (np.arange(np.prod(shape)).reshape(shape) % 2).astype(code)
     (tmp_path / "f").write_bytes(to_bytes({"x": array, "y": np.ones(3)}, {"a": [1, "é"]}))
-    found = open_tensors(tmp_path / "f")
-    assert list(found) == sorted(found, key=lambda n: found.header.tensors[n].start)
-    assert found.metadata == {"a": [1, "é"]}
-    assert found["x"].dtype == array.dtype and found["x"].shape == shape
-    assert found["x"].tobytes() == array.tobytes()
+    file = open_tensors(tmp_path / "f")
+    assert list(file) == sorted(file, key=lambda n: file.header.tensors[n].start)
+    assert file.metadata == {"a": [1, "é"]}
+    assert file["x"].dtype == array.dtype and file["x"].shape == shape
+    assert file["x"].tobytes() == array.tobytes()
 
 
 def test_the_files_are_safetensors(tmp_path):
@@ -67,12 +67,12 @@ def test_bytes_do_not_depend_on_insertion_order_or_on_the_hash_seed():
 
 def test_mapped_arrays_are_read_only_and_hold_no_open_file(tmp_path):
     (tmp_path / "f").write_bytes(to_bytes({"x": np.arange(3.0)}, {}))
-    found = open_tensors(tmp_path / "f")
+    file = open_tensors(tmp_path / "f")
     with pytest.raises(ValueError, match="read-only"):
-        found["x"][0] = 1
+        file["x"][0] = 1
     (tmp_path / "f").write_bytes(to_bytes({"x": np.arange(2.0)}, {}))
     with pytest.raises(StoreError, match="size changed"):
-        found["x"]
+        file["x"]
 
 
 def test_bf16_is_read_as_its_bit_patterns(tmp_path):
@@ -166,8 +166,8 @@ def test_damaged_files_read_consistently_or_raise_store_error(tmp_path, cut, fli
     (tmp_path / "f").unlink(missing_ok=True)
     (tmp_path / "f").write_bytes(data[: len(data) - (cut % len(data) if cut % 2 else 0)])
     try:
-        found = open_tensors(tmp_path / "f")
-        assert all(array.nbytes <= len(data) for array in found.values())
+        file = open_tensors(tmp_path / "f")
+        assert all(array.nbytes <= len(data) for array in file.values())
     except StoreError:
         pass
 
@@ -186,8 +186,8 @@ def test_any_header_reads_consistently_or_raises_store_error(tmp_path, header, p
     (tmp_path / "f").unlink(missing_ok=True)
     (tmp_path / "f").write_bytes(file_of(header, payload))
     try:
-        found = open_tensors(tmp_path / "f")
-        assert sum(array.nbytes for array in found.values()) == len(payload)
+        file = open_tensors(tmp_path / "f")
+        assert sum(array.nbytes for array in file.values()) == len(payload)
     except StoreError:
         pass
 

@@ -22,9 +22,11 @@ def batches(draw):
     """(Σ (2B, 2B), labels (B,)) of unit z, spread out or nearly collapsed, and labels of any imbalance."""
     B, classes, d = draw(st.integers(2, 9)), draw(st.integers(2, 4)), draw(st.integers(1, 5))
     labels = torch.tensor(draw(st.lists(st.integers(0, classes - 1), min_size=B, max_size=B)))
-    made = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
-    centres = torch.randn(classes, d, generator=made, dtype=torch.float64) * draw(st.sampled_from([0.0, 1.0, 100.0]))
-    z = centres[labels].repeat(2, 1) + torch.randn(2 * B, d, generator=made, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+    centres = torch.randn(classes, d, generator=generator, dtype=torch.float64) * draw(
+        st.sampled_from([0.0, 1.0, 100.0])
+    )
+    z = centres[labels].repeat(2, 1) + torch.randn(2 * B, d, generator=generator, dtype=torch.float64)
     return similarity(F.normalize(z, dim=1)).clamp(-1, 1), labels
 
 
@@ -60,44 +62,44 @@ def literal(sigma, labels, tau, positive):
 @given(batches(), TAUS, st.booleans())
 def test_the_gap_and_its_bounds_are_those_of_a_literal_loop(batch, tau, positive):
     sigma, labels = batch
-    made = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
-    found = torch.stack([made.gap, made.per_anchor, made.tighter, made.equal])
+    gaps = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
+    values = torch.stack([gaps.gap, gaps.per_anchor, gaps.tighter, gaps.equal])
     expected = literal(sigma, labels, tau, positive)
-    assert torch.equal(made.kept, ~expected[0].isnan())
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
+    assert torch.equal(gaps.kept, ~expected[0].isnan())
+    assert torch.allclose(values, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
 @given(batches(), TAUS, st.booleans())
 def test_no_anchor_of_any_batch_has_a_gap_above_its_bounds(batch, tau, positive):
     sigma, labels = batch
-    made = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
-    gap, tighter, per_anchor = (values[made.kept] for values in (made.gap, made.tighter, made.per_anchor))
+    gaps = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
+    gap, tighter, per_anchor = (values[gaps.kept] for values in (gaps.gap, gaps.tighter, gaps.per_anchor))
     assert (gap <= tighter * (1 + 1e-12) + 1e-12).all()
     assert (tighter <= per_anchor * (1 + 1e-12) + 1e-12).all()
-    assert not made.kept.any() or made.slack(made.per_anchor) >= -1e-10
+    assert not gaps.kept.any() or gaps.slack(gaps.per_anchor) >= -1e-10
 
 
 @given(batches(), TAUS)
 def test_the_gap_is_the_difference_of_the_two_losses(batch, tau):
     sigma, labels = batch
     masks = pair_masks(labels)
-    made = bounds.gap_bounds(sigma, masks, tau, positive_in_denominator=True)
+    gaps = bounds.gap_bounds(sigma, masks, tau, positive_in_denominator=True)
     cl = batch_loss(Objective("nt_xent"), sigma, masks, tau)
     ns = batch_loss(Objective("nscl", positive_in_denominator=True), sigma, masks, tau)
-    assert made.mean(made.gap) == pytest.approx((cl - ns).item(), rel=1e-9, abs=1e-9)
+    assert gaps.mean(gaps.gap) == pytest.approx((cl - ns).item(), rel=1e-9, abs=1e-9)
 
 
 def test_with_every_similarity_equal_the_gap_is_the_equal_similarity_value():
     labels = torch.tensor([0, 0, 0, 1, 2])
-    made = bounds.gap_bounds(torch.full((10, 10), 0.3), pair_masks(labels), 0.2)
-    assert torch.allclose(made.gap, made.equal, rtol=1e-6) and torch.allclose(made.tighter, made.equal, rtol=1e-6)
+    gaps = bounds.gap_bounds(torch.full((10, 10), 0.3), pair_masks(labels), 0.2)
+    assert torch.allclose(gaps.gap, gaps.equal, rtol=1e-6) and torch.allclose(gaps.tighter, gaps.equal, rtol=1e-6)
 
 
 @pytest.mark.parametrize("positive", [False, True])
 def test_poles_attain_the_bound_of_their_anchors(positive):
     labels = torch.tensor([0, 0, 0, 1, 1])
-    made = bounds.gap_bounds(antipodal(labels), pair_masks(labels), 0.5, positive_in_denominator=positive)
-    attained = torch.allclose(made.per_anchor[:3], made.gap[:3], rtol=1e-12)
+    gaps = bounds.gap_bounds(antipodal(labels), pair_masks(labels), 0.5, positive_in_denominator=positive)
+    attained = torch.allclose(gaps.per_anchor[:3], gaps.gap[:3], rtol=1e-12)
     assert attained is not positive  # the positive is at the anchor's own pole, so its denominator is larger
 
 
@@ -105,18 +107,18 @@ def test_poles_attain_the_bound_of_their_anchors(positive):
 def test_a_broken_gap_bound_is_seen_at_the_poles(broken):
     labels = torch.tensor([0, 0, 0, 1, 1])
     masks, tau = pair_masks(labels), 0.5
-    made = bounds.gap_bounds(antipodal(labels), masks, tau)
+    gaps = bounds.gap_bounds(antipodal(labels), masks, tau)
     same, other = masks.same.sum(1).double(), masks.different.sum(1).double()
     x = {"sign": -2 / tau, "temperature": 2 / (2 * tau), "own views": 2 / tau, "mean for max": 0.0}[broken]
     count = same + 2 if broken == "own views" else same
     wrong = torch.log1p(count / other * math.exp(x))
     # Too small a bound breaks; one too large is not attained where the right one is.
-    assert made.slack(wrong) < -1e-3 or (wrong - made.gap)[:3].min() > 1e-3
+    assert gaps.slack(wrong) < -1e-3 or (wrong - gaps.gap)[:3].min() > 1e-3
 
 
 def test_no_anchor_kept_is_nan_and_not_a_plausible_number():
-    made = bounds.gap_bounds(torch.ones(6, 6), pair_masks(torch.zeros(3, dtype=torch.int64)), 0.5)
-    assert math.isnan(made.mean(made.gap)) and math.isnan(made.slack(made.tighter))
+    gaps = bounds.gap_bounds(torch.ones(6, 6), pair_masks(torch.zeros(3, dtype=torch.int64)), 0.5)
+    assert math.isnan(gaps.mean(gaps.gap)) and math.isnan(gaps.slack(gaps.tighter))
 
 
 def test_the_data_set_bound_is_that_of_p1():
@@ -132,15 +134,15 @@ def test_exactly_balanced_batches_satisfy_the_data_set_bound(classes, each, tau,
     labels = torch.arange(classes).repeat_interleave(each)
     z = torch.randn(2 * len(labels), 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     for sigma in (similarity(F.normalize(z, dim=1)), antipodal(labels)):
-        made = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
+        gaps = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
         limit = bounds.data_set_gap(each * 100, classes * each * 100, tau, positive_in_denominator=positive)
-        assert made.gap.max() <= limit * (1 + 1e-12)
+        assert gaps.gap.max() <= limit * (1 + 1e-12)
 
 
 def test_a_uniform_batch_breaks_the_data_set_bound():
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 1])  # drawn from ten balanced classes
-    made = bounds.gap_bounds(antipodal(labels), pair_masks(labels), 0.5)
-    assert made.mean(made.gap) > bounds.data_set_gap(500, 5000, 0.5)
+    gaps = bounds.gap_bounds(antipodal(labels), pair_masks(labels), 0.5)
+    assert gaps.mean(gaps.gap) > bounds.data_set_gap(500, 5000, 0.5)
 
 
 def test_the_papers_bound_is_its_formula():
@@ -163,14 +165,14 @@ def test_a_vacuous_paper_bound_is_infinite_from_the_first_step():
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
 def test_rows_is_the_formula_and_never_above_free(T, R, seed):
-    made = torch.Generator().manual_seed(seed)
-    rates, masses = (torch.rand(*shape, generator=made, dtype=torch.float64) for shape in ((T,), (T, R)))
-    tau, found = 0.3, bounds.rows(rates, masses, 0.3, R)
+    generator = torch.Generator().manual_seed(seed)
+    rates, masses = (torch.rand(*shape, generator=generator, dtype=torch.float64) for shape in ((T,), (T, R)))
+    tau, curve = 0.3, bounds.rows(rates, masses, 0.3, R)
     for t in range(T + 1):
         totals = [sum(float(rates[s] * masses[s, i]) for s in range(t)) for i in range(R)]
         expected = math.sqrt(2) / (tau * R) * math.sqrt(sum(total**2 for total in totals))
-        assert found[t].item() == pytest.approx(expected, rel=1e-12)
-    assert (found <= bounds.free(bounds.sums(rates), tau, R) * (1 + 1e-12)).all()
+        assert curve[t].item() == pytest.approx(expected, rel=1e-12)
+    assert (curve <= bounds.free(bounds.sums(rates), tau, R) * (1 + 1e-12)).all()
     same = bounds.rows(rates, masses[:1].expand(T, R), tau, R)
     assert torch.allclose(bounds.rows(rates, masses[0], tau, R), same, rtol=1e-12)
 

@@ -34,7 +34,7 @@ def assert_close(a, b, tolerance=1e-12):
 @pytest.mark.parametrize("unit", [False, True])
 def test_every_sum_is_the_literal_one(unit):
     x, y = pair(0)
-    found = Moments.of(x, y, *shifts(), unit=unit)
+    sums = Moments.of(x, y, *shifts(), unit=unit)
     literal = dict.fromkeys(("xy", "xx", "yy", "x", "y", "q", "u", "qu", "qq", "uu", "qx", "qy", "ux", "uy"), 0.0)
     for a, b in zip(x, y, strict=True):
         a, b = ((t / t.norm() if unit else t) - shift for t, shift in zip((a, b), shifts(), strict=True))
@@ -43,9 +43,9 @@ def test_every_sum_is_the_literal_one(unit):
         plain = {"x": a, "y": b, "q": q, "u": u, "qu": q * u, "qq": q * q, "uu": u * u}
         for name, term in (outer | plain | {"qx": q * a, "qy": q * b, "ux": u * a, "uy": u * b}).items():
             literal[name] = literal[name] + term
-    assert found.n == 12
+    assert sums.n == 12
     for name, value in literal.items():
-        assert torch.allclose(getattr(found, name), value, rtol=0, atol=1e-12), name
+        assert torch.allclose(getattr(sums, name), value, rtol=0, atol=1e-12), name
 
 
 @given(seed=st.integers(0, 10**6), cuts=st.sets(st.integers(0, 12), max_size=4), unit=st.booleans())
@@ -115,9 +115,9 @@ def test_few_samples_have_no_alignment():
 @pytest.mark.parametrize("unit", [False, True])
 def test_samples_in_many_features_are_the_same_in_few(unit):
     x, _ = pair(8, n=6, d=40)
-    found = moments.narrow(x, unit=unit)
+    narrowed = moments.narrow(x, unit=unit)
     kept = x if unit else x - x.mean(0)
-    assert found.shape == (6, 6) and torch.allclose(found @ found.T, kept @ kept.T, rtol=0, atol=1e-12)
+    assert narrowed.shape == (6, 6) and torch.allclose(narrowed @ narrowed.T, kept @ kept.T, rtol=0, atol=1e-12)
     few = x[:, :6]
     assert moments.narrow(few, unit=unit) is few
 

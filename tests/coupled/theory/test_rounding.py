@@ -24,9 +24,9 @@ def exact_cosine(a, b):
 def test_a_computed_cosine_is_off_by_half_its_bound_at_most(d, offset):
     x = np.random.default_rng(d).standard_normal((4, d)) + offset
     unit = unit_rows(torch.tensor(x))
-    found = (unit @ unit.T).numpy()
+    cosines = (unit @ unit.T).numpy()
     with localcontext(prec=50):
-        worst = max(abs(Decimal(found[i, j]) - exact_cosine(x[i], x[j])) for i in range(4) for j in range(i))
+        worst = max(abs(Decimal(cosines[i, j]) - exact_cosine(x[i], x[j])) for i in range(4) for j in range(i))
     assert worst <= rounding.of_cosines(d) / 2
 
 
@@ -46,7 +46,7 @@ def test_rows_rounded_to_a_lower_precision_have_cosines_within_half_a_tie(precis
         np.random.default_rng(3).standard_normal(8) + spread * np.random.default_rng(4).standard_normal((60, 8))
     )
     rounded = x.to(precision)
-    exact, found = (unit_rows(rows) @ unit_rows(rows).T for rows in (x, rounded))
-    bound = rounding.tie(found, 8, precision)
-    assert ((found - exact).abs() <= bound / 2).all()
+    exact, cosines = (unit_rows(rows) @ unit_rows(rows).T for rows in (x, rounded))
+    bound = rounding.tie(cosines, 8, precision)
+    assert ((cosines - exact).abs() <= bound / 2).all()
     assert bound.max() < 4 * torch.finfo(precision).eps  # that of rows at right angles, 2 eps, and what else there is

@@ -47,9 +47,9 @@ def test_every_representation_of_a_batch_has_a_size_of_its_own():
     x = torch.stack([features(0, 4, 3)] * 6)
     for step, value in enumerate([1e-300, 1.0, 1e300, 0.0, math.nan, math.inf]):
         x[step] = x[step] * value if step < 4 else value
-    found = scaled(x)
-    assert torch.equal(found[1], x[1]) and not found[3].any() and found[4].isnan().all() and found[5].isinf().all()
-    assert exponent(largest(found)).tolist() == [0] * 6
+    values = scaled(x)
+    assert torch.equal(values[1], x[1]) and not values[3].any() and values[4].isnan().all() and values[5].isinf().all()
+    assert exponent(largest(values)).tolist() == [0] * 6
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -73,6 +73,6 @@ def test_unit_rows_keep_zero_and_what_is_not_finite_to_themselves():
     x = features(3, 5, 3)
     clean = unit_rows(x)
     x[1], x[2, 0], x[3, 0] = 0, math.nan, math.inf
-    found = unit_rows(x)
-    assert torch.equal(found[[0, 4]], clean[[0, 4]]) and not found[1].any()
-    assert found[2].isnan().all() and found[3].isnan().any()
+    rows = unit_rows(x)
+    assert torch.equal(rows[[0, 4]], clean[[0, 4]]) and not rows[1].any()
+    assert rows[2].isnan().all() and rows[3].isnan().any()

@@ -44,8 +44,8 @@ def test_a_step_is_clipped_descent_along_the_gradient_of_the_loss(cl, ns, positi
     expected = {Objective(cl): start, Objective(ns, positive_in_denominator=positive): start}
     for rate in rates:
         expected = {key: descended(key, sigma, labels, rate, 0.5) for key, sigma in expected.items()}
-    for found, sigma in zip((done.cl, done.ns), expected.values(), strict=True):
-        assert torch.allclose(found, sigma, rtol=0, atol=1e-13)
+    for ours, sigma in zip((done.cl, done.ns), expected.values(), strict=True):
+        assert torch.allclose(ours, sigma, rtol=0, atol=1e-13)
     assert done.drift[-1] == torch.dist(done.cl, done.ns) and done.moved_cl[-1] == torch.dist(done.cl, start)
 
 
@@ -67,8 +67,8 @@ def test_a_batch_moves_its_own_rows_and_columns_alone():
     block = torch.outer(inside, inside)
     assert torch.equal(done.cl[~block], start[~block]) and done.drift[-1] > 0
     small = simulate(start[batch][:, batch], denominators(labels[:3]), torch.ones(1), 0.5, 6)
-    for found, expected in ((done.cl, small.cl), (done.ns, small.ns)):
-        assert torch.allclose(found[batch][:, batch], expected, rtol=0, atol=1e-14)
+    for ours, expected in ((done.cl, small.cl), (done.ns, small.ns)):
+        assert torch.allclose(ours[batch][:, batch], expected, rtol=0, atol=1e-14)
 
 
 @st.composite
@@ -78,9 +78,11 @@ def trials(draw):
     labels = torch.tensor(draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     size = draw(st.integers(2, n))
     cl, positive = draw(st.sampled_from([(False, False), (True, False), (True, True)]))
-    a, made = 2 * size, torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
-    rates = torch.rand(T, generator=made, dtype=torch.float64) * 4 * tau**2 * a * draw(st.sampled_from([0.01, 1.0]))
-    samples = [torch.randperm(n, generator=made)[:size] for _ in range(T)]
+    a, generator = 2 * size, torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+    rates = (
+        torch.rand(T, generator=generator, dtype=torch.float64) * 4 * tau**2 * a * draw(st.sampled_from([0.01, 1.0]))
+    )
+    samples = [torch.randperm(n, generator=generator)[:size] for _ in range(T)]
     batches = [torch.cat([ids, ids + n]) for ids in samples]
     sets = denominators(labels, cl_positive=cl, ns_positive=positive)
     return start_of(n, draw(st.integers(0, 10**6)), draw(st.integers(1, 4))), sets, rates, tau, a, batches
@@ -97,13 +99,13 @@ def masses_of(sets, batches, tau):
 def broken_bounds(trial, done):
     """The names of the bounds that the drift of a simulation does not keep."""
     _, sets, rates, tau, a, batches = trial
-    found = {
+    curves = {
         "free": bounds.free(bounds.sums(rates), tau, a),
         "rows": bounds.rows(rates, masses_of(sets, batches, tau), tau, a),
         "measured": done.bound,
         "by row": done.bound_by_rows,
     }
-    return [name for name, bound in found.items() if not (done.drift <= bound * (1 + 1e-9) + 1e-12).all()]
+    return [name for name, bound in curves.items() if not (done.drift <= bound * (1 + 1e-9) + 1e-12).all()]
 
 
 @settings(max_examples=60)

@@ -111,7 +111,7 @@ def renumber(run, lines):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (rate, "learning rate of step 3"),
         (lambda run: tensors(run, "scalars", "shared", 3, chain=(1, flip)), "chain breaks at step 4"),
@@ -142,9 +142,9 @@ def renumber(run, lines):
         (lost_line, "the config has shard records/layers/nscl"),
     ],
 )
-def test_what_hashes_cannot_see_is_seen_and_named(spoil, said, run):
+def test_what_hashes_cannot_see_is_seen_and_named(spoil, message, run):
     spoil(run)
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         verify(run)
 
 
@@ -172,7 +172,7 @@ def last_panel(run):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (z_row, "batch.z of similarity/nscl at step 4: the largest difference is"),
         (z_of_nothing, "batch.z of similarity/nscl at step 4: none of its numbers is finite in both"),
@@ -182,10 +182,10 @@ def last_panel(run):
         (last_panel, "state.h of panel/cl at step 6: the largest difference is"),
     ],
 )
-def test_only_training_again_sees_another_float(spoil, said, run):
+def test_only_training_again_sees_another_float(spoil, message, run):
     spoil(run)
     verify(run)
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         verify(run, replay=3)
 
 
@@ -202,6 +202,6 @@ def test_another_library_is_named_as_what_may_be_the_cause(run):
     with pytest.raises(StoreError, match=r"other conditions: versions.torch was 1.0"):
         verify(run, replay=3)
     tensors(run, "pixels", "shared", 3, pixels_digest=(0, flip))
-    said = verify(run).unproven
-    assert any("pixels of step 4 differ here, under other conditions" in word for word in said)
-    assert any("floats here: the run was made under other conditions" in word for word in said)
+    unproven = verify(run).unproven
+    assert any("pixels of step 4 differ here, under other conditions" in word for word in unproven)
+    assert any("floats here: the run was made under other conditions" in word for word in unproven)

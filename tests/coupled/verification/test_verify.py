@@ -27,16 +27,16 @@ from coupled.verification.rebuilt import Rebuilt
 
 
 def test_a_good_run_is_verified_in_words_that_name_the_figures(run):
-    found = verify(run, replay=2, stretch=2)
-    said = "\n".join(found.proven)
+    findings = verify(run, replay=2, stretch=2)
+    proven = "\n".join(findings.proven)
     for words in (
         "bytes: ", "through 6 recorded steps (to step 5)", "3 saved states carry", "6 steps (0, 1, 2, 3, 4, 5)",
         "48 views of 3 steps (0, 2, 4)", "panel and surrogate", "twin is at distance 0 from cl at all 7",
         "steps 0 to 2, 3 to 5: all 249 recorded rows",
         "shards hold the",
     ):  # fmt: skip
-        assert words in said, words
-    assert found.finished and found.unproven == ()
+        assert words in proven, words
+    assert findings.finished and findings.unproven == ()
     assert any("floats" in word for word in verify(run).unproven)
 
 
@@ -74,8 +74,8 @@ def at_work(tmp_path_factory):
 
 
 def test_an_unfinished_run_is_verified_up_to_its_last_commit(at_work, capsys):
-    found = verify(at_work[0])
-    assert not found.finished and found.reached == 4
+    findings = verify(at_work[0])
+    assert not findings.finished and findings.reached == 4
     assert main(["verify", str(at_work[0])]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert "up to step 4: it is not finished" in line and "coupled-run resume" in line
@@ -127,9 +127,9 @@ def test_preempted_continued_under_other_conditions_and_extended_a_run_is_verifi
     resume(path, terms=ResumeTerms(allow_drift=True))
     resume(path, extend=8)
     monkeypatch.undo()
-    said = verify(path, replay=3)
+    findings = verify(path, replay=3)
     assert any(f"from step 3 on the run was continued under others: versions.numpy was {real['numpy']}, is 9.9" in word
-               for word in said.unproven)  # fmt: skip
+               for word in findings.unproven)  # fmt: skip
     rewrite(path, shard(path, "similarity", "nscl", 3), lambda t: t["batch.z"].__setitem__((2, 0, 0), 0.25))
     with pytest.raises(StoreError, match="nscl at step 5.*other conditions: versions.numpy was 9.9"):
         verify(path, replay=3)
@@ -169,9 +169,9 @@ def test_whatever_is_trained_and_recorded_can_be_verified(way, tmp_path):
 
 def test_steps_that_are_not_recorded_are_drawn_again_to_join_chain_and_checkpoints(tmp_path, monkeypatch):
     path = train(config_of(tmp_path, **WAYS["log-spaced"]))
-    said = "\n".join(verify(path, replay=1, stretch=3).proven)
-    assert "through 3 recorded steps (to step 3) and 2 steps that are not recorded" in said
-    assert "and 3 saved states carry" in said
+    proven = "\n".join(verify(path, replay=1, stretch=3).proven)
+    assert "through 3 recorded steps (to step 3) and 2 steps that are not recorded" in proven
+    assert "and 3 saved states carry" in proven
     with monkeypatch.context() as patch:
         patch.setattr(chain, "_MOST_DRAWN", 0)
         unproven = verify(path).unproven
@@ -184,20 +184,20 @@ def test_steps_that_are_not_recorded_are_drawn_again_to_join_chain_and_checkpoin
 
 def test_a_run_that_records_nothing_has_the_chain_of_its_checkpoints(tmp_path):
     path = train(config_of(tmp_path, **WAYS["nothing"]))
-    found = verify(path, replay=1, stretch=3)
-    assert any("through 6 steps that are not recorded and were drawn again" in word for word in found.proven)
-    assert any("trained again: steps 0 to 3: all 0 recorded rows" in word for word in found.proven)
-    assert any("no step of the stream scalars" in word for word in found.unproven)
+    findings = verify(path, replay=1, stretch=3)
+    assert any("through 6 steps that are not recorded and were drawn again" in word for word in findings.proven)
+    assert any("trained again: steps 0 to 3: all 0 recorded rows" in word for word in findings.proven)
+    assert any("no step of the stream scalars" in word for word in findings.unproven)
     chain_of_checkpoint(path)
     with pytest.raises(StoreError, match="state at step 3 carries another chain"):
         verify(path)
 
 
 def test_the_steps_that_are_drawn_again_are_the_fingerprints_choice(run):
-    found, config, manifest = read_run(run)
+    run_json, config, manifest = read_run(run)
     assert config.train.steps == 6
     steps = np.arange(0, 3000, 3)
-    chosen = [Rebuilt(run, {**found, "fingerprint": mark}, manifest).sampled(steps, 8, "batches") for mark in "aab"]
+    chosen = [Rebuilt(run, {**run_json, "fingerprint": mark}, manifest).sampled(steps, 8, "batches") for mark in "aab"]
     assert chosen[0] == chosen[1] != chosen[2]
     for some in chosen:
         assert len(some) == 8 and some == sorted(set(some) & set(steps.tolist())) and (some[0], some[-1]) == (0, 2997)
@@ -209,9 +209,9 @@ def test_a_data_set_that_is_not_here_is_said_and_the_rest_still_checked(tmp_path
     )
     path = train(config)
     assert any(word.startswith("made again") for word in verify(path).proven)
-    found = verify(path, data=str(tmp_path / "nowhere"))
-    assert any("views: not made again, the data set is not here" in word for word in found.unproven)
-    assert any("drawn again: ids, visits, draws of 2 steps" in word for word in found.proven)
+    findings = verify(path, data=str(tmp_path / "nowhere"))
+    assert any("views: not made again, the data set is not here" in word for word in findings.unproven)
+    assert any("drawn again: ids, visits, draws of 2 steps" in word for word in findings.proven)
     with pytest.raises(UserError, match="needs the data set"):
         verify(path, data=str(tmp_path / "nowhere"), replay=1)
     monkeypatch.setattr(FashionMnist, "fingerprint", lambda self: "0" * 64)
