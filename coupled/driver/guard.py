@@ -24,11 +24,11 @@ def guard(run: Run, step: int, error: UserError | None = None) -> None:
     if failed:
         run.drain()
     if any(bad):
-        found = _first_bad(list(run.config.arms), bad)
-        run.log({"event": "stopped", "step": step, "reason": found})
+        reason = _first_bad(list(run.config.arms), bad)
+        run.log({"event": "stopped", "step": step, "reason": reason})
         raise run.mesh.ending(
             RunStopped(
-                f"{found} at step {step}: all arms stopped before the update; records and checkpoints up to the last "
+                f"{reason} at step {step}: all arms stopped before the update; records and checkpoints up to the last "
                 f"checkpoint are in {run.root}"
             )
         )
@@ -41,9 +41,9 @@ def check_copies(run: Run, step: int) -> None:
     folded = torch.stack([fold(tensor) for arm in run.arms.values() for tensor in checkpoints.tensors(arm).values()])
     differing = bool((run.mesh.data.gathered(folded) != folded).any())
     if any(run.mesh.most(differing)):
-        found = f"ranks that share an arm had other weights after step {step}"
-        run.log({"event": "stopped", "step": step, "reason": found})
-        raise run.mesh.ending(RunStopped(f"{found}: their updates were not the same; resume from the last checkpoint"))
+        reason = f"ranks that share an arm had other weights after step {step}"
+        run.log({"event": "stopped", "step": step, "reason": reason})
+        raise run.mesh.ending(RunStopped(f"{reason}: their updates were not the same; resume from the last checkpoint"))
 
 
 def _not_finite(arms: Mapping[str, Arm]) -> dict[str, tuple[bool, bool]]:

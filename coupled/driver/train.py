@@ -44,14 +44,14 @@ def train(
     stop (a non-finite loss, a full disk), Preempted when it was asked to.
     """
     with joined(config) as mesh:
-        found = mesh.on_first(lambda: _found(config, overwrite))
-        if found == "finished":
+        state = mesh.on_first(lambda: _run_state(config, overwrite))
+        if state == "finished":
             return path_of(config)
-        terms = ResumeTerms(allow_drift=allow_drift, steal=steal) if found == "unfinished" else None
+        terms = ResumeTerms(allow_drift=allow_drift, steal=steal) if state == "unfinished" else None
         return _drive(config, mesh, terms, overwrite, reporter or Silent())
 
 
-def _found(config: Config, overwrite: bool) -> str:
+def _run_state(config: Config, overwrite: bool) -> str:
     """Is this run "finished", "unfinished" or not there? UserError if another is in its place."""
     if overwrite:
         return ""
@@ -63,11 +63,11 @@ def _found(config: Config, overwrite: bool) -> str:
 
 def anything_to_train(config: Config, *, overwrite: bool = False) -> bool:
     """Whether there is anything to train. What the user can mend is a UserError here, before any rank is started."""
-    found = _found(config, overwrite)
-    if found != "finished":
+    state = _run_state(config, overwrite)
+    if state != "finished":
         ready(config)
-        preflight.fits_on_disk(config, preflight.size_of(path_of(config)) if found else 0)
-    return found != "finished"
+        preflight.fits_on_disk(config, preflight.size_of(path_of(config)) if state else 0)
+    return state != "finished"
 
 
 def resume(
