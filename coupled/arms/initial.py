@@ -1,10 +1,15 @@
 """Arms at their start: one initialisation for all, and what each kind of control makes of it."""
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 from coupled.arms.arm import Arm
+from coupled.arms.network import meta_network
 from coupled.config import Config
 from coupled.errors import UserError
+from coupled.models.flat import FlatState
 from coupled.models.init import initialise, initialise_head, nudge
 from coupled.ranks.mesh import ALONE, Mesh
 
@@ -25,6 +30,28 @@ def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict
         if arm.spec.kind == "nudged":
             _nudge(arm, config)
     return arms
+
+
+def initial_weights(config: Config, names: Iterable[str], device: torch.device) -> dict[str, Tensor]:
+    """The flat weights that each of these arms starts with, but for a head, made again from their addresses: (shared,),
+    in the run's precision. Arms that start alike have one tensor together.
+    """
+    network = meta_network(config)
+    state = FlatState(network, getattr(torch, config.train.dtype), device)
+    starts: dict[tuple[str, int, float | str | None], Tensor] = {}
+    chosen = {}
+    for name in names:
+        arm = config.arms[name]
+        independent, nudged = arm.kind == "independent", arm.kind == "nudged"
+        key = (arm.kind if independent or nudged else "", arm.draw or 0, arm.scale)
+        if key not in starts:
+            initialise(network, state, config.seed, draw=key[1] if independent else 0)
+            if nudged:
+                assert arm.scale is not None
+                nudge(state, config.seed, arm.scale, key[1])
+            starts[key] = state.weights.clone()
+        chosen[name] = starts[key]
+    return chosen
 
 
 def _nudge(arm: Arm, config: Config) -> None:
