@@ -1,11 +1,16 @@
 """Arms at their start: one initialisation for all, and what each kind of control makes of it."""
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 
 from coupled.arms.arm import Arm
+from coupled.arms.network import meta_network
 from coupled.config import Config
 from coupled.config.resolved import Independent, Nudged
 from coupled.errors import UserError
+from coupled.models.flat import FlatState
 from coupled.models.init import initialise, initialise_head, nudge
 from coupled.ranks.mesh import ALONE, Mesh
 
@@ -25,6 +30,28 @@ def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict
         if isinstance(arm.spec, Nudged):
             _nudge(arm, arm.spec, config)
     return arms
+
+
+def initial_weights(config: Config, names: Iterable[str], device: torch.device) -> dict[str, Tensor]:
+    """The flat weights that each of these arms starts with, but for a head, made again from their addresses: (shared,),
+    in the run's precision. Arms that start alike have one tensor together.
+    """
+    network = meta_network(config)
+    state = FlatState(network, getattr(torch, config.train.dtype), device)
+    starts: dict[tuple[int, tuple[float | str, int] | None], Tensor] = {}
+    chosen = {}
+    for name in names:
+        arm = config.arms[name]
+        draw = arm.draw if isinstance(arm, Independent) else 0
+        moved = (arm.scale, arm.draw) if isinstance(arm, Nudged) else None
+        key = (draw, moved)
+        if key not in starts:
+            initialise(network, state, config.seed, draw=draw)
+            if moved is not None:
+                nudge(state, config.seed, *moved)
+            starts[key] = state.weights.clone()
+        chosen[name] = starts[key]
+    return chosen
 
 
 def _nudge(arm: Arm, spec: Nudged, config: Config) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from coupled.comparison.records import RecordPair
 from coupled.comparison.rows import RowDifference, words
 from coupled.comparison.states import StateDifference
-from coupled.recording.layout import SHARED, Cause
+from coupled.recording.layout import SHARED, Cause, cause
 
 # Of all that differs at a step the first cause says most.
 MEANINGS: Final = {
@@ -58,18 +58,27 @@ def _start(records: RecordPair, step: int, starts: str) -> str:
 def _unrecorded(records: RecordPair, row: RowDifference, step: int, *, checked: bool) -> list[str]:
     """The causes that would show before this row, but are not among what both recorded at the step."""
 
-    def has(stream: str, owner: str, group: str) -> bool:
-        return (stream, owner) in records.pairs() and step in records.common_steps(stream, owner, group)
+    def has(stream: str) -> bool:
+        """Are the inputs in a stream recorded there?"""
+        return (stream, SHARED) in records.pairs() and step in records.common_steps(stream, SHARED, "batch")
+
+    def shown(of: Cause) -> bool:
+        """Is anything of the arm recorded there that shows `of`?"""
+        return any(
+            cause(stream, owner, column) == of and step in records.common_steps(stream, owner, column.partition(".")[0])
+            for stream, owner in records.pairs()
+            if owner == row.owner
+            for column in records.columns(stream, owner)
+        )
 
     lacking = []
     if row.cause in (Cause.EVALUATION, Cause.FORWARD):
-        lacking += [] if has("scalars", SHARED, "batch") else ["draws and learning rate"]
-        weights = checked or has("layers", row.owner, "state") or has("scalars", row.owner, "state")
-        lacking += [] if weights else ["weights"]
+        lacking += [] if has("scalars") else ["draws and learning rate"]
+        lacking += [] if checked or shown(Cause.WEIGHTS) else ["weights"]
     if row.cause == Cause.FORWARD:
-        lacking += [] if has("pixels", SHARED, "batch") else ["pixels"]
+        lacking += [] if has("pixels") else ["pixels"]
     if row.cause in (Cause.OBJECTIVE, Cause.BACKWARD):
-        lacking += [] if has("similarity", row.owner, "batch") else ["embeddings"]
+        lacking += [] if shown(Cause.FORWARD) else ["embeddings"]
     return lacking
 
 

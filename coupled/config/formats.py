@@ -19,7 +19,7 @@ IMPORTED: Final = "imported"
 
 _OLD, _NEW = "anchor", "reference"
 _NEVER: Final = {"every": 0, "last": False, "log": 0, "steps": []}
-_LATER_STREAMS: Final[tuple[str, ...]] = ()  # which format 2 lacks: never recorded
+_LATER_STREAMS: Final = ("motion",)  # which format 2 lacks: never recorded
 
 
 def upgraded(tables: Mapping[str, Any], written: int) -> dict[str, Any]:

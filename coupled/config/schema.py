@@ -174,6 +174,9 @@ class Record:
 
     scalars: Schedule = option(Schedule(every=1), "losses, gap, same-class mass, weight gap, digests", kind="recorded")
     layers: Schedule = option(Schedule(every=1), "per-layer norms, distances, angles", kind="recorded")
+    motion: Schedule = option(
+        Schedule(every=1), "distance from the arm's own start, and its direction", kind="recorded"
+    )
     similarity: Schedule = option(
         Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded", states=False
     )

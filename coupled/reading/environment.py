@@ -44,14 +44,14 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     return [Change(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
 
 
-def counting(found: Sequence[Change]) -> list[Change]:
+def counting(differing: Sequence[Change]) -> list[Change]:
     """Those of the changes that may change bytes."""
-    return [change for change in found if change.name not in _NOTED]
+    return [change for change in differing if change.name not in _NOTED]
 
 
-def refused(found: Sequence[Change]) -> list[Change]:
+def refused(differing: Sequence[Change]) -> list[Change]:
     """Those of the changes that a run does not go on under unless drift is allowed."""
-    return [change for change in counting(found) if change.name != DATA_RANKS]
+    return [change for change in counting(differing) if change.name != DATA_RANKS]
 
 
 def latest_environment(root: Path, facts: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
@@ -74,10 +74,10 @@ def read_drift(root: Path, entry: Entry) -> dict[str, Any]:
     return now
 
 
-def refuse(root: Path, found: Sequence[Change]) -> None:
+def refuse(root: Path, differing: Sequence[Change]) -> None:
     """UserError naming both sides of what changed, if anything did."""
-    if found:
-        shown = "; ".join(map(str, found[:6])) + ("" if len(found) <= 6 else f"; and {len(found) - 6} more")
+    if differing:
+        shown = "; ".join(map(str, differing[:6])) + ("" if len(differing) <= 6 else f"; and {len(differing) - 6} more")
         raise UserError(
             f"{root} was made under other conditions: {shown}",
             "what is resumed is the same run, byte for byte, only under the same",

@@ -42,12 +42,12 @@ def export(run: str | Path, arm: str, *, step: int | None = None, output: str | 
 def _state_dict(config: Config, arm: str, tensors: TensorFile) -> dict[str, np.ndarray]:
     """Weights and buffers by the network's own names, checked against its shapes (a head's against its own)."""
     names = {key.partition(".")[2]: key for key in tensors if key.startswith(("weights.", "buffers."))}
-    found = {name: tensors.header.tensors[key].shape for name, key in names.items()}
+    shapes = {name: tensors.header.tensors[key].shape for name, key in names.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in meta_network(config).state_dict().items()}
     if not is_function_of_sigma(str(config.arms[arm].objective)):
-        outputs = (found.get("head.bias") or (0,))[0]
+        outputs = (shapes.get("head.bias") or (0,))[0]
         expected |= {"head.weight": (outputs, config.model.projection_dim), "head.bias": (outputs,)}
-    if found != expected:
+    if shapes != expected:
         raise StoreError(tensors.path, "its tensors are not those of the config's network")
     return {name: tensors[key] for name, key in names.items()}
 

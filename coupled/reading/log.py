@@ -16,13 +16,13 @@ _LONGEST_LOG: Final = 64 << 20  # bytes
 
 def last_data_path(path: Path) -> str:
     """Where the run's data lay when it was last started, by its log; "" where the log does not say."""
-    return next((found for found in _started(path, "paths", "data") if isinstance(found, str)), "")
+    return next((folder for folder in _started(path, "paths", "data") if isinstance(folder, str)), "")
 
 
 def last_ranks(path: Path) -> tuple[int, int]:
     """How many ranks the run was last started with, for arms and for data, by its log; (1, 1) where it does not say."""
     arms, data = (
-        next((found for found in _started(path, "ranks", axis) if type(found) is int and found > 0), 1)
+        next((count for count in _started(path, "ranks", axis) if type(count) is int and count > 0), 1)
         for axis in ("arms", "data")
     )
     return arms, data
@@ -36,7 +36,7 @@ def _started(path: Path, *keys: str) -> Iterator[Any]:
         return
     for line in reversed(lines):
         with suppress(ValueError, KeyError, TypeError):
-            found = strict_json(line)
+            value = strict_json(line)
             for key in keys:
-                found = found[key]
-            yield found
+                value = value[key]
+            yield value

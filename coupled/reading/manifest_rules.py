@@ -68,16 +68,16 @@ def first_surprise(config: Config, streams: Layout, manifest: Manifest) -> str:
     lines = expected_lines(config, streams)
     reached, resumed = 0, -1  # steps that the lines before are about, and at which a drift just before was recorded
     for number, entry in enumerate(manifest.entries, 1):
-        found = Line(entry.kind, entry.name, entry.first, entry.last)
+        line = Line(entry.kind, entry.name, entry.first, entry.last)
         if entry.kind == "drift":
             if entry.first < max(reached, resumed):
-                return f"line {number} is {found}, behind lines about later steps"
+                return f"line {number} is {line}, behind lines about later steps"
             resumed = entry.first
         else:
-            if found != (wanted := next(lines, None)):
-                return f"line {number} is {found}; the config has {wanted or 'no more'} there"
+            if line != (wanted := next(lines, None)):
+                return f"line {number} is {line}; the config has {wanted or 'no more'} there"
             end = entry.last + 1 if entry.kind == "shard" else entry.last
             if resumed >= 0 and (entry.kind == "retire" or end < resumed + (entry.kind != "finish")):
-                return f"line {number} is {found}, behind a drift at step {resumed}, to which nothing leads"
+                return f"line {number} is {line}, behind a drift at step {resumed}, to which nothing leads"
             reached, resumed = max(reached, end), -1
     return ""

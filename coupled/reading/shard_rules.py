@@ -28,9 +28,9 @@ def check_shard(
         if name not in wanted:
             raise StoreError(file.path, f"holds {one_line(name)}, no column of {stream} at these steps")
         info = file.header.tensors[name]
-        found = Column(DTYPES[info.dtype].name, info.shape)
-        if found != wanted[name]:
-            raise StoreError(file.path, f"{name} is {_shown(found)}, the config makes it {_shown(wanted[name])}")
+        held = Column(DTYPES[info.dtype].name, info.shape)
+        if held != wanted[name]:
+            raise StoreError(file.path, f"{name} is {_shown(held)}, the config makes it {_shown(wanted[name])}")
 
 
 def _check_steps(file: TensorFile, index: str, scheduled: Iterator[int]) -> int:

@@ -38,10 +38,10 @@ def restore(arm: Arm, file: TensorFile, step: int) -> None:
         **{f"buffers.{name}": tensor for name, tensor in arm.state.named_buffers().items()},
     }
     kept = {f"optimiser.{name}": arm.state.weights for name in arm.optimiser.names} if step else {}
-    found = {name: (info.dtype, info.shape) for name, info in file.header.tensors.items()}
+    held = {name: (info.dtype, info.shape) for name, info in file.header.tensors.items()}
     wanted = {name: (_dtype(tensor), tuple(tensor.shape)) for name, tensor in (expected | kept).items()}
-    if found != wanted:
-        wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    if held != wanted:
+        wrong = sorted(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
         raise StoreError(file.path, f"its tensors are not those of arm {arm.name} at step {step}: {wrong[0]}")
     with torch.no_grad():
         for name, tensor in expected.items():

@@ -52,9 +52,9 @@ class Commits:
         if self.mesh.writers.size == 1:
             return [own[name] for name in names]
         rows = torch.stack([_packed(own.get(name)) for name in names])
-        found = self.mesh.writers.gathered(rows)
-        assert bool((found[:, :, 0].sum(0) == 1).all()), "an object has one writer"
-        return [_unpacked(name, row) for name, row in zip(names, found.sum(0, dtype=torch.uint8), strict=True)]
+        gathered = self.mesh.writers.gathered(rows)
+        assert bool((gathered[:, :, 0].sum(0) == 1).all()), "an object has one writer"
+        return [_unpacked(name, row) for name, row in zip(names, gathered.sum(0, dtype=torch.uint8), strict=True)]
 
 
 def _packed(done: Committed | None) -> Tensor:

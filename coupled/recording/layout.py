@@ -110,6 +110,11 @@ def _layers(config: Config, dims: Dims, arm: str) -> Columns:
     return dict.fromkeys(columns, Column("float64", (dims.layers,), by_layer=True))
 
 
+def _motion(config: Config, dims: Dims, arm: str) -> Columns:
+    columns = {"state.moved": Column("float64"), "state.layer_moved": Column("float64", (dims.layers,), by_layer=True)}
+    return columns if config.arms[arm].reference is None else {**columns, "state.cosine": Column("float64")}
+
+
 def _z(config: Config, dims: Dims, arm: str) -> Columns:
     return {"batch.z": Column(config.train.dtype, (2 * config.batches.size, config.model.projection_dim))}
 
@@ -151,6 +156,7 @@ def _pixels(config: Config, dims: Dims) -> Columns:
 STREAMS: Final = {
     "scalars": StreamSpec(_scalars, _certificate, {"batch.chain": Cause.PAST}),
     "layers": StreamSpec(_layers, shows={"batch.gradient_norm": Cause.BACKWARD}),
+    "motion": StreamSpec(_motion),
     "similarity": StreamSpec(_z, _samples, {"batch.z": Cause.FORWARD}),
     "panel": StreamSpec(_panel, _panel_samples, {"state": Cause.EVALUATION}),
     "surrogate": StreamSpec(_surrogate, _surrogate_samples, {"state": Cause.EVALUATION}),

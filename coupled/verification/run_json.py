@@ -24,23 +24,23 @@ def check_run_json(path: Path, facts: Mapping[str, Any], config: Config) -> None
             raise StoreError(path / RUN_JSON, f"its {name} is not what a run of this config has there")
 
 
-def _is_certificate(found: Any, seed: int) -> bool:
+def _is_certificate(part: Any, seed: int) -> bool:
     return (
-        isinstance(found, dict)
-        and found.keys() == {"seed", "initial_weights"}
-        and type(found["seed"]) is int
-        and found["seed"] == seed
-        and _is_sha256(found["initial_weights"])
+        isinstance(part, dict)
+        and part.keys() == {"seed", "initial_weights"}
+        and type(part["seed"]) is int
+        and part["seed"] == seed
+        and _is_sha256(part["initial_weights"])
     )
 
 
-def _is_data(found: Any) -> bool:
-    whole = isinstance(found, dict) and found.keys() == {"train", "test"}
-    return whole and all(value is None or _is_sha256(value) for value in found.values())
+def _is_data(part: Any) -> bool:
+    whole = isinstance(part, dict) and part.keys() == {"train", "test"}
+    return whole and all(value is None or _is_sha256(value) for value in part.values())
 
 
-def _is_names(found: Any) -> bool:
-    return isinstance(found, dict) and bool(found) and all(isinstance(value, str) for value in found.values())
+def _is_names(part: Any) -> bool:
+    return isinstance(part, dict) and bool(part) and all(isinstance(value, str) for value in part.values())
 
 
 def _is_sha256(value: Any) -> bool:

@@ -149,7 +149,7 @@ def test_a_chain_that_differs_in_a_checkpoint_alone_is_not_equal(trained, run):
 
 def test_a_cause_that_nothing_recorded_is_not_ruled_out(tmp_path):
     """A rate that differs at step 3; scalars are recorded at 0 and 5, embeddings at every step."""
-    sparse = {"scalars": {"every": 5}, "layers": {"every": 0}, "pixels": {"log": 0}}
+    sparse = {"scalars": {"every": 5}, "layers": {"every": 0}, "motion": {"every": 0}, "pixels": {"log": 0}}
     runs = [train(config_of(tmp_path / str(h), record=sparse, optimiser={"warmup": 2, "horizon": h})) for h in (6, 7)]
     found = diff(*runs)
     assert found.step == 4 and places(found)[0] == ("similarity", "cl", "batch.z")
@@ -158,7 +158,7 @@ def test_a_cause_that_nothing_recorded_is_not_ruled_out(tmp_path):
 
 def test_the_last_step_before_it_that_both_recorded_is_named(trained, tmp_path):
     """Recorded by both: steps 0, 4 (and states 0, 4)."""
-    every = {stream: {"every": 4} for stream in ("scalars", "layers", "similarity")}
+    every = {stream: {"every": 4} for stream in ("scalars", "layers", "motion", "similarity")}
     nothing = {stream: {"log": 0, "last": False} for stream in ("panel", "surrogate")}
     config = {"record": {**every, **nothing, "pixels": {"log": 0}}, "checkpoints": {"keep": {"steps": [0]}}}
     run = train(config_of(tmp_path, **config))

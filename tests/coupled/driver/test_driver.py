@@ -16,13 +16,11 @@ from coupled.driver.reporter import Silent
 from coupled.driver.train import train
 from coupled.errors import RunStopped, UserError
 from coupled.inputs.source import Source
+from coupled.recording.layout import STREAMS
 from coupled.store import open_tensors, tree_hash
 
 pytestmark = pytest.mark.kernels
-OFF = {
-    stream: {"every": 0, "log": 0, "last": False}
-    for stream in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")
-}
+OFF = {stream: {"every": 0, "log": 0, "last": False} for stream in STREAMS}
 ALL = {stream: {"every": 1} for stream in OFF}
 
 
@@ -135,7 +133,7 @@ def test_first_records_are_of_the_shared_initialisation(run):
 def test_the_last_state_is_observed_by_weights_and_panel_only(run):
     last = "steps-000000006-000000006.safetensors"
     columns = {p.parent.parent.name: set(open_tensors(p)) for p in run.glob(f"records/*/cl/{last}")}
-    assert columns.keys() == {"scalars", "layers", "panel", "surrogate"}
+    assert columns.keys() == {"scalars", "layers", "motion", "panel", "surrogate"}
     assert all(name.startswith("state.") for names in columns.values() for name in names)
 
 
@@ -211,7 +209,7 @@ def test_missing_data_leaves_no_directory(tmp_path):
 
 def test_zero_steps_record_the_start_alone(tmp_path):
     path = train(tiny(tmp_path, train={"steps": 0, "threads": 1}))
-    assert sorted(p.name for p in (path / "records").iterdir()) == ["layers", "panel", "scalars", "surrogate"]
+    assert sorted(p.name for p in (path / "records").iterdir()) == ["layers", "motion", "panel", "scalars", "surrogate"]
 
 
 def test_float64_runs_see_the_pixels_of_float32(tmp_path):

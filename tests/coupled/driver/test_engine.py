@@ -20,6 +20,7 @@ from coupled.driver.assembly import assemble
 from coupled.driver.train import train
 from coupled.errors import UserError
 from coupled.planning.plan import plan
+from coupled.recording.layout import STREAMS
 from coupled.store import StoreError, open_tensors, tree_hash
 
 CPU = torch.device("cpu")
@@ -144,7 +145,7 @@ def test_a_head_is_drawn_by_its_own_address_and_all_else_is_shared(tmp_path):
 
 def test_recording_nothing_leaves_the_same_weights_with_a_head_and_lars(tmp_path):
     arms = {"ce": {"objective": "ce"}, "twin": {"kind": "twin"}, "scl": {"objective": "scl"}}
-    off = {stream: {"every": 0} for stream in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")}
+    off = {stream: {"every": 0} for stream in STREAMS}
     ways = {"optimiser": WAYS["lars"]["optimiser"], "arms": arms}
     on, off = (train(config_of(tmp_path / name, record=r, **ways)) for name, r in (("on", {}), ("off", off)))
     assert weights(on, 2) == weights(off, 2)

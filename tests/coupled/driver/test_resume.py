@@ -11,6 +11,7 @@ from coupled.driver.resuming import ResumeTerms
 from coupled.driver.train import resume, train
 from coupled.errors import Preempted, UserError
 from coupled.recording import checkpoints
+from coupled.recording.layout import STREAMS
 from coupled.recording.recorder import Recorder
 from coupled.store import StoreError, tree_hash
 
@@ -70,8 +71,7 @@ WAYS = {
     "balanced": {"batches": {"stream": "balanced"}, "data": {"per_class": 17}},
     "ce": {"arms": {"ce": {"objective": "ce"}, "cl": {"objective": "nt_xent"}}},
     "vit": {"model": {"encoder": "vit", "width": 8, "patch": 4, "depth": 2, "heads": 2}},
-    "nothing recorded": {"record": {s: {"every": 0, "log": 0, "last": False} for s in
-                                    ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")}},
+    "nothing recorded": {"record": {s: {"every": 0, "log": 0, "last": False} for s in STREAMS}},
     "log-spaced": {"record": {"scalars": {"every": 0, "log": 2}, "similarity": {"every": 3}, "layers": {"every": 2}}},
     "no checkpoint": {"checkpoints": {"keep": {"steps": [], "last": False}, "recovery": {"steps": []}}},
     "every checkpoint": {"checkpoints": {"keep": {"steps": [2]}, "recovery": {"every": 1}}},

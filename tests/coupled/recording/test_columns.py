@@ -18,7 +18,7 @@ from coupled.address import Purpose, words
 from coupled.arms.initial import build_arms
 from coupled.driver.train import train
 from coupled.inputs.source import Source
-from coupled.recording.layout import train_layout
+from coupled.recording.layout import STREAMS, train_layout
 from coupled.store import open_tensors
 
 pytestmark = pytest.mark.kernels
@@ -44,7 +44,7 @@ def config_in(folder):
         panel={"size": 16, "surrogate_size": 4, "stages": True},
         train={"steps": STEPS, "precision": "float64"},
         checkpoints={"keep": {"every": 1}},
-        record={s: {"every": 1} for s in ("scalars", "layers", "similarity", "panel", "surrogate", "pixels")},
+        record={stream: {"every": 1} for stream in STREAMS},
         arms={**own, "nudged": {"kind": "nudged", "of": "nscl"}, "independent": {"kind": "independent"}},
     )
 
@@ -89,6 +89,14 @@ class Truth:
 
     def moved(self, arm, step, other, then):
         return norms([w - v for w, v in zip(self.weights(arm, step), self.weights(other, then), strict=True)])
+
+    def cosine(self, arm, step):
+        """Of w_t − w_0 of an arm and of its reference; NaN at step 0, where neither has moved."""
+        own, other = (
+            np.concatenate(self.weights(name, step)) - np.concatenate(self.weights(name, 0))
+            for name in (arm, REFERENCE[arm])
+        )
+        return own @ other / (np.linalg.norm(own) * np.linalg.norm(other)) if step else math.nan
 
     def weight_gap(self, arm, step):
         """Mean of ‖w−v‖ / ½(‖w‖+‖v‖) over the encoder's convolutions and batch-norm scales."""
@@ -217,6 +225,9 @@ ORACLES = {
     "layers arm state.angle": (Truth.angles, RADIANS),
     "layers arm batch.gradient_norm": (lambda t, arm, step: norms(t.forward(arm, step)[2]), DIGITS),
     "layers arm update.norm": (lambda t, arm, step: t.moved(arm, step + 1, arm, step), DIGITS),
+    "motion arm state.moved": (lambda t, arm, step: math.hypot(*t.moved(arm, step, arm, 0)), DIGITS),
+    "motion arm state.layer_moved": (lambda t, arm, step: t.moved(arm, step, arm, 0), DIGITS),
+    "motion arm state.cosine": (Truth.cosine, DIGITS),
     "similarity arm batch.z": (lambda t, arm, step: t.forward(arm, step)[0], BYTES),
     "similarity shared batch.ids": (lambda t, step: t.batch(step).ids, BYTES),
     "similarity shared batch.visits": (lambda t, step: t.batch(step).visits, BYTES),
