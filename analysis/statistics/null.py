@@ -103,7 +103,14 @@ def _parts(k: Matrix, views: int) -> _Parts:
     symmetric = inner[..., :C, :C] - r @ r.mT - B * (B - 1) * means[..., :, None] * means[..., None, :]
     antisymmetric = inner[..., C:, C:].sum((-2, -1)) - skew.square().sum((-2, -1))
     square = inner.diagonal(dim1=-2, dim2=-1).sum(-1) + diagonal.square().sum((-2, -1))
-    return _Parts(diagonal[..., :C, :].sum(-1), totals, phi @ phi.mT, symmetric, antisymmetric, square)
+    return _Parts(
+        traces=diagonal[..., :C, :].sum(-1),
+        totals=totals,
+        linear=phi @ phi.mT,
+        symmetric=symmetric,
+        antisymmetric=antisymmetric,
+        square=square,
+    )
 
 
 def _components(k: Matrix, views: int) -> tuple[Tensor, Tensor, Tensor]:
