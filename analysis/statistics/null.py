@@ -79,7 +79,7 @@ def _debiased_cka(x: Tensor) -> Matrix:
 
 
 def _rsa(x: Tensor) -> Matrix:
-    """Cosines minus their off-diagonal mean; about the mean row, as in `coupled.alignment`, nothing cancels."""
+    """Cosines minus their off-diagonal mean; about the mean row, as in `coupled.theory.alignment`, nothing cancels."""
     x = unit_rows(x)
     shift = x.mean(-2, keepdim=True)
     z, n = x - shift, x.shape[-2]
