@@ -9,6 +9,7 @@ from helpers import tiny
 
 from analysis.cli import main
 from coupled.driver.train import train
+from coupled.recording.run_json import SCHEMA
 
 COMMANDS = ["curves", "bounds", "divergence", "report"]
 # A command verifies what it reads.
@@ -76,7 +77,7 @@ def test_features_that_are_not_a_number_are_one_clear_line_and_no_result(spoilt,
 @pytest.mark.parametrize("command", COMMANDS)
 def test_another_schema_is_one_clear_line_and_no_result(spoilt, capsys, command):
     other_schema(spoilt)
-    refused(spoilt.path, command, 2, "has schema 7; this version of coupled reads schema 2", capsys)
+    refused(spoilt.path, command, 2, f"has schema 7; this version of coupled reads schema {SCHEMA}", capsys)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
