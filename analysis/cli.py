@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _own_matplotlib() -> Iterator[None]:
-    """matplotlib is imported whatever MPLBACKEND names, and says nothing of settings that no figure of ours follows.
+    """Inside, matplotlib can be imported whatever MPLBACKEND names, and stays silent on settings that we do not follow.
 
     A notebook hands its MPLBACKEND down to the commands that it starts, and matplotlib refuses to be imported where
     that backend is not installed. A session that calls `main` keeps the backend that it asked for.

@@ -25,7 +25,7 @@ ILL_CONDITIONED = 1e-8
 
 
 class IllConditionedWarning(UserWarning):
-    """A value whose last digits are rounding."""
+    """The last digits of a value are rounding."""
 
 
 def linear_cka(x: Array, y: Array, *, debiased: bool = True) -> float | Array:
@@ -43,9 +43,9 @@ def rsa(x: Array, y: Array, *, comparison: str = "pearson") -> float | Array:
     """Correlation of the two cosine-similarity matrices off the diagonal (Kriegeskorte et al. 2008); range [−1, 1].
 
     comparison: "pearson" (default, any n ≥ 3) or "spearman" (average ranks for ties, 3 ≤ n ≤ 4096). Similarities are
-    equal where they differ by rounding alone (`coupled.rounding`). Undefined where all are equal. Raises UserError for
-    shapes that do not fit or another comparison; warns with IllConditionedWarning where similarities are so nearly
-    equal that rounding reaches the eighth digit (Pearson).
+    equal where they differ by rounding alone (`coupled.theory.rounding`). Undefined where all are equal. Raises
+    UserError for shapes that do not fit or another comparison; warns with IllConditionedWarning where similarities are
+    so nearly equal that rounding reaches the eighth digit (Pearson).
     """
     if comparison not in ("pearson", "spearman"):
         raise UserError(f"comparison = {comparison!r}", 'allowed: "pearson", "spearman"')

@@ -15,7 +15,7 @@ from coupled.errors import UserError, unknown
 from coupled.theory import rounding
 from coupled.theory.scale import scaled
 
-# v_i + v_j counted how often: by what it is called.
+# How often v_i + v_j is counted, by the name of the form.
 _FORMS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "symmetric": lambda v: (v[:, None] + v[None, :]) / 2,
     "ordered": lambda v: v[:, None].expand(-1, len(v)),

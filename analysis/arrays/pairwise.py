@@ -3,7 +3,7 @@
 Each prepares the two representations apart and then compares what it prepared, so that pairing the samples anew
 (`reorder`) costs no second preparation.
 
-Cosines that differ by less than their rounding are equal (`coupled.rounding`).
+Cosines that differ by less than their rounding are equal (`coupled.theory.rounding`).
 
 Shapes: x (…, n, d), in the precision it was given in, which says how far it is rounded. All is computed in float64,
 batched over leading axes, and NaN where undefined.
@@ -74,7 +74,7 @@ def _ranks(entries: Tensor, width: Width) -> Tensor:
 
 
 class Neighbours(NamedTuple):
-    """The k nearest others of every row, and what they are found in."""
+    """The k nearest others of every row, and the rows among which they were looked for."""
 
     nearest: Tensor  # (…, n, k) indices, ascending; −1 where undefined
     unit: Tensor  # (…, n, d) rows of norm 1

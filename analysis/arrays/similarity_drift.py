@@ -65,7 +65,8 @@ def _norms(m: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     product = eta.mT @ mu
     w = 2 * ((mu.mT @ mu) * (eta.mT @ eta)).sum((-2, -1)) + 2 * (product * product.mT).sum((-2, -1))
     linear, constant = 2 * n * g.square().sum(-1), (2 * n * (c * e).sum((-2, -1))).square()
-    return _joined(n, constant, linear, w, 2 * (g + (mu * eta).sum(-1)), rounding.of_sum(n) * (linear + w))
+    diagonal = 2 * (g + (mu * eta).sum(-1))
+    return _joined(n, constant, linear, w, diagonal=diagonal, least=rounding.of_sum(n) * (linear + w))
 
 
 def _own_norms(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,11 +81,11 @@ def _own_norms(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     shift = c.norm(dim=(-2, -1))
     size = shift * (squares.sum(-1).sqrt() + math.sqrt(n) * shift)
     terms = linear + w + 4 * size * (n * g.norm(dim=-1) + diagonal.norm(dim=-1))
-    return _joined(n, constant, linear, w, diagonal, rounding.of_sum(n + x.shape[-1]) * terms)
+    return _joined(n, constant, linear, w, diagonal=diagonal, least=rounding.of_sum(n + x.shape[-1]) * terms)
 
 
 def _joined(
-    n: int, constant: Tensor, linear: Tensor, w: Tensor, diagonal: Tensor, least: Tensor
+    n: int, constant: Tensor, linear: Tensor, w: Tensor, *, diagonal: Tensor, least: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The three norms from the squares of the parts, and S's diagonal less its constant (…, n).
 

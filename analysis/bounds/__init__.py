@@ -13,7 +13,7 @@ __all__ = ["BY_ROW", "BY_STEP", "TRIVIAL", "Factors", "Vacuous", "bounds", "fact
 
 
 def bounds(run: Run) -> list[Curve]:
-    """What was measured and every bound on it, all that a figure needs: loss gap, drift of Σ, biased CKA and RSA of z.
+    """The measured loss gap, drift of Σ, biased CKA and RSA of z, and every bound on them: all that a figure needs.
 
     Streams that are not recorded, or not committed yet, are left out. Raises UserError if there is no step to
     show yet, StoreError for damaged records.

@@ -1,4 +1,4 @@
-"""What bounds are held against: the measured values, the limit at which they say nothing, how far they are off."""
+"""Checks of bounds: do they hold, from which step on do they say nothing, and where does their slack come from?"""
 
 import math
 from collections.abc import Sequence

@@ -171,7 +171,7 @@ def _simulated(run: Run, pair: Pair, steps: NDArray[np.int64], surrogate: Surrog
 
 
 def _paper(run: Run, pair: Pair, panel: _Panel) -> tuple[bounds.Paper, tuple[str, ...]]:
-    """The bound docs/theory.md (21) for the run's T steps, and what it rests on."""
+    """The bound docs/theory.md (21) for the run's T steps, and the assumptions that it rests on."""
     counts = run.fixed("surrogate", f"fixed.labels.{pair.labelling}")
     own = float(np.bincount(counts).max() / len(counts))
     try:
@@ -206,7 +206,7 @@ def _exceeded(measured: Curve, values: Tensor) -> tuple[str, ...]:
 
 
 def _assumptions(run: Run) -> tuple[str, ...]:
-    """What the surrogate is, and what of this run is not that."""
+    """A flag that says what the surrogate is, and in what this run differs from it."""
     optimiser = run.config.optimiser
     differences = ["batch-norm", "weights, not Σ, are what descends"]
     if optimiser.name != "sgd":

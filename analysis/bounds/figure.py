@@ -34,7 +34,7 @@ _BOUND: Final[dict[str, dict[str, Any]]] = {
 _LINES: Final[tuple[tuple[str | None, str, Literal["-", ":", "--"]], ...]] = (
     (None, "measured", "-"), ("sharp", "sharp bound", ":"), ("P2", "P2's bound", "--"),
 )  # fmt: skip
-_ROOM: Final = 16.0  # the axis of steps ends at this times the last step: what is behind it holds the labels
+_ROOM: Final = 16.0  # the axis of steps ends at this times the last step: the labels stand in the room behind that step
 _LEAST_GAP: Final = 0.062  # between two labels, of the panel's height
 
 
@@ -172,7 +172,7 @@ def _drift(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, St
 
 
 def _limits(axes: Axes, curves: Sequence[Curve], pair: tuple[str, str], labels: _Labels) -> None:
-    """Both trivial limits, and the limits of the axis: what is far above all that can be says nothing."""
+    """Both trivial limits, and the limits of the axis: a bound far above every possible value says nothing."""
     top, lows = 1.0, [1e-3]
     for measure, text in (("drift", "trivial limit √2·n"), ("surrogate_drift", "trivial limit 2n")):
         limit = pick(curves, measure, pair[0], bound=TRIVIAL)

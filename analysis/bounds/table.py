@@ -137,7 +137,7 @@ def gap_slack(curves: Sequence[Curve]) -> list[str]:
 
 
 def flags(curves: Sequence[Curve]) -> list[str]:
-    """What the bounds rest on, each flag once with the bounds that have it."""
+    """The assumptions of the bounds: each flag once, with the bounds that have it."""
     of: dict[str, list[str]] = {}
     for curve in curves:
         name = curve.bound or f"{curve.measure} of {curve.arm} against {curve.reference}"
@@ -147,7 +147,7 @@ def flags(curves: Sequence[Curve]) -> list[str]:
 
 
 def inside(curves: Sequence[Curve]) -> list[str]:
-    """How far each Σ of the surrogate panel moved: a small bound may only mean that nothing did."""
+    """How far each Σ of the surrogate panel moved: where nothing moved, a small drift says little."""
     lines = []
     for curve in curves:
         simulated = pick(curves, "surrogate_moved", curve.arm)

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Writes the page, and the CSV files and figures beside it."""
     output = None if options.output is None else page_path(options.output)
     runs = [open_run(path) for path in options.runs]
-    # What cannot be together, or believed, is refused before the first result is written.
+    # Runs that do not belong together, or are damaged, are refused before the first result is written.
     check(runs)
     for opened in runs:
         check_steps(opened)

@@ -42,7 +42,7 @@ def _of_arm(run: Run, arm: str) -> Iterator[Curve]:
 
 
 def _aligned(run: Run, arm: str, source: str, feature: str) -> Iterator[Curve]:
-    """What is asked of the features of one source: the headline measures, and beside them what they leave out."""
+    """The curves of the features of one source: the headline measures, and those that show what these leave out."""
     yield run.curve("cka", arm=arm, source=source, feature=feature)
     yield run.curve("rsa", arm=arm, source=source, feature=feature)
     if (source, feature) == ("panel", "h"):

@@ -158,5 +158,5 @@ def _loss_gaps(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str
 
 
 def _order(style: Style) -> int:
-    # What is broken lets through what is below it, so objectives lie above controls.
+    # A broken line lets a line below it show through, so objectives lie above controls.
     return 4 if style.line == "-" else 3

@@ -67,7 +67,7 @@ def _rows_of(run: Run, curves: Sequence[Curve], arm: str) -> list[Row]:
 
 
 def notes(run: Run, curves: Sequence[Curve]) -> str:
-    """n, d and estimators of the table's columns, and what is not committed yet, on one line."""
+    """n, d and estimators of the table's columns, and which streams have no committed step yet, on one line."""
     sentences = [f"{late}." for late in waiting(run)]
     panel = next((c for c in curves if c.measure == "cka" and (c.source, c.feature) == ("panel", "h")), None)
     if panel is not None:

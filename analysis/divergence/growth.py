@@ -80,7 +80,7 @@ class Growth:
 def growth(run: Run, *, windows: Sequence[tuple[int, int]] = (), per_layer: bool = False) -> list[Growth]:
     """Growth of every arm with a reference but exact twins, in the windows early, late and each of `windows`.
 
-    early: from the first recorded step after the first update with D > 0 (what D is before is given to the run, not
+    early: from the first recorded step after the first update with D > 0 (before, D is given to the run and not
     grown by it) to the first at which D reaches half its maximum; late: from there to the end. Of an unfinished run
     maximum and end are those so far. `windows` are (first, last) steps, 1 ≤ first < last. With `per_layer`, every layer
     in the windows of the arm's global distance. Raises UserError for a window outside the run and for what the run does
@@ -125,7 +125,7 @@ def named_windows(steps: NDArray[np.int64], distance: Array) -> list[Window]:
 def fit(rate: Array, distances: Array) -> list[dict[str, float]] | str:
     """The fitted fields of `Growth` for each column of distances (n, L) > 0 at S = rate (n,), or why there are none.
 
-    `doubling_steps` is left to who knows the steps.
+    `doubling_steps` is left to the caller, who knows the steps.
     """
     if len(rate) < LEAST_POINTS:
         return f"recorded steps in the window: {len(rate)}, fewer than {LEAST_POINTS}"

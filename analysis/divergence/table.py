@@ -48,7 +48,7 @@ def has_layers(run: Run) -> bool:
 
 
 def without_layers(run: Run) -> list[str]:
-    """A line that says why there is nothing by layer; none where there is."""
+    """Why there are no results by layer, as a line; no line where there are."""
     if has_layers(run):
         return []
     why = "has committed none yet" if run.schedules("layers", "state") else "records none"
@@ -66,7 +66,7 @@ def write_layers(run: Run) -> Path:
     rows = []
     for arm in arms_with_reference(run):
         maps = [layers(run, arm, measure) for measure in _OF_LAYER]
-        # The norm alone may be a shard ahead of what needs the reference's records too.
+        # The norm needs no records of the reference, so that it may be a shard ahead of the distances.
         step = min(int(map_.steps[-1]) for map_ in maps)
         finals = [map_.values[map_.steps == step][0] for map_ in maps]
         for i, layer in enumerate(maps[0].layers):

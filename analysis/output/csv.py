@@ -22,7 +22,7 @@ def write_csv(run: Run, curves: Iterable[Curve], name: str = CSV_NAME) -> Path:
     """Writes RUN/analysis/curves.csv (or another `name`): a row per curve and step, full precision (repr), UTF-8.
 
     An undefined number is an empty cell, and only where the value itself is undefined `note` says why; what does not
-    apply to a measure is empty too. `interval` and `null` say of what low … high and null_low … null_high are.
+    apply to a measure is empty too. `interval` and `null` say what low … high and null_low … null_high are.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

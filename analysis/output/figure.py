@@ -74,7 +74,7 @@ class Frame:
 def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
     """Draws a figure into RUN/analysis/ under each name, .png or .svg; equal records give equal bytes."""
     paths = []
-    # A user's own matplotlibrc does not reach the bytes, and nothing here reaches the user's settings.
+    # The user's own matplotlibrc must not change the bytes, nor may the settings here change the user's.
     with matplotlib.style.context(["default", RC]):
         figure = draw()
         for label in figure.findobj(Text):

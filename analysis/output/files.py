@@ -1,4 +1,4 @@
-"""Where results go: RUN/analysis/, outside every hash of the run. A file there is whole or the one before."""
+"""Where results go: RUN/analysis/, outside every hash of the run. A file there is whole, also while it is replaced."""
 
 import os
 from pathlib import Path

@@ -77,7 +77,7 @@ def weights(content: Content, measure: str) -> Chart | None:
 
 
 def losses(content: Content) -> Chart | None:
-    """What each arm minimises."""
+    """The loss that each arm minimises."""
     curves = _of(content, "loss")
     data = [trace for curve, style in _styled(content, curves) for trace in line(curve, style)]
     lead = "Each arm's own objective on its own batch; values of different objectives have different scales."
@@ -92,7 +92,7 @@ def gaps(content: Content) -> Chart | None:
 
 
 def divergence(content: Content) -> Chart | None:
-    """‖D‖ and what came out of it; where nothing else is there, the recorded distance alone."""
+    """‖D‖ and the measures made of it; the recorded distance alone where there is nothing else."""
     # The controls' own curves are the floor and the ceiling: their copies as limits of every arm would hide them.
     curves = [c for c in content.divergence if c.kind == "measured"] or _of(content, "distance")
     lead = "Over the cumulative learning rate, a straight line on a logarithmic axis is exponential growth."
@@ -118,7 +118,7 @@ def bounds(content: Content) -> Chart | None:
 
 
 def bound_styles(group: wording.Bounded) -> list[tuple[Curve, Style]]:
-    """The curves of a bounded quantity with their styles: what was measured black, limits and what is beside grey."""
+    """The curves of a bounded quantity with their styles: measured ones black, limits and those beside it grey."""
     styled = [(group.measured, Style(_INK, "-", "measured"))] if group.measured else []
     for index, bound in enumerate(group.bounds):
         if bound.kind == "limit":
@@ -202,7 +202,7 @@ def _menu(
 def _chart(
     data: list[Trace], curves: Sequence[Curve], *, id: str, title: str, lead: str, **options: Any
 ) -> Chart | None:
-    """The chart of some traces, with what words can say of their curves; None without traces."""
+    """The chart of some traces, with a description and remarks in words; None without traces."""
     if not data:
         return None
     return Chart(

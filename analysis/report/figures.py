@@ -1,4 +1,4 @@
-"""The places of charts on the page, and what stands there when there is none."""
+"""The charts of the page in their places; where a chart is missing, its place says why."""
 
 from collections.abc import Sequence
 

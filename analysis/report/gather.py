@@ -32,7 +32,7 @@ _GROWTH: Final = (
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table: what is under each of its columns are attributes of its rows."""
+    """A table of the page: each column shows the attribute of that name of every row."""
 
     section: str
     caption: str

@@ -31,7 +31,7 @@ style-src 'unsafe-inline'; img-src data: blob:">
 <header>
 <h1>$title</h1>
 <p class="status $state">$status</p>
-<noscript><p class="banner">This browser runs no scripts: tables and words are complete, the charts are the PNG and
+<noscript><p class="banner">This browser runs no scripts: tables and text are complete, and the charts are the PNG and
 SVG files beside this page.</p></noscript>
 <p class="banner" id="banner" hidden></p>
 </header>

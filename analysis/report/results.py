@@ -1,4 +1,4 @@
-"""The CSV files and figures that stand beside a report: those of the other commands, of what is gathered already."""
+"""The CSV files and figures beside a report: what the other commands write, from the curves gathered for the page."""
 
 from collections.abc import Callable
 from typing import Final

@@ -16,7 +16,7 @@ from coupled.terminal.shell import shell
 
 
 def shared(content: Content) -> str:
-    """What the arms had in common, and what each differed in."""
+    """The settings that all arms shared, and a table of those in which they differed."""
     run, config = content.run, content.run.config
     machine, versions = run.facts.get("machine", {}), run.facts.get("versions", {})
     optimiser = config.optimiser
@@ -48,8 +48,8 @@ def curves(content: Content, drawn: Sequence[Chart | None]) -> str:
 def bounds(content: Content, drawn: Sequence[Chart | None]) -> str:
     """Bounds beside what was measured, their assumptions in words."""
     lead = (
-        "A bound is worth what its assumptions are: what this run does not meet stands beside it. From its vacuity "
-        "step on a bound says no more than the trivial limit does."
+        "A bound is worth as much as its assumptions are; those that this run does not meet stand beside it. From its "
+        "vacuity step on, a bound says no more than the trivial limit does."
     )
     beside = "".join(_bounded(group) for group in wording.bounded(content))
     alarms = "".join(paragraph(f"ALARM: {violation}.", "banner") for violation in content.violations)

@@ -22,7 +22,7 @@ _DASHES: Final = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 
 
 def escaped(text: str) -> str:
-    """Text for plotly, which takes some tags in names and titles for markup: as it is, and nothing else."""
+    """Text for plotly, which takes some tags in names and titles for markup: escaped, it is shown as it is."""
     return html.escape(text)
 
 

@@ -193,7 +193,7 @@ def notes(content: Content) -> list[str]:
 
 
 def alarms(content: Content) -> list[str]:
-    """What must not be: an exact twin that left its original, a bound that should hold and does not."""
+    """Faults of a run: an exact twin that left its original, a bound that should hold and does not."""
     faults = [f"ALARM: {fault}; the run was not in lockstep." for fault in twin_faults(content.run, content.curves)]
     return faults + [f"ALARM: {violation}." for violation in content.violations]
 

@@ -70,7 +70,7 @@ class FeaturePair:
         source: str = "panel",
         feature: str | None = None,
     ) -> "FeaturePair":
-        """Against the arm's own reference, and of h on the panel, of z elsewhere, where nothing else is asked for.
+        """The pair of an arm; by default against its own reference, and of h on the panel, of z elsewhere.
 
         Raises UserError for what is not recorded, and for an arm without a reference.
         """
@@ -181,7 +181,7 @@ def drift_of(name: str) -> Callable[..., Curve]:
 
 
 def drifts(pair: FeaturePair) -> dict[str, Curve]:
-    """All of `DRIFTS` at once, of z: what docs/theory.md (34) to (37) are made of. 0 where Σ is equal."""
+    """All of `DRIFTS` at once, of z: docs/theory.md (34) to (37) bound alignment by them. 0 where Σ is equal."""
     assert pair.feature == "z", "Σ = z zᵀ"
     key = ("drifts", pair.arm, pair.reference, pair.source)
     return pair.records.remembered(key, lambda: _drifts(pair))
@@ -207,7 +207,7 @@ def _spread(n: int, views: int, most: int) -> Tensor:
 
 def _estimated(pair: FeaturePair, measure: str, estimator: str, **options: Any) -> Curve:
     """The curve of a measure of `analysis.statistics.estimates`, with interval and null band."""
-    # What comes of the same sums is asked for together: of z, whose rows are unit vectors, CKA and RSA.
+    # Measures that share their sums are estimated together: both CKA, and RSA too of z, whose rows are unit vectors.
     joint = ("cka", "cka_biased", "rsa") if pair.feature == "z" else ("cka", "cka_biased")
     measures = joint if measure in joint else (measure,)
     key = ("estimates", measures, pair.arm, pair.reference, pair.source, pair.feature, *options.items())
@@ -229,7 +229,7 @@ def _all_estimates(
     groups = _FEW_GROUPS if views == 2 or pair.rows is not None or "procrustes" in measures else _GROUPS
     options = {"views": views, "groups": groups, "unit": "rsa" in measures, **options}
     banded = _banded(pair)
-    # These take cosines themselves, and from the recorded precision how far they are rounded.
+    # These take cosines themselves, and read from the recorded precision how far those are rounded.
     recorded = bool({"spearman", "knn_overlap"} & set(measures))
     return [
         (at, estimates(measures, x, y, banded=None if banded is None else torch.tensor(np.isin(at, banded)), **options))

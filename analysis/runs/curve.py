@@ -16,7 +16,7 @@ Kind = Literal["measured", "upper bound", "lower bound", "limit"]
 class Band:
     """A range around or beside a curve at each of its steps: float64 (T,), read-only, NaN where there is none.
 
-    `what` says of what it is, in words for a legend: "95 % jackknife interval, 16 groups of samples".
+    `what` says in words, for a legend, what it is: "95 % jackknife interval, 16 groups of samples".
     """
 
     low: NDArray[np.float64]
@@ -92,7 +92,7 @@ def pick(
     labelling: str | None = None,
     bound: str | None = None,
 ) -> Curve | None:
-    """The first of the curves that fits what is given; None if there is none. Without `bound`, of measured ones."""
+    """The first curve that has every given fact; None if there is none. Without `bound`, only measured ones count."""
     wanted = {"source": source, "feature": feature, "labelling": labelling}
     for curve in curves:
         fits = all(value in (None, getattr(curve, name)) for name, value in wanted.items())

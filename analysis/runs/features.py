@@ -38,7 +38,7 @@ FEATURES: Final[dict[tuple[str, str], Features]] = {
 
 
 def features(records: Records, source: str, feature: str) -> Features:
-    """Where the features of a source are recorded: h, z, or stage.<k> of the panel. UserError if they are not."""
+    """Where h, z, or stage.<k> of a source is recorded; UserError if it is not."""
     if (source, feature) in FEATURES:
         return FEATURES[source, feature]
     stages = stage_names(records)

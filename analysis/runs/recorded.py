@@ -1,4 +1,4 @@
-"""What of a run is recorded, and what of it is still to come."""
+"""Which streams of a run are recorded, and which of them are still to come."""
 
 from typing import Final
 

@@ -31,7 +31,7 @@ def check(runs: Sequence[Run]) -> None:
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs in groups that differ in the seed alone, in order of first mention. Raises UserError like `check`, and
+    """Groups of runs that differ in the seed alone, in order of first mention. Raises UserError like `check`, and
     where a run is given twice.
     """
     check(runs)
@@ -72,7 +72,7 @@ def over_seeds(curves: Sequence[Curve]) -> Curve:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    """What runs that are compared must have in common, by what it is called in a message."""
+    """The facts that runs must have in common to be compared, by the names that messages give them."""
     config = resolved(run.config)
     facts: dict[str, Any] = {
         "schema": run.facts["schema"],

@@ -79,7 +79,7 @@ def _debiased_cka(x: Tensor) -> Matrix:
 
 
 def _rsa(x: Tensor) -> Matrix:
-    """Cosines minus their off-diagonal mean; about the mean row, as in `coupled.alignment`, nothing cancels."""
+    """Cosines minus their off-diagonal mean; about the mean row, as in `coupled.theory.alignment`, nothing cancels."""
     x = unit_rows(x)
     shift = x.mean(-2, keepdim=True)
     z, n = x - shift, x.shape[-2]
@@ -103,7 +103,14 @@ def _parts(k: Matrix, views: int) -> _Parts:
     symmetric = inner[..., :C, :C] - r @ r.mT - B * (B - 1) * means[..., :, None] * means[..., None, :]
     antisymmetric = inner[..., C:, C:].sum((-2, -1)) - skew.square().sum((-2, -1))
     square = inner.diagonal(dim1=-2, dim2=-1).sum(-1) + diagonal.square().sum((-2, -1))
-    return _Parts(diagonal[..., :C, :].sum(-1), totals, phi @ phi.mT, symmetric, antisymmetric, square)
+    return _Parts(
+        traces=diagonal[..., :C, :].sum(-1),
+        totals=totals,
+        linear=phi @ phi.mT,
+        symmetric=symmetric,
+        antisymmetric=antisymmetric,
+        square=square,
+    )
 
 
 def _components(k: Matrix, views: int) -> tuple[Tensor, Tensor, Tensor]:

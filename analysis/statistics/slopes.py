@@ -63,7 +63,7 @@ def slopes(x: Array, y: Array) -> Slopes:
     total = (yc**2).sum(0)
     r2 = 1 - np.divide(rss, total, out=np.full_like(rss, np.nan), where=total > 0)
     aic = n * np.log(np.maximum(rss / n, (_EPS * np.maximum(magnitude, 1)) ** 2)) + 6
-    return Slopes(slope, slope - half, slope + half, rho, r2, aic)
+    return Slopes(slope=slope, low=slope - half, high=slope + half, autocorrelation=rho, r2=r2, aic=aic)
 
 
 def _process(x: Array, observed: Array) -> tuple[Array, Array, Array, Array]:
