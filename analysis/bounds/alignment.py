@@ -17,8 +17,8 @@ from coupled.theory.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 
 SOURCES: Final = ("batch", "surrogate", "panel")
 _VERY: Final = {
-    "cka_biased": "of biased CKA of this very Σ = z zᵀ: not of debiased CKA, nor of h",
-    "rsa": "of cosine + Pearson RSA of this very Σ",
+    "cka_biased": "a bound on biased CKA of this same Σ = z zᵀ; not on debiased CKA, and not on CKA of h",
+    "rsa": "a bound on cosine + Pearson RSA of this same Σ",
 }
 
 

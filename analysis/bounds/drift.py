@@ -2,7 +2,7 @@
 
 Shapes: Σ (2n, 2n) of n samples × 2 fixed views, one full batch of a = 2n slots; curves (T+1,) over steps 0 … T.
 Measures: `drift` ‖Σ^arm − Σ^reference‖_F of the true run, `surrogate_drift` of the simulated surrogate; `moved` and
-`surrogate_moved` ‖Σ_t − Σ_0‖_F. Bounds have the facts of `drift`; what they promise is about `surrogate_drift`.
+`surrogate_moved` ‖Σ_t − Σ_0‖_F. Bounds are drawn beside `drift`; what they bound is `surrogate_drift`.
 """
 
 from collections.abc import Iterator

@@ -60,7 +60,7 @@ def layers(run: Run, arm: str, measure: str) -> LayerMap:
     spec = run.arm(arm)
     reference = spec.reference if measure in _AGAINST else None
     if measure in _AGAINST and reference is None:
-        raise UserError(f"{arm} has no reference", "it is what others are compared with", "name another arm")
+        raise UserError(f"{arm} has no reference", "it is the reference of the others", "name another arm")
     column, units, undefined = _COLUMNS[measure]
     if measure == "relative_distance":
         steps, values = _relative(run, arm, str(reference))

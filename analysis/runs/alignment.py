@@ -79,7 +79,7 @@ class FeaturePair:
         reference = reference or records.arm(arm).reference
         if reference is None:
             raise UserError(
-                f"{arm} has no reference", "it is what others are compared with", "name a reference or another arm"
+                f"{arm} has no reference", "it is the reference of the others", "name a reference or another arm"
             )
         records.arm(reference)
         n, d = records.row_shape(where.stream, arm, where.column)

@@ -93,6 +93,34 @@ def distance(records: Records, arm: str, spec: Arm, *, reference: str | None = N
     )
 
 
+def moved(records: Records, arm: str, spec: Arm) -> Curve:
+    """How far all the arm's weights are from its own initial ones: docs/theory.md (62)."""
+    return _of_weights(
+        records,
+        stream="motion",
+        measure="moved",
+        arm=arm,
+        reference=None,
+        d=_weights_in(records.facts["layers"]),
+        estimator="|w_t-w_0| of all weights",
+    )
+
+
+def motion_cosine(records: Records, arm: str, spec: Arm, *, reference: str | None = None) -> Curve:
+    """The cosine of the arm's way from its start with its reference's way, [-1, 1]: docs/theory.md (62)."""
+    return _of_weights(
+        records,
+        stream="motion",
+        column="cosine",
+        measure="motion_cosine",
+        arm=arm,
+        reference=_recorded_reference(arm, spec, reference),
+        d=_weights_in(records.facts["layers"]),
+        estimator="cosine of w_t-w_0 of all weights",
+        undefined="one of the two has not moved",
+    )
+
+
 def loss(records: Records, arm: str, spec: Arm) -> Curve:
     """The loss that the arm minimises, on its own batch similarities."""
     objective = str(spec.objective) if spec.objective == "ce" else f"{spec.objective}, tau {spec.temperature:g}"
@@ -129,6 +157,8 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
     **{name: OfFeatures(alignment.drift_of(name), only="z") for name in alignment.DRIFTS},
     "weight_gap": weight_gap,
     "distance": distance,
+    "moved": moved,
+    "motion_cosine": motion_cosine,
     "loss": loss,
     "gap": gap,
     "mass": mass,
@@ -137,7 +167,7 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
 
 def _recorded_reference(arm: str, spec: Arm, reference: str | None) -> str:
     if spec.reference is None:
-        raise UserError(f"{arm} has no reference", "it is what others are compared with", "name another arm")
+        raise UserError(f"{arm} has no reference", "it is the reference of the others", "name another arm")
     if reference not in (None, spec.reference):
         raise UserError(f"weights of {arm} against {reference}", f"recorded is its distance to {spec.reference} alone")
     return spec.reference
@@ -147,8 +177,19 @@ def _weights_in(layers: list[dict[str, Any]]) -> int:
     return sum(math.prod(layer["shape"]) for layer in layers)
 
 
-def _of_weights(records: Records, *, measure: str, arm: str, reference: str, d: int, estimator: str) -> Curve:
-    steps, values = records.column("scalars", arm, f"state.{measure}")
+def _of_weights(
+    records: Records,
+    *,
+    measure: str,
+    arm: str,
+    reference: str | None,
+    d: int,
+    estimator: str,
+    stream: str = "scalars",
+    column: str = "",
+    undefined: str = "0/0: all weights are zero",
+) -> Curve:
+    steps, values = records.column(stream, arm, f"state.{column or measure}")
     return Curve(
         measure=measure,
         arm=arm,
@@ -162,7 +203,7 @@ def _of_weights(records: Records, *, measure: str, arm: str, reference: str, d: 
         split=None,
         labelling=None,
         estimator=estimator,
-        undefined="0/0: all weights are zero",
+        undefined=undefined,
     )
 
 

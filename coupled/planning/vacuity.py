@@ -33,7 +33,7 @@ class Pair:
 
 
 def pair_of(config: Config, arm: str) -> Pair | str:
-    """The pair of an arm and its reference, or why the drift bounds are not about them, in words."""
+    """The pair of an arm and its reference, or, in words, why the drift bounds do not apply to them."""
     spec, reference = config.arms[arm], config.arms[arm].reference
     if reference is None:
         return "it has no reference"

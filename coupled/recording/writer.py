@@ -20,6 +20,7 @@ class Writer:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Task]] = deque()
         self._size = 0  # bytes of what waits or is being written
+        self._tasks = 0  # how many these are: a task may have no bytes
         self._error: BaseException | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True) if asynchronous else None
@@ -37,6 +38,7 @@ class Writer:
                 return
             self._waiting.append((size, task))
             self._size += size
+            self._tasks += 1
             self._changed.notify_all()
 
     @property
@@ -47,7 +49,7 @@ class Writer:
     def drain(self) -> None:
         """Wait until all tasks have run."""
         with self._changed:
-            self._changed.wait_for(lambda: self._error or not self._size)
+            self._changed.wait_for(lambda: self._error or not self._tasks)
         if self._error is not None:
             raise self._error
 
@@ -75,6 +77,7 @@ class Writer:
             del task  # its arrays, before the next is waited for
             with self._changed:
                 self._size -= size
+                self._tasks -= 1
                 self._changed.notify_all()
 
     def _fail(self, error: BaseException) -> None:

@@ -116,7 +116,7 @@ def test_the_sharp_bound_lies_between_p2s_and_the_measured_value(bounded, run, m
             pick(bounded, measure, arm, source=source, feature="z", bound=bound) for bound in (None, "sharp", "P2")
         )
         assert (p2.values <= sharp.values + 1e-12).all() and (sharp.values <= measured.values + 1e-9).all()
-        assert sharp.kind == p2.kind == "lower bound" and "this very Σ" in sharp.flags[0]
+        assert sharp.kind == p2.kind == "lower bound" and "this same Σ" in sharp.flags[0]
     assert pick(bounded, "cka_biased", "nscl", source=source).estimator == "biased linear CKA"
 
 

@@ -89,6 +89,18 @@ def test_a_twin_is_its_original_in_every_measure(run):
             assert np.allclose(run.curve(measure, arm="twin", source=source).values, 1, rtol=0, atol=1e-12)
 
 
+def test_motion_is_the_way_from_the_start(run, trained):
+    curve = run.curve("moved", arm="nscl")
+    assert dict(zip(curve.steps.tolist(), curve.values.tolist(), strict=True)) == by_hand(
+        trained, "motion", "nscl", "state.moved"
+    )
+    assert (curve.reference, curve.source, curve.at(0)) == (None, "weights", 0.0)
+    cosine = run.curve("motion_cosine", arm="fine")
+    assert cosine.reference == "nscl" and np.isnan(cosine.at(0)) and -1 <= cosine.at(7) <= 1
+    with pytest.raises(UserError, match="cl has no reference"):
+        run.curve("motion_cosine", arm="cl")
+
+
 def test_weight_gap_is_the_mean_over_the_layers_that_run_json_names(run, trained):
     gap = run.curve("weight_gap", arm="nscl")
     counted = [layer["in_weight_gap"] for layer in run.facts["layers"]]

@@ -46,6 +46,7 @@ def test_it_resolves_with_its_own_digests_and_without_motion(run):
     written = json.loads((run / "run.json").read_bytes())
     assert facts["schema"] == 2 and digest(config, 2) == written["config_digest"] != digest(config)
     assert fingerprint(config) == written["fingerprint"]
+    assert config.record.motion.upto(config.train.steps) == []
     assert {name: arm.reference for name, arm in config.arms.items()} == {
         "cl": None, "nscl": "cl", "scl": "nscl", "twin": "cl", "nudged": "nscl",
     }  # fmt: skip

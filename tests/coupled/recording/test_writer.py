@@ -42,6 +42,19 @@ def test_put_waits_for_room_and_leaves_nothing_out(writer):
     assert done == [0, 1, 2]
 
 
+def test_drain_waits_for_a_task_without_bytes_too(writer):
+    """The end of a run is such a task: a run that did not wait for it stayed unfinished, once in a thousand runs."""
+    gate, done = threading.Event(), []
+    writer.put(0, lambda: (gate.wait(), done.append(0)))
+    waiting = threading.Thread(target=writer.drain)
+    waiting.start()
+    waiting.join(0.2)
+    waited = waiting.is_alive()
+    gate.set()
+    waiting.join(10)
+    assert waited and not waiting.is_alive() and done == [0]
+
+
 def test_a_task_larger_than_the_limit_waits_alone(writer):
     done = []
     for size in (50, 1000, 50):
