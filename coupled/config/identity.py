@@ -31,8 +31,8 @@ def classified(value: Any, kinds: tuple[Kind, ...], own: Kind = "identity") -> A
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def kind_of(dotted: str) -> Kind:

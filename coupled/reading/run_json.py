@@ -78,8 +78,8 @@ def _facts(path: Path) -> tuple[dict[str, Any], bytes]:
         raise StoreError(path, "its config does not have its config_digest")
     for key, table in ((START, facts["config"]), (IMPORTED, facts)):
         if key in table:
-            what = f"{path} is of a kind that this version of coupled does not know ({key})"
-            raise UserError(what, "it reads runs that begin at their initial weights", "use the version that wrote it")
+            given = f"{path} is of a kind that this version of coupled does not know ({key})"
+            raise UserError(given, "it reads runs that begin at their initial weights", "use the version that wrote it")
     return facts, data
 
 
