@@ -10,7 +10,7 @@ from coupled.terminal.entry import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code (`coupled.terminal.EXIT_CODES`)."""
+    """Runs a command; returns the exit code (`coupled.terminal.entry.EXIT_CODES`)."""
 
     def body() -> int:
         # Loading torch and matplotlib takes seconds: Ctrl-C meanwhile is no traceback either.

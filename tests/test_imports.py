@@ -32,7 +32,7 @@ def names_in(path, tree):
 
 def imported(name):
     """The modules of ours that a module imports, at its top, inside functions or for types alone. The names that
-    `coupled` itself hands on are lazy, and its alone.
+    `coupled` itself hands on are lazy (its imports are for types), and its alone.
     """
     path = MODULES[name]
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -51,12 +51,9 @@ def packages_of(name):
 
 
 def loaded(name):
-    """What comes before a module is whole: the modules it imports, and their packages but for its own."""
-    return (
-        (GRAPH[name] | {package for other in GRAPH[name] for package in packages_of(other)})
-        - packages_of(name)
-        - {name}
-    )
+    """What comes before a module is whole: the modules it imports, and the packages of these but for its own."""
+    packages = {package for other in GRAPH[name] for package in packages_of(other)}
+    return GRAPH[name] | (packages - packages_of(name) - {name})
 
 
 def reached(start):

@@ -75,7 +75,7 @@ def _curves(run: Run, setting: _Setting) -> Iterator[Curve]:
         yield _bound(measured, np.full(len(steps), value), bound="data set", flags=flags)
     yield _bound(measured, arrays["per_anchor"], bound="per anchor")
     yield _bound(measured, arrays["tighter"], bound="tighter")
-    no_bound = ("a reference, no bound: the gap where all similarities are equal",)
+    no_bound = ("for comparison, no bound: the gap where all similarities are equal",)
     yield _bound(measured, arrays["equal"], bound="equal similarity", kind="limit", flags=no_bound)
     for bound in ("per anchor", "tighter"):
         values = arrays[f"slack_{bound.replace(' ', '_')}"]

@@ -11,6 +11,7 @@ from analysis.report.markup import facts, items, paragraph, scrolling, swatch, t
 from analysis.report.markup import table as html_table
 from analysis.runs.controls import nudge_of
 from coupled.config import Arm
+from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
 from coupled.terminal.shell import shell
 
@@ -93,6 +94,13 @@ def reproduce(content: Content) -> str:
         "Save the config below as config.toml and train it: on the same machine type, with the same versions, the "
         "manifest has the same bytes. The digests say whether it is the same config."
     )
+    if run.facts["schema"] != FORMAT:
+        lead = (
+            "Save the config below as config.toml and train it: on the same machine type, with the same versions, its "
+            f"records and checkpoints have the same bytes. This run is of format {run.facts['schema']}; what is "
+            f"trained today is of format {FORMAT}: its manifest and its config digest are others, its fingerprint is "
+            "the same."
+        )
     where = f"Numbers and figures: the CSV, PNG and SVG files in {run.path}/analysis/ beside this page."
     return (
         paragraph(lead, "lead")

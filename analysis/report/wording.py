@@ -163,7 +163,7 @@ def _bounded_name(bound: Curve) -> str:
 
 def vacuity(bound: Curve, limits: Sequence[Curve]) -> str:
     """From which step on a bound says nothing that its limit does not say: "step 17", "never" or "–" without one."""
-    # Other limits are references (the value for equal similarities, the distance of a nudged twin).
+    # Other limits are for comparison (the value for equal similarities, the distance of a nudged twin).
     limit = next((curve for curve in limits if curve.bound == TRIVIAL), None)
     if limit is None or bound.kind == "limit" or not len(limit.values):
         return "–"

@@ -6,7 +6,8 @@ features of two arms (`analysis.runs.alignment`). Shapes: T recorded steps, n = 
 
 import inspect
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,12 +28,23 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
     if measure not in MEASURES:
         raise unknown("measure", measure, MEASURES)
     function, spec = MEASURES[measure], records.arm(arm)
+    options = _with_reference(options)
     allowed = _options_of(function)
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in allowed:
             raise UserError(f"{measure} takes no {name}", "it takes " + (", ".join(allowed) or "no options"))
     return function(records, arm, spec, **given)
+
+
+def _with_reference(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with `anchor`, as the reference was called up to format 2, under its new name."""
+    if "anchor" not in options:
+        return dict(options)
+    if options.get("reference") is not None:
+        raise UserError("anchor and reference", "they are one option, now called reference", "leave anchor out")
+    warnings.warn("anchor: this option is now called reference", FutureWarning, stacklevel=4)
+    return {**{key: value for key, value in options.items() if key != "anchor"}, "reference": options["anchor"]}
 
 
 @dataclass(frozen=True)
@@ -93,12 +105,13 @@ def distance(records: Records, arm: str, spec: Arm, *, reference: str | None = N
     )
 
 
-def moved(records: Records, arm: str, spec: Arm) -> Curve:
+def motion(records: Records, arm: str, spec: Arm) -> Curve:
     """How far all the arm's weights are from its own initial ones: docs/theory.md (62)."""
     return _of_weights(
         records,
         stream="motion",
-        measure="moved",
+        column="moved",
+        measure="motion",
         arm=arm,
         reference=None,
         d=_weights_in(records.facts["layers"]),
@@ -157,7 +170,7 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
     **{name: OfFeatures(alignment.drift_of(name), only="z") for name in alignment.DRIFTS},
     "weight_gap": weight_gap,
     "distance": distance,
-    "moved": moved,
+    "motion": motion,
     "motion_cosine": motion_cosine,
     "loss": loss,
     "gap": gap,

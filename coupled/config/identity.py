@@ -72,9 +72,9 @@ def fingerprint(config: Config) -> str:
     return canonical_digest(classified(config, ("identity",)))
 
 
-def digest(config: Config, written: int = FORMAT) -> str:
-    """SHA-256 (hex) of the canonical JSON of `resolved(config)`, as format `written` has it."""
-    return canonical_digest(downgraded(resolved(config), written))
+def digest(config: Config, format_: int = FORMAT) -> str:
+    """SHA-256 (hex) of the canonical JSON of `resolved(config)`, as `format_` has it."""
+    return canonical_digest(downgraded(resolved(config), format_))
 
 
 def path_of(config: Config) -> Path:

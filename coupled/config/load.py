@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coupled.config.build import build
-from coupled.config.formats import with_reference
+from coupled.config.formats import renamed, with_reference
 from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.resolved import Config
@@ -27,6 +27,8 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     _located_code(raw, path.parent)
     if not overrides:
         return from_tables({"name": path.stem, **raw})
+    # Before overrides are merged: they may use the new name where the file has the old one.
+    raw = with_reference(raw)
     # First, so that a user's code that runs last is that of the config that is returned.
     before = _digest_of({"name": path.stem, **raw})
     for override in overrides:
@@ -41,7 +43,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
 def _digest_of(raw: dict[str, Any]) -> str | None:
     """The digest of the config without overrides; None where only they make it one."""
     try:
-        return digest(resolve(build(Written, with_reference(raw, warn=False))))
+        return digest(resolve(build(Written, raw)))
     except UserError:
         return None
 
@@ -63,7 +65,7 @@ def _located(file: str, folder: Path) -> str:
 
 def from_tables(raw: dict[str, Any], *, begun: bool = False) -> Config:
     """The resolved config of nested tables (what TOML gives). `begun`: of a run that goes on as it began."""
-    return resolve(build(Written, with_reference(raw, warn=True)), begun=begun)
+    return resolve(build(Written, with_reference(raw)), begun=begun)
 
 
 def from_resolved(tables: dict[str, Any]) -> Config:
@@ -108,7 +110,7 @@ def _parsers_message(message: str, text: str) -> str:
 
 def merge(raw: dict[str, Any], override: str) -> None:
     """Set one dotted key of `raw` to the TOML value in "section.field=value"; a bare word is a string."""
-    dotted, equals, text = override.partition("=")
+    dotted, equals, text = renamed(override).partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys) or "\n" in override:
         raise UserError(f"--set {override}", "section.field=value is needed")

@@ -152,7 +152,7 @@ def _check_sizes(config: Written, info: DataInfo) -> None:
         if value > most:
             raise UserError(f"{key} = {value}", f"at most {most}, the {images} of {config.data.name}")
     counts = info.train_counts.get(config.data.balance_by or "", ())
-    # What a class needs of `batches.Balanced`: two batches' worth.
+    # What a class needs of `inputs.order.Balanced`: two batches' worth.
     needed = 2 * -(-config.batches.size // max(len(counts), 1))
     if counts and min(counts) < needed:
         raise UserError(

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from coupled.arms.arm import Arm
 from coupled.config import Config, digest, fingerprint, from_tables, resolved
 from coupled.config.differences import config_facts
+from coupled.config.formats import renamed
 from coupled.config.identity import field_of, kind_of, path_of
 from coupled.config.load import merge, tables_of
 from coupled.driver.assembly import Parts, join
@@ -217,6 +218,7 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
     """
     facts, before, _ = read_run(path)
     must_be_of_this_format(path, facts, "go on with the version that wrote it, or train the config again")
+    overrides = [renamed(override) for override in overrides]
     elastic = [override for override in overrides if kind_of(_key(override)) == "elastic"]
     for key in ("name", "paths.runs"):
         if key in map(_key, elastic):

@@ -1,4 +1,4 @@
-"""A run assembled: everything the driver's loop touches, built from a config and nothing else."""
+"""A run as the loop sees it: its arms, its inputs, what records it, and its checkpoints."""
 
 from collections.abc import Mapping
 from contextlib import suppress

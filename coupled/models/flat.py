@@ -1,6 +1,6 @@
 """A network's state as flat vectors: one for weights, one for gradients, one for buffers.
 
-The network's parameters are views into them, so that distances, copies, nudges, optimiser steps and (later) reductions
+The network's parameters are views into them, so that distances, copies, nudges, optimiser steps and reductions
 over ranks are a few operations on one vector, in one fixed order.
 """
 

@@ -1,4 +1,4 @@
-"""A run directory opened for reading: run.json and checkpoints, checked before they are believed."""
+"""A run directory opened for reading: run.json, checked before it is believed."""
 
 import difflib
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 from coupled import config as configs
 from coupled.arms.network import meta_network
 from coupled.config import Config, from_resolved
-from coupled.config.formats import FORMAT, IMPORTED, READ, START, upgraded
+from coupled.config.formats import FORMAT, KEYS, READ, START, upgraded
 from coupled.errors import UserError
 from coupled.models.flat import in_weight_gap
 from coupled.store import (
@@ -70,16 +70,19 @@ def _facts(path: Path) -> tuple[dict[str, Any], bytes]:
         raise StoreError(path, "not the run.json of a run")
     if facts["schema"] not in READ:
         raise UserError(
-            f"{path} has schema {one_line(str(facts['schema']))}",
-            f"this version of coupled reads schema {' and '.join(map(str, READ))}",
+            f"{path} has format {one_line(str(facts['schema']))}",
+            f"this version of coupled reads format {' and '.join(map(str, READ))}",
             "use the version that wrote it",
         )
     if not isinstance(facts.get("config"), dict) or digest(facts["config"]) != facts.get("config_digest"):
         raise StoreError(path, "its config does not have its config_digest")
-    for key, table in ((START, facts["config"]), (IMPORTED, facts)):
-        if key in table:
-            given = f"{path} is of a kind that this version of coupled does not know ({key})"
-            raise UserError(given, "it reads runs that begin at their initial weights", "use the version that wrote it")
+    unknown = [key for key in facts if key not in KEYS] + [key for key in (START,) if key in facts["config"]]
+    if unknown:
+        raise UserError(
+            f"{path} is of a kind that this version of coupled does not know ({one_line(unknown[0])})",
+            "it reads runs that begin at their initial weights",
+            "use the version that wrote it",
+        )
     return facts, data
 
 
@@ -87,7 +90,9 @@ def must_be_of_this_format(path: Path, facts: Mapping[str, Any], do: str) -> Non
     """UserError where a run is of an earlier format: it is read, and nothing is added to it; `do` says what helps."""
     if facts["schema"] != FORMAT:
         raise UserError(
-            f"{path} is a run of format {facts['schema']}", f"only one of format {FORMAT} is gone on with", do
+            f"{path} is a run of format {facts['schema']}",
+            f"only runs of format {FORMAT} can be resumed or trained further",
+            do,
         )
 
 

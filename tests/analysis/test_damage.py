@@ -76,7 +76,7 @@ def test_features_that_are_not_a_number_are_one_clear_line_and_no_result(spoilt,
 @pytest.mark.parametrize("command", COMMANDS)
 def test_another_schema_is_one_clear_line_and_no_result(spoilt, capsys, command):
     other_schema(spoilt)
-    refused(spoilt.path, command, 2, "has schema 7; this version of coupled reads schema 2 and 3", capsys)
+    refused(spoilt.path, command, 2, "has format 7; this version of coupled reads format 2 and 3", capsys)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

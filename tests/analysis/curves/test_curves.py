@@ -89,8 +89,16 @@ def test_a_twin_is_its_original_in_every_measure(run):
             assert np.allclose(run.curve(measure, arm="twin", source=source).values, 1, rtol=0, atol=1e-12)
 
 
+def test_an_old_anchor_is_taken_as_the_reference_with_a_warning(run):
+    with pytest.warns(FutureWarning, match="anchor: this option is now called reference"):
+        old = run.curve("cka", arm="fine", anchor="cl")
+    assert old.reference == "cl" and np.array_equal(old.values, run.curve("cka", arm="fine", reference="cl").values)
+    with pytest.raises(UserError, match="they are one option, now called reference"):
+        run.curve("cka", arm="fine", anchor="cl", reference="nscl")
+
+
 def test_motion_is_the_way_from_the_start(run, trained):
-    curve = run.curve("moved", arm="nscl")
+    curve = run.curve("motion", arm="nscl")
     assert dict(zip(curve.steps.tolist(), curve.values.tolist(), strict=True)) == by_hand(
         trained, "motion", "nscl", "state.moved"
     )

@@ -86,7 +86,7 @@ def edit_facts(path, change):
 
 def test_another_schema_names_both(spoilt):
     edit_facts(spoilt.path, lambda facts: facts.update(schema=7))
-    with pytest.raises(UserError, match="has schema 7; this version of coupled reads schema 2 and 3; use the version"):
+    with pytest.raises(UserError, match="has format 7; this version of coupled reads format 2 and 3; use the version"):
         analysis.open_run(spoilt.path)
 
 

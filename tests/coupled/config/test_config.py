@@ -3,6 +3,7 @@ import json
 import re
 import tomllib
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import get_type_hints
 
@@ -13,7 +14,7 @@ from coupled.cli import main
 from coupled.config import Schedule, digest, from_resolved, from_tables, load, resolved
 from coupled.config.fields import CLASSES, option
 from coupled.config.identity import classified
-from coupled.config.schema import Arm, Written
+from coupled.config.schema import Arm, Record, Written
 from coupled.config.toml import to_toml
 from coupled.data import DATASETS
 from coupled.errors import UserError
@@ -283,3 +284,22 @@ def test_a_field_that_came_later_is_not_in_the_digest_while_it_has_its_default()
     assert classified(Section(new=3), ("identity", "recorded")) == {"old": 1, "new": 3}
     never = classified(Section(when=Schedule()), ("identity", "recorded"))
     assert never == {"old": 1, "when": {"every": 0, "log": 0, "steps": [], "last": False}}
+
+
+def test_an_override_may_use_either_name_whatever_the_file_has(tmp_path):
+    path = tmp_path / "old.toml"
+    arms = '[arms.a]\nobjective = "dcl"\n[arms.b]\nobjective = "nscl"\n[arms.c]\nobjective = "scl"\n'
+    for written in ("anchor", "reference"):
+        path.write_text(f'{arms}{written} = "a"\n')
+        for given in ("anchor", "reference"):
+            old = "anchor" in (written, given)
+            with pytest.warns(FutureWarning) if old else nullcontext():
+                assert load(path, [f"arms.c.{given}=b"]).arms["c"].reference == "b"
+
+
+def test_a_stream_that_comes_later_is_never_recorded_by_default():
+    """Else every run that does not have it would be another run, and could not be read."""
+    format_3 = {"scalars", "layers", "motion", "similarity", "panel", "surrogate", "pixels"}
+    for field in dataclasses.fields(Record):
+        if field.name not in format_3:
+            assert field.metadata["later"] and field.default_factory() == Schedule()

@@ -22,7 +22,7 @@ from coupled.store import canonical_json, tree_hash
 from coupled.store import digest as digest_of
 
 ARCHIVE = Path(__file__).parents[2] / "data" / "format2.tar.gz"
-REFUSED = "is a run of format 2; only one of format 3 is gone on with; "
+REFUSED = "is a run of format 2; only runs of format 3 can be resumed or trained further; "
 
 
 @pytest.fixture
@@ -133,10 +133,10 @@ def test_each_format_has_its_own_key(run, tmp_path):
         read_run(rewritten(run, schema=2, config=facts["config"]))
 
 
-@pytest.mark.parametrize("kind", ["start", "imported"])
+@pytest.mark.parametrize("kind", ["start", "imported", "zebra"])
 def test_kinds_of_runs_that_are_to_come_are_one_line(run, kind):
     facts = json.loads((run / "run.json").read_bytes())
-    changes = {"imported": {}} if kind == "imported" else {"config": {**facts["config"], "start": {}}}
+    changes = {"config": {**facts["config"], "start": {}}} if kind == "start" else {kind: {}}
     shutil.rmtree(run / "analysis")
     with pytest.raises(
         UserError, match=rf"\({kind}\); it reads runs that begin at their initial weights; use the version"
