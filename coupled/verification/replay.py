@@ -98,17 +98,26 @@ def _stretches(here: Rebuilt, manifest: Manifest, count: int, longest: int) -> I
 
 def _rehearsal(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     """A run that commits nothing, at the start of the stretch."""
-    mark = parts.facts["fingerprint"]
+    fingerprint = parts.facts["fingerprint"]
     commits = Commits(ALONE, Objects(here.path), None)
     writer = Writer(asynchronous=False, limit=1)
     observers = observers_of(Setting(here.config, parts.panels))
-    recorder = Recorder(here.config, parts.streams, parts.arms, observers, commits, writer, mark)
-    certificate = restored(here.path, stretch.start, parts.arms, mark)
+    recorder = Recorder(here.config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
+    certificate = restored(here.path, stretch.start, parts.arms, fingerprint)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
-        here.config, here.path, parts.arms, parts.source, stream, recorder, certificate, commits, writer, mark,
-        frozenset(),
-    )  # fmt: skip
+        config=here.config,
+        root=here.path,
+        arms=parts.arms,
+        source=parts.source,
+        stream=stream,
+        recorder=recorder,
+        certificate=certificate,
+        commits=commits,
+        writer=writer,
+        fingerprint=fingerprint,
+        checkpoint_steps=frozenset(),
+    )
 
 
 def _trained(here: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
