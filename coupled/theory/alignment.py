@@ -27,7 +27,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
 
     debiased: HSIC of Song et al. 2012, range [−1, 1], negative is legal, n ≥ 4. biased: Kornblith et al. 2019, range
     [0, 1]. At any size of x and y. NaN where a representation is constant over samples (0/0) or not finite, so that it
-    cannot pass for a value.
+    cannot pass for a value. docs/theory.md (39).
     """
     assert x.shape[-2] == y.shape[-2] and (x.shape[-2] >= 4 or not debiased), (x.shape, y.shape)
     return cka_of(Moments.about_mean(narrow(x), narrow(y)), debiased=debiased).value
@@ -88,6 +88,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _biased_hsic(sums: Cross) -> Tensor:
+    """‖XᵀY − s_x s_yᵀ/n‖_F²: docs/theory.md (40)."""
     return (sums.xy - sums.x[..., :, None] * sums.y[..., None, :] / sums.n).square().sum((-2, -1))
 
 

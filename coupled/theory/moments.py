@@ -1,7 +1,7 @@
 """Sums over samples from which linear CKA and RSA follow: one pass, float64, additive over shards and ranks.
 
 Shapes: x (…, n, d) and y (…, n, e): n samples of two representations, leading axes are batched (steps, say). Below,
-x_i and y_i are rows after the shift, q_i = ‖x_i‖² and u_i = ‖y_i‖².
+x_i and y_i are rows after the shift, q_i = ‖x_i‖² and u_i = ‖y_i‖²: docs/theory.md (38).
 """
 
 import math
