@@ -33,19 +33,13 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
     return cka_of(Moments.about_mean(narrow(x), narrow(y)), debiased=debiased).value
 
 
-def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
+def rsa_with_error(x: Tensor, y: Tensor) -> Value:
     """Representational similarity: Pearson correlation of the two cosine-similarity matrices' off-diagonal entries.
 
     x (…, n, d), y (…, n, e), float64 (…), range [−1, 1]; 1 − cosine as dissimilarity gives the same value. From
-    moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal.
-    docs/theory.md (43), (44).
+    moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal. How far
+    rounding may have moved it: see `rsa_of`. docs/theory.md (43), (44).
     """
-    assert comparison == "pearson", comparison
-    return rsa_with_error(x, y).value
-
-
-def rsa_with_error(x: Tensor, y: Tensor) -> Value:
-    """`rsa` and how far rounding may have moved it: see `rsa_of`."""
     assert x.shape[-2] == y.shape[-2] >= 3, (x.shape, y.shape)
     return rsa_of(Moments.about_mean(narrow(x, unit=True), narrow(y, unit=True), unit=True))
 
@@ -109,7 +103,7 @@ def _times(row: Tensor, matrix: Tensor) -> Tensor:
 
 
 def rsa_of(moments: Moments) -> Value:
-    """RSA of the samples behind `moments`, which are of unit rows; see `rsa`. NaN with fewer than three samples.
+    """RSA of the samples behind `moments`, which are of unit rows; see `rsa_with_error`. NaN with n < 3.
 
     error: cosines are rounded at their own size, and their covariance at the size of its terms; what is left of both
     after the mean is taken away counts. Above 1e-8 the last digits of a value are not to be trusted.
