@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 
+import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -101,3 +102,12 @@ def without_kinks():
         yield
     finally:
         functional.relu = relu
+
+
+def integers_of(drawn):
+    """The integers of crop and colour of some views, int64 (n, 11), the same on every machine.
+
+    top, left, height, width, flip, jittered, order (4), grey
+    """
+    columns = (drawn.top, drawn.left, drawn.height, drawn.width, drawn.flip, drawn.jittered, drawn.order, drawn.grey)
+    return torch.cat([column.to(torch.int64).view(len(drawn), -1) for column in columns], dim=1)

@@ -15,7 +15,7 @@ from coupled.store import (
     to_bytes,
 )
 from coupled.store.recovery import ReopenTerms
-from coupled.store.rundir import read_config_digest
+from coupled.store.rundir import checkpoint_folder, preempt_folder, read_config_digest
 
 KEPT = frozenset({0, 8})
 CHECKPOINTS = (0, 2, 4, 8, 10)
@@ -68,7 +68,7 @@ def work(root, fs, length, preempt_at=None, promise=lambda saved: None, began=la
             if step == preempt_at and step != start:
                 files = {arm: arm_bytes(arm, value) for arm in ARMS}
                 files["rows"] = to_bytes({"rows": np.array(rows, np.uint8).reshape(-1, 32)}, {})
-                run.commit_preempt(step, files, {"value": value.hex(), "first": first})
+                commit_preempt(run, step, files, {"value": value.hex(), "first": first})
                 promise(step)
                 return
             rows.append(np.frombuffer(value, np.uint8))
@@ -92,12 +92,27 @@ def work(root, fs, length, preempt_at=None, promise=lambda saved: None, began=la
 def seal(run, rows, first, last):
     for arm in ARMS:
         data = to_bytes({"rows": np.array(rows, np.uint8), "arm": np.frombuffer(arm.encode(), np.uint8)}, {})
-        run.commit_shard(shard_name("scalars", arm, first, last), data, first, last)
+        commit_shard(run, shard_name("scalars", arm, first, last), data, first, last)
 
 
 def checkpoint(run, step, value, first):
     files = {arm: arm_bytes(arm, value) for arm in ARMS}
-    run.commit_checkpoint(step, files, {"value": value.hex(), "first": first})
+    commit_checkpoint(run, step, files, {"value": value.hex(), "first": first})
+
+
+def commit_shard(run, name, data, first, last):
+    """Put one sealed shard and commit it, as a trainer with a writer does in two steps."""
+    return run.append_shard(run.put(name, data), first, last)
+
+
+def commit_checkpoint(run, step, files, state):
+    """Put the files of a checkpoint and commit it."""
+    return run.append_checkpoint(step, run.put_files(checkpoint_folder(step), files), state)
+
+
+def commit_preempt(run, step, files, state):
+    """Put the files of a state at a stop and commit it."""
+    run.append_preempt(step, run.put_files(preempt_folder(step), files), state)
 
 
 def arm_bytes(arm, value):

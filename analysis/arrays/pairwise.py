@@ -32,7 +32,10 @@ class Pairwise(NamedTuple):
 
 
 def spearman() -> Pairwise:
-    """Rank correlation of the two cosine-similarity matrices' off-diagonal entries; ties get their average rank."""
+    """Rank correlation of the two cosine-similarity matrices' off-diagonal entries; ties get their average rank.
+
+    docs/theory.md (45).
+    """
 
     def prepare(x: Tensor) -> Tensor:
         """Ranks minus their mean over their norm, (…, n, n) with zero diagonal."""
@@ -85,7 +88,7 @@ class Neighbours(NamedTuple):
 def knn_overlap(k: int) -> Pairwise:
     """The share of a sample's k nearest others by cosine that are the same in both, mean over samples.
 
-    NaN where all cosines of a representation are equal: then there is no nearest.
+    NaN where all cosines of a representation are equal: then there is no nearest. docs/theory.md (46).
     """
 
     def prepare(x: Tensor) -> Neighbours:
@@ -140,7 +143,7 @@ def _nearest(unit: Tensor, rows: Tensor, k: int, width: Width) -> tuple[Tensor, 
 
 
 def procrustes() -> Pairwise:
-    """The least ‖XQ − Y‖_F over orthogonal Q of centred X and Y of unit Frobenius norm."""
+    """The least ‖XQ − Y‖_F over orthogonal Q of centred X and Y of unit Frobenius norm: docs/theory.md (47)."""
 
     def prepare(x: Tensor) -> Tensor:
         x = scaled(x.double())

@@ -69,7 +69,9 @@ class Factors:
 
 
 def factors(run: Run, curves: Sequence[Curve]) -> list[Factors]:
-    """The factors of each drift bound that is made before training, at the last recorded step of its pair."""
+    """The factors of each drift bound that is made before training, at the last recorded step of its pair:
+    docs/theory.md (31).
+    """
     by_bound, S = [], sums(learning_rates(run.config.optimiser, run.planned_steps, run.config.batches.size))
     for curve in curves:
         if curve.measure != "drift" or curve.bound not in ("paper", "free", "rows"):

@@ -46,7 +46,7 @@ def save(run: Run, curves: Sequence[Curve]) -> list[Path]:
 def draw(run: Run, curves: Sequence[Curve]) -> Figure:
     """The figure of a run's bounds, 2 × 2 panels over steps."""
     style_of = styles(run.arms)
-    frame = Frame(run, curves, style_of, text=_caption(run, curves))
+    frame = Frame(run, curves, style_of, text=_caption(curves))
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
     _gap(figure.add_subplot(grid[0, 0]), run, curves, style_of)
@@ -56,7 +56,7 @@ def draw(run: Run, curves: Sequence[Curve]) -> Figure:
     return figure
 
 
-def _caption(run: Run, curves: Sequence[Curve]) -> str:
+def _caption(curves: Sequence[Curve]) -> str:
     panel = next((curve for curve in curves if curve.measure == "drift"), None)
     parts = ["a, c, d: mean over steps t/1.2 … 1.2 t; c, d: dotted sharp, dashed P2's bound"]
     if panel is not None:

@@ -18,7 +18,6 @@ from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
 from coupled.errors import UserError
 
-DIVERGENCE_MEASURES: Final = ("distance", "relative_distance", "angle", "weight_gap")
 # A recorded norm is a sum in float64: a few roundings, the same ones in arms that are close.
 _NORM_ERROR: Final = 8 * float(np.finfo(np.float64).eps)
 
@@ -83,7 +82,7 @@ def angle(own: NDArray[np.float64], other: NDArray[np.float64], distance: NDArra
 
 
 def _measured(run: Run, arm: str) -> list[Curve]:
-    """The curves of `DIVERGENCE_MEASURES`, in their order."""
+    """Distance, relative distance, angle and weight gap of an arm and its reference."""
     reference = str(run.arms[arm].reference)
     distance = run.curve("distance", arm=arm)
     steps, (values, own, other) = joined(

@@ -1,5 +1,7 @@
 """How fast weights diverge: growth exponents in named windows, and whether growth is exponential at all.
 
+Formulas: docs/theory.md (63) to (65).
+
 Shapes: T recorded steps, L layers. S_t = Σ_{s<t} η_s is the cumulative learning rate, by the config's schedule: the
 recorded column `batch.learning_rate` is the same to the bit, but need not be recorded at every step.
 """

@@ -22,7 +22,6 @@ _COLUMNS: Final[dict[str, tuple[str, str, str]]] = {
     "update_norm": ("update.norm", "|w(t+1)-w(t)|", ""),
 }
 _AGAINST: Final = ("distance", "relative_distance", "angle")
-LAYER_MEASURES: Final = tuple(_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

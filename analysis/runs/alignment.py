@@ -159,7 +159,10 @@ def procrustes(pair: FeaturePair) -> Curve:
 
 
 def gram_angle(pair: FeaturePair) -> Curve:
-    """Angle in radians between the two centred Gram matrices, [0, π/2]: the arc cosine of biased linear CKA."""
+    """Angle in radians between the two centred Gram matrices, [0, π/2]: the arc cosine of biased linear CKA.
+
+    docs/theory.md (48).
+    """
     biased = cka(pair, debiased=False)
 
     def turned(band: Band | None) -> Band | None:

@@ -220,7 +220,7 @@ def _kept(left_out: list[Tensor], n: int) -> Tensor:
 
 
 def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Tensor], orders: list[Tensor]) -> Columns:
-    """The same for a measure without moments; its null band from `orders` of y's rows."""
+    """The same for a measure without moments; its null band from `orders` of y's rows: docs/theory.md (54)."""
     a, b = kind.prepare(x), kind.prepare(y)
     value = kind.compare(a, b)
     others = _kept(left_out, x.shape[-2])
@@ -238,6 +238,6 @@ def _pairwise(measure: str, k: int) -> pairwise.Pairwise:
 
 
 def _jackknife(rest: Tensor) -> Tensor:
-    """Standard error from the values (g, …) without each group: √((g−1)/g · Σ(θ_j − θ̄)²)."""
+    """Standard error from the values (g, …) without each group: √((g−1)/g · Σ(θ_j − θ̄)²), docs/theory.md (50)."""
     g = len(rest)
     return ((g - 1) / g * (rest - rest.mean(0)).square().sum(0)).sqrt()

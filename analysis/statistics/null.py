@@ -7,6 +7,7 @@ numbers φ_i per sample, from diagonal and row sums; and remainders of zero row 
 antisymmetric ((B−1)(B−2)/2). Parts are uncorrelated, and within a part Schur's lemma gives
 Var Σ_c⟨E^c, πF^c⟩ = Σ_cc' ⟨E^c, E^c'⟩⟨F^c, F^c'⟩ / dimension. For one view this is Mantel's (1967) variance without a
 diagonal and Kazi-Aoual et al.'s (1995) with one; for a U-centred K it is 2/(n(n−3)) of the squared norms.
+Formulas: docs/theory.md (51) to (53).
 
 Shapes: x (…, V·B, d), view 1 first, V views of B samples.
 """

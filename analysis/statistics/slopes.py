@@ -23,7 +23,7 @@ _EPS: Final = float(np.finfo(np.float64).eps)
 class Slopes:
     """Of each series, float64 (L,): slope, ends of its 95 % interval, ρ, R² and AIC of the straight line.
 
-    AIC = n·log(RSS/n) + 6: comparable between lines through the same y.
+    AIC = n·log(RSS/n) + 6, docs/theory.md (65): comparable between lines through the same y.
     """
 
     slope: Array
@@ -41,7 +41,7 @@ def slopes(x: Array, y: Array) -> Slopes:
     errors are taken to be AR(1), and the variance of the slope, the bias of the residual variance and the degrees of
     freedom of Student's t (Satterthwaite's) are those of that process under this very design. ρ is solved for so that
     the residuals' lag-1 autocorrelation is the expected one (it is far below ρ in short windows), raised by one
-    standard error √((1−ρ²)/n), and kept in [0, .995]: rather too wide than too narrow.
+    standard error √((1−ρ²)/n), and kept in [0, .995]: rather too wide than too narrow. docs/theory.md (66).
     Why no plain Newey–West: at its automatic (Andrews) bandwidth a nominal 95 % covered 56 % at n = 15, ρ = .8 and 76 %
     at n = 100, for a window holds too few correlation lengths to average over; ordinary least squares 53 % and 50 %;
     this 90 % and 96 % (99 % for independent errors at n = 15, 87 % at ρ = .9). A trend that the line does not follow

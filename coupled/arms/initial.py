@@ -16,7 +16,9 @@ from coupled.ranks.mesh import ALONE, Mesh
 
 
 def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict[str, Arm]:
-    """The arms that live here in the config's order, all from one initialisation; controls as their kind says."""
+    """The arms that live here in the config's order, all from one initialisation; controls as their kind says:
+    docs/theory.md (73).
+    """
     arms = {name: Arm(name, config.arms[name], config, device, mesh.data) for name in mesh.own(list(config.arms))}
     shared = [arm for arm in arms.values() if arm.spec.kind != "independent"]
     for arm in shared[:1]:

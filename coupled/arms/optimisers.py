@@ -93,7 +93,10 @@ class _Lars:
         self._decay = spec.weight_decay * (~self._exempt).double()
 
     def scaled(self, gradient: Tensor) -> Tensor:
-        """(g + λw) · trust·‖w‖ / (‖g‖ + λ‖w‖) per layer; the ratio is 1 where exempt, or where ‖w‖ or ‖g‖ is 0."""
+        """(g + λw) · trust·‖w‖ / (‖g‖ + λ‖w‖) per layer; the ratio is 1 where exempt, or where ‖w‖ or ‖g‖ is 0.
+
+        docs/theory.md (70).
+        """
         weights, dtype = self._state.weights, gradient.dtype
         norm, gradient_norm = self._layers.norms(weights), self._layers.norms(gradient)
         ratio = self._trust * norm / (gradient_norm + self._decay * norm)
@@ -137,7 +140,7 @@ def _inner(spec: Spec, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
 def clipped(gradient: Tensor, most: float) -> Tensor:
     """The gradient times min(1, most/(‖g‖ + 1e-6)), ‖·‖ of the whole vector in float64 (torch's clip_grad_norm_).
 
-    Below the threshold the factor is exactly 1, which changes no bit.
+    docs/theory.md (69). Below the threshold the factor is exactly 1, which changes no bit.
     """
     norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)
     factor = (most / (norm + _CLIP_EPSILON)).clamp(max=1.0)

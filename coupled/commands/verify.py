@@ -46,10 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
             code=arguments.code,
             progress=counting.count,
         )
-    for word in findings.proven:
-        print(printable(f"proven      {word}"))
-    for word in findings.unproven:
-        print(printable(f"not proven  {word}"))
+    for sentence in findings.proven:
+        print(printable(f"proven      {sentence}"))
+    for sentence in findings.unproven:
+        print(printable(f"not proven  {sentence}"))
     print(_verdict(findings, replayed=arguments.replay > 0))
     return 0
 

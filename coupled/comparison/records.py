@@ -54,8 +54,8 @@ class RecordPair:
     def only(self) -> Iterator[str]:
         """What one of them records alone, and what cannot be compared."""
         a, b = self.sides
-        for here, there, letter in ((a, b, "A"), (b, a, "B")):
-            for stream, owner in sorted(here.shards.keys() - there.shards.keys()):
+        for side, other, letter in ((a, b, "A"), (b, a, "B")):
+            for stream, owner in sorted(side.shards.keys() - other.shards.keys()):
                 yield f"only in {letter}: {stream}/{owner}"
         if self.layers is None:
             yield "not comparable: layers, as the networks differ"

@@ -43,7 +43,7 @@ from coupled.store import (
 from coupled.store.manifest import MAX_ENTRIES
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Parts:
     """All of a run but its directory: built from a config and nothing else."""
 
@@ -114,7 +114,17 @@ def _build(config: Config, mesh: Mesh) -> Parts:
     initial = weights_digest(shared.state)
     streams = train_layout(config)
     facts = describe(config, initial.hex(), splits, device)
-    return Parts(config, mesh, device, arms, source, panels, streams, initial, facts)
+    return Parts(
+        config=config,
+        mesh=mesh,
+        device=device,
+        arms=arms,
+        source=source,
+        panels=panels,
+        streams=streams,
+        initial_weights=initial,
+        facts=facts,
+    )
 
 
 def _starts_shared(arm: Arm) -> bool:
@@ -139,22 +149,22 @@ def start_run(parts: Parts, *, overwrite: bool = False) -> Run | None:
 
 def join(parts: Parts, directory: RunDirectory | None) -> Run:
     """The run of `parts` at its beginning; its directory is open for writing on rank 0, None elsewhere."""
-    config, mark, root = parts.config, parts.facts["fingerprint"], path_of(parts.config)
+    config, fingerprint, root = parts.config, parts.facts["fingerprint"], path_of(parts.config)
     writing = config.writing
     writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
     commits = Commits(parts.mesh, directory or Objects(root), directory)
     observers = observers_of(Setting(config, parts.panels))
-    recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, mark)
+    recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
     return Run(
-        config,
-        root,
-        parts.arms,
-        parts.source,
-        Stream(parts.source, config.train.steps),
-        recorder,
-        Certificate(parts.initial_weights),
-        commits,
-        writer,
-        mark,
-        frozenset(checkpoint_steps(config)),
+        config=config,
+        root=root,
+        arms=parts.arms,
+        source=parts.source,
+        stream=Stream(parts.source, config.train.steps),
+        recorder=recorder,
+        certificate=Certificate(parts.initial_weights),
+        commits=commits,
+        writer=writer,
+        fingerprint=fingerprint,
+        checkpoint_steps=frozenset(checkpoint_steps(config)),
     )

@@ -26,7 +26,7 @@ from coupled.store import (
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Run:
     """A run as one of its processes sees it, ready to step from `start`. Closing releases the directory's lock.
 

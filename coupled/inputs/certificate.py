@@ -31,7 +31,10 @@ def weights_digest(state: FlatState) -> bytes:
 
 
 def next_link(link: bytes, ids_digest: bytes, draws_digest: bytes, learning_rate: float) -> bytes:
-    """link_{t+1} = SHA-256(link_t ‖ ids digest ‖ draws digest ‖ learning rate as a little-endian double)."""
+    """link_{t+1} = SHA-256(link_t ‖ ids digest ‖ draws digest ‖ learning rate as a little-endian double).
+
+    docs/theory.md (74).
+    """
     return hashlib.sha256(link + ids_digest + draws_digest + struct.pack("<d", learning_rate)).digest()
 
 

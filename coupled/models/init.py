@@ -54,6 +54,7 @@ def _constant(value: float) -> Rule:
 _XAVIER = _uniform(lambda shape: math.sqrt(6 / (shape[0] + shape[1])))
 _ZERO, _ONE = _constant(0.0), _constant(1.0)
 
+# docs/theory.md (71).
 # By the name of a class and the rest of the parameter's name; `child.leaf` of a parent comes before the `leaf` of the
 # child. Names, not classes, because torchvision takes seconds to import.
 # conv: He et al. 2015, fan-out, as torchvision's ResNets; linear: variance 1/fan-in. Transformer: the distributions of
@@ -117,7 +118,10 @@ def _rule(network: nn.Module, name: str) -> Rule:
 
 
 def nudge(state: FlatState, seed: int, scale: float | str, draw: int) -> None:
-    """Move every weight, sign by address: "ulp" to its next float up or down, s to w·(1 ± s). Buffers are untouched."""
+    """Move every weight, sign by address: "ulp" to its next float up or down, s to w·(1 ± s). Buffers are untouched.
+
+    docs/theory.md (72).
+    """
     for segment in state.weight_segments:
         weight = segment.view(state.weights)
         low_bit = words(seed, Purpose.NUDGE, weight.numel(), a=name_word(segment.name), b=draw) & 1

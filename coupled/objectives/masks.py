@@ -26,7 +26,7 @@ class PairMasks:
 
 
 def pair_masks(labels: Tensor) -> PairMasks:
-    """The pair masks of a batch with `labels` int64 (B,), on the labels' device."""
+    """The pair masks of a batch with `labels` int64 (B,), on the labels' device: docs/theory.md (2)."""
     B = len(labels)
     others = ~torch.eye(B, dtype=torch.bool, device=labels.device).repeat(2, 2)
     different = (labels[:, None] != labels[None, :]).repeat(2, 2)
@@ -34,7 +34,10 @@ def pair_masks(labels: Tensor) -> PairMasks:
 
 
 def similarity(z: Tensor) -> Tensor:
-    """Σ = z zᵀ, (A, A), in z's precision. z is used as given; arms normalise it, so Σ holds cosines."""
+    """Σ = z zᵀ, (A, A), in z's precision: docs/theory.md (1).
+
+    z is used as given; arms normalise it, so Σ holds cosines.
+    """
     return z @ z.T
 
 

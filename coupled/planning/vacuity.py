@@ -15,7 +15,7 @@ from coupled.theory.learning_rate import learning_rates
 DELTA = 0.05  # docs/theory.md (21) holds with probability 1 − δ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """Two arms that the drift bounds are about: same start, batches and τ, one of CL's losses and one of NSCL's.
 
@@ -51,7 +51,16 @@ def pair_of(config: Config, arm: str) -> Pair | str:
         return "nscl's denominator holds the positive and dcl's does not: neither is a part of the other"
     labelling, temperature = config.arms[ns].labelling, spec.temperature
     assert labelling is not None, "nscl needs labels"
-    return Pair(arm, reference, cl, ns, labelling, temperature, in_cl, in_ns)
+    return Pair(
+        arm=arm,
+        reference=reference,
+        cl=cl,
+        ns=ns,
+        labelling=labelling,
+        temperature=temperature,
+        cl_positive=in_cl,
+        ns_positive=in_ns,
+    )
 
 
 def _positives(arm: Arm) -> bool:

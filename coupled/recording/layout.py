@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from coupled.arms.network import meta_network
 from coupled.config import Config
 from coupled.config.arms import objective_of
 from coupled.models import Network
-from coupled.models.flat import Segment, segments_of
+from coupled.models.flat import Segment, in_weight_gap, segments_of
 from coupled.objectives.registry import is_function_of_sigma, positive_gap
 
 SHARED = "shared"
@@ -216,3 +216,11 @@ def has_positive_gap(config: Config) -> bool:
 def weight_segments(config: Config, network: Network) -> list[Segment]:
     """Where each parameter of the shared network lies in an arm's flat weights, in the run's precision."""
     return segments_of(list(network.named_parameters()), getattr(torch, config.train.dtype))
+
+
+def layer_facts(config: Config) -> list[dict[str, Any]]:
+    """The layers of the shared network as run.json lists them."""
+    return [
+        {"name": name, "shape": list(parameter.shape), "in_weight_gap": in_weight_gap(name)}
+        for name, parameter in meta_network(config).named_parameters()
+    ]

@@ -93,20 +93,9 @@ class RunDirectory(Objects):
             raise
         return cls(root, fs, lock, ManifestWriter(fs, root / MANIFEST, 1), keeps)
 
-    def commit_shard(self, name: str, data: bytes | memoryview, first: int, last: int) -> Entry:
-        """Commits one sealed shard of the steps [first, last]; `name` comes from `shard_name`. Raises StoreError."""
-        return self.append_shard(self.put(name, data), first, last)
-
     def append_shard(self, done: Committed, first: int, last: int) -> Entry:
-        """The line of a shard that was put. Raises StoreError."""
+        """Commits a sealed shard of the steps [first, last] that was put: its line. Raises StoreError."""
         return self._manifest.append("shard", first, last, self._expected_again(done))
-
-    def commit_checkpoint(self, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> Entry:
-        """Commits a checkpoint: `files` (name without suffix to safetensors bytes), then what `append_checkpoint` does.
-
-        Raises StoreError.
-        """
-        return self.append_checkpoint(step, self.put_files(checkpoint_folder(step), files), state)
 
     def append_checkpoint(self, step: int, files: Sequence[Committed], state: Mapping[str, Any]) -> Entry:
         """Commits a checkpoint whose files were put: its state.json, then its line.
@@ -135,15 +124,11 @@ class RunDirectory(Objects):
                 self._remove(checkpoint_folder(spare))
         self._remove(PREEMPT)
 
-    def commit_preempt(self, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> None:
-        """Makes the state after `step` updates durable in preempt/, outside the manifest, until the next checkpoint."""
-        self.append_preempt(step, self.put_files(preempt_folder(step), files), state)
-
     def append_preempt(self, step: int, files: Sequence[Committed], state: Mapping[str, Any]) -> None:
-        """The same, of files that were put.
+        """Makes the state after `step` updates durable in preempt/, outside the manifest, until the next checkpoint.
 
-        Its state.json is like a checkpoint's, with "manifest": how many lines there were and the SHA-256 of their
-        bytes, and ends in a CRC-32 as a manifest line does. Raises StoreError.
+        Its files were put. Its state.json is like a checkpoint's, with "manifest": how many lines there were and the
+        SHA-256 of their bytes, and ends in a CRC-32 as a manifest line does. Raises StoreError.
         """
         folder = preempt_folder(step)
         with naming(self.root / MANIFEST):

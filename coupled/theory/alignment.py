@@ -27,25 +27,19 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
 
     debiased: HSIC of Song et al. 2012, range [−1, 1], negative is legal, n ≥ 4. biased: Kornblith et al. 2019, range
     [0, 1]. At any size of x and y. NaN where a representation is constant over samples (0/0) or not finite, so that it
-    cannot pass for a value.
+    cannot pass for a value. docs/theory.md (39).
     """
     assert x.shape[-2] == y.shape[-2] and (x.shape[-2] >= 4 or not debiased), (x.shape, y.shape)
     return cka_of(Moments.about_mean(narrow(x), narrow(y)), debiased=debiased).value
 
 
-def rsa(x: Tensor, y: Tensor, *, comparison: str = "pearson") -> Tensor:
+def rsa_with_error(x: Tensor, y: Tensor) -> Value:
     """Representational similarity: Pearson correlation of the two cosine-similarity matrices' off-diagonal entries.
 
     x (…, n, d), y (…, n, e), float64 (…), range [−1, 1]; 1 − cosine as dissimilarity gives the same value. From
-    moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal.
-    docs/theory.md (43), (44).
+    moments, exact in O(n d e). A zero row has similarity 0 with every other. NaN where all entries are equal. How far
+    rounding may have moved it: see `rsa_of`. docs/theory.md (43), (44).
     """
-    assert comparison == "pearson", comparison
-    return rsa_with_error(x, y).value
-
-
-def rsa_with_error(x: Tensor, y: Tensor) -> Value:
-    """`rsa` and how far rounding may have moved it: see `rsa_of`."""
     assert x.shape[-2] == y.shape[-2] >= 3, (x.shape, y.shape)
     return rsa_of(Moments.about_mean(narrow(x, unit=True), narrow(y, unit=True), unit=True))
 
@@ -88,6 +82,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _biased_hsic(sums: Cross) -> Tensor:
+    """‖XᵀY − s_x s_yᵀ/n‖_F²: docs/theory.md (40)."""
     return (sums.xy - sums.x[..., :, None] * sums.y[..., None, :] / sums.n).square().sum((-2, -1))
 
 
@@ -108,7 +103,7 @@ def _times(row: Tensor, matrix: Tensor) -> Tensor:
 
 
 def rsa_of(moments: Moments) -> Value:
-    """RSA of the samples behind `moments`, which are of unit rows; see `rsa`. NaN with fewer than three samples.
+    """RSA of the samples behind `moments`, which are of unit rows; see `rsa_with_error`. NaN with n < 3.
 
     error: cosines are rounded at their own size, and their covariance at the size of its terms; what is left of both
     after the mean is taken away counts. Above 1e-8 the last digits of a value are not to be trusted.

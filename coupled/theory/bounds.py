@@ -2,8 +2,9 @@
 
 Shapes: Σ (A, A) float64 cosines of one batch, A = 2B anchors, view 1 first; sets N_i, N_i⁻, S_i: objectives/masks.py.
 Drift bounds are curves (T+1,) over steps 0 … T, from learning rates (T,) and their sums S (T+1,), S_0 = 0; `anchors` is
-a, the divisor of the loss: slots (sample, view) of a batch. Numbers in brackets are those of docs/theory.md, which
-names the sources. e^{2/τ} overflows at small τ, so ratios are kept as logarithms.
+a, the divisor of the loss: slots (sample, view) of a batch. e^{2/τ} overflows at small τ, so ratios are kept as
+logarithms. Numbers in brackets are those of docs/theory.md (11), (14) to (17), (20) to (27), (30) and (34) to (37),
+which names the sources.
 """
 
 import math
@@ -102,7 +103,7 @@ def data_set_gap(largest: int, size: int, temperature: float, *, positive_in_den
 
 
 def sums(rates: Tensor) -> Tensor:
-    """S of steps 0 … T, (T+1,), from η_0 … η_{T−1}."""
+    """S of steps 0 … T, (T+1,), from η_0 … η_{T−1}: (20)."""
     return F.pad(rates.double().cumsum(0), (1, 0))
 
 
@@ -188,12 +189,12 @@ def rows(rates: Tensor, masses: Tensor, temperature: float, anchors: int) -> Ten
 
 
 def trivial_limit(n: int, *, surrogate: bool = False) -> float:
-    """The largest ‖ΔΣ‖_F there is: √2·n between two n×n cosine matrices, 2n between two with entries in [−1, 1]."""
+    """(30): the largest ‖ΔΣ‖_F there is: √2·n for two n×n cosine matrices, 2n for two with entries in [−1, 1]."""
     return 2.0 * n if surrogate else math.sqrt(2) * n
 
 
 def vacuity_step(bound: Tensor, limit: float) -> int | None:
-    """The first index at which a bound, (T+1,) over steps 0 … T, lies above its trivial limit; None if none does."""
+    """(30): the first index at which a bound, (T+1,) over steps 0 … T, lies above its trivial limit; None if none."""
     return _first(bound > limit)
 
 

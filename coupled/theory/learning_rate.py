@@ -41,7 +41,8 @@ def peak(optimiser: Rates, batch_size: int) -> float:
 def learning_rate(optimiser: Rates, step: int, batch_size: int) -> float:
     """η of the update from `step` to `step` + 1, at B = `batch_size`.
 
-    Linear warm-up η·(t+1)/warmup for t < warmup; then constant, or the half cosine that reaches 0 at the horizon.
+    Linear warm-up η·(t+1)/warmup for t < warmup; then constant, or the half cosine that reaches 0 at the horizon:
+    docs/theory.md (68).
     """
     highest, warmup, horizon = peak(optimiser, batch_size), optimiser.warmup, optimiser.horizon
     if step < warmup:

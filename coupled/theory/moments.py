@@ -1,7 +1,7 @@
 """Sums over samples from which linear CKA and RSA follow: one pass, float64, additive over shards and ranks.
 
 Shapes: x (…, n, d) and y (…, n, e): n samples of two representations, leading axes are batched (steps, say). Below,
-x_i and y_i are rows after the shift, q_i = ‖x_i‖² and u_i = ‖y_i‖².
+x_i and y_i are rows after the shift, q_i = ‖x_i‖² and u_i = ‖y_i‖²: docs/theory.md (38).
 """
 
 import math
@@ -119,21 +119,51 @@ class Moments:
     def cross(self) -> Cross:
         """x with y."""
         return Cross(
-            self.n, self.shift_x, self.shift_y, self.xy, self.x, self.y, self.q, self.u, self.qu, self.ux, self.qy
+            n=self.n,
+            shift_x=self.shift_x,
+            shift_y=self.shift_y,
+            xy=self.xy,
+            x=self.x,
+            y=self.y,
+            q=self.q,
+            u=self.u,
+            qu=self.qu,
+            ux=self.ux,
+            qy=self.qy,
         )
 
     @property
     def of_x(self) -> Cross:
         """x with itself."""
         return Cross(
-            self.n, self.shift_x, self.shift_x, self.xx, self.x, self.x, self.q, self.q, self.qq, self.qx, self.qx
+            n=self.n,
+            shift_x=self.shift_x,
+            shift_y=self.shift_x,
+            xy=self.xx,
+            x=self.x,
+            y=self.x,
+            q=self.q,
+            u=self.q,
+            qu=self.qq,
+            ux=self.qx,
+            qy=self.qx,
         )
 
     @property
     def of_y(self) -> Cross:
         """y with itself."""
         return Cross(
-            self.n, self.shift_y, self.shift_y, self.yy, self.y, self.y, self.u, self.u, self.uu, self.uy, self.uy
+            n=self.n,
+            shift_x=self.shift_y,
+            shift_y=self.shift_y,
+            xy=self.yy,
+            x=self.y,
+            y=self.y,
+            q=self.u,
+            u=self.u,
+            qu=self.uu,
+            ux=self.uy,
+            qy=self.uy,
         )
 
 

@@ -31,7 +31,7 @@ def of_cosines(d: int) -> float:
 
 def tie(cosines: Tensor, d: int, given: torch.dtype) -> Tensor:
     """The same for each of some cosines c (float64, any shape), of rows that were given in the precision `given`:
-    (2d + 4) · 2^-52 + 4u·sin θ + 12u², u half the epsilon of `given` (2^-24 for float32).
+    (2d + 4) · 2^-52 + 4u·sin θ + 12u², u half the epsilon of `given` (2^-24 for float32): docs/theory.md (49).
 
     The numbers of a row are off by u of themselves at most, so its direction turns by no more than that, the angle θ of
     two rows by 2u, and its cosine by 2u·sin θ + 2u². Near 1, where all cosines of a tight class lie, that is next to

@@ -64,19 +64,19 @@ def verify(
     records = Records(path, config, facts, manifest, verified=True)
     if surprise := first_surprise(config, records.layout, manifest):
         raise StoreError(path / MANIFEST, surprise)
-    here = Rebuilt(path, facts, manifest, data or last_data_path(path), code)
+    rebuilt = Rebuilt(path, facts, manifest, data or last_data_path(path), code)
     findings: list[Findings] = [
         _of_bytes(whole),
         check_columns(records, progress),
-        check_chain(here, records, manifest),
-        check_initial_weights(here, manifest),
-        check_batches(here, records, sample, progress),
-        check_pixels(here, records, min(sample, 4), progress),
-        check_panels(here, records),
-        check_twins(here, records),
-        check_stretches(here, records, manifest, replay, stretch, progress),
-        elsewhere(here),
-        continued(here, manifest),
+        check_chain(rebuilt, records, manifest),
+        check_initial_weights(rebuilt, manifest),
+        check_batches(rebuilt, records, sample, progress),
+        check_pixels(rebuilt, records, min(sample, 4), progress),
+        check_panels(rebuilt, records),
+        check_twins(rebuilt, records),
+        check_stretches(rebuilt, records, manifest, replay, stretch, progress),
+        elsewhere(rebuilt),
+        continued(rebuilt, manifest),
     ]
     proven = tuple(sentence for finding in findings for sentence in finding.proven)
     unproven = tuple(sentence for finding in findings for sentence in finding.unproven)

@@ -23,17 +23,22 @@ _COLUMNS = ("learning_rate", "ids_digest", "draws_digest", "chain")
 class _Trail:
     """The chain, walked once: `link` after `at` steps, None where it cannot be known before the next recorded step."""
 
-    def __init__(self, here: Rebuilt) -> None:
-        self._here = here
-        self.link: bytes | None = Certificate(bytes.fromhex(here.facts["certificate"]["initial_weights"])).link
+    def __init__(self, rebuilt: Rebuilt) -> None:
+        self._rebuilt = rebuilt
+        self.link: bytes | None = Certificate(bytes.fromhex(rebuilt.facts["certificate"]["initial_weights"])).link
         self.at = self.drawn = self.skipped = 0
 
     def go_to(self, step: int) -> None:
         """Past steps that are not recorded, by drawing them again where that is cheap."""
         missing = step - self.at
-        if missing and self.link is not None and self._here.batches is not None and self.drawn + missing <= _MOST_DRAWN:
+        if (
+            missing
+            and self.link is not None
+            and self._rebuilt.batches is not None
+            and self.drawn + missing <= _MOST_DRAWN
+        ):
             for between in range(self.at, step):
-                self.link = self._here.link_after(self.link, between)
+                self.link = self._rebuilt.link_after(self.link, between)
             self.drawn += missing
         elif missing:
             self.link, self.skipped = None, self.skipped + missing
@@ -42,11 +47,11 @@ class _Trail:
     @property
     def why(self) -> str:
         """Why steps were skipped."""
-        return f"at most {_MOST_DRAWN} are" if self._here.batches is not None else "their order needs the data set"
+        return f"at most {_MOST_DRAWN} are" if self._rebuilt.batches is not None else "their order needs the data set"
 
     def follow(self, path: Path, rate: np.ndarray, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> None:
         """Over the recorded step `at`, whose shard is `path`. StoreError where what is recorded does not follow."""
-        planned = self._here.rate(self.at)
+        planned = self._rebuilt.rate(self.at)
         if rate.tobytes() != np.float64(planned).tobytes():
             raise StoreError(
                 path, f"the learning rate of step {self.at} is {float(rate)!r}, the schedule's {planned!r}"
@@ -58,16 +63,16 @@ class _Trail:
         self.link, self.at = chain.tobytes(), self.at + 1
 
 
-def check_chain(here: Rebuilt, records: Records, manifest: Manifest) -> Findings:
+def check_chain(rebuilt: Rebuilt, records: Records, manifest: Manifest) -> Findings:
     """Every link follows from the one before it by what the step's records say, and the rate from its schedule; saved
     states carry the links of their steps.
     """
-    rows, states = _rows(records), _states(here, manifest)
-    trail, joined, loose = _Trail(here), 0, []
+    rows, states = _rows(records), _states(rebuilt, manifest)
+    trail, joined, loose = _Trail(rebuilt), 0, []
     for step in sorted(rows.keys() | states.keys()):
         trail.go_to(step)
         for saved in states.get(step, []):
-            if _carries(here, saved, trail.link):
+            if _carries(rebuilt, saved, trail.link):
                 joined += 1
             else:
                 loose.append(step)
@@ -105,27 +110,27 @@ def _findings(trail: _Trail, steps: list[int], joined: int, loose: list[int]) ->
     return Findings(proven, unproven)
 
 
-def _states(here: Rebuilt, manifest: Manifest) -> dict[int, list[Saved]]:
+def _states(rebuilt: Rebuilt, manifest: Manifest) -> dict[int, list[Saved]]:
     """Checkpoints that are not retired, and what is in preempt/, by step."""
     states: dict[int, list[Saved]] = {}
-    for step, entry in checkpoints_of(here.path, manifest).items():
+    for step, entry in checkpoints_of(rebuilt.path, manifest).items():
         try:
-            states.setdefault(step, []).append(read_saved(here.path, entry))
+            states.setdefault(step, []).append(read_saved(rebuilt.path, entry))
         except StoreError:
-            if not gone_since(here.path, str(entry.name), manifest):
+            if not gone_since(rebuilt.path, str(entry.name), manifest):
                 raise
-    folder = here.path / PREEMPT
+    folder = rebuilt.path / PREEMPT
     for name in REAL.names(folder) if REAL.status(folder) is not None else []:
         step = int(name.removeprefix("step-"))  # the audit has looked at these names
-        states.setdefault(step, []).append(read_preempted(here.path, step, manifest)[0])
+        states.setdefault(step, []).append(read_preempted(rebuilt.path, step, manifest)[0])
     return states
 
 
-def _carries(here: Rebuilt, saved: Saved, link: bytes | None) -> bool:
+def _carries(rebuilt: Rebuilt, saved: Saved, link: bytes | None) -> bool:
     """Does a saved state carry this link? False where that is not known. StoreError where it carries another."""
-    path, state = here.path / saved.folder / STATE, saved.state
+    path, state = rebuilt.path / saved.folder / STATE, saved.state
     fingerprint: Any = state.get("fingerprint")
-    if fingerprint != here.facts["fingerprint"]:
+    if fingerprint != rebuilt.facts["fingerprint"]:
         raise StoreError(
             path, f"the state at step {saved.step} has the fingerprint {fingerprint}; it is of another run"
         )

@@ -7,19 +7,19 @@ from coupled.store import Manifest
 from coupled.verification.rebuilt import Findings, Rebuilt
 
 
-def elsewhere(here: Rebuilt) -> Findings:
+def elsewhere(rebuilt: Rebuilt) -> Findings:
     """Whether the same bytes are promised here at all."""
-    conditions = here.conditions(0)
+    conditions = rebuilt.conditions(0)
     sentence = f"floats here: the run was made under other conditions, so they may differ: {conditions}"
     return Findings(unproven=[sentence] if conditions else [])
 
 
-def continued(here: Rebuilt, manifest: Manifest) -> Findings:
+def continued(rebuilt: Rebuilt, manifest: Manifest) -> Findings:
     """The steps at which the run went on under other conditions than before (--allow-drift), and which."""
     entries = [entry for entry in manifest.entries if entry.kind == "drift"]
     environments = [
-        environment.environment(here.facts),
-        *(environment.read_drift(here.path, entry) for entry in entries),
+        environment.environment(rebuilt.facts),
+        *(environment.read_drift(rebuilt.path, entry) for entry in entries),
     ]
     sentences = []
     for entry, (then, now) in zip(entries, pairwise(environments), strict=True):

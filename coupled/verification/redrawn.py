@@ -17,22 +17,22 @@ from coupled.store.manifest import RUN_JSON
 from coupled.verification.rebuilt import Findings, Progress, Rebuilt, listed
 
 
-def check_initial_weights(here: Rebuilt, manifest: Manifest) -> Findings:
+def check_initial_weights(rebuilt: Rebuilt, manifest: Manifest) -> Findings:
     """The initial weights are those of the seed: their digest, and every arm's checkpoint of step 0."""
     try:
-        arms = here.arms
+        arms = rebuilt.arms
     except UserError as error:
         return Findings(unproven=[f"initial weights: not made again ({error})"])
-    if weights_digest(next(iter(arms.values())).state).hex() != here.facts["certificate"]["initial_weights"]:
+    if weights_digest(next(iter(arms.values())).state).hex() != rebuilt.facts["certificate"]["initial_weights"]:
         raise StoreError(
-            here.path / RUN_JSON,
+            rebuilt.path / RUN_JSON,
             "the digest of the initial weights is not that of the weights its seed gives at step 0",
         )
     sentence = "one start: the shared initial weights are those that the run's seed gives"
-    first = checkpoints_of(here.path, manifest).get(0)
-    if first is not None and 0 in here.config.checkpoints.keep.upto(0):
+    first = checkpoints_of(rebuilt.path, manifest).get(0)
+    if first is not None and 0 in rebuilt.config.checkpoints.keep.upto(0):
         for name, arm in arms.items():
-            _check_start(open_checkpoint(here.path, first, name, here.facts["fingerprint"]), arm)
+            _check_start(open_checkpoint(rebuilt.path, first, name, rebuilt.facts["fingerprint"]), arm)
         sentence += ", and every arm's checkpoint at step 0 holds them (controls as their kind says)"
     return Findings([sentence])
 
@@ -43,14 +43,14 @@ def _check_start(file: TensorFile, arm: Arm) -> None:
             raise StoreError(file.path, f"{name} of arm {arm.name} at step 0 is not what the seed gives")
 
 
-def check_batches(here: Rebuilt, records: Records, count: int, progress: Progress) -> Findings:
+def check_batches(rebuilt: Rebuilt, records: Records, count: int, progress: Progress) -> Findings:
     """A sample of batches: ids, visits, labels and the words behind both views."""
-    if here.batches is None:
-        return Findings(unproven=[f"batches: not drawn again, their order needs the data set ({here.missing})"])
+    if rebuilt.batches is None:
+        return Findings(unproven=[f"batches: not drawn again, their order needs the data set ({rebuilt.missing})"])
     recorded = [records.committed_steps(stream, SHARED, "batch") for stream in ("scalars", "similarity")]
-    steps, seen = here.sampled(np.union1d(*recorded), count, "batches"), set()
+    steps, seen = rebuilt.sampled(np.union1d(*recorded), count, "batches"), set()
     for number, step in enumerate(steps, 1):
-        for (stream, column), value in _drawn_again(here, step).items():
+        for (stream, column), value in _drawn_again(rebuilt, step).items():
             row = records.row(stream, SHARED, f"batch.{column}", step)
             if row is None:
                 continue
@@ -62,14 +62,14 @@ def check_batches(here: Rebuilt, records: Records, count: int, progress: Progres
     if not steps:
         return Findings(unproven=["batches: no step is recorded"])
     drawn = ", ".join(part for part in ("ids", "visits", "draws", "labels") if part in seen)
-    sentence = f"drawn again: {drawn} of {len(steps)} steps ({listed(steps)}) are what seed {here.config.seed} gives"
-    unseen = [f"labels: not compared, the data set is not here ({here.missing})"] if here.source is None else []
+    sentence = f"drawn again: {drawn} of {len(steps)} steps ({listed(steps)}) are what seed {rebuilt.config.seed} gives"
+    unseen = [f"labels: not compared, the data set is not here ({rebuilt.missing})"] if rebuilt.source is None else []
     return Findings([sentence], unseen)
 
 
-def _drawn_again(here: Rebuilt, step: int) -> dict[tuple[str, str], bytes]:
+def _drawn_again(rebuilt: Rebuilt, step: int) -> dict[tuple[str, str], bytes]:
     """What (stream, column) must hold at a step."""
-    ids, visits, words = here.drawn(step)
+    ids, visits, words = rebuilt.drawn(step)
     expected = {
         ("scalars", "ids_digest"): integers_digest(ids),
         ("scalars", "draws_digest"): integers_digest(words),
@@ -77,49 +77,49 @@ def _drawn_again(here: Rebuilt, step: int) -> dict[tuple[str, str], bytes]:
         ("similarity", "visits"): _bytes(visits),
     }
     # The run may have been continued, as its drift says, on data that is labelled otherwise.
-    same = not any(change.name.startswith("data.") for change in here.changes(step))
-    labels = here.source.labels if here.source is not None and same else {}
+    same = not any(change.name.startswith("data.") for change in rebuilt.changes(step))
+    labels = rebuilt.source.labels if rebuilt.source is not None and same else {}
     return expected | {("similarity", f"labels.{name}"): _bytes(values[ids]) for name, values in labels.items()}
 
 
-def check_pixels(here: Rebuilt, records: Records, count: int, progress: Progress) -> Findings:
+def check_pixels(rebuilt: Rebuilt, records: Records, count: int, progress: Progress) -> Findings:
     """A sample of the steps whose pixels have digests: both views of every sample, made again."""
-    steps = here.sampled(records.committed_steps("pixels", SHARED, "batch"), count, "pixels")
+    steps = rebuilt.sampled(records.committed_steps("pixels", SHARED, "batch"), count, "pixels")
     if not steps:
         return Findings(unproven=["views: no step has a digest of its pixels"])
-    if here.source is None:
-        return Findings(unproven=[f"views: not made again, the data set is not here ({here.missing})"])
+    if rebuilt.source is None:
+        return Findings(unproven=[f"views: not made again, the data set is not here ({rebuilt.missing})"])
     same, unproven = [], []
     for number, step in enumerate(steps, 1):
         recorded = records.row("pixels", SHARED, "batch.pixels_digest", step)
-        again = pixel_digests(here.source.at(step).pixels)
+        again = pixel_digests(rebuilt.source.at(step).pixels)
         if recorded is not None and recorded.tobytes() == again.tobytes():
             same.append(step)
-        elif conditions := here.conditions(step):
+        elif conditions := rebuilt.conditions(step):
             unproven.append(f"views: the pixels of step {step} differ here, under other conditions: {conditions}")
         else:
             path = records.path_of("pixels", SHARED, step)
             raise StoreError(path, f"the pixels of step {step} are not what their addresses give")
         progress("views", number, len(steps))
-    many = 2 * here.config.batches.size * len(same)
+    many = 2 * rebuilt.config.batches.size * len(same)
     sentence = f"made again: {many} views of {len(same)} steps ({listed(same)}) have the recorded pixels, byte for byte"
     return Findings([sentence] if same else [], unproven)
 
 
-def check_panels(here: Rebuilt, records: Records) -> Findings:
+def check_panels(rebuilt: Rebuilt, records: Records) -> Findings:
     """Ids, labels and draws of both panels, in every shard that holds them."""
     streams = [stream for stream in ("panel", "surrogate") if records.shards.get((stream, SHARED))]
     if not streams:
         return Findings(unproven=["panels: none is recorded"])
-    if here.source is None:
-        return Findings(unproven=[f"panels: not drawn again, the data set is not here ({here.missing})"])
-    panels = Panels(here.config, here.source, here.splits["test"])
+    if rebuilt.source is None:
+        return Findings(unproven=[f"panels: not drawn again, the data set is not here ({rebuilt.missing})"])
+    panels = Panels(rebuilt.config, rebuilt.source, rebuilt.splits["test"])
     for stream in streams:
         expected = panels.fixed(stream)
         for shard in records.shards[stream, SHARED]:
             file = records.open(shard)
             for name, value in expected.items():
-                if file[name].tobytes() != value.tobytes() and not here.changes(shard.last):
+                if file[name].tobytes() != value.tobytes() and not rebuilt.changes(shard.last):
                     raise StoreError(file.path, f"{name} of the {stream} is not what its address gives")
     return Findings([f"panels: ids, labels and draws of {' and '.join(streams)} are what their addresses give"])
 

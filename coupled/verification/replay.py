@@ -44,33 +44,33 @@ class Rehearsal(Run):
 
 
 def check_stretches(
-    here: Rebuilt, records: Records, manifest: Manifest, count: int, longest: int, progress: Progress
+    rebuilt: Rebuilt, records: Records, manifest: Manifest, count: int, longest: int, progress: Progress
 ) -> Findings:
     """`count` stretches of at most `longest` steps, spread over the checkpoints that are kept."""
     if not count:
         return Findings(unproven=["floats: that each is right; --replay K trains K stretches again and compares bytes"])
-    if here.data_ranks > 1:
-        split = f"floats: that each is right; {here.data_ranks} ranks shared a batch, and only as many give the same"
+    if rebuilt.data_ranks > 1:
+        split = f"floats: that each is right; {rebuilt.data_ranks} ranks shared a batch, and only as many give the same"
         return Findings(unproven=[f"{split} bytes: train the run again so, and compare both with coupled-run diff"])
-    if here.missing:
-        raise UserError("--replay trains again, which needs the data set and the run's own code", here.missing)
-    stretches = list(_stretches(here, manifest, count, longest))
+    if rebuilt.missing:
+        raise UserError("--replay trains again, which needs the data set and the run's own code", rebuilt.missing)
+    stretches = list(_stretches(rebuilt, manifest, count, longest))
     if not stretches:
         return Findings(
             unproven=["floats: that each is right; no checkpoint that is kept has recorded steps behind it"]
         )
-    parts = build(here.config)
+    parts = build(rebuilt.config)
     done, total, rows, size = 0, sum(of.end - of.start.step for of in stretches), 0, 0
     for stretch in stretches:
-        run = _rehearsal(here, parts, stretch)
-        for step in _trained(here, run, stretch):
+        run = _rehearsal(rebuilt, parts, stretch)
+        for step in _trained(rebuilt, run, stretch):
             progress("replay", done + step - stretch.start.step, total)
         done += stretch.end - stretch.start.step
         again = {name: values for of in run.recorder.open_rows()[0].values() for name, values in of.items()}
-        same_rows, same_size = _compare_rows(here, records, again)
+        same_rows, same_size = _compare_rows(rebuilt, records, again)
         rows, size = rows + same_rows, size + same_size
         if stretch.at_end is not None:
-            size += _compare_arms(here, run, read_saved(here.path, stretch.at_end))
+            size += _compare_arms(rebuilt, run, read_saved(rebuilt.path, stretch.at_end))
     ends = sum(of.at_end is not None for of in stretches)
     sentence = (
         f"trained again: steps {', '.join(map(str, stretches))}: all {rows} recorded rows of them"
@@ -82,36 +82,45 @@ def check_stretches(
     return Findings([sentence])
 
 
-def _stretches(here: Rebuilt, manifest: Manifest, count: int, longest: int) -> Iterator[Stretch]:
+def _stretches(rebuilt: Rebuilt, manifest: Manifest, count: int, longest: int) -> Iterator[Stretch]:
     """Starts evenly spread over the checkpoints, each once; none goes beyond what is committed."""
     reached = max((entry.last for entry in manifest.entries if entry.kind == "shard"), default=-1)
-    kept = checkpoints_of(here.path, manifest)
-    last = min(max(reached + 1, *kept, 0), here.config.train.steps) if kept else 0
+    kept = checkpoints_of(rebuilt.path, manifest)
+    last = min(max(reached + 1, *kept, 0), rebuilt.config.train.steps) if kept else 0
     starts = [step for step in kept if step < last]
     if not starts:
         return
     for i in dict.fromkeys(np.linspace(0, len(starts) - 1, count).round().astype(int).tolist()):
         start = starts[i]
         end = min([start + longest, last, *(step for step in kept if step > start)])
-        yield Stretch(read_saved(here.path, kept[start]), end, kept.get(end))
+        yield Stretch(read_saved(rebuilt.path, kept[start]), end, kept.get(end))
 
 
-def _rehearsal(here: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
+def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     """A run that commits nothing, at the start of the stretch."""
-    mark = parts.facts["fingerprint"]
-    commits = Commits(ALONE, Objects(here.path), None)
+    fingerprint = parts.facts["fingerprint"]
+    commits = Commits(ALONE, Objects(rebuilt.path), None)
     writer = Writer(asynchronous=False, limit=1)
-    observers = observers_of(Setting(here.config, parts.panels))
-    recorder = Recorder(here.config, parts.streams, parts.arms, observers, commits, writer, mark)
-    certificate = restored(here.path, stretch.start, parts.arms, mark)
+    observers = observers_of(Setting(rebuilt.config, parts.panels))
+    recorder = Recorder(rebuilt.config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
+    certificate = restored(rebuilt.path, stretch.start, parts.arms, fingerprint)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
-        here.config, here.path, parts.arms, parts.source, stream, recorder, certificate, commits, writer, mark,
-        frozenset(),
-    )  # fmt: skip
+        config=rebuilt.config,
+        root=rebuilt.path,
+        arms=parts.arms,
+        source=parts.source,
+        stream=stream,
+        recorder=recorder,
+        certificate=certificate,
+        commits=commits,
+        writer=writer,
+        fingerprint=fingerprint,
+        checkpoint_steps=frozenset(),
+    )
 
 
-def _trained(here: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
+def _trained(rebuilt: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
     """Step through the stretch by the driver's own acts; the state at its end is looked at too."""
     try:
         for step in range(stretch.start.step, stretch.end):
@@ -121,12 +130,12 @@ def _trained(here: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
     except StoreError:
         raise
     except RunStopped as error:
-        raise StoreError(here.path, f"trained again from step {stretch.start.step}, it stops: {error}") from None
+        raise StoreError(rebuilt.path, f"trained again from step {stretch.start.step}, it stops: {error}") from None
     finally:
         run.stream.close()
 
 
-def _compare_rows(here: Rebuilt, records: Records, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
+def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
     """How many recorded rows, and bytes, are the same; StoreError names the first that is not."""
     first: tuple[int, int, Path, str] | None = None
     many = size = 0
@@ -147,22 +156,22 @@ def _compare_rows(here: Rebuilt, records: Records, rows: Mapping[str, np.ndarray
                 first = place if first is None else min(first, place)
                 break
     if first is not None:
-        _refuse(here, first[2], first[0], first[3])
+        _refuse(rebuilt, first[2], first[0], first[3])
     return many, size
 
 
-def _compare_arms(here: Rebuilt, run: Run, saved: Saved) -> int:
+def _compare_arms(rebuilt: Rebuilt, run: Run, saved: Saved) -> int:
     """How many bytes of a checkpoint are the same; StoreError names the first tensor that is not."""
     size = 0
     for name, arm in run.arms.items():
-        file: TensorFile = open_arm(here.path, saved, name, run.fingerprint)
+        file: TensorFile = open_arm(rebuilt.path, saved, name, run.fingerprint)
         arrays = checkpoints.captured(arm)
         if file.keys() != arrays.keys():
             raise StoreError(file.path, f"its tensors are not those of arm {name} at step {saved.step}")
         for key, array in arrays.items():
             if file[key].tobytes() != array.tobytes():
                 difference = f"{key} of arm {name} at step {saved.step}: {_size(file[key], array)}"
-                _refuse(here, file.path, saved.step, difference)
+                _refuse(rebuilt, file.path, saved.step, difference)
             size += array.nbytes
     return size
 
@@ -177,7 +186,7 @@ def _size(recorded: np.ndarray, again: np.ndarray) -> str:
     return size + (f" ({odd} numbers are not finite)" if odd and gap.size else "")
 
 
-def _refuse(here: Rebuilt, path: Path, step: int, difference: str) -> None:
-    conditions = here.conditions(step)
+def _refuse(rebuilt: Rebuilt, path: Path, step: int, difference: str) -> None:
+    conditions = rebuilt.conditions(step)
     why = f"; it was made under other conditions: {conditions}" if conditions else ""
     raise StoreError(path, f"trained again, it is not the same: {difference}{why}")

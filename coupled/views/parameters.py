@@ -122,14 +122,6 @@ class Colours(_Table):
 class ViewParameters(Colours, Boxes):
     """What is done to the image of each of n views."""
 
-    def integers(self) -> Tensor:
-        """The integers of crop and colour, int64 (n, 11): top, left, height, width, flip, jittered, order (4), grey.
-
-        The same on every machine.
-        """
-        columns = (self.top, self.left, self.height, self.width, self.flip, self.jittered, self.order, self.grey)
-        return torch.cat([column.to(torch.int64).view(len(self), -1) for column in columns], dim=1)
-
 
 def view_words(seed: int, purpose: Purpose, ids: Tensor, visits: Tensor | int, view: Tensor | int = 0) -> Tensor:
     """The words of one view of each sample, int64 (n, WORDS_PER_VIEW).

@@ -156,7 +156,11 @@ def test_relative_drift_is_that_of_a_literal_computation():
 @given(st.integers(0, 10**6), st.integers(4, 9), st.integers(2, 5), st.sampled_from([1e-6, 0.1, 1.0, 10.0]))
 def test_both_corollaries_hold_for_biased_cka_and_rsa(seed, n, d, apart):
     x, y = pair_of(seed, n, d, apart)
-    drift, cka, rsa = cosine_drift(x, y), alignment.linear_cka(x, y, debiased=False), alignment.rsa(x, y)
+    drift, cka, rsa = (
+        cosine_drift(x, y),
+        alignment.linear_cka(x, y, debiased=False),
+        alignment.rsa_with_error(x, y).value,
+    )
     assert p2_cka(drift.rho) <= sharp_cka(drift.rho_star) + 1e-12 <= cka + 1e-9
     assert p2_rsa(drift.r) <= sharp_rsa(drift.r_star) + 1e-12 <= rsa + 1e-9
 
@@ -183,7 +187,7 @@ def test_an_error_orthogonal_to_the_smaller_matrix_attains_the_sharp_bounds():
         drift, cka = similarity_drift(x, y), alignment.linear_cka(x, y, debiased=False)
         assert sharp_cka(drift.rho_star).item() == pytest.approx(cka.item(), abs=1e-12) and cka < 0.99
     for x, y in (orthogonal_rsa(), orthogonal_rsa()[::-1]):
-        drift, rsa = cosine_drift(x, y), alignment.rsa(x, y)
+        drift, rsa = cosine_drift(x, y), alignment.rsa_with_error(x, y).value
         assert sharp_rsa(drift.r_star).item() == pytest.approx(rsa.item(), abs=1e-12) and rsa < 0.99
 
 
@@ -201,7 +205,7 @@ def test_p2s_bound_for_rsa_is_false_beyond_one():
     b = torch.eye(4, dtype=torch.float64)
     b[0, 1] = b[1, 0] = -0.9
     x, y = torch.linalg.cholesky(a), torch.linalg.cholesky(b)
-    r, rsa = cosine_drift(x, y).r, alignment.rsa(x, y)
+    r, rsa = cosine_drift(x, y).r, alignment.rsa_with_error(x, y).value
     assert r > 1 and rsa < (1 - r) / (1 + r) and p2_rsa(r) <= rsa + 1e-12
 
 

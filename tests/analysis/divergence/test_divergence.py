@@ -14,12 +14,12 @@ import analysis
 from analysis.cli import main
 from analysis.divergence import angle, divergence, figure, twin_faults
 from analysis.divergence.growth import growth
-from analysis.divergence.layers import LAYER_MEASURES
 from analysis.runs.curve import pick
 from coupled.driver.train import train
 from coupled.errors import UserError
 from coupled.store import open_tensors
 
+EVERY_MEASURE = ("distance", "relative_distance", "angle", "weight_norm", "gradient_norm", "update_norm")
 EXCESS = "distance over that of nudged (one-ulp nudge, float32)"
 
 
@@ -51,7 +51,7 @@ def test_curves_are_those_of_the_weights(run, diverged, arm, reference):
 
 
 def test_layer_maps_are_those_of_the_weights(run):
-    maps = {measure: analysis.layers(run, "nscl", measure) for measure in LAYER_MEASURES}
+    maps = {measure: analysis.layers(run, "nscl", measure) for measure in EVERY_MEASURE}
     for step in kept(run):
         for i, (w, v) in enumerate(zip(*(weights(run, step, arm).values() for arm in ("nscl", "cl")), strict=True)):
             at = {measure: map_.values[map_.steps == step] for measure, map_ in maps.items()}

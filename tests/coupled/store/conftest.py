@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lives import Life, whole
-from pretended import LENGTHS, work
+from pretended import LENGTHS, commit_checkpoint, commit_shard, work
 
 from coupled.store import REAL, FileSystem, RunDirectory, shard_name, to_bytes, tree_hash
 
@@ -104,8 +104,8 @@ def write_run(tmp_path, run_json):
         with RunDirectory.create(root, run_json(), fs) as run:
             for first in (0, 2):
                 data = to_bytes({"x": np.arange(4.0) + first}, {"first": first})
-                run.commit_shard(shard_name("scalars", "cl", first, first + 1), data, first, first + 1)
-            run.commit_checkpoint(4, {"cl": to_bytes({"w": np.ones(2)}, {})}, {"position": 4})
+                commit_shard(run, shard_name("scalars", "cl", first, first + 1), data, first, first + 1)
+            commit_checkpoint(run, 4, {"cl": to_bytes({"w": np.ones(2)}, {})}, {"position": 4})
             run.log({"event": "done"})
             if finish:
                 run.finish(4)

@@ -111,4 +111,4 @@ def test_what_was_dropped_is_remembered_through_a_cut_at_any_call_of_the_recover
 
 def seal_other(run, rows, first, last):
     for arm in pretended.ARMS:
-        run.commit_shard(shard_name("scalars", arm, first, last), b"other", first, last)
+        pretended.commit_shard(run, shard_name("scalars", arm, first, last), b"other", first, last)

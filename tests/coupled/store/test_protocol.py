@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import replace
 
+import pretended
 import pytest
 from lives import survives
 from simulated_disk import SimulatedDisk
@@ -96,7 +97,7 @@ def manifest_in_place(root, prefix, fs):
 
 
 def settled_only_by_commits(self, *, retired):
-    if sys._getframe(1).f_code.co_name == "commit_checkpoint":
+    if sys._getframe(1).f_code.co_name == "append_checkpoint":
         SETTLE(self, retired=retired)
 
 
@@ -105,16 +106,16 @@ def blind(root, *arguments):
 
 
 SETTLE = RunDirectory.settle
-COMMIT_CHECKPOINT = RunDirectory.commit_checkpoint
+COMMIT_CHECKPOINT = pretended.commit_checkpoint
 STAGE = recovery._stage
 MUTANTS = {
     "files are not fsynced": NoFileSync,
     "folders are not fsynced": NoFolderSync,
     "manifest lines are not fsynced": NoManifestSync,
     "no temporary name, no rename": InPlace,
-    "the line comes before its object": (RunDirectory, "commit_shard", line_before_object),
-    "a checkpoint's line comes before its files": (RunDirectory, "commit_checkpoint", checkpoint_line_before_files),
-    "preempt goes before the next checkpoint is there": (RunDirectory, "commit_checkpoint", preempt_goes_first),
+    "the line comes before its object": (pretended, "commit_shard", line_before_object),
+    "a checkpoint's line comes before its files": (pretended, "commit_checkpoint", checkpoint_line_before_files),
+    "preempt goes before the next checkpoint is there": (pretended, "commit_checkpoint", preempt_goes_first),
     "a checkpoint retires nothing": (RunDirectory, "settle", lambda self, retired: self._remove("preempt")),
     "a torn line stays": (recovery, "read_manifest", lambda *a: replace(read_manifest(*a), torn=False)),
     "what is not committed stays": (recovery, "_remove_orphans", lambda *a: 0),

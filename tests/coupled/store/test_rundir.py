@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from pretended import commit_shard
 
 from coupled.errors import UserError
 from coupled.store import (
@@ -116,8 +117,8 @@ def test_an_error_at_any_call_is_one_line_and_leaves_the_committed_readable(watc
 def test_a_failed_shard_has_no_line_and_the_run_goes_on_without_it(tmp_path, run_json):
     with RunDirectory.create(tmp_path / "run", run_json()) as run:
         with pytest.raises(StoreError):
-            run.commit_shard("../out", b"", 0, 0)
-        run.commit_shard(shard_name("s", "a", 0, 0), b"", 0, 0)
+            commit_shard(run, "../out", b"", 0, 0)
+        commit_shard(run, shard_name("s", "a", 0, 0), b"", 0, 0)
     assert len(read_manifest(tmp_path / "run/manifest.jsonl").entries) == 2
     assert not (tmp_path / "out").exists()
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pretended import LENGTHS, arm_bytes, last_of, run_json, work
+from pretended import LENGTHS, arm_bytes, commit_preempt, last_of, run_json, work
 
 from coupled.errors import UserError
 from coupled.store import (
@@ -83,7 +83,7 @@ def test_a_preempted_run_may_be_preempted_again_beside_one(runs, memory):
     directory, _ = reopen(root, last_of(LENGTHS[0]).__contains__)
     with directory:
         (root / "preempt" / ".DS_Store").touch()
-        directory.commit_preempt(7, {"cl": arm_bytes("cl", b"")}, {})
+        commit_preempt(directory, 7, {"cl": arm_bytes("cl", b"")}, {})
     assert REAL.listed(root / "preempt") == [".DS_Store", "step-000000007"]
 
 

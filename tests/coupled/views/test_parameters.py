@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers import integers_of
 
 from coupled.address import Purpose, uniform
 from coupled.errors import UserError
@@ -78,14 +79,14 @@ def literal_box(recipe, u, height, width):
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 40), (9, 64), (64, 9)])
 def test_crop_boxes_equal_the_literal_rule(height, width):
     words = some_words(500)
-    boxes = draw(SIMCLR, words, height, width).integers()[:, :4].tolist()
+    boxes = integers_of(draw(SIMCLR, words, height, width))[:, :4].tolist()
     assert boxes == [literal_box(SIMCLR, u, height, width) for u in uniform(words).tolist()]
 
 
 def test_an_impossible_crop_falls_back_to_the_centre():
     square = Recipe(crop_scale=(1.0, 1.0), ratio=(1.0, 1.0))
-    assert draw(square, some_words(4), 10, 25).integers()[:, :4].tolist() == [[0, 7, 10, 10]] * 4
-    assert draw(square, some_words(4), 25, 10).integers()[:, :4].tolist() == [[7, 0, 10, 10]] * 4
+    assert integers_of(draw(square, some_words(4), 10, 25))[:, :4].tolist() == [[0, 7, 10, 10]] * 4
+    assert integers_of(draw(square, some_words(4), 25, 10))[:, :4].tolist() == [[7, 0, 10, 10]] * 4
 
 
 def test_crops_stay_inside_the_image(many):
@@ -176,13 +177,13 @@ def test_draws_of_different_operators_are_independent(many):
 def test_golden_parameters():
     """These integers define every run: if this fails, old views can no longer be replayed."""
     words = view_words(0, Purpose.VIEW, torch.tensor([3]), torch.tensor([1]), 1)
-    assert draw(SIMCLR, words, 32, 32).integers().tolist() == [[6, 6, 22, 24, 0, 1, 1, 0, 3, 2, 1]]
+    assert integers_of(draw(SIMCLR, words, 32, 32)).tolist() == [[6, 6, 22, 24, 0, 1, 1, 0, 3, 2, 1]]
 
 
 def test_blur_reads_words_10_and_11_and_moves_no_other():
     words = some_words(300)
     plain, blurred = (draw(recipe(name, 224), words, 40, 30) for name in ("simclr-cifar", "simclr-imagenet"))
-    assert torch.equal(plain.integers(), blurred.integers())
+    assert torch.equal(integers_of(plain), integers_of(blurred))
     u = uniform(words)
     assert torch.equal(blurred.blurred, u[:, 10] < 0.5) and not plain.blurred.any()
     assert torch.equal(blurred.sigma, 0.1 + u[:, 11] * (2.0 - 0.1))
@@ -200,7 +201,7 @@ def test_parameters_do_not_depend_on_which_views_are_drawn_together():
     together = draw(SIMCLR, words, 32, 32)
     for rows in (slice(7, 8), slice(10, 40), torch.tensor([4, 49, 0])):
         alone = draw(SIMCLR, words[rows], 32, 32)
-        assert torch.equal(alone.integers(), together[rows].integers())
+        assert torch.equal(integers_of(alone), integers_of(together[rows]))
         assert torch.equal(alone.factors, together[rows].factors)
 
 
@@ -213,7 +214,7 @@ def test_both_views_come_from_one_call():
 
 def test_none_takes_the_whole_image():
     drawn = draw(recipe("none", 28), some_words(20), 28, 30)
-    assert drawn.integers()[:, :6].tolist() == [[0, 0, 28, 30, 0, 0]] * 20
+    assert integers_of(drawn)[:, :6].tolist() == [[0, 0, 28, 30, 0, 0]] * 20
     assert not drawn.grey.any() and not drawn.blurred.any()
 
 

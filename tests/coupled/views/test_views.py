@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from helpers import integers_of
 from torchvision.transforms.v2 import functional as tv
 
 from coupled.address import Purpose
@@ -280,7 +281,7 @@ def test_views_leave_images_and_global_generator_alone():
 def test_pixels_outside_the_crop_box_are_not_read():
     images, parameters = some_images(30), some_parameters(30)
     outside = torch.ones(30, 1, 32, 32, dtype=torch.bool)
-    for i, (top, left, height, width) in enumerate(parameters.integers()[:, :4].tolist()):
+    for i, (top, left, height, width) in enumerate(integers_of(parameters)[:, :4].tolist()):
         outside[i, :, top : top + height, left : left + width] = False
     assert same_bytes(make(images.masked_fill(outside, 255), parameters), make(images, parameters))
 
