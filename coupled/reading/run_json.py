@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from coupled import config as configs
-from coupled.arms.network import meta_network
 from coupled.config import Config, from_resolved
 from coupled.config.formats import FORMAT, KEYS, READ, START, upgraded
 from coupled.errors import UserError
-from coupled.models.flat import in_weight_gap
+from coupled.recording.layout import layer_facts
 from coupled.store import (
     REAL,
     Manifest,
@@ -111,10 +110,6 @@ def _config(path: Path, facts: Mapping[str, Any]) -> tuple[Config, dict[str, Any
         raise StoreError(path, "its config is not a resolved one: by the rules it would be another")
     if configs.fingerprint(config) != facts.get("fingerprint"):
         raise StoreError(path, "its config does not have its fingerprint")
-    layers = [
-        {"name": name, "shape": list(parameter.shape), "in_weight_gap": in_weight_gap(name)}
-        for name, parameter in meta_network(config).named_parameters()
-    ]
-    if facts.get("layers") != layers:
+    if facts.get("layers") != layer_facts(config):
         raise StoreError(path, "its layers are not those of its config's network")
     return config, tables
