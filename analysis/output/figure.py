@@ -56,7 +56,7 @@ class Frame:
         return self.figure.add_gridspec(2, 2, left=0.07, right=0.985, bottom=bottom, top=top, wspace=0.19, hspace=0.34)
 
     def _title(self, run: Run) -> None:
-        taus = sorted({spec.temperature for spec in run.arms.values() if spec.temperature is not None})
+        taus = sorted({spec.temperature for spec in run.arms.values()})
         facts = [
             f"data: {run.config.data.name}",
             f"B = {run.config.batches.size}",

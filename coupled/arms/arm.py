@@ -16,7 +16,8 @@ from coupled.inputs.source import Batch
 from coupled.models import evaluating
 from coupled.models.batchnorm import BatchNorm
 from coupled.models.flat import FlatState
-from coupled.objectives.losses import batch_loss, similarity
+from coupled.objectives.losses import batch_loss
+from coupled.objectives.masks import similarity
 from coupled.objectives.registry import is_function_of_sigma
 from coupled.ranks.exchange import add_up, whole
 from coupled.ranks.mesh import ALONE, Axis

@@ -8,7 +8,8 @@ from typing import Any
 from coupled.commands.options import add_config, add_ranks, add_terms, ranks_of
 from coupled.commands.progress import ProgressReporter
 from coupled.config import load
-from coupled.driver.train import anything_to_train, is_finished, train
+from coupled.driver.assembly import is_finished
+from coupled.driver.train import anything_to_train, train
 from coupled.errors import printable
 from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch

@@ -6,8 +6,9 @@ from pathlib import Path
 from coupled.comparison import verdict
 from coupled.comparison.records import RecordPair, first_difference, fixed_differences
 from coupled.comparison.rows import RowDifference
-from coupled.comparison.run_json import Fact, drifts_of, facts_differing, ranks_of
+from coupled.comparison.run_json import drifts_of, facts_differing, ranks_of
 from coupled.comparison.states import Checkpoints, StateDifference, compare_checkpoints, z_growth
+from coupled.config.differences import Fact
 from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
 from coupled.recording.layout import Cause

@@ -59,7 +59,7 @@ class RowDifference(NamedTuple):
         """The difference in words."""
         if self.sizes is None:
             return f"{self.differing} of {self.total} digests"
-        return ", ".join([f"{self.differing} of {self.total} elements", *words(self.sizes)])
+        return ", ".join([f"{self.differing} of {self.total} elements", *in_words(self.sizes)])
 
     @property
     def cause(self) -> Cause:
@@ -67,7 +67,7 @@ class RowDifference(NamedTuple):
         return cause(self.stream, self.owner, self.column)
 
 
-def words(sizes: Sizes) -> list[str]:
+def in_words(sizes: Sizes) -> list[str]:
     """How far apart, in words; nothing that is nothing."""
     parts = []
     if sizes.largest == sizes.largest:  # not NaN

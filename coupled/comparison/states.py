@@ -55,7 +55,7 @@ def compare_checkpoints(
     """What the kept checkpoints say; what is equal by its hash is not opened. Raises StoreError."""
     kept = [checkpoints_of(path, manifest) for path, (_, _, manifest) in zip(paths, runs, strict=True)]
     arms = [arm for arm in runs[0][1].arms if arm in runs[1][1].arms]
-    prints = [facts["fingerprint"] for facts, _, _ in runs]
+    fingerprints = [facts["fingerprint"] for facts, _, _ in runs]
     order = [layer["name"] for layer in runs[0][0]["layers"]]
     states, chain = [], None
     for step in sorted(kept[0].keys() & kept[1].keys()):
@@ -65,17 +65,20 @@ def compare_checkpoints(
         saved = [read_saved(path, entries[step]) for path, entries in zip(paths, kept, strict=True)]
         if chain is None and saved[0].state.get("chain") != saved[1].state.get("chain"):
             chain = step
-        states += [_arm(paths, saved, arm, prints, order) for arm in arms]
+        states += [_arm(paths, saved, arm, fingerprints, order) for arm in arms]
     return Checkpoints(tuple(states), chain)
 
 
 def _arm(
-    paths: Sequence[Path], saved: Sequence[Saved], arm: str, prints: Sequence[str], order: Sequence[str]
+    paths: Sequence[Path], saved: Sequence[Saved], arm: str, fingerprints: Sequence[str], order: Sequence[str]
 ) -> StateDifference:
     listed = [state.files.get(f"{arm}.safetensors") for state in saved]
     if listed[0] is not None and listed[1] is not None and listed[0].sha256 == listed[1].sha256:
         return StateDifference(saved[0].step, arm, 0.0)
-    a, b = (open_arm(path, state, arm, mark) for path, state, mark in zip(paths, saved, prints, strict=True))
+    a, b = (
+        open_arm(path, state, arm, fingerprint)
+        for path, state, fingerprint in zip(paths, saved, fingerprints, strict=True)
+    )
     return _difference(saved[0].step, arm, a, b, order)
 
 

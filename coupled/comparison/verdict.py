@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from coupled.comparison.records import RecordPair
-from coupled.comparison.rows import RowDifference, words
+from coupled.comparison.rows import RowDifference, in_words
 from coupled.comparison.states import StateDifference
 from coupled.recording.layout import SHARED, Cause, cause
 
@@ -38,7 +38,7 @@ def of_row(row: RowDifference, step: int, records: RecordPair, kept: Sequence[St
 def of_state(state: StateDifference, records: RecordPair) -> str:
     """The sentence about a checkpoint that is the first to differ."""
     name = state.layers[0].name if state.layers else state.unmatched[0]
-    size = ", ".join(words(state.layers[0].sizes)) if state.layers else "not in both alike"
+    size = ", ".join(in_words(state.layers[0].sizes)) if state.layers else "not in both alike"
     others = len(state.layers) + len(state.unmatched) - 1
     more = f" and {others} more tensors" if others else ""
     return (

@@ -14,7 +14,7 @@ from coupled.data.base import FileSplit, ImageSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.order import Balanced, Uniform
-from coupled.objectives.losses import PairMasks, pair_masks
+from coupled.objectives.masks import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis
 
 

@@ -41,7 +41,7 @@ def open_arm(path: Path, saved: Saved, arm: str, fingerprint: str) -> TensorFile
     if committed is None:
         raise StoreError(path / saved.folder / STATE, f"does not list the arm {arm}")
     tensors = open_tensors(verify_object(path, committed))
-    mark = tensors.metadata.get("fingerprint")
-    if mark != fingerprint:
-        raise StoreError(tensors.path, f"its fingerprint is {mark}, the run's is {fingerprint}; it is of another run")
+    own = tensors.metadata.get("fingerprint")
+    if own != fingerprint:
+        raise StoreError(tensors.path, f"its fingerprint is {own}, the run's is {fingerprint}; it is of another run")
     return tensors

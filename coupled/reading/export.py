@@ -44,7 +44,7 @@ def _state_dict(config: Config, arm: str, tensors: TensorFile) -> dict[str, np.n
     names = {key.partition(".")[2]: key for key in tensors if key.startswith(("weights.", "buffers."))}
     shapes = {name: tensors.header.tensors[key].shape for name, key in names.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in meta_network(config).state_dict().items()}
-    if not is_function_of_sigma(str(config.arms[arm].objective)):
+    if not is_function_of_sigma(config.arms[arm].objective):
         outputs = (shapes.get("head.bias") or (0,))[0]
         expected |= {"head.weight": (outputs, config.model.projection_dim), "head.bias": (outputs,)}
     if shapes != expected:

@@ -195,7 +195,7 @@ def labellings(config: Config) -> list[str]:
 
 def crossed(config: Config) -> list[str]:
     """The arms whose objective is evaluated on every arm's Σ: those of kind objective, where it is a function of Σ."""
-    objectives = {name: str(arm.objective) for name, arm in config.arms.items() if arm.kind == "objective"}
+    objectives = {name: arm.objective for name, arm in config.arms.items() if arm.kind == "objective"}
     return [name for name, objective in objectives.items() if is_function_of_sigma(objective)]
 
 

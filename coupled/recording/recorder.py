@@ -106,11 +106,11 @@ class Recorder:
 
     def _put(self, stream: str, step: int, rows: Rows) -> None:
         held = {owner: row for owner, row in rows.items() if self.mesh.holds(owner)}
-        for (owner, column), array in _on_host(held).items():
-            spec, stacks = self.streams[stream][owner][column], self._stacks[stream, owner]
-            assert (str(array.dtype), array.shape) == (spec.dtype, spec.shape), (stream, owner, column)
-            stacks[column].append(array)
-            steps = stacks[f"{column.partition('.')[0]}.step"]
+        for (owner, name), array in _on_host(held).items():
+            column, stacks = self.streams[stream][owner][name], self._stacks[stream, owner]
+            assert (str(array.dtype), array.shape) == (column.dtype, column.shape), (stream, owner, name)
+            stacks[name].append(array)
+            steps = stacks[f"{name.partition('.')[0]}.step"]
             if not steps or steps[-1] != step:
                 steps.append(np.int64(step))  # type: ignore[reportArgumentType]
 
@@ -170,13 +170,13 @@ class Recorder:
         """An owner's rows as `open_rows` gave them. Raises StoreError if these are not rows of this run."""
         for name, array in file.items():
             stream, named, column = [*name.split("/"), "", ""][:3]
-            spec = self.streams.get(stream, {}).get(owner, {}) if named == owner else {}
-            self._check_rows(file.path, name, spec, column, array)
+            columns = self.streams.get(stream, {}).get(owner, {}) if named == owner else {}
+            self._check_rows(file.path, name, columns, column, array)
             self._stacks[stream, owner][column] = list(array)
 
     @staticmethod
-    def _check_rows(path: Path, name: str, spec: Mapping[str, Column], column: str, array: np.ndarray) -> None:
-        known = spec.get(column)
+    def _check_rows(path: Path, name: str, columns: Mapping[str, Column], column: str, array: np.ndarray) -> None:
+        known = columns.get(column)
         if known is None and column.endswith(".step"):
             known = Column("int64")
         if known is None or (str(array.dtype), array.shape[1:]) != (known.dtype, known.shape) or not array.ndim:

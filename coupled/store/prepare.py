@@ -9,8 +9,8 @@ from coupled.errors import UserError
 from coupled.store.errors import StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.lock import RunLock
-from coupled.store.manifest import MANIFEST, read_manifest
-from coupled.store.rundir import RUN_JSON, RunDirectory, config_digest, is_vacant, read_config_digest
+from coupled.store.manifest import MANIFEST, RUN_JSON, read_manifest
+from coupled.store.rundir import RunDirectory, config_digest, is_vacant, read_config_digest
 
 RunState = Literal["absent", "finished", "unfinished", "foreign"]
 _RENAME: Final = "choose another name with --set name=…"

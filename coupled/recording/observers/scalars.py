@@ -81,5 +81,4 @@ def batch_scalars(arm: Arm, batch: Batch, others: Sequence[Crossed], *, with_pos
 
 def _measured(arm: ArmConfig) -> tuple[Objective, str | None, float]:
     """What an arm's loss is made of."""
-    assert arm.temperature is not None
     return objective_of(arm), arm.labelling, arm.temperature
