@@ -39,8 +39,8 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
 
 def _with_reference(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with `anchor`, as the reference was called up to format 2, under its new name."""
-    if "anchor" not in options:
-        return dict(options)
+    if options.get("anchor") is None:
+        return {key: value for key, value in options.items() if key != "anchor"}
     if options.get("reference") is not None:
         raise UserError("anchor and reference", "they are one option, now called reference", "leave anchor out")
     warnings.warn("anchor: this option is now called reference", FutureWarning, stacklevel=4)
@@ -182,7 +182,7 @@ def _recorded_reference(arm: str, spec: Arm, reference: str | None) -> str:
     if spec.reference is None:
         raise UserError(f"{arm} has no reference", "it is the reference of the others", "name another arm")
     if reference not in (None, spec.reference):
-        raise UserError(f"weights of {arm} against {reference}", f"recorded is its distance to {spec.reference} alone")
+        raise UserError(f"weights of {arm} against {reference}", f"recorded are they against {spec.reference} alone")
     return spec.reference
 
 

@@ -12,6 +12,7 @@ from coupled.driver.resuming import ResumeTerms, config_of
 from coupled.driver.train import mended, resume
 from coupled.ranks.launching import launch
 from coupled.reading.log import last_ranks
+from coupled.reading.run_json import refuse_earlier_format
 from coupled.store import state
 
 
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     terms = ResumeTerms(arguments.from_step, allow_drift=arguments.allow_drift, steal=arguments.steal)
     finished = arguments.extend is None and arguments.from_step is None and state(path) == "finished"
     if not is_started(arguments.ranks) and not finished:
+        refuse_earlier_format(path)
         mended(path)
         config, _ = config_of(path, extend=arguments.extend, overrides=arguments.set)
         ranks = ranks_of(arguments.ranks, config, prod(last_ranks(path)))

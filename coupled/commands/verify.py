@@ -5,6 +5,7 @@ from typing import Any
 
 from coupled.commands.options import add_run
 from coupled.commands.progress import Counting
+from coupled.config.formats import FORMAT
 from coupled.errors import printable
 from coupled.terminal.shell import shell
 from coupled.userfiles import expanded
@@ -60,5 +61,7 @@ def _verdict(findings: Verified, *, replayed: bool) -> str:
     but = ", but for what is not proven above" if findings.unproven else ""
     path, shown_path = shell(findings.path), printable(str(findings.path))
     steps = f"coupled-run verify {path} --replay 3" if not replayed else f"coupled-analyze report {path}"
-    follow = steps if findings.finished else f"coupled-run resume {path}, unless it is at work"
+    # A run of an earlier format stays as it is.
+    resumable = not findings.finished and findings.format == FORMAT
+    follow = f"coupled-run resume {path}, unless it is at work" if resumable else steps
     return f"verified: {shown_path} is the run that its config and seed give{length}{but}; next: {follow}"

@@ -85,6 +85,16 @@ def _facts(path: Path) -> tuple[dict[str, Any], bytes]:
     return facts, data
 
 
+def refuse_earlier_format(path: Path) -> None:
+    """UserError if the run.json at `path`, as it is, is of an earlier format; anything else about it is told later."""
+    try:
+        facts = strict_json(REAL.read(path / RUN_JSON, MAX_RUN_JSON))
+    except (OSError, ValueError, RecursionError):
+        return
+    if isinstance(facts, dict) and facts.get("schema") in READ:
+        must_be_of_this_format(path, facts, "go on with the version that wrote it, or train the config again")
+
+
 def must_be_of_this_format(path: Path, facts: Mapping[str, Any], do: str) -> None:
     """UserError where a run is of an earlier format: it is read, and nothing is added to it; `do` says what helps."""
     if facts["schema"] != FORMAT:

@@ -1,6 +1,7 @@
 """Both programs share this: exit codes, errors in one line, arguments."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,8 @@ def _warnings_in_a_line(program: str) -> Iterator[None]:
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is FutureWarning and "TORCHELASTIC_RUN_ID" in os.environ:
+                return  # the process that started the ranks has said it
             if category is FutureWarning:
                 print(printable(f"{program}: warning: {message}"), file=sys.stderr)
             else:
@@ -78,6 +81,9 @@ def _ended(program: str, body: Callable[[], int]) -> int:
         if not error.quiet:
             print(printable(f"{program}: {error}"), file=sys.stderr)
         return error.exit_code
+    except FutureWarning as error:  # python -W error
+        print(printable(f"{program}: {error}"), file=sys.stderr)
+        return 2
     except KeyboardInterrupt as error:
         print(f"{program}: interrupted; whatever was committed is intact and can be analysed", file=sys.stderr)
         return getattr(error, "exit_code", 130)

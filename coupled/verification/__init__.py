@@ -25,10 +25,11 @@ from coupled.verification.twins import check_twins
 class Verified:
     """What was found true of a run, in words; and what these checks cannot tell, in words too.
 
-    `reached`: the last step that its committed records reach; None before the first.
+    `reached`: the last step that its committed records reach; None before the first. `format`: of its run.json.
     """
 
     path: Path
+    format: int
     finished: bool
     reached: int | None
     proven: tuple[str, ...]
@@ -80,7 +81,7 @@ def verify(
     ]
     proven = tuple(sentence for finding in findings for sentence in finding.proven)
     unproven = tuple(sentence for finding in findings for sentence in finding.unproven)
-    return Verified(path, manifest.finished, _reached(manifest), proven, unproven)
+    return Verified(path, facts["schema"], manifest.finished, _reached(manifest), proven, unproven)
 
 
 def _of_bytes(whole: Audit) -> Findings:

@@ -50,6 +50,17 @@ def _moved(weights: ArmWeights, start: Tensor, sums: Segments) -> ArmWeights:
 def _cosine(own: ArmWeights, reference: ArmWeights, sums: Segments) -> Tensor:
     """The cosine of two motions, 0-d; NaN where either is 0."""
     product = sums.sums(own.flat * reference.flat).sum()
-    # One root of the product: for equal motions it is their squared norm itself, and the cosine 1.
-    norms = (own.squares.sum() * reference.squares.sum()).sqrt()
-    return torch.clamp(product / norms, -1.0, 1.0)
+    # The product of two squared norms may leave float64 where neither does, so its root is taken of their digits, and
+    # their powers of two are halved. One root of both: for equal motions it is the squared norm itself, the cosine 1.
+    digits, powers = zip(*(torch.frexp(motion.squares.sum()) for motion in (own, reference)), strict=True)
+    power = powers[0] + powers[1]
+    half = power // 2
+    root = (digits[0] * digits[1] * _power_of_two(power - 2 * half)).sqrt()
+    quarter = half // 2
+    cosine = product * _power_of_two(-quarter) * _power_of_two(quarter - half) / root
+    return torch.clamp(cosine, -1.0, 1.0)
+
+
+def _power_of_two(exponent: Tensor) -> Tensor:
+    """2^exponent, made of its bits: |exponent| ≤ 1022."""
+    return ((exponent.long() + 1023) << 52).view(torch.float64)

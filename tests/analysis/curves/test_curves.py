@@ -142,7 +142,7 @@ def test_losses_and_gaps_are_the_recorded_ones(run, trained):
         ("cka", {"arm": "nscl", "source": "batch", "feature": "h"}, "h of batch; recorded are h of panel, z of panel"),
         ("cka", {"arm": "nscl", "labelling": "shape"}, "cka takes no labelling; it takes reference, source, feature"),
         ("weight_gap", {"arm": "cl"}, "cl has no reference"),
-        ("weight_gap", {"arm": "nscl", "reference": "twin"}, "recorded is its distance to cl alone"),
+        ("weight_gap", {"arm": "nscl", "reference": "twin"}, "recorded are they against cl alone"),
         ("gap", {"arm": "cl", "labelling": "colour"}, "unknown labelling of this run colour; allowed: shape, "),
         ("loss", {"arm": "cl", "reference": "nscl"}, "loss takes no reference; it takes no options"),
     ],

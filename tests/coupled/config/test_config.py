@@ -286,6 +286,19 @@ def test_a_field_that_came_later_is_not_in_the_digest_while_it_has_its_default()
     assert never == {"old": 1, "when": {"every": 0, "log": 0, "steps": [], "last": False}}
 
 
+def test_an_old_name_is_a_line_of_its_own_also_where_warnings_are_errors(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "old.toml"
+    path.write_text('[arms.a]\nobjective = "dcl"\n[arms.b]\nobjective = "nscl"\nanchor = "a"\n')
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["plan", str(path)]) == 2
+        assert capsys.readouterr().err == "coupled-run: arms.b.anchor: this field is now called reference\n"
+        # The process that starts the ranks says it; they do not say it again.
+        warnings.simplefilter("always")
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        assert main(["plan", str(path)]) == 0 and not capsys.readouterr().err
+
+
 def test_an_override_may_use_either_name_whatever_the_file_has(tmp_path):
     path = tmp_path / "old.toml"
     arms = '[arms.a]\nobjective = "dcl"\n[arms.b]\nobjective = "nscl"\n[arms.c]\nobjective = "scl"\n'

@@ -103,6 +103,25 @@ def test_resume_of_it_says_so_in_one_line(run, arguments, capsys):
     assert tree_hash(run) == before
 
 
+def test_a_half_extended_one_is_not_even_mended(run, capsys):
+    """As a kill inside the commit of an extension leaves it: its new run.json lies beside the old one."""
+    facts = json.loads((run / "run.json").read_bytes())
+    old, new = (run / "run.json").read_bytes(), canonical_json({**facts, "determinism": "x"}) + b"\n"
+    (run / "run.json").write_bytes(new)
+    commit_run_json(run)
+    (run / "run.json").write_bytes(old)
+    (run / "run.json.tmp").write_bytes(new)
+    assert main(["resume", str(run)]) == 2 and REFUSED in capsys.readouterr().err
+    assert (run / "run.json").read_bytes() == old and (run / "run.json.tmp").read_bytes() == new
+
+
+def test_verify_of_an_unfinished_one_does_not_advise_to_resume_it(run, capsys):
+    lines = (run / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "manifest.jsonl").write_bytes(b"".join(lines[:-1]))
+    assert main(["verify", str(run)]) == 0
+    assert "it is not finished" in (shown := capsys.readouterr().out) and "coupled-run resume" not in shown
+
+
 def test_train_onto_it_says_so_in_one_line(run, tmp_path):
     config = tiny(tmp_path, name="format2")
     before = tree_hash(run)
