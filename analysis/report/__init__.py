@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from analysis.output import files as output
-from analysis.report.content import Content, check, collect, combine
+from analysis.report.content import Content, check, combine, content_of
 from analysis.report.gather import gather
 from analysis.report.page import page
 from analysis.runs.run import Run, open_run
@@ -13,7 +13,7 @@ from coupled.userfiles import output_path
 
 NAME: Final = "report.html"
 
-__all__ = ["NAME", "Content", "check", "collect", "combine", "gather", "page", "page_path", "report", "write"]
+__all__ = ["NAME", "Content", "check", "combine", "content_of", "gather", "page", "page_path", "report", "write"]
 
 
 def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str | Path | None = None) -> Path:
@@ -24,7 +24,7 @@ def report(runs: Run | str | Path | Sequence[Run | str | Path], *, output: str |
     """
     path = None if output is None else page_path(output)
     given = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    return write(collect([run if isinstance(run, Run) else open_run(run) for run in given]), path)
+    return write(content_of([run if isinstance(run, Run) else open_run(run) for run in given]), path)
 
 
 def page_path(path: str | Path) -> Path:

@@ -56,7 +56,7 @@ def check(runs: Sequence[Run]) -> None:
         )
 
 
-def collect(runs: Sequence[Run]) -> Content:
+def content_of(runs: Sequence[Run]) -> Content:
     """Everything that a report of these runs shows.
 
     Raises UserError if the runs differ in more than the seed or have no committed step, StoreError if one is damaged.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coupled.data.base import ImageSplit, content_digest
+from coupled.data.splits import ImageSplit, content_digest
 from coupled.errors import UserError
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

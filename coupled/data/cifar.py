@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coupled.data.arrays import ArraySplit
-from coupled.data.base import DataInfo, SplitName
+from coupled.data.splits import DataInfo, SplitName
 from coupled.errors import UserError
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from coupled.data.base import DataInfo, FileSplit, ImageSplit, Split, SplitName
+from coupled.data.splits import DataInfo, FileSplit, ImageSplit, Split, SplitName
 
 _CHUNK = 256  # images at a time: they stay in the processor's cache
 # How far mean and std may be from the constants, in [0, 1]. The training images have them to four digits, so an error

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from coupled.data.base import DataInfo, ImageSplit, Split, content_digest
+from coupled.data.splits import DataInfo, ImageSplit, Split, content_digest
 from coupled.errors import UserError
 
 DEFAULT_ROOT = "/usr/share/datasets/fashion-mnist"  # where the Debian package puts the files

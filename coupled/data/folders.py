@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from coupled import views
-from coupled.data.base import DataInfo, FileSplit, SplitName
 from coupled.data.decode import decode, evaluation_view
 from coupled.data.listing import GENERIC, REMEDIES, SUFFIXES, Listing, counted, listed
+from coupled.data.splits import DataInfo, FileSplit, SplitName
 from coupled.errors import RunStopped, UserError
 from coupled.views import Recipe
 

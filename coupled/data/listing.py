@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coupled.data.base import SplitName
+from coupled.data.splits import SplitName
 from coupled.errors import UserError
 from coupled.strays import is_of_machines
 

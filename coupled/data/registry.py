@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from coupled.data import cifar, fashion_mnist, folders, shapes, svhn
-from coupled.data.base import DataInfo, Split, SplitName
 from coupled.data.contradictions import contradiction
+from coupled.data.splits import DataInfo, Split, SplitName
 from coupled.data.subset import Selection, remaining, select
 from coupled.errors import RunStopped, UserError, unknown
 from coupled.userfiles import calling_file

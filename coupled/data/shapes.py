@@ -19,7 +19,7 @@ from torch import Tensor
 
 from coupled.address import Purpose, words
 from coupled.data import drawing
-from coupled.data.base import DataInfo, ImageSplit, Split
+from coupled.data.splits import DataInfo, ImageSplit, Split
 from coupled.errors import UserError
 
 FACTORS: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coupled.address import Purpose, permutation
-from coupled.data.base import DataInfo, FileSplit, ImageSplit, Split, SplitName
+from coupled.data.splits import DataInfo, FileSplit, ImageSplit, Split, SplitName
 from coupled.errors import UserError, unknown
 from coupled.views import Recipe
 

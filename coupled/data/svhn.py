@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from coupled.data.arrays import ArraySplit
-from coupled.data.base import DataInfo, SplitName
+from coupled.data.splits import DataInfo, SplitName
 from coupled.errors import UserError
 
 PAGE = "http://ufldl.stanford.edu/housenumbers/"

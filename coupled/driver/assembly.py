@@ -14,7 +14,7 @@ from coupled.config import Config, digest
 from coupled.config.arms import objective_of
 from coupled.config.identity import path_of
 from coupled.config.user_code import execute
-from coupled.data.base import Split
+from coupled.data.splits import Split
 from coupled.driver.run import Run
 from coupled.errors import UserError
 from coupled.inputs.certificate import Certificate, weights_digest

@@ -5,7 +5,7 @@ from typing import Literal
 from coupled import data
 from coupled.config import Config
 from coupled.config.resolve import subset_of
-from coupled.data.base import DataInfo, Split
+from coupled.data.splits import DataInfo, Split
 
 
 def data_info(config: Config) -> DataInfo:

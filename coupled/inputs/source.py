@@ -10,7 +10,7 @@ from torch import Tensor
 from coupled import views
 from coupled.address import Purpose
 from coupled.config import Config
-from coupled.data.base import FileSplit, ImageSplit, Split
+from coupled.data.splits import FileSplit, ImageSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.order import Balanced, Uniform

@@ -14,7 +14,7 @@ from coupled import views
 from coupled.address import Purpose, permutation
 from coupled.arms.arm import Arm
 from coupled.config import Config
-from coupled.data.base import Split
+from coupled.data.splits import Split
 from coupled.inputs.source import Source
 
 _SEED = 0

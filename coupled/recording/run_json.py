@@ -8,7 +8,7 @@ import torch
 from coupled import runtime
 from coupled.config import Config, digest, fingerprint, resolved
 from coupled.config.formats import FORMAT
-from coupled.data.base import Split
+from coupled.data.splits import Split
 from coupled.recording.layout import layer_facts
 
 DETERMINISM = (

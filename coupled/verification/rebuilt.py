@@ -16,7 +16,7 @@ from coupled.arms.arm import Arm
 from coupled.arms.initial import build_arms
 from coupled.config import Config, from_resolved, from_tables
 from coupled.config.load import tables_of
-from coupled.data.base import Split
+from coupled.data.splits import Split
 from coupled.errors import UserError
 from coupled.inputs.certificate import integers_digest, next_link
 from coupled.inputs.dataset import data_info, load_split

@@ -5,7 +5,7 @@ from helpers import tables, tiny
 
 import analysis
 from analysis.report import report
-from analysis.report.content import collect
+from analysis.report.content import content_of
 from analysis.report.wording import vacuity
 from coupled.config import from_tables
 from coupled.driver.train import train
@@ -27,7 +27,7 @@ def test_two_twins_of_one_run_are_no_two_seeds(tmp_path):
     arms = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}, "a": {"kind": "nudged"}}
     arms["b"] = {"kind": "nudged", "draw": 2}
     run = analysis.open_run(train(tiny(tmp_path, train={"steps": 2}, arms=arms)))
-    content = collect([run])
+    content = content_of([run])
     every = [*content.curves, *content.bounds, *content.divergence]
     assert every and not [curve for curve in every if "seeds" in curve.estimator]
 

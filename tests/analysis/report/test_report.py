@@ -13,7 +13,7 @@ from helpers import tiny
 import analysis
 from analysis.cli import main
 from analysis.output.styles import Style
-from analysis.report import collect, page, report, sections, wording
+from analysis.report import content_of, page, report, sections, wording
 from analysis.report.layers import LayerGrid, spread
 from analysis.report.markup import script_json, table
 from analysis.report.traces import MOST_POINTS, line, stretches
@@ -26,7 +26,7 @@ STYLE = Style("#0072B2", "-", "nscl: nscl")
 
 @pytest.fixture(scope="module")
 def content(run):
-    return collect([run])
+    return content_of([run])
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_labels_from_a_run_are_escaped_in_tables_and_charts(content):
 
 def test_an_unfinished_run_says_so(spoilt):
     spoilt.keep_lines(lambda entry: entry.last < 10 and "/panel/" not in (entry.name or ""))
-    content = collect([analysis.open_run(spoilt.path)])
+    content = content_of([analysis.open_run(spoilt.path)])
     html = page(content)
     assert "UNFINISHED, records up to step 9 of 20" in html and 'class="status unfinished"' in html
     assert "panel: nothing committed yet." in wording.notes(content)
@@ -121,7 +121,7 @@ def test_an_unfinished_run_says_so(spoilt):
 def test_a_run_without_streams_says_which(tmp_path):
     off = {"every": 0, "log": 0, "last": False}
     record = {"panel": off, "layers": off, "similarity": off}
-    content = collect([analysis.open_run(train(tiny(tmp_path, train={"steps": 2}, record=record)))])
+    content = content_of([analysis.open_run(train(tiny(tmp_path, train={"steps": 2}, record=record)))])
     html = page(content)
     assert "CKA to the reference: not recorded (streams: panel, similarity)." in html
     assert "the stream panel is not recorded (record.panel is empty)." in wording.notes(content)
@@ -137,7 +137,7 @@ def test_one_arm_has_a_report(tmp_path):
 
 def test_several_seeds_are_means_with_bands_and_others_are_refused(tmp_path):
     runs = [train(tiny(tmp_path / str(seed), train={"steps": 2}, seed=seed)) for seed in range(2)]
-    content = collect([analysis.open_run(path) for path in runs])
+    content = content_of([analysis.open_run(path) for path in runs])
     html = page(content)
     assert "Mean and range over 2 seeds" in html and "range over 2 seeds" in html
     other = train(tiny(tmp_path / "other", train={"steps": 2}, optimiser={"learning_rate": 0.1}))

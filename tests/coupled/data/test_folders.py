@@ -13,7 +13,7 @@ from coupled import data, views
 from coupled.address import Purpose
 from coupled.cli import main
 from coupled.data import folders
-from coupled.data.base import DataInfo
+from coupled.data.splits import DataInfo
 from coupled.errors import RunStopped, UserError
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from coupled import data
 from coupled.address import Purpose, permutation
-from coupled.data.base import FileSplit
+from coupled.data.splits import FileSplit
 from coupled.data.subset import FileSubset, ImageSubset, Selection, select
 from coupled.errors import UserError
 
