@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -51,8 +53,10 @@ def joined(config: Config) -> Iterator[Mesh]:
         mesh = _mesh(config, placement, PrefixStore("groups", store), rank, watch)
         yield mesh
     except RankLost:
+        _ends_by_itself()
         raise  # nobody waits for a lost rank: the line is printed before the launcher ends all others
     except EarlyEnd as error:
+        _ends_by_itself()
         watch.leave(error)
         if watch.all_left() and dist.is_initialized():
             dist.destroy_process_group()
@@ -64,6 +68,14 @@ def joined(config: Config) -> Iterator[Mesh]:
         dist.destroy_process_group()
     finally:
         watch.close()
+
+
+def _ends_by_itself() -> None:
+    """From here on SIGTERM does nothing: a launcher sends it as soon as one rank has ended, and the rank that prints
+    what is wrong may not have done so yet. One that does not end is killed by the launcher later.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _mesh(config: Config, placement: Placement, store: Any, rank: int, watch: Watch) -> Mesh:
