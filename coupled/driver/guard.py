@@ -7,7 +7,6 @@ import torch
 from coupled.arms.arm import Arm
 from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
-from coupled.ranks.exchange import fold
 from coupled.recording import checkpoints
 from coupled.runtime import one_thread
 
@@ -38,12 +37,18 @@ def check_copies(run: Run, step: int) -> None:
     """On schedule: ranks that share an arm have the same weights, bit for bit, or the run stops."""
     if run.mesh.data.size == 1 or not (step % run.config.ranks.check == 0 or step in run.checkpoint_steps):
         return
-    folded = torch.stack([fold(tensor) for arm in run.arms.values() for tensor in checkpoints.tensors(arm).values()])
+    folded = torch.stack([_fold(tensor) for arm in run.arms.values() for tensor in checkpoints.tensors(arm).values()])
     differing = bool((run.mesh.data.gathered(folded) != folded).any())
     if any(run.mesh.most(differing)):
         reason = f"ranks that share an arm had other weights after step {step}"
         run.log({"event": "stopped", "step": step, "reason": reason})
         raise run.mesh.ending(RunStopped(f"{reason}: their updates were not the same; resume from the last checkpoint"))
+
+
+def _fold(tensor: torch.Tensor) -> torch.Tensor:
+    """A 0-d int64 digest of a tensor's bits, on its device: Σ (2k+1)·bits_k modulo 2⁶⁴, in any order the same."""
+    bits = tensor.detach().contiguous().view({4: torch.int32, 8: torch.int64}[tensor.itemsize]).flatten().long()
+    return (bits * torch.arange(1, 2 * len(bits), 2, device=bits.device)).sum()
 
 
 def _not_finite(arms: Mapping[str, Arm]) -> dict[str, tuple[bool, bool]]:

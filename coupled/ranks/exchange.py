@@ -57,9 +57,3 @@ def add_up(flat: Tensor, axis: Axis) -> None:
     for part in parts[1:]:
         total += part
     flat.copy_(axis.gathered(total.to(flat.dtype)).flatten()[: flat.numel()])
-
-
-def fold(tensor: Tensor) -> Tensor:
-    """A 0-d int64 digest of a tensor's bits, on its device: Σ (2k+1)·bits_k modulo 2⁶⁴, in any order the same."""
-    bits = tensor.detach().contiguous().view({4: torch.int32, 8: torch.int64}[tensor.itemsize]).flatten().long()
-    return (bits * torch.arange(1, 2 * len(bits), 2, device=bits.device)).sum()

@@ -96,15 +96,6 @@ def test_the_first_rank_that_holds_an_arm_records_it():
     assert [mesh.holds("c") for mesh in meshes] == [False, False, False, True, False, False]
 
 
-def test_a_digest_of_bits_sees_a_flip_and_an_exchange():
-    x = torch.tensor([1.0, 2.0, 3.0])
-    same = exchange.fold(x)
-    assert exchange.fold(x.clone()) == same
-    for other in (torch.tensor([1.0, 3.0, 2.0]), torch.nextafter(x, x + 1), torch.tensor([1.0, 2.0, -3.0])):
-        assert exchange.fold(other) != same
-    assert exchange.fold(torch.tensor([0.0])) != exchange.fold(torch.tensor([-0.0]))
-
-
 def test_one_process_is_a_mesh_of_one(tmp_path):
     mesh = Mesh()
     z = torch.randn(6, 2)
