@@ -11,7 +11,7 @@ stop cancelling. Formulas and their sources: docs/theory.md (3) to (13).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +31,7 @@ from coupled.objectives.registry import (
 )
 
 
-def _same_class_weight(objective: Objective) -> float:
+def same_class_weight(objective: Objective) -> float:
     """w, the weight of S_i in the denominator."""
     if objective.name == "homotopy":
         assert objective.lam is not None
@@ -39,20 +39,28 @@ def _same_class_weight(objective: Objective) -> float:
     return 0.0 if objective.name == "nscl" else 1.0
 
 
-def _losses(objective: Objective, negatives: Tensor, positive: Tensor, logits: Tensor, masks: PairMasks) -> Tensor:
-    """ℓ_i (A,) of a built-in objective, of the log denominator without the positive, and s_ip/τ; in their precision.
+def anchor_losses(
+    objective: Objective, negatives: Tensor, positive: Tensor, kept: Tensor, own: Callable[[], Tensor]
+) -> Tensor:
+    """ℓ_i (A,) of a built-in objective from reductions of its row of Σ/τ, all (A,), in their precision.
+
+    `negatives`: the log denominator without the positive, where S_i has the weight `same_class_weight`; `positive`
+    s_ip/τ; `kept`: N_i⁻ is not empty; `own()`: the mean of s/τ over S_i and the positive, which scl alone needs.
 
     The positive in the denominator turns x = negatives − positive into log(1 + e^x), which keeps its digits where the
     positive is far ahead.
     """
     x = negatives - positive
     if objective.name == "scl":
-        # Khosla's positives are the other view and S_i.
-        own = torch.where(masks.same, logits, 0.0).sum(1, dtype=x.dtype) + positive
-        return F.softplus(x, threshold=40.0) + positive - own / (masks.same.sum(1) + 1)
+        return F.softplus(x, threshold=40.0) + positive - own()
     if positive_gap(objective):
         return F.softplus(x, threshold=40.0)
-    return x if _same_class_weight(objective) else torch.where(masks.kept, x, 0.0)
+    return x if same_class_weight(objective) else torch.where(kept, x, 0.0)
+
+
+def _mean_of_own(logits: Tensor, positive: Tensor, masks: PairMasks) -> Tensor:
+    """The mean over Khosla's positives, the other view and S_i, (A,), in the precision of `positive`."""
+    return (torch.where(masks.same, logits, 0.0).sum(1, dtype=positive.dtype) + positive) / (masks.same.sum(1) + 1)
 
 
 def _values(objective: Objective, sigma: Tensor, masks: PairMasks, temperature: float) -> Tensor:
@@ -60,13 +68,14 @@ def _values(objective: Objective, sigma: Tensor, masks: PairMasks, temperature: 
     if (function := registered(objective.name)) is not None:
         return _user_values(objective.name, function, sigma, masks.labels, temperature)
     assert objective.name in OBJECTIVES and is_function_of_sigma(objective.name), objective
-    logits, weight = sigma / temperature, _same_class_weight(objective)
+    logits, weight = sigma / temperature, same_class_weight(objective)
+    positive = positives(logits)
     if weight in (0, 1):
         negatives = masked_logsumexp(logits, masks.others if weight else masks.different)
     else:
         # One logsumexp over weighted terms costs half of two.
         negatives = masked_logsumexp(torch.add(logits, masks.same, alpha=math.log(weight)), masks.others)
-    return _losses(objective, negatives, positives(logits), logits, masks)
+    return anchor_losses(objective, negatives, positive, masks.kept, lambda: _mean_of_own(logits, positive, masks))
 
 
 def _user_values(name: str, function: UserObjective, sigma: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -184,9 +193,9 @@ def evaluate(sigma: Tensor, masks: PairMasks, temperature: float, objectives: Se
     def loss_of(objective: Objective) -> Tensor:
         if registered(objective.name) is not None:
             return _mean(_values(objective, sigma, masks, temperature).double())
-        weight = _same_class_weight(objective)
+        weight = same_class_weight(objective)
         negatives = torch.logaddexp(same + math.log(weight), different) if weight else different
-        return _mean(_losses(objective, negatives, positive, logits, masks))
+        return _mean(anchor_losses(objective, negatives, positive, kept, lambda: _mean_of_own(logits, positive, masks)))
 
     assert all(is_function_of_sigma(objective.name) for objective in objectives), objectives
     losses = {objective: loss_of(objective) for objective in dict.fromkeys(objectives)}

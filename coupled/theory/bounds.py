@@ -57,16 +57,29 @@ def gap_bounds(
     sigma = sigma.double()
     logits, same = sigma / temperature, masks.same
     inside = masks.different | _positive_mask(sigma) if positive_in_denominator else masks.different
-    kept, count = inside.any(1), inside.sum(1)
-    ratio = same.sum(1).double().log() - count.double().log()
-    highest = torch.where(same, logits, -torch.inf).amax(1)
-    mean = torch.where(inside, logits, 0.0).sum(1) / count
-    exact = _log_ratio(logits, same, inside, 1 / temperature)
+    count = inside.sum(1)
+    return gap_bounds_of(
+        _log_ratio(logits, same, inside, 1 / temperature),
+        (same.sum(1), count),
+        highest=torch.where(same, logits, -torch.inf).amax(1),
+        mean=torch.where(inside, logits, 0.0).sum(1) / count,
+        temperature=temperature,
+    )
+
+
+def gap_bounds_of(
+    x: Tensor, counts: tuple[Tensor, Tensor], *, highest: Tensor, mean: Tensor, temperature: float
+) -> GapBounds:
+    """The same from reductions of the rows of Σ/τ, (A,) float64: x_i = LSE_{S_i} − LSE_{D_i}, |S_i| and |D_i|, the
+    highest over S_i and the mean over D_i.
+    """
+    same, inside = counts
+    kept, ratio = inside > 0, same.double().log() - inside.double().log()
 
     def of(x: Tensor) -> Tensor:
         return torch.where(kept, _softplus(x), torch.nan)
 
-    return GapBounds(kept, of(exact), of(ratio + 2 / temperature), of(ratio + highest - mean), of(ratio))
+    return GapBounds(kept, of(x), of(ratio + 2 / temperature), of(ratio + highest - mean), of(ratio))
 
 
 def _log_ratio(logits: Tensor, same: Tensor, inside: Tensor, most: float) -> Tensor:
