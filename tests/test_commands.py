@@ -35,6 +35,7 @@ COMMANDS = {
     "curves as markdown": (analyse, "curves T --markdown"),
     "bounds": (analyse, "bounds T"),
     "divergence": (analyse, "divergence T"),
+    "losses": (analyse, "losses T --samples 16 --steps 0 6"),
     "report": (analyse, "report T"),
     "help of analyse": (analyse, "--help"),
     "help of report": (analyse, "report --help"),

@@ -6,7 +6,7 @@ Shapes: z (2n, d), view 1 of every sample first, used as given (not re-normalise
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,13 +62,21 @@ class Losses:
     gap_with_positive: Gap
 
 
-def split_losses(z: Tensor, labels: Tensor, temperature: float, objectives: Sequence[Objective] = OBJECTIVES) -> Losses:
+def split_losses(
+    z: Tensor,
+    labels: Tensor,
+    temperature: float,
+    objectives: Sequence[Objective] = OBJECTIVES,
+    *,
+    reduce: Callable[[Tensor, Tensor, float], Rows] = reduce_rows,
+) -> Losses:
     """Over one Σ of all samples of z (2n, d), labels int (n,), n ≥ 2: docs/theory.md (92).
 
     At most two hundred MB beside z. A registered objective is NaN: it is a function of the whole Σ, which is not made.
+    `reduce` gives what `reduce_rows` does.
     """
     assert all(is_function_of_sigma(objective.name) for objective in objectives), objectives
-    rows = reduce_rows(z, labels, temperature)
+    rows = reduce(z, labels, temperature)
     of_anchors = {objective: _of_rows(objective, rows) for objective in (*OBJECTIVES, *objectives)}
     sizes = labels.unique(return_counts=True)[1]
     data_set = [

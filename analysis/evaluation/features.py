@@ -53,8 +53,9 @@ class Evaluation:
     the user's own code (default: where the run's log says, and none). device: "cpu", "cuda"; default: the run's own, if
     it is here. output: where features are kept; default analysis/features/ of the run. progress(work, done, all).
 
-    `steps` are those that are evaluated. Nothing outside the folder of features is written, no network is trained, no
-    global generator is drawn from. Raises UserError for what the user can mend, StoreError for a damaged run.
+    `steps` are those that are evaluated; features are kept in `folder`. Nothing outside that folder is written, no
+    network is trained, no global generator is drawn from. Raises UserError for what the user can mend, StoreError for a
+    damaged run.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Evaluation:
         self._size, self._ids = size, dict(ids or {})
         self._data, self._code = data or last_data_path(run.path), code
         self._device, self._workers = _device(device, run.config), workers
-        self._root = output or run.path / FOLDER / "features"
+        self.folder = output or run.path / FOLDER / "features"
         self._progress: Progress = progress or (lambda work, done, total: None)
         self._tables: dict[tuple[Place, Kind], Table] = {}
         self._samples: dict[SplitName, Sample] = {}
@@ -212,7 +213,7 @@ class Evaluation:
         numbers = network.feature_dim + config.model.projection_dim if kind == "plain" else 2 * network.feature_dim
         width = numbers + (sum(network.stage_dims) if facts["stages"] else 0)
         label = f"{place.arm}-step-{place.step:09d}-{place.split}-{kind}"
-        return table(self._root, label, facts, len(sample), width * _BYTES[config.train.dtype])
+        return table(self.folder, label, facts, len(sample), width * _BYTES[config.train.dtype])
 
 
 _BYTES: Final = {"float32": 4, "float64": 8}

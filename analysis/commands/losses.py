@@ -1,0 +1,71 @@
+"""`coupled-analyze losses`: contrastive losses, gaps and bounds of kept checkpoints, over whole splits and batches."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from analysis.commands import printing
+from analysis.commands.evaluated import add_options, evaluation
+from analysis.evaluation.losses import Row, classes, figure, losses, table
+from analysis.evaluation.losses.settings import SECOND_VIEWS
+from analysis.runs.run import Run, open_run
+from coupled.terminal.console import Console
+from coupled.terminal.counting import Counting
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    command = commands.add_parser(
+        "losses",
+        help="losses, gaps and bounds of kept checkpoints on train and test: table, figures, CSV",
+        description="Evaluates every contrastive loss, loss gap, same-class mass and bound of every arm on two fixed "
+        "views of images of train and test: over one similarity matrix of all of them (scope split) and over "
+        "mini-batches (scope batch). Writes RUN/analysis/losses.csv, losses_split.png, losses_batch.png and both as "
+        ".svg for each run; where numbers of classes differ between runs or labellings, losses_classes.png and .svg "
+        "for the first. Needs no records, and the data set.",
+    )
+    add_options(command)
+    command.add_argument(
+        "--temperature", type=float, metavar="TAU",
+        help="one temperature for all arms (default: each arm's own; 1 is the first paper's)",
+    )  # fmt: skip
+    command.add_argument("--batch", type=int, metavar="B", help="batch size of scope batch (default: the run's)")
+    command.add_argument(
+        "--second-view", choices=SECOND_VIEWS, default="augmented",
+        help="plain: view 2 is the image un-augmented, the first paper's protocol (default: augmented)",
+    )  # fmt: skip
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes and prints the losses of each run."""
+    # Every path is opened before the first result is written.
+    opened = [open_run(path) for path in options.runs]
+    of_runs = []
+    for own in opened:
+        of_runs.append((own, _rows(own, options)))
+        _results(*of_runs[-1])
+    if classes.has_classes(of_runs):
+        printing.results(classes.save(of_runs))
+    return 0
+
+
+def _rows(run: Run, options: argparse.Namespace) -> list[Row]:
+    with Counting() as counting:
+        return losses(
+            evaluation(run, options, progress=counting.count),
+            temperature=options.temperature,
+            batch=options.batch,
+            second=options.second_view,
+            progress=counting.count,
+        )
+
+
+def _results(run: Run, rows: list[Row]) -> None:
+    paths: list[Path] = [table.write(run, rows), *figure.save(run, rows)]
+    console = Console()
+    for part in table.printed(run, rows):
+        console.print(part)
+    for violation in table.violations(run, rows):
+        printing.warning(violation)
+    printing.results(paths)

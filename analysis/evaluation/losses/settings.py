@@ -1,0 +1,71 @@
+"""What a run's losses are computed with: temperatures, batch size, objectives, and the epoch of a step."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from analysis.arrays.split_losses import OBJECTIVES
+from analysis.evaluation.features import Evaluation
+from coupled.config.arms import objective_of
+from coupled.errors import UserError
+from coupled.objectives.registry import Objective, is_function_of_sigma
+
+Second = Literal["augmented", "plain"]
+SECOND_VIEWS: Final[tuple[Second, ...]] = ("augmented", "plain")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run with what was asked for: `temperature` for all arms (None: each arm's own), `batch` (None: the run's B)."""
+
+    evaluation: Evaluation
+    temperature: float | None
+    batch: int | None
+    second: Second
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise UserError(f"temperature {self.temperature}", "a positive finite number")
+
+    @property
+    def _imported(self) -> dict[str, Any] | None:
+        return self.evaluation.run.facts.get("imported")
+
+    def temperature_of(self, arm: str) -> float:
+        """τ of an arm's rows. UserError where no file holds it."""
+        if self.temperature is not None:
+            return self.temperature
+        if self._imported is not None:
+            given = f"the temperature of {self.evaluation.run.path}"
+            do = "say it with --temperature (1 is the first paper's)"
+            raise UserError(given, "imported checkpoints do not hold it", do)
+        return self.evaluation.run.arms[arm].temperature
+
+    @cached_property
+    def batch_size(self) -> int:
+        """B of scope batch. UserError where it is not known."""
+        if self.batch is not None:
+            return self.batch
+        if self._imported is not None and self._imported["batch"] is None:
+            given = f"the batch size of {self.evaluation.run.path}"
+            raise UserError(given, "imported checkpoints do not hold it", "say it with --batch")
+        return self.evaluation.run.config.batches.size
+
+    def epoch(self, step: int) -> float:
+        """How many epochs of ⌊N/B⌋ steps a step is, N and B being those of training."""
+        if self._imported is not None and self._imported["unit"] == "epochs":
+            return float(step)
+        return step / (len(self.evaluation.split("train")) // self.evaluation.run.config.batches.size)
+
+    @cached_property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Those of `OBJECTIVES`, and what else an arm of the run minimises, if it is a function of Σ."""
+        own = (objective_of(spec) for spec in self.evaluation.config.arms.values())
+        return tuple(dict.fromkeys((*OBJECTIVES, *(each for each in own if is_function_of_sigma(each.name)))))
+
+
+def name_of(objective: Objective) -> str:
+    """A name for columns: "dcl", "nscl_with_positive", "homotopy_0.3"."""
+    lam = "" if objective.lam is None else f"_{objective.lam:g}"
+    return f"{objective.name}{lam}{'_with_positive' if objective.positive_in_denominator else ''}"
