@@ -134,6 +134,15 @@ def test_what_has_no_axis_says_so():
     assert all(math.isnan(v) for a in (missing, empty, same, broken) for v in (a.cosine, a.bound, a.bound_any))
 
 
+@pytest.mark.parametrize("offset", [0, 100, 1e6])
+def test_centres_that_only_rounding_tells_apart_have_no_axis(offset):
+    # In both classes of the first labelling the centre is halfway between those of the second.
+    rows = np.random.default_rng(0).standard_normal((50, 3))
+    f = np.concatenate([rows + 1, -1 - rows, 3 * rows + 1, -1 - 3 * rows]) + offset
+    (axes,) = analysis.decision_axes(f, np.repeat([0, 1], 100), np.tile(np.repeat([0, 1], 50), 2))
+    assert axes.undefined.startswith("classes 0 and 1 have one centre")
+
+
 def test_what_does_not_fit_is_one_clear_line():
     f, first, second = factors(0, even(5))
     with pytest.raises(UserError, match=r"labels \(20,\) and \(3,\); \(n,\) and \(n,\) are needed"):

@@ -210,11 +210,22 @@ def test_what_is_undefined_says_so_and_the_rest_has_values():
     assert all(math.isnan(together.values[name]) for name in together.undefined)
 
 
-@pytest.mark.parametrize("offset", [0, 0.1, 1e6])
-def test_samples_at_one_point_have_no_variance(offset):
-    point = analysis.class_geometry(np.full((30, 3), offset), np.arange(30) % 3, apart=np.zeros(30))
+# The mean of a thousand times .3 is rounded, and features of some 10^6 are given to some 10^-10.
+@pytest.mark.parametrize("n, offset, apart", [(30, 0, 0), (1000, 0.3, 0), (30, 1e6, 2.0**-33)])
+def test_samples_at_one_point_have_no_variance(n, offset, apart):
+    h = np.full((n, 3), offset) + apart * (np.arange(n) % 2)[:, None]
+    point = analysis.class_geometry(h, np.arange(n) % 3, apart=np.zeros(n))
     assert set(point.undefined) == set(MEASURES) and all(map(math.isnan, point.values.values()))
     assert "all samples have the same features" in point.undefined["effective_rank"]
+
+
+@pytest.mark.parametrize("offset", [0, 100, 1e6])
+def test_a_centre_that_only_rounding_tells_from_the_mean_has_no_cosine(offset):
+    # The rows of each class and their negatives; those of class 1 are far to one side, of class 2 to the other.
+    rows = np.random.default_rng(0).standard_normal((50, 3))
+    h = np.concatenate([rows, -rows, rows + 5, 5 - rows, rows - 5, -5 - rows]) + offset
+    with pytest.raises(UserError, match="class 0 is the mean of all centres"):
+        analysis.simplex_deviation(h, np.repeat([0, 1, 2], 100))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
