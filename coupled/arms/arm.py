@@ -1,7 +1,5 @@
 """An arm: one network with its objective, its own flat state and optimiser."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,8 +11,8 @@ from coupled.config import Config
 from coupled.config.arms import objective_of
 from coupled.inputs.dataset import data_info
 from coupled.inputs.source import Batch
-from coupled.models import evaluating
 from coupled.models.batchnorm import BatchNorm
+from coupled.models.embedding import autocast, embed
 from coupled.models.flat import FlatState
 from coupled.objectives.losses import batch_loss
 from coupled.objectives.masks import similarity
@@ -60,7 +58,7 @@ class Arm:
         What is returned is for `backward`: of a classifier's loss this rank's part, else the whole loss.
         """
         parts = [batch.pixels] if self._train.views_forward == "joint" else batch.pixels.chunk(2)
-        with self._autocast():
+        with autocast(self._device, self._train.precision):
             own = torch.cat([self._training_network(part)[1] for part in parts])
         z, masks = whole(own, self._data), batch.pairs[self.labelling]
         sigma = similarity(z)
@@ -91,25 +89,12 @@ class Arm:
         for norm in self._norms:
             norm.absorb()
 
-    def embed(self, images: Tensor, *, stages: bool = False, chunk: int = 256) -> list[Tensor]:
+    def embed(self, images: Tensor, *, stages: bool = False) -> list[Tensor]:
         """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k), in evaluation mode.
 
         Weights, statistics and the mode are left as they were.
         """
-        with evaluating(self.network), self._autocast():
-            parts = [self._embed(part, stages) for part in images.split(chunk)]
-        return [torch.cat(columns) for columns in zip(*parts, strict=True)]
-
-    def _embed(self, images: Tensor, stages: bool) -> list[Tensor]:
-        if not stages:
-            return list(self.network(images))
-        h, z, pooled = self.network.features(images)
-        return [h, z, *pooled]
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._train.precision != "bf16":
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return embed(self.network, images, self._train.precision, stages=stages)
 
 
 def _classes(config: Config, spec: ArmConfig) -> int | None:

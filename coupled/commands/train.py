@@ -9,7 +9,8 @@ from coupled.commands.options import add_config, add_ranks, add_terms, ranks_of
 from coupled.commands.progress import ProgressReporter
 from coupled.config import load
 from coupled.driver.assembly import is_finished
-from coupled.driver.train import anything_to_train, train
+from coupled.driver.preflight import anything_to_train
+from coupled.driver.train import train
 from coupled.errors import printable
 from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch

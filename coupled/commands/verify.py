@@ -4,9 +4,9 @@ import argparse
 from typing import Any
 
 from coupled.commands.options import add_run
-from coupled.commands.progress import Counting
 from coupled.config.formats import FORMAT
 from coupled.errors import printable
+from coupled.terminal.counting import Counting
 from coupled.terminal.shell import shell
 from coupled.userfiles import expanded
 from coupled.verification import Verified, verify

@@ -113,7 +113,9 @@ def _recorded(side: Records, stream: str, owner: str, group: str) -> Steps:
 
 
 def first_difference(records: RecordPair) -> tuple[int | None, list[RowDifference]]:
-    """The first step at which any row differs, and all that differs there, causes first; (None, []) where none does.
+    """The first step at which the records of two runs differ, and all that differs there, causes first.
+
+    (None, []) where they do not.
 
     Every two shards are either equal by their hashes or compared row by row, up to the best step found so far: nothing
     is assumed about what happens between.

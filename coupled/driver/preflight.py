@@ -1,4 +1,4 @@
-"""Before the first step: does one step twice give equal bytes, and will the run fit on the disk?"""
+"""Before the first step: is there anything to train, will it fit on the disk, does one step twice give equal bytes?"""
 
 import shutil
 from collections.abc import Mapping
@@ -10,11 +10,31 @@ from torch import Tensor
 from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.config.identity import path_of
-from coupled.driver.assembly import Parts
+from coupled.driver.assembly import Parts, is_finished, is_unfinished, ready
+from coupled.driver.resuming import refuse_another
 from coupled.errors import RunStopped, UserError
 from coupled.planning.plan import disk_bytes
 from coupled.terminal.sizes import shown_bytes
 from coupled.theory.learning_rate import peak
+
+
+def state_of(config: Config, *, overwrite: bool = False) -> str:
+    """Is this run "finished", "unfinished" or not there? UserError if another is in its place."""
+    if overwrite:
+        return ""
+    if is_finished(config):
+        return "finished"
+    refuse_another(config)
+    return "unfinished" if is_unfinished(config) else ""
+
+
+def anything_to_train(config: Config, *, overwrite: bool = False) -> bool:
+    """Whether there is anything to train. What the user can mend is a UserError here, before any rank is started."""
+    state = state_of(config, overwrite=overwrite)
+    if state != "finished":
+        ready(config)
+        fits_on_disk(config, size_of(path_of(config)) if state else 0)
+    return state != "finished"
 
 
 def repeats_its_bytes(parts: Parts) -> None:

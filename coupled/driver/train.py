@@ -11,10 +11,10 @@ import torch
 from coupled.config import Config
 from coupled.config.identity import path_of
 from coupled.driver import preflight
-from coupled.driver.assembly import Parts, build, is_finished, is_unfinished, ready, start_run
+from coupled.driver.assembly import Parts, build, is_finished, start_run
 from coupled.driver.loop import lockstep
 from coupled.driver.reporter import Reporter, Silent
-from coupled.driver.resuming import ResumeTerms, config_of, go_on, refuse_another
+from coupled.driver.resuming import ResumeTerms, config_of, go_on
 from coupled.driver.run import Run
 from coupled.driver.signals import Preemption
 from coupled.errors import RunStopped
@@ -45,30 +45,11 @@ def train(
     stop (a non-finite loss, a full disk), Preempted when it was asked to.
     """
     with joined(config) as mesh:
-        state = mesh.on_first(lambda: _state_of(config, overwrite))
+        state = mesh.on_first(lambda: preflight.state_of(config, overwrite=overwrite))
         if state == "finished":
             return path_of(config)
         terms = ResumeTerms(allow_drift=allow_drift, steal=steal) if state == "unfinished" else None
         return _drive(config, mesh, terms, overwrite, reporter or Silent())
-
-
-def _state_of(config: Config, overwrite: bool) -> str:
-    """Is this run "finished", "unfinished" or not there? UserError if another is in its place."""
-    if overwrite:
-        return ""
-    if is_finished(config):
-        return "finished"
-    refuse_another(config)
-    return "unfinished" if is_unfinished(config) else ""
-
-
-def anything_to_train(config: Config, *, overwrite: bool = False) -> bool:
-    """Whether there is anything to train. What the user can mend is a UserError here, before any rank is started."""
-    state = _state_of(config, overwrite)
-    if state != "finished":
-        ready(config)
-        preflight.fits_on_disk(config, preflight.size_of(path_of(config)) if state else 0)
-    return state != "finished"
 
 
 def resume(

@@ -10,10 +10,11 @@ from torch import Tensor
 from coupled import views
 from coupled.address import Purpose
 from coupled.config import Config
-from coupled.data.splits import FileSplit, ImageSplit, Split
+from coupled.data.splits import FileSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.order import Balanced, Uniform
+from coupled.inputs.pixels import Pixels
 from coupled.objectives.masks import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis
 
@@ -79,14 +80,7 @@ class Source:
         info = data_info(config)
         self.left_out = info.left_out
         self.labels = {name: split.labels(name) for name in labellings}
-        self.recipe, self.size = views.recipe(config.views.recipe, config.views.size), config.views.size
-        self._format: dict[str, Any] = {
-            "mean": info.mean,
-            "std": info.std,
-            "out_dtype": getattr(torch, config.train.dtype),
-        }
-        channels_last = config.train.memory_format == "channels_last"
-        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._pixels = Pixels(config, device, info.mean, info.std)
         size, seed = config.batches.size, config.seed
         if (by := config.data.balance_by) is not None:
             self.batches = Balanced(seed, split.labels(by), info.classes[by], size)
@@ -101,7 +95,7 @@ class Source:
         """A batch before its views get their colours, (step, ids, visits, words, crops): all that reads images."""
         ids, visits = self.batches.at(step)
         words = views.view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
-        return step, ids, visits, words, self._crops(ids[self._own], words[:, self._own])
+        return step, ids, visits, words, self._pixels.crops(self.split, ids[self._own], words[:, self._own])
 
     def finished(self, drawn: "Drawn") -> Batch:
         """The batch that was drawn, on the arms' device."""
@@ -112,30 +106,12 @@ class Source:
         }
         if not masks:
             masks[None] = pair_masks(torch.arange(len(ids), device=self.device))
-        return Batch(step, ids, visits, words, self._finish(crops, words[:, self._own]), labels, masks)
+        return Batch(step, ids, visits, words, self._pixels.finished(crops, words[:, self._own]), labels, masks)
 
     def pixels(self, ids: Tensor, words: Tensor) -> Tensor:
         """Both views (2n, 3, S, S), in the run's precision, of samples (n,) under words (2, n, …)."""
-        return self._finish(self._crops(ids, words), words)
-
-    def _crops(self, ids: Tensor, words: Tensor) -> Tensor:
-        if isinstance(self.split, FileSplit):
-            return self.split.crops(ids, words, self.recipe, self.size)
-        assert isinstance(self.split, ImageSplit)
-        return views.crop(self.split.images(ids).to(self.device), words, self.recipe, self.size)
-
-    def _finish(self, crops: Tensor, words: Tensor) -> Tensor:
-        crops = crops.to(self.device, non_blocking=True)
-        return self._laid_out(views.finish(crops, words, self.recipe, **self._format))
+        return self._pixels.views(self.split, ids, words)
 
     def plain(self, split: Split, ids: Tensor) -> Tensor:
         """Images of a split un-augmented: resized and normalised like a view, (n, 3, S, S)."""
-        if isinstance(split, FileSplit):
-            resized = split.plain(ids, self.size).to(self.device)
-        else:
-            assert isinstance(split, ImageSplit)
-            resized = views.plain(split.images(ids).to(self.device), self.size)
-        return self._laid_out(views.normalise(resized, **self._format))
-
-    def _laid_out(self, pixels: Tensor) -> Tensor:
-        return pixels.contiguous(memory_format=self._memory_format)
+        return self._pixels.plain(split, ids)

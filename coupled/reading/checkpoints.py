@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from coupled.arms.network import meta_network
+from coupled.config import Config
+from coupled.objectives.registry import is_function_of_sigma
 from coupled.store import (
     Entry,
     Manifest,
@@ -45,3 +50,18 @@ def open_arm(path: Path, saved: Saved, arm: str, fingerprint: str) -> TensorFile
     if own != fingerprint:
         raise StoreError(tensors.path, f"its fingerprint is {own}, the run's is {fingerprint}; it is of another run")
     return tensors
+
+
+def state_dict(config: Config, arm: str, tensors: TensorFile) -> dict[str, np.ndarray]:
+    """Weights and buffers of an arm by the network's own names, mapped. StoreError unless they have its shapes (a
+    head's, which only some arms have, its own).
+    """
+    names = {key.partition(".")[2]: key for key in tensors if key.startswith(("weights.", "buffers."))}
+    shapes = {name: tensors.header.tensors[key].shape for name, key in names.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in meta_network(config).state_dict().items()}
+    if not is_function_of_sigma(config.arms[arm].objective):
+        outputs = (shapes.get("head.bias") or (0,))[0]
+        expected |= {"head.weight": (outputs, config.model.projection_dim), "head.bias": (outputs,)}
+    if shapes != expected:
+        raise StoreError(tensors.path, "its tensors are not those of the config's network")
+    return {name: tensors[key] for name, key in names.items()}

@@ -18,7 +18,7 @@ _NOTED: Final = frozenset({"versions.python"})
 
 
 class Change(NamedTuple):
-    """One fact that was `then` and is `now`; dotted name."""
+    """One fact of a run's environment (versions, machine, data) that was `then` and is `now`; dotted name."""
 
     name: str
     then: Any

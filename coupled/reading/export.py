@@ -2,15 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from coupled.arms.network import meta_network
-from coupled.config import Config
 from coupled.errors import UserError, unknown
-from coupled.objectives.registry import is_function_of_sigma
-from coupled.reading.checkpoints import checkpoints_of, open_checkpoint
+from coupled.reading.checkpoints import checkpoints_of, open_checkpoint, state_dict
 from coupled.reading.run_json import read_run
-from coupled.store import REAL, StoreError, TensorFile, object_path, to_bytes
+from coupled.store import REAL, object_path, to_bytes
 from coupled.userfiles import output_path
 
 
@@ -33,23 +28,10 @@ def export(run: str | Path, arm: str, *, step: int | None = None, output: str | 
     step = max(entries) if step is None else step
     if step not in entries:
         raise UserError(f"no checkpoint at step {step}", "kept are " + ", ".join(map(str, entries)))
-    state = _state_dict(config, arm, open_checkpoint(path, entries[step], arm, facts["fingerprint"]))
+    state = state_dict(config, arm, open_checkpoint(path, entries[step], arm, facts["fingerprint"]))
     target = target or object_path(path, f"export/{arm}-step-{step:09d}.safetensors")
     _write(target, to_bytes(state, {"arm": arm, "run": facts["config_digest"], "step": step}))
     return target
-
-
-def _state_dict(config: Config, arm: str, tensors: TensorFile) -> dict[str, np.ndarray]:
-    """Weights and buffers by the network's own names, checked against its shapes (a head's against its own)."""
-    names = {key.partition(".")[2]: key for key in tensors if key.startswith(("weights.", "buffers."))}
-    shapes = {name: tensors.header.tensors[key].shape for name, key in names.items()}
-    expected = {name: tuple(tensor.shape) for name, tensor in meta_network(config).state_dict().items()}
-    if not is_function_of_sigma(config.arms[arm].objective):
-        outputs = (shapes.get("head.bias") or (0,))[0]
-        expected |= {"head.weight": (outputs, config.model.projection_dim), "head.bias": (outputs,)}
-    if shapes != expected:
-        raise StoreError(tensors.path, "its tensors are not those of the config's network")
-    return {name: tensors[key] for name, key in names.items()}
 
 
 def _write(target: Path, data: bytes) -> None:

@@ -43,7 +43,7 @@ class Records:
         self, path: Path, config: Config, facts: Mapping[str, Any], manifest: Manifest, *, verified: bool = False
     ) -> None:
         self.path, self.config, self.facts = path, config, facts
-        self.finished = manifest.finished
+        self.manifest, self.finished = manifest, manifest.finished
         self.fingerprint: str = facts["fingerprint"]
         self.layout = train_layout(config)
         self.shards: dict[tuple[str, str], list[Entry]] = {}

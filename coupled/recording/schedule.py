@@ -43,7 +43,7 @@ def _points(schedule: Schedule, last: int) -> tuple[int, ...]:
 
 
 def shard_owners(owners: dict[str, dict[str, Column]], groups: tuple[str, ...] = GROUPS) -> list[str]:
-    """Those of a stream's owners that have a shard where columns of these groups are recorded, in order."""
+    """The owners for whom a stream, where columns of these groups are due, has a shard, in order."""
     kept = {owner: {column.partition(".")[0] for column in columns} for owner, columns in owners.items()}
     return [owner for owner in sorted(kept) if kept[owner] & {*groups, *(("fixed",) if owner == SHARED else ())}]
 

@@ -6,11 +6,10 @@ from coupled.store.errors import StoreError
 from coupled.store.fs import KILL_POINTS, REAL, FileSystem
 from coupled.store.lock import RunLock
 from coupled.store.manifest import Entry, Manifest, ManifestWriter, read_manifest
-from coupled.store.objects import Committed, check_name, commit_object, object_path, verify_object
+from coupled.store.objects import Committed, Objects, check_name, commit_object, object_path, verify_object
 from coupled.store.prepare import RunState, prepare, remove_run, state
 from coupled.store.recovery import Position, is_half_extended, mend, reopen
 from coupled.store.rundir import (
-    Objects,
     RunDirectory,
     checkpoint_folder,
     config_digest,

@@ -2,7 +2,7 @@
 
 import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,22 @@ class Committed:
     name: str
     size: int
     sha256: str
+
+
+class Objects:
+    """Where a run's objects go. An object that is put there exists only once the manifest has a line for it."""
+
+    def __init__(self, root: Path, fs: FileSystem = REAL) -> None:
+        self.root = root
+        self._fs = fs
+
+    def put(self, name: str, data: bytes | memoryview) -> Committed:
+        """Writes one object. Raises StoreError."""
+        return commit_object(self._fs, self.root, name, data)
+
+    def put_files(self, folder: str, files: Mapping[str, bytes]) -> list[Committed]:
+        """Writes the files of a saved state (name without suffix to safetensors bytes). Raises StoreError."""
+        return [self.put(f"{folder}/{name}.safetensors", files[name]) for name in sorted(files)]
 
 
 def check_name(name: str) -> str:

@@ -17,7 +17,7 @@ from coupled.store.errors import INTACT, StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.lock import LOCK, RunLock
 from coupled.store.manifest import MANIFEST, MAX_ENTRIES, MAX_LINE, RUN_JSON, Entry, ManifestWriter
-from coupled.store.objects import TEMPORARY, Committed, commit_object
+from coupled.store.objects import TEMPORARY, Committed, Objects, commit_object
 
 EVENTS: Final = "log/events.jsonl"
 STATE: Final = "state.json"
@@ -26,22 +26,6 @@ DROPPED: Final = "log/dropped.jsonl"
 MAX_RUN_JSON: Final = 4 << 20  # bytes
 # the files that a creation can leave if it is killed before its commit point, run.json
 BEGINNINGS: Final = frozenset({LOCK, MANIFEST, RUN_JSON + TEMPORARY})
-
-
-class Objects:
-    """Where a run's objects go. An object that is put there exists only once the manifest has a line for it."""
-
-    def __init__(self, root: Path, fs: FileSystem = REAL) -> None:
-        self.root = root
-        self._fs = fs
-
-    def put(self, name: str, data: bytes | memoryview) -> Committed:
-        """Writes one object. Raises StoreError."""
-        return commit_object(self._fs, self.root, name, data)
-
-    def put_files(self, folder: str, files: Mapping[str, bytes]) -> list[Committed]:
-        """Writes the files of a saved state (name without suffix to safetensors bytes). Raises StoreError."""
-        return [self.put(f"{folder}/{name}.safetensors", files[name]) for name in sorted(files)]
 
 
 class RunDirectory(Objects):

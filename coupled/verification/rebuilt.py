@@ -14,8 +14,7 @@ from coupled import runtime
 from coupled.address import Purpose
 from coupled.arms.arm import Arm
 from coupled.arms.initial import build_arms
-from coupled.config import Config, from_resolved, from_tables
-from coupled.config.load import tables_of
+from coupled.config import Config, from_resolved
 from coupled.data.splits import Split
 from coupled.errors import UserError
 from coupled.inputs.certificate import integers_digest, next_link
@@ -23,6 +22,7 @@ from coupled.inputs.dataset import data_info, load_split
 from coupled.inputs.order import Balanced, Uniform
 from coupled.inputs.source import Source
 from coupled.reading import environment
+from coupled.reading.here import config_here
 from coupled.reading.log import last_ranks
 from coupled.recording.layout import labellings
 from coupled.store import Manifest
@@ -52,11 +52,8 @@ class Rebuilt:
         self.path, self.facts, self.missing = path, facts, ""
         self.data_ranks = last_ranks(path)[1]
         self.splits: dict[str, Split] = {}
-        raw = tables_of(facts["config"])
-        raw |= {"name": "verified", "paths": {"data": data, "runs": str(path.absolute().parent)}}
-        raw["code"] = {**raw.get("code", {}), "files": list(code)}
         try:
-            self.config: Config = from_tables(raw)
+            self.config: Config = config_here(path, facts, data, code)
             self.splits = {name: load_split(self.config, name) for name in ("train", "test")}
         except UserError as error:
             self.config, self.missing = from_resolved(facts["config"]), str(error)

@@ -38,7 +38,7 @@ class Stretch(NamedTuple):
 
 
 class Rehearsal(Run):
-    """A run that commits nothing: its rows stay with the recorder."""
+    """A stretch of a run trained again, for verify: it commits nothing, and its rows stay with the recorder."""
 
     def checkpoint(self, step: int) -> None: ...
 
