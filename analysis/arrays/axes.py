@@ -5,7 +5,7 @@ are in one of the two in both labellings: four cells, such as (red, small), (red
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from coupled.theory import rounding
 
 Pair = tuple[int, int]
 _NAME: Final = "decision axes"
+_AT_ONCE: Final = 100  # pairs that one pass over the features serves
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class ClassPairs(Sequence[tuple[Pair, Pair]]):
 
 
 def decision_axes(
-    h: Array, first: Array, second: Array, *, pairs: Iterable[tuple[Pair, Pair]] | None = None
+    h: Array, first: Array, second: Array, *, pairs: Sequence[tuple[Pair, Pair]] | None = None
 ) -> list[Axes]:
     """The axes of pairs of classes of two labellings of features h (n, d): docs/theory.md (84), (85).
 
@@ -86,66 +87,92 @@ def decision_axes(
     finite) is NaN with its reason. Raises UserError for shapes that do not fit.
     """
     f, of_first = labelled(h, first, _NAME)
-    _, of_second = labelled(h, second, _NAME)
+    of_second = labelled(h, second, _NAME)[1]
     every = ClassPairs(of_first, of_second) if pairs is None else pairs
-    return [_axes(f, of_first, of_second, pair) for pair in every]
-
-
-def _axes(f: Tensor, of_first: NDArray[Any], of_second: NDArray[Any], pair: tuple[Pair, Pair]) -> Axes:
-    for a, b in pair:
+    for a, b in (classes for pair in every for classes in pair):
         if a == b:
             raise UserError(f"{_NAME} of class {a} and itself", "two different classes are needed")
-    sides = [(of_first, pair[0]), (of_second, pair[1])]
-    rows = np.flatnonzero(np.logical_and(*(np.isin(of_rows, classes) for of_rows, classes in sides)))
-    which = torch.stack([torch.from_numpy(of_rows[rows] == classes[1]).long() for of_rows, classes in sides], 1)
-    counts = (2 * which[:, 0] + which[:, 1]).bincount(minlength=4).double().view(2, 2)
-    uneven = (counts / len(rows) - 0.25).abs().max().item() if len(rows) else math.nan
-    try:
-        (cosine, bound, bound_any), undefined = _of_cells(f[torch.from_numpy(rows)], which, counts, pair), ""
-    except UserError as error:
-        cosine = bound = bound_any = math.nan
-        undefined = str(error)
-    return Axes(*pair, len(rows), cosine, bound, bound_any, uneven, undefined)
+    cells = _Cells(f, of_first, of_second)
+    return [axes for start in range(0, len(every), _AT_ONCE) for axes in cells.axes(every[start : start + _AT_ONCE])]
 
 
-def _of_cells(f: Tensor, which: Tensor, counts: Tensor, pair: tuple[Pair, Pair]) -> tuple[float, float, float]:
-    """|u₁ᵀu₂| and its two bounds; which (n, 2): the class in either labelling, 0 or 1; counts (2, 2) of the cells."""
-    if not bool(counts.all()):
-        i, j = (counts == 0).nonzero()[0].tolist()
-        raise UserError(f"no sample is in classes {pair[0][i]} and {pair[1][j]}", "all four cells are needed")
-    samples = Samples(f)
-    if not samples.finite:
-        raise UserError("features that are not finite", "axes are undefined")
-    sums = samples.mean.new_zeros(4, samples.d)
-    for part, rows in samples.parts():
-        sums.index_add_(0, 2 * which[rows, 0] + which[rows, 1], part)
-    sums = sums.view(2, 2, -1)
-    # Centres (labelling, class, d).
-    centres = torch.stack([sums.sum(1 - k) / counts.sum(1 - k)[:, None] for k in (0, 1)])
-    between = centres[:, 1] - centres[:, 0]
-    distances = between.norm(dim=1)
-    same = distances <= rounding.of_sum(len(f)) * samples.spread + samples.rounding_of_rows
-    if bool(same.any()):
-        a, b = pair[int(same.nonzero()[0])]
-        raise UserError(f"classes {a} and {b} have one centre", "their axis is undefined at distance 0")
-    axes = between / distances[:, None]
-    squares = samples.mean.new_zeros(2)
-    for part, rows in samples.parts():
-        own = torch.stack([(part - centres[k, which[rows, k]]) @ axes[k] for k in (0, 1)])
-        squares += own.square().sum(1)
-    cosine = (axes[0] @ axes[1]).abs().clamp(max=1).item()
-    return cosine, *_bounds(distances, (squares / len(f)).sqrt(), counts / len(f))
+class _Cells(Samples):
+    """The features by cell, a class of either labelling: sizes (K,) and means (K, d) about the mean of all samples."""
+
+    def __init__(self, f: Tensor, of_first: NDArray[Any], of_second: NDArray[Any]) -> None:
+        super().__init__(f)
+        (first, i), (second, j) = (np.unique(of_rows, return_inverse=True) for of_rows in (of_first, of_second))
+        # Of all combinations only those that are there: no more than samples.
+        there, index = np.unique(i * len(second) + j, return_inverse=True)
+        named = zip(first[there // len(second)].tolist(), second[there % len(second)].tolist(), strict=True)
+        self._numbers = {names: number for number, names in enumerate(named)}
+        self._index = torch.from_numpy(index)
+        self._sizes = self._index.bincount().double()
+        sums = self.mean.new_zeros(len(there), self.d)
+        for part, rows in self.parts():
+            sums.index_add_(0, self._index[rows], part)
+        self._means = sums / self._sizes[:, None]
+
+    def axes(self, pairs: Sequence[tuple[Pair, Pair]]) -> list[Axes]:
+        """The axes of Q pairs of classes."""
+        numbers = torch.tensor([[[self._numbers.get((a, b), -1) for b in v] for a in u] for u, v in pairs])
+        cells = numbers.clamp(min=0)
+        counts = torch.where(numbers < 0, 0.0, self._sizes[cells])
+        n = counts.sum((1, 2))
+        sums = self._means[cells] * counts[..., None]
+        # Centres (Q, labelling, class, d), and what is between those of a labelling (Q, labelling, d).
+        centres = torch.stack([sums.sum(2) / counts.sum(2)[..., None], sums.sum(1) / counts.sum(1)[..., None]], 1)
+        between = centres[:, :, 1] - centres[:, :, 0]
+        distances = between.norm(dim=2)
+        units = between / distances[..., None]
+        along = (self._squares_along(units, cells, counts, centres) / n[:, None]).sqrt()
+        shares = counts / n[:, None, None]
+        columns = (units.prod(1).sum(1).abs().clamp(max=1), *_bounds(distances, along, shares))
+        uneven = (shares - 0.25).abs().amax((1, 2))
+        same = distances <= (rounding.of_sum(n) * self.spread + self.rounding_of_rows)[:, None]
+        every = []
+        for q, pair in enumerate(pairs):
+            undefined = self._undefined(pair, counts[q], same[q])
+            values = [math.nan if undefined else column[q].item() for column in columns]
+            every.append(Axes(*pair, int(n[q]), values[0], values[1], values[2], uneven[q].item(), undefined))
+        return every
+
+    def _squares_along(self, units: Tensor, cells: Tensor, counts: Tensor, centres: Tensor) -> Tensor:
+        """Σ⟨f − μ, u⟩² (Q, labelling) over the samples of the four cells, μ the centre of the own class."""
+        lines = units.flatten(0, 1).T
+        of_means = self._means @ lines
+        squares = torch.zeros_like(of_means)
+        for part, rows in self.parts(lines.shape[1]):
+            own = self._index[rows]
+            squares.index_add_(0, own, (part @ lines - of_means[own]).square())
+        sums = []
+        for k in (0, 1):
+            # Of each cell (Q, 2, 2): its squares about its mean, and its mean along the axis.
+            own = torch.arange(k, lines.shape[1], 2)[:, None, None]
+            of_centres = (centres[:, k] * units[:, k, None]).sum(-1).unsqueeze(2 - k)
+            off = of_means[cells, own] - of_centres
+            sums.append((squares[cells, own] + counts * off.square()).sum((1, 2)))
+        return torch.stack(sums, 1)
+
+    def _undefined(self, pair: tuple[Pair, Pair], counts: Tensor, same: Tensor) -> str:
+        if not self.finite:
+            return "features that are not finite"
+        if not bool(counts.all()):
+            i, j = (counts == 0).nonzero()[0].tolist()
+            return f"no sample is in classes {pair[0][i]} and {pair[1][j]}"
+        if bool(same.any()):
+            a, b = pair[int(same.nonzero()[0])]
+            return f"classes {a} and {b} have one centre"
+        return ""
 
 
-def _bounds(distances: Tensor, along: Tensor, shares: Tensor) -> tuple[float, float]:
-    """docs/theory.md (84) and (85), of distances d_ℓ (2,), standard deviations σ_ℓ = d_ℓ√Ṽ_ℓ (2,), shares (2, 2)."""
+def _bounds(distances: Tensor, along: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """docs/theory.md (84) and (85) of distances d_ℓ and standard deviations σ_ℓ = d_ℓ√Ṽ_ℓ (Q, 2), shares (Q, 2, 2)."""
     balanced, every = [], []
-    for k, other in ((0, 1), (1, 0)):
-        by_class = shares if k == 0 else shares.T
-        of_class = by_class.sum(1)
+    for k, by_class in ((0, shares), (1, shares.mT)):
+        own, other, of_class = distances[:, k], 1 - k, by_class.sum(2)
         # How much more of the other labelling's second class there is in this one's second class than in its first.
-        dependence = (by_class[:, 1] / of_class).diff().abs()
-        balanced.append(2 * along[other] / distances[k])
-        spread = along[other] / of_class.prod().sqrt()
-        every.append(((spread + distances[other] * dependence) / distances[k]).squeeze())
-    return torch.stack(balanced).min().item(), torch.stack(every).min().item()
+        dependence = (by_class[:, :, 1] / of_class).diff(dim=1)[:, 0].abs()
+        balanced.append(2 * along[:, other] / own)
+        every.append((along[:, other] / of_class.prod(1).sqrt() + distances[:, other] * dependence) / own)
+    return torch.minimum(*balanced), torch.minimum(*every)

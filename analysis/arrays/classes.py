@@ -1,7 +1,7 @@
 """Samples and their classes for measures of geometry: centred features in float64, some rows at a time.
 
 Shapes: f (n, d) features, labels (n,), C classes that are present. Moments are population moments: divisors n and n_c.
-Features are held as they were given; an ordinary size is 2^-exponent times theirs (coupled/theory/scale.py).
+Features keep the size at which they were given; an ordinary size is 2^-exponent times theirs (coupled/theory/scale.py).
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ from coupled.errors import UserError
 from coupled.theory import rounding
 from coupled.theory.scale import exponent, largest, shifted
 
-CHUNK: Final = 1 << 22  # float64 numbers that a step of a loop over rows holds
+CHUNK: Final = 1 << 19  # float64 numbers that a step of a loop over rows holds
+_HELD: Final = 1 << 24  # features up to so many numbers are held in float64 from the start: it saves half the time
 _HALF_STEP: Final = 2.0**-53  # what a float64 number may be off by, relative to its size
 
 
@@ -25,7 +26,7 @@ class Samples:
     """Features f (n, d), at an ordinary size: their `mean` (d,), and rows less that mean."""
 
     def __init__(self, f: Tensor) -> None:
-        self._given = f
+        self._given = f.double() if f.numel() <= _HELD else f
         self.n, self.d = f.shape
         self.exponent = exponent(largest(f))
         # Twice: the first mean is as far off as a sum of n rounds, the second as far as one number does.
@@ -46,8 +47,8 @@ class Samples:
         size = max(1, CHUNK // max(self.d, width))
         for start in range(0, self.n, size):
             rows = slice(start, min(start + size, self.n))
-            given = self._given[rows].to(torch.float64, copy=True)
-            yield shifted(given, -self.exponent).sub_(self.mean), rows
+            # Rows of their own, which the caller may write to.
+            yield shifted(self._given[rows].double(), -self.exponent) - self.mean, rows
 
     def given_size(self, values: Tensor, power: int = 1) -> Tensor:
         """Lengths (power 1) or squared ones (2) at the size of the features as they were given."""

@@ -122,15 +122,15 @@ def test_size_does_not_count(power):
 def test_what_has_no_axis_says_so():
     f, first, second = factors(3, even(5))
     missing = analysis.decision_axes(f, first, second, pairs=[((0, 1), (1, 7))])[0]
-    assert missing.undefined == "no sample is in classes 0 and 7; all four cells are needed"
+    assert missing.undefined == "no sample is in classes 0 and 7"
     empty = analysis.decision_axes(f, first, second, pairs=[((5, 6), (7, 8))])[0]
     assert empty.n == 0 and math.isnan(empty.uneven) and "no sample is in classes 5 and 7" in empty.undefined
     f[first == 0] = f[first == 1]
     (same,) = analysis.decision_axes(f, first, second)
-    assert same.undefined == "classes 0 and 1 have one centre; their axis is undefined at distance 0"
+    assert same.undefined == "classes 0 and 1 have one centre"
     f[0, 0] = math.nan
     (broken,) = analysis.decision_axes(f, first, second)
-    assert broken.undefined == "features that are not finite; axes are undefined"
+    assert broken.undefined == "features that are not finite"
     assert all(math.isnan(v) for a in (missing, empty, same, broken) for v in (a.cosine, a.bound, a.bound_any))
 
 
@@ -151,3 +151,15 @@ def test_what_does_not_fit_is_one_clear_line():
         analysis.decision_axes(f, first, second[:3])
     with pytest.raises(UserError, match="class 1 and itself; two different"):
         analysis.decision_axes(f, first, second, pairs=[((0, 1), (1, 1))])
+
+
+def test_many_pairs_at_once_are_each_as_if_alone():
+    f, first, second = factors(4, [(a, b, 2 + (a * b) % 3) for a in range(6) for b in range(6)])
+    every, pairs = analysis.decision_axes(f, first, second), analysis.ClassPairs(first, second)
+    assert len(every) == len(pairs) == 225
+    for number in (0, 99, 100, 224):
+        (alone,) = analysis.decision_axes(f, first, second, pairs=[pairs[number]])
+        assert (alone.first, alone.second, alone.n) == (every[number].first, every[number].second, every[number].n)
+        assert (alone.cosine, alone.bound_any) == pytest.approx(
+            (every[number].cosine, every[number].bound_any), rel=1e-12
+        )
