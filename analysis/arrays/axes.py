@@ -56,6 +56,7 @@ class ClassPairs(Sequence[tuple[Pair, Pair]]):
         (self._first, i), (self._second, j) = (np.unique(of_rows, return_inverse=True) for of_rows in labels)
         self._filled = np.zeros((len(self._first), len(self._second)), np.bool_)
         self._filled[i, j] = True
+        self.sizes = self._filled.shape  # classes of either labelling
         self._rows = np.triu_indices(len(self._first), 1)
         # Of two classes of the first labelling: the classes of the second that both have samples in.
         common = (self._filled.astype(np.int64) @ self._filled.T.astype(np.int64))[self._rows]
