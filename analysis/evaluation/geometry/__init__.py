@@ -25,7 +25,7 @@ from coupled.inputs.dataset import data_info
 FEATURES: Final = ("z", "h")
 MOST_PAIRS: Final = 100  # pairs of classes of two labellings
 ABOUT_H: Final = "about h the theorem on NSCL says nothing"
-_DRAWN_FROM: Final = 1 << 20  # of more pairs of classes, so many evenly spaced ones are drawn from
+_DRAWN_FROM: Final = 1 << 16  # of more pairs of classes, so many evenly spaced ones are drawn from
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
