@@ -21,7 +21,7 @@ PANELS: Final = {
     "cdnv": "CDNV",
     "augmentation_collapse": "Two views",
     "within_class_collapse": "Within classes",
-    "etf_cosine_rms": "ETF's cosines",
+    "etf_cosine_rms": "Cosines off ETF's",
     "effective_rank": "Effective rank",
 }
 _DECADES: Final = 100.0  # values that differ by more get a logarithmic axis
