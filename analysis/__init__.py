@@ -8,7 +8,16 @@ from analysis.arrays.alignment import (
     rsa,
     similarity_drift,
 )
+from analysis.arrays.axes import Axes, ClassPairs, decision_axes
+from analysis.arrays.collapse import (
+    Simplex,
+    augmentation_collapse,
+    effective_rank,
+    simplex_deviation,
+    within_class_collapse,
+)
 from analysis.arrays.geometry import cdnv, directional_cdnv
+from analysis.arrays.optimum import ClassGeometry, class_geometry
 from analysis.arrays.similarity_drift import SimilarityDrift
 from analysis.bounds import bounds
 from analysis.curves import curves
@@ -22,6 +31,9 @@ from analysis.runs.seeds import over_seeds
 from analysis.statistics.estimates import Estimate, estimate
 
 __all__ = [
+    "Axes",
+    "ClassGeometry",
+    "ClassPairs",
     "Curve",
     "Estimate",
     "Growth",
@@ -29,11 +41,16 @@ __all__ = [
     "LayerMap",
     "Run",
     "SimilarityDrift",
+    "Simplex",
+    "augmentation_collapse",
     "bounds",
     "cdnv",
+    "class_geometry",
     "curves",
+    "decision_axes",
     "directional_cdnv",
     "divergence",
+    "effective_rank",
     "estimate",
     "growth",
     "knn_overlap",
@@ -44,5 +61,7 @@ __all__ = [
     "procrustes_distance",
     "rsa",
     "similarity_drift",
+    "simplex_deviation",
+    "within_class_collapse",
     "write_csv",
 ]

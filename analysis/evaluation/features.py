@@ -78,7 +78,7 @@ class Evaluation:
         self._data, self._code = data or last_data_path(run.path), code
         self._device, self._workers = _device(device, run.config), workers
         self._root = output or run.path / FOLDER / "features"
-        self._progress: Progress = progress or (lambda work, done, total: None)
+        self.progress: Progress = progress or (lambda work, done, total: None)
         self._tables: dict[tuple[Place, Kind], Table] = {}
         self._samples: dict[SplitName, Sample] = {}
         self._splits: dict[SplitName, Split] = {}
@@ -133,7 +133,7 @@ class Evaluation:
                     for arm in (self.run.arms if arms is None else arms)
                 ]
                 tables = {place: self._table(place, kind) for place in places}
-                extraction.extract(self._work(split, kind), tables, self._progress)
+                extraction.extract(self._work(split, kind), tables, self.progress)
 
     def blocks(self, place: Place, *columns: str) -> Iterator[tuple[Tensor, ...]]:
         """Columns of the un-augmented samples, some rows at a time: "h" (·, D), "z" (·, d), "stage.<k>" (·, C_k)."""
@@ -161,7 +161,7 @@ class Evaluation:
 
     def _blocks(self, place: Place, kind: Kind, columns: Sequence[str]) -> Iterator[tuple[Tensor, ...]]:
         stored = self._table(place, kind)
-        extraction.extract(self._work(place.split, kind), {place: stored}, self._progress)
+        extraction.extract(self._work(place.split, kind), {place: stored}, self.progress)
         for arrays in stored.blocks(*columns):
             # A copy, as torch takes no mapped array that is read-only.
             tensors = tuple(torch.from_numpy(np.array(array)) for array in arrays)

@@ -108,9 +108,12 @@ def caption(run: Run, curves: Sequence[Curve]) -> str:
     return "   ·   ".join([*dict.fromkeys(kinds), *waiting(run)])
 
 
-def steps_axis(axes: Axes, run: Run) -> None:
-    """Steps from 0 on a symmetric-log axis: the first steps, where arms part, get as much room as the last."""
-    last = max(run.steps or 0, 1)
+def steps_axis(axes: Axes, run: Run, last: int | None = None) -> None:
+    """Steps from 0 on a symmetric-log axis: the first steps, where arms part, get as much room as the last.
+
+    `last`: the last step that is shown (default: that of the run's records).
+    """
+    last = max(run.steps or 0 if last is None else last, 1)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.set_xlim(-0.08, last * 1.12)
     factors = (1, 3) if last < 3000 else (1,)
