@@ -81,7 +81,7 @@ class ClassPairs(Sequence[tuple[Pair, Pair]]):
 def decision_axes(
     h: Array, first: Array, second: Array, *, pairs: Sequence[tuple[Pair, Pair]] | None = None
 ) -> list[Axes]:
-    """The axes of pairs of classes of two labellings of features h (n, d): docs/theory.md (84), (85).
+    """The axes of pairs of classes of two labellings of features h (n, d): docs/theory.md (79), (80).
 
     first, second: integers (n,). pairs: ((two classes of first), (two of second)), None: all that `ClassPairs`
     has. What is undefined (a cell without samples, two classes with one centre, features that are not
@@ -168,7 +168,7 @@ class _Cells(Samples):
 
 
 def _bounds(distances: Tensor, along: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """docs/theory.md (84) and (85) of distances d_ℓ and standard deviations σ_ℓ = d_ℓ√Ṽ_ℓ (Q, 2), shares (Q, 2, 2)."""
+    """docs/theory.md (79) and (80) of distances d_ℓ and standard deviations σ_ℓ = d_ℓ√Ṽ_ℓ (Q, 2), shares (Q, 2, 2)."""
     balanced, every = [], []
     for k, by_class in ((0, shares), (1, shares.mT)):
         own, other, of_class = distances[:, k], 1 - k, by_class.sum(2)

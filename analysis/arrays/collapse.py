@@ -36,7 +36,7 @@ def augmentation_collapse(apart: Array, features: Array) -> float:
     """Mean squared distance of two views of a sample over that of two samples: E‖f − f'‖² / (2 tr Σ_T), ≥ 0.
 
     apart (n,): ‖f − f'‖² of the two augmented views of each sample; features (n, d): of the samples un-augmented. 0 at
-    NSCL's optimum, about 1 where views of one sample are no closer than those of two: docs/theory.md (80). NaN for
+    NSCL's optimum, about 1 where views of one sample are no closer than those of two: docs/theory.md (75). NaN for
     numbers that are not finite. Raises UserError for negative `apart`, shapes that do not fit, and variance 0.
     """
     samples = Samples.of(features, "augmentation collapse")
@@ -44,7 +44,7 @@ def augmentation_collapse(apart: Array, features: Array) -> float:
 
 
 def within_class_collapse(h: Array, labels: Array) -> float:
-    """The share of the variance that lies within classes: tr Σ_W / tr Σ_T, in [0, 1]; docs/theory.md (81).
+    """The share of the variance that lies within classes: tr Σ_W / tr Σ_T, in [0, 1]; docs/theory.md (76).
 
     0 at NSCL's optimum, 1 where all classes have one centre. Features h (n, d), labels int (n,). NaN for features that
     are not finite. Raises UserError for shapes that do not fit, fewer than two classes, and variance 0.
@@ -53,7 +53,7 @@ def within_class_collapse(h: Array, labels: Array) -> float:
 
 
 def simplex_deviation(h: Array, labels: Array) -> Simplex:
-    """How far the centres of classes are from a simplex ETF: docs/theory.md (82). Features h (n, d), labels int (n,).
+    """How far the centres of classes are from a simplex ETF: docs/theory.md (77). Features h (n, d), labels int (n,).
 
     All NaN for features that are not finite. Raises UserError for shapes that do not fit, fewer than two classes, and
     a class whose centre is the mean of the centres. Two centres have the cosine −1 always.
@@ -62,7 +62,7 @@ def simplex_deviation(h: Array, labels: Array) -> Simplex:
 
 
 def effective_rank(h: Array) -> float:
-    """exp of the entropy of the covariance's eigenvalues over their sum, in [1, min(n − 1, d)]; docs/theory.md (83).
+    """exp of the entropy of the covariance's eigenvalues over their sum, in [1, min(n − 1, d)]; docs/theory.md (78).
 
     C − 1 at NSCL's optimum. Features h (n, d). NaN for features that are not finite. Raises UserError for another
     shape, and for variance 0.

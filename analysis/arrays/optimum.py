@@ -71,7 +71,7 @@ class ClassGeometry:
 
 
 def class_geometry(h: Array, labels: Array, *, apart: Array | None = None) -> ClassGeometry:
-    """All measures of features h (n, d) with labels int (n,): docs/theory.md (55), (56), (80) to (83).
+    """All measures of features h (n, d) with labels int (n,): docs/theory.md (55), (56), (75) to (78).
 
     apart (n,): squared distances of the two augmented views of each sample; without it augmentation collapse is
     undefined. What is undefined (one class, classes with one centre, features that are not finite, variance 0) is NaN

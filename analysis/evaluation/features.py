@@ -28,6 +28,7 @@ from coupled.inputs.pixels import Pixels
 from coupled.reading.here import config_here
 from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
+from coupled.store import StoreError, TensorFile
 
 Kind = Literal["plain", "views"]
 Progress = Callable[[str, int, int], None]
@@ -133,7 +134,8 @@ class Evaluation:
                     for arm in (self.run.arms if arms is None else arms)
                 ]
                 tables = {place: self._table(place, kind) for place in places}
-                extraction.extract(self._work(split, kind), tables, self.progress)
+                if any(table.absent() for table in tables.values()):
+                    extraction.extract(self._work(split, kind), tables, self.progress)
 
     def blocks(self, place: Place, *columns: str) -> Iterator[tuple[Tensor, ...]]:
         """Columns of the un-augmented samples, some rows at a time: "h" (·, D), "z" (·, d), "stage.<k>" (·, C_k)."""
@@ -160,15 +162,24 @@ class Evaluation:
         return torch.cat([block for (block,) in self._blocks(place, kind, (column,))])
 
     def _blocks(self, place: Place, kind: Kind, columns: Sequence[str]) -> Iterator[tuple[Tensor, ...]]:
-        stored = self._table(place, kind)
-        extraction.extract(self._work(place.split, kind), {place: stored}, self.progress)
-        for arrays in stored.blocks(*columns):
+        for part in self._parts(place, kind):
             # A copy, as torch takes no mapped array that is read-only.
-            tensors = tuple(torch.from_numpy(np.array(array)) for array in arrays)
+            tensors = tuple(torch.from_numpy(np.array(part[column])) for column in columns)
             for column, tensor in zip(columns, tensors, strict=True):
                 if not bool(tensor.isfinite().all()):
                     raise UserError(f"{column} of {place} is not finite", "no measure is defined on it")
             yield tensors
+
+    def _parts(self, place: Place, kind: Kind) -> list[TensorFile]:
+        """The parts of a table, made first where they are missing or damaged."""
+        stored = self._table(place, kind)
+        parts = [part for part in stored.opened() if part is not None]
+        if len(parts) < stored.parts:
+            extraction.extract(self._work(place.split, kind), {place: stored}, self.progress)
+            parts = [part for part in stored.opened() if part is not None]
+        if len(parts) < stored.parts:
+            raise StoreError(stored.folder, "these features could not be kept: what was written reads otherwise")
+        return parts
 
     def _work(self, split: SplitName, kind: Kind) -> extraction.Work:
         ids = self.sample(split).ids

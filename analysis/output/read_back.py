@@ -33,7 +33,7 @@ def read_curves(run: Run, name: str) -> list[Curve] | None:
             raise ValueError("its columns are others")
         by_facts: dict[tuple[str, ...], list[dict[str, str]]] = {}
         for row in rows[1:]:
-            cells = dict(zip(HEADER, row, strict=False))
+            cells: dict[str, str] = dict(zip(HEADER, row, strict=False))
             by_facts.setdefault(tuple(cells[fact] for fact in _FACTS), []).append(cells)
         return [_curve(run, dict(zip(_FACTS, facts, strict=True)), cells) for facts, cells in by_facts.items()]
     except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:

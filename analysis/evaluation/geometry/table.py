@@ -45,7 +45,7 @@ def write(run: Run, measured: Geometry) -> list[Path]:
 def write_axes(run: Run, axes: Sequence[AxesAt]) -> Path:
     """Writes RUN/analysis/axes.csv: a row per arm, step, split, feature and pair of classes of two labellings.
 
-    `cosine` |u₁ᵀu₂|, `bound` and `bound_any`: docs/theory.md (84), (85); `uneven`: the largest deviation of the share
+    `cosine` |u₁ᵀu₂|, `bound` and `bound_any`: docs/theory.md (79), (80); `uneven`: the largest deviation of the share
     of a cell from ¼. An undefined number is an empty cell, and `note` says why.
     """
     text = io.StringIO(newline="")
