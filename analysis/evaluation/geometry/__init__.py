@@ -5,7 +5,7 @@ Everything is of whole evaluated samples of a split, un-augmented; augmentation 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from analysis.arrays.optimum import MEASURES, ClassGeometry, class_geometry
 from analysis.evaluation.features import Evaluation, Place
 from analysis.evaluation.samples import SPLITS
 from analysis.runs.curve import Curve
+from analysis.runs.parallel import by_arm
 from coupled.address import Purpose, permutation
 from coupled.data.splits import SplitName
 from coupled.errors import UserError
@@ -90,17 +91,26 @@ def geometry(evaluation: Evaluation) -> Geometry:
     evaluation.prepare(kinds=("plain", "views"))
     axes_of, notes = _all_axes(evaluation)
     places = [Place(arm, step, split) for arm in run.arms for split in SPLITS for step in evaluation.steps]
+    done = count(1)
+
+    def at(place: Place) -> Iterator[tuple[Place, str, dict[str, ClassGeometry], list[AxesAt]]]:
+        labels_of = evaluation.sample(place.split).labels
+        for feature, f, apart in _features(evaluation, place):
+            of_labels = {name: class_geometry(f, labels, apart=apart) for name, labels in labels_of.items()}
+            axes = [
+                AxesAt(place, feature, two.names, one, two.chosen)
+                for two in axes_of[place.split]
+                for one in decision_axes(f, *two.labels, pairs=two.pairs)
+            ]
+            yield place, feature, of_labels, axes
+        evaluation.progress(f"geometry of {run.name}", next(done), len(places))
+
     measured: dict[tuple[str, SplitName, str, str], list[ClassGeometry]] = {}
     axes: list[AxesAt] = []
-    for done, place in enumerate(places, 1):
-        for feature, f, apart in _features(evaluation, place):
-            for labelling, labels in evaluation.sample(place.split).labels.items():
-                at_step = class_geometry(f, labels, apart=apart)
-                measured.setdefault((place.arm, place.split, feature, labelling), []).append(at_step)
-            for two in axes_of[place.split]:
-                of_pairs = decision_axes(f, *two.labels, pairs=two.pairs)
-                axes += [AxesAt(place, feature, two.names, one, two.chosen) for one in of_pairs]
-        evaluation.progress(f"geometry of {run.name}", done, len(places))
+    for place, feature, of_labels, axes_there in by_arm(places, at):
+        axes += axes_there
+        for labelling, at_step in of_labels.items():
+            measured.setdefault((place.arm, place.split, feature, labelling), []).append(at_step)
     known = data_info(evaluation.config).classes
     curves = [curve for key, steps in measured.items() for curve in _curves(evaluation, key, steps, known)]
     return Geometry(curves, axes, notes)
