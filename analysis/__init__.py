@@ -15,6 +15,9 @@ from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
 from analysis.divergence.layers import LayerMap, layers
+from analysis.evaluation.alignment import alignment
+from analysis.evaluation.alignment.models import compare
+from analysis.evaluation.features import Evaluation
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run, open_run
@@ -24,13 +27,16 @@ from analysis.statistics.estimates import Estimate, estimate
 __all__ = [
     "Curve",
     "Estimate",
+    "Evaluation",
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
     "Run",
     "SimilarityDrift",
+    "alignment",
     "bounds",
     "cdnv",
+    "compare",
     "curves",
     "directional_cdnv",
     "divergence",

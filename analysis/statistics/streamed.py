@@ -1,7 +1,7 @@
 """CKA and RSA with interval and null band of more samples than memory holds: rows come block by block, some times over.
 
-Everything is a sum over samples (docs/theory.md (38)), of all of them and of each group that the jackknife leaves out. The
-values are those of `analysis.statistics.estimates.estimates` on the whole arrays, to rounding.
+Everything is a sum over samples (docs/theory.md (38)), of all of them and of each group that the jackknife leaves out.
+The values are those of `analysis.statistics.estimates.estimates` on the whole arrays, to rounding.
 
 Memory, whatever n is: a block of rows of either representation as it is given, 32 MiB of rows in float64, and sums of
 8·(d² + e² + de) bytes each, three of them and of the groups as many as fit in 128 MiB, at least one.

@@ -1,5 +1,7 @@
 """Estimates from blocks of rows are those of the whole arrays, and the null band of sums that of the samples."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def pair(seed, n=40, d=3, e=4):
 
 def blocks(x, *cuts):
     edges = [0, *sorted(cuts), len(x)]
-    return lambda: (x[a:b] for a, b in zip(edges, edges[1:], strict=False))
+    return lambda: (x[a:b] for a, b in pairwise(edges))
 
 
 def assert_equal(one, other, tolerance=1e-10):
