@@ -14,13 +14,13 @@ from analysis.evaluation.alignment.pairs import Pair
 from analysis.evaluation.features import Evaluation, Place
 from analysis.runs.parallel import by_arm
 from analysis.statistics.estimates import Estimate
-from analysis.statistics.streamed import SUMS_BYTES, Rows, streamed, whole
+from analysis.statistics.streamed import Rows, streamed, whole
 from coupled.arms.network import meta_network
 from coupled.data.splits import SplitName
 
 _HELD_BYTES: Final = 512 << 20  # of features of all arms at one step on one split; more are read anew in every pass
 _NUMBER_BYTES: Final = 8  # at most: of a run in float64
-_TASKS_BYTES: Final = 512 << 20  # of sums of pairs that are worked on side by side
+_SIDE_BY_SIDE: Final = 3  # pairs that are worked on at a time at most: each takes up to 430 MiB
 
 
 class Columns(NamedTuple):
@@ -73,7 +73,7 @@ def aligned(
         yield key, _measured(columns, x, y)
         progress()
 
-    return dict(by_arm(keys, work, most=_TASKS_BYTES // SUMS_BYTES))
+    return dict(by_arm(keys, work, most=_SIDE_BY_SIDE))
 
 
 def _measured(columns: Columns, x: Rows, y: Rows) -> dict[str, Estimate]:

@@ -69,10 +69,11 @@ def pairs_across(own: Evaluation, other: Evaluation) -> list[Pair]:
     for split in SPLITS:
         sides = [side.split(split).fingerprint() for side in (own, other)]
         if sides[0] != sides[1]:
-            images = [
-                f"{split} images of {run.path} have SHA-256 {side}" for run, side in zip((a, b), sides, strict=True)
-            ]
-            raise UserError(images[0], images[1], "compare runs of one data set")
+            raise UserError(
+                f"{split} images of {a.path} have SHA-256 {sides[0]}",
+                f"those of {b.path} have {sides[1]}",
+                "compare runs of one data set",
+            )
         counts = [len(side.sample(split)) for side in (own, other)]
         if not torch.equal(own.sample(split).ids, other.sample(split).ids):
             raise UserError(
