@@ -21,6 +21,7 @@ NAMES: Final = ("alignment.png", "alignment.svg")
 ACROSS_NAMES: Final = ("alignment_across.png", "alignment_across.svg")
 LAYERS_NAMES: Final = ("alignment_layers.png", "alignment_layers.svg")
 _MARKERS: Final = {"objective": "o", "twin": "s", "nudged": "^", "independent": "D"}
+_DECADE: Final = 10.0  # gaps that differ by no more are on a linear axis
 _MAPS: Final = 6  # maps of a pair side by side at most
 _MAP, _MARGIN = 2.2, 1.3  # inches
 Compared = tuple[str, str]  # an arm, and what it is compared with
@@ -99,23 +100,27 @@ def _alignment(axes: Axes, curves: Sequence[Curve], style_of: Mapping[Compared, 
 
 def _weight_gap(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[Compared, Style]) -> None:
     axes.set_title("d  Weight gap")
-    exact = []
-    for curve in curves:
-        if curve.measure != "weight_gap":
-            continue
-        if not curve.values.any():
-            exact.append(curve.arm)
-            continue
-        # Zero, such as the shared start, has no place on a logarithmic axis.
-        positive = np.where(curve.values > 0, curve.values, np.nan)
-        axes.plot(curve.steps, positive, **style_of[curve.arm, str(curve.reference)].drawn, linewidth=2.2, markersize=6)
+    gaps = [curve for curve in curves if curve.measure == "weight_gap"]
+    exact = [curve.arm for curve in gaps if not curve.values.any()]
+    sizes = np.concatenate([curve.values[curve.values > 0] for curve in gaps] or [np.empty(0)])
+    logarithmic = bool(len(sizes) and sizes.max() > _DECADE * sizes.min())
+    for curve in gaps:
+        if curve.arm not in exact:
+            # Zero, such as the shared start, has no place on a logarithmic axis.
+            shown = np.where(curve.values > 0, curve.values, np.nan) if logarithmic else curve.values
+            axes.plot(
+                curve.steps, shown, **style_of[curve.arm, str(curve.reference)].drawn, linewidth=2.2, markersize=6
+            )
     if axes.lines:
-        axes.set_ylabel("relative gap, mean over layers")
+        axes.set_ylabel("mean relative gap")
+    else:
+        axes.set_yticks([])
+    if logarithmic:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_yticks([])
+        axes.set_ylim(bottom=0)
     text = "".join(f"{arm}: 0 at every step\n" for arm in exact) or ("" if axes.lines else "networks of other layers")
     axes.text(0.985, 0.05, text.rstrip(), transform=axes.transAxes, ha="right", fontsize=12, color=GREY)
     _steps(axes, run, curves)

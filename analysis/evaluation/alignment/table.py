@@ -105,7 +105,7 @@ def notes(curves: Sequence[Curve]) -> str:
     }
     sentences = [
         f"CKA: {of_h[0].estimator}; RSA: cosine + Pearson; both of h, d = {of_h[0].d}, of {samples} images.",
-        f"95 % intervals are ± {widest['intervals']:.2g} at most, null bands {ABSENT} chance pairings {ABSENT} "
+        f"95 % intervals are ± {widest['intervals']:.2g} at most, null bands (chance pairings) "
         f"± {widest['null bands']:.2g}.",
     ]
     flags = dict.fromkeys(flag for curve in curves for flag in curve.flags)

@@ -14,12 +14,14 @@ from helpers import rewrite, tiny
 
 import analysis
 from analysis.cli import main
+from analysis.evaluation.alignment import _curve as alignment_curve
 from analysis.evaluation.alignment import all_pairs, features, figure, table
 from analysis.evaluation.alignment.features import Columns
 from analysis.evaluation.alignment.pairs import pairs_across
 from analysis.evaluation.alignment.weights import compared, layer_maps
 from analysis.evaluation.features import Place
 from analysis.statistics.estimates import estimates
+from analysis.statistics.streamed import streamed, whole
 from coupled.driver.train import train
 from coupled.errors import UserError
 from coupled.recording.layout import STREAMS
@@ -281,3 +283,14 @@ def test_a_run_that_is_written_shows_what_is_committed(copied, capsys):
 
 def test_columns_have_names_that_read_as_what_they_compare():
     assert [str(Columns("h", "h")), str(Columns("stage.0", "stage.2"))] == ["h", "stage.0 × stage.2"]
+
+
+def test_curves_say_where_digits_are_lost_and_samples_lack(path, folder):
+    (pair, *_) = all_pairs(evaluated(path, folder))
+    short = replace(pair.own.sample("test"), asked=60)
+    own = SimpleNamespace(sample=lambda split: short, run=pair.own.run, stages=False, stage_names=list)
+    pair = replace(pair, own=own, other=own)
+    fine = streamed(("rsa",), whole(torch.randn(8, 3)), whole(torch.randn(8, 3)), unit=True)["rsa"]
+    estimates = [fine, replace(fine, ill_conditioned=np.array(True))]
+    flags = alignment_curve(pair, "test", Columns("h", "h"), "rsa", estimates).flags
+    assert flags[0] == "test has 50 samples, 60 were asked for" and flags[1].startswith("ill-conditioned from step 6")
