@@ -24,6 +24,9 @@ from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
 from analysis.divergence.layers import LayerMap, layers
+from analysis.evaluation.alignment import alignment
+from analysis.evaluation.alignment.models import compare
+from analysis.evaluation.features import Evaluation
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run, open_run
@@ -36,16 +39,19 @@ __all__ = [
     "ClassPairs",
     "Curve",
     "Estimate",
+    "Evaluation",
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
     "Run",
     "SimilarityDrift",
     "Simplex",
+    "alignment",
     "augmentation_collapse",
     "bounds",
     "cdnv",
     "class_geometry",
+    "compare",
     "curves",
     "decision_axes",
     "directional_cdnv",

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from analysis.commands import bounds, curves, divergence, geometry, report
+from analysis.commands import alignment, bounds, curves, divergence, geometry, report
 from coupled.terminal.entry import Parser
 
-COMMANDS: Final = (curves, bounds, divergence, geometry, report)
+COMMANDS: Final = (curves, bounds, divergence, alignment, geometry, report)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
