@@ -56,7 +56,7 @@ def _analyse(run: Run, across: Run | None, options: argparse.Namespace) -> None:
         assert own is not None
         wanted = {"pairs": [(first, second) for first, second in options.pair], "across": other}
         pairs = all_pairs(own, **wanted)
-        curves = alignment(own, **wanted, progress=counting.count)
+        curves = alignment(own, **wanted)
         maps = [layer_maps(pair) for pair in pairs if comparable(pair)]
     paths = [*table.write(run, curves, maps), *figure.save(run, curves)]
     Console().print(table.rich_table(run, curves))

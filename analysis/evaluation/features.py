@@ -25,6 +25,7 @@ from coupled.data.splits import Split, SplitName, content_digest
 from coupled.errors import UserError
 from coupled.inputs.dataset import data_info, load_split
 from coupled.inputs.pixels import Pixels
+from coupled.models import Network
 from coupled.reading.here import config_here
 from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
@@ -156,7 +157,7 @@ class Evaluation:
 
     def stage_names(self) -> list[str]:
         """The columns of stage features, from the input on: "stage.0", "stage.1" …; none unless asked for."""
-        return [f"stage.{k}" for k in range(len(meta_network(self.run.config).stage_dims))] if self.stages else []
+        return [f"stage.{k}" for k in range(len(self._network.stage_dims))] if self.stages else []
 
     def _whole(self, place: Place, kind: Kind, column: str) -> Tensor:
         return torch.cat([block for (block,) in self._blocks(place, kind, (column,))])
@@ -198,6 +199,11 @@ class Evaluation:
         info = data_info(self.config)
         return info.mean, info.std
 
+    @cached_property
+    def _network(self) -> Network:
+        """Shapes alone: building it takes as long as reading a small table."""
+        return meta_network(self.run.config)
+
     def _table(self, place: Place, kind: Kind) -> Table:
         if (place, kind) not in self._tables:
             self._tables[place, kind] = self._located(place, kind)
@@ -219,7 +225,7 @@ class Evaluation:
             "stages": self.stages and kind == "plain",
             "device": self._device.type,
         }
-        network = meta_network(config)
+        network = self._network
         numbers = network.feature_dim + config.model.projection_dim if kind == "plain" else 2 * network.feature_dim
         width = numbers + (sum(network.stage_dims) if facts["stages"] else 0)
         label = f"{place.arm}-step-{place.step:09d}-{place.split}-{kind}"

@@ -7,7 +7,7 @@ import numpy as np
 from analysis.evaluation.alignment.features import Columns, aligned, columns_of, widths
 from analysis.evaluation.alignment.pairs import Pair, pairs_across, pairs_within
 from analysis.evaluation.alignment.weights import comparable, curves_of_weights
-from analysis.evaluation.features import Evaluation, Progress
+from analysis.evaluation.features import Evaluation
 from analysis.evaluation.samples import SPLITS
 from analysis.runs.alignment import CONSTANT, ESTIMATORS, ILL_CONDITIONED_FLAG
 from analysis.runs.curve import Band, Curve
@@ -21,7 +21,6 @@ def alignment(
     *,
     pairs: Sequence[tuple[str, str]] = (),
     across: Evaluation | None = None,
-    progress: Progress | None = None,
 ) -> list[Curve]:
     """Every arm against its reference at every evaluated step, on train and test: h, z, and weights.
 
@@ -32,7 +31,7 @@ def alignment(
 
     Measures "cka", "cka_biased" and "rsa" have the 95 % interval and the exact null band of `analysis.estimate`;
     "distance", "relative_distance", "angle" and "weight_gap" come from the weights of the checkpoints. Their source is
-    "checkpoint". progress(work, done, all). Raises UserError where there is nothing to compare.
+    "checkpoint". Raises UserError where there is nothing to compare.
     """
     chosen = all_pairs(evaluation, pairs=pairs, across=across)
     prepare(chosen)
@@ -41,8 +40,7 @@ def alignment(
     def count() -> None:
         nonlocal done
         done += 1
-        if progress is not None:
-            progress(f"alignment of {evaluation.run.name}", done, total)
+        evaluation.progress(f"alignment of {evaluation.run.name}", done, total)
 
     of_features = {pair: list[Curve]() for pair in chosen}
     for split in SPLITS:

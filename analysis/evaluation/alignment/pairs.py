@@ -8,6 +8,7 @@ import torch
 from analysis.evaluation.features import Evaluation
 from analysis.evaluation.samples import SPLITS
 from analysis.runs.controls import arms_with_reference
+from analysis.runs.run import Run
 from coupled.errors import UserError, printable
 
 
@@ -66,6 +67,10 @@ def pairs_across(own: Evaluation, other: Evaluation) -> list[Pair]:
     a, b = own.run, other.run
     if a.path.resolve() == b.path.resolve():
         raise UserError(f"--across {b.path}", "it is the run itself", "name another run of the same data set")
+    names = [_data_set(run) for run in (a, b)]
+    if names[0] != names[1]:
+        sides = [f"{run.path} is of {name}" for run, name in zip((a, b), names, strict=True)]
+        raise UserError(sides[0], sides[1], "compare runs of one data set")
     for split in SPLITS:
         sides = [side.split(split).fingerprint() for side in (own, other)]
         if sides[0] != sides[1]:
@@ -90,6 +95,16 @@ def pairs_across(own: Evaluation, other: Evaluation) -> list[Pair]:
         sides = [f"{side.run.path} keeps steps {', '.join(map(str, side.steps))}" for side in (own, other)]
         raise UserError(sides[0], sides[1], "no step is kept by both")
     return [Pair(own, arm, other, arm, steps) for arm in common]
+
+
+def _data_set(run: Run) -> str:
+    """What says which images a run's ids mean: the data set, and the part of it that is left."""
+    data = run.config.data
+    parts = {"seed": data.seed, "listing": data.listing, "classes": data.classes, "per_class": data.per_class}
+    chosen = [
+        f"{key} {value}" for key, value in (parts | {"imbalance": data.imbalance}).items() if value not in (None, ())
+    ]
+    return ", ".join([data.name, *chosen])
 
 
 def _name(run: Evaluation, beside: Evaluation) -> str:
