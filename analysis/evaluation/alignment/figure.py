@@ -102,7 +102,8 @@ def _weight_gap(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping
     axes.set_title("d  Weight gap")
     gaps = [curve for curve in curves if curve.measure == "weight_gap"]
     exact = [curve.arm for curve in gaps if not curve.values.any()]
-    sizes = np.concatenate([curve.values[curve.values > 0] for curve in gaps] or [np.empty(0)])
+    # Where arms end tells the axis: a nudge begins many decades below all else, wherever it goes.
+    sizes = np.array([curve.values[-1] for curve in gaps if curve.values[-1] > 0])
     logarithmic = bool(len(sizes) and sizes.max() > _DECADE * sizes.min())
     for curve in gaps:
         if curve.arm not in exact:
