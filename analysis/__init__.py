@@ -15,6 +15,7 @@ from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
 from analysis.divergence.layers import LayerMap, layers
+from analysis.foreign import Origin, import_checkpoints
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run, open_run
@@ -27,6 +28,7 @@ __all__ = [
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
+    "Origin",
     "Run",
     "SimilarityDrift",
     "bounds",
@@ -36,6 +38,7 @@ __all__ = [
     "divergence",
     "estimate",
     "growth",
+    "import_checkpoints",
     "knn_overlap",
     "layers",
     "linear_cka",
