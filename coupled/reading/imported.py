@@ -117,6 +117,15 @@ def refuse_imported(path: Path) -> None:
         )
 
 
+def must_be_known(path: Path, facts: Mapping[str, Any], field: str, option: str) -> None:
+    """UserError where the run at `path` has imported checkpoints that do not tell `field` of the config, which `option`
+    of a command would. Arms have the temperature `train.temperature`, the batch size is `batches.size`.
+    """
+    content = imported(facts)
+    if content is not None and not content.knows(field):
+        raise UserError(f"{path} holds imported checkpoints", f"its {field} is not known", f"give {option}")
+
+
 def _fault_of_parts(part: Any) -> str:
     """What is wrong with the kinds of its values; "" if nothing is."""
     if not isinstance(part, dict) or part.keys() != {field.name for field in fields(Imported)}:

@@ -13,7 +13,8 @@ from analysis.evaluation.features import Evaluation, Place
 from analysis.foreign import Origin, import_checkpoints
 from coupled.cli import main
 from coupled.data import load
-from coupled.reading.imported import imported
+from coupled.errors import UserError
+from coupled.reading.imported import imported, must_be_known
 from coupled.reading.run_json import read_run
 from coupled.store import open_tensors, tree_hash
 
@@ -75,6 +76,33 @@ def test_a_normalisation_that_is_given_is_the_one_that_is_used(one_arm, tmp_path
     assert error(h, encoder(pixels(ids))) > 1e-2
 
 
+OWN = """
+import torch
+from coupled import data
+
+info = data.DataInfo("own", 40, 8, 32, (0.5,) * 3, (0.3,) * 3, {"half": 2}, "half")
+images = torch.arange(40 * 3 * 32 * 32).to(torch.uint8).view(40, 3, 32, 32)
+
+
+def load(split, root):
+    size = info.size_of(split)
+    return data.ArraySplit(images[:size], {"half": torch.arange(size) % 2})
+
+
+data.register_data_set(info, load)
+"""
+
+
+def test_a_data_set_of_the_users_own(one_arm, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    code = [str(tmp_path / "own.py")]
+    arms = [("cl", one_arm(randomised(resnet("resnet18", 4))))]
+    run = import_checkpoints(None, tmp_path / "run", Origin("own", code=code, batch=16), arms=arms)
+    assert read_run(run)[1].train.steps == 2 * (40 // 16)
+    evaluation = Evaluation(analysis.open_run(run), code=code)
+    assert evaluation.features(Place("cl", 4, "train"), "h").shape == (40, 32)
+
+
 def test_run_json_says_what_the_files_say_and_what_is_not_known(imported_run, second_paper):
     facts, config, manifest = read_run(imported_run)
     content = imported(facts)
@@ -82,6 +110,9 @@ def test_run_json_says_what_the_files_say_and_what_is_not_known(imported_run, se
     assert (content.unit, content.batch, content.mean, content.std) == ("epochs", None, MEAN, STD)
     assert (content.resize, content.crop) == (32, 32)
     assert not content.knows("optimiser.learning_rate") and not content.knows("batches.size")
+    must_be_known(imported_run, facts, "model.width", "--width")
+    with pytest.raises(UserError, match="its train.temperature is not known; give --temperature"):
+        must_be_known(imported_run, facts, "train.temperature", "--temperature")
     assert content.knows("model.width") and content.epoch_of(3) == 3
     assert [(s.step, s.arm) for s in content.sources] == [(e, a) for e in EPOCHS for a in ("dcl", "nscl", "scl", "ce")]
     assert str(second_paper) not in (imported_run / "run.json").read_text()
@@ -173,7 +204,9 @@ def test_export_gives_an_arm_as_a_plain_state_dict(imported_run, tmp_path):
 
 def test_diff_takes_it(imported_run, capsys):
     assert main(["diff", str(imported_run), str(imported_run)]) == 0
-    assert "equal" in capsys.readouterr().out
+    assert (
+        "equal: all that both recorded is the same, byte for byte (A to step 3; B to step 3)" in capsys.readouterr().out
+    )
 
 
 def test_the_command_says_where_the_run_is_and_what_to_do_next(second_paper, tmp_path, monkeypatch, capsys):
