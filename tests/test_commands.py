@@ -35,6 +35,7 @@ COMMANDS = {
     "curves as markdown": (analyse, "curves T --markdown"),
     "bounds": (analyse, "bounds T"),
     "divergence": (analyse, "divergence T"),
+    "geometry": (analyse, "geometry T --samples 8 --steps 3"),
     "report": (analyse, "report T"),
     "help of analyse": (analyse, "--help"),
     "help of report": (analyse, "report --help"),

@@ -29,6 +29,7 @@ from coupled.reading.here import config_here
 from coupled.reading.imported import Imported, imported
 from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
+from coupled.store import StoreError, TensorFile
 
 Kind = Literal["plain", "views"]
 Progress = Callable[[str, int, int], None]
@@ -79,7 +80,7 @@ class Evaluation:
         self._data, self._code = data or last_data_path(run.path), code
         self._device, self._workers = _device(device, run.config), workers
         self._root = output or run.path / FOLDER / "features"
-        self._progress: Progress = progress or (lambda work, done, total: None)
+        self.progress: Progress = progress or (lambda work, done, total: None)
         self._tables: dict[tuple[Place, Kind], Table] = {}
         self._samples: dict[SplitName, Sample] = {}
         self._splits: dict[SplitName, Split] = {}
@@ -139,7 +140,8 @@ class Evaluation:
                     for arm in (self.run.arms if arms is None else arms)
                 ]
                 tables = {place: self._table(place, kind) for place in places}
-                extraction.extract(self._work(split, kind), tables, self._progress)
+                if any(table.absent() for table in tables.values()):
+                    extraction.extract(self._work(split, kind), tables, self.progress)
 
     def blocks(self, place: Place, *columns: str) -> Iterator[tuple[Tensor, ...]]:
         """Columns of the un-augmented samples, some rows at a time: "h" (·, D), "z" (·, d), "stage.<k>" (·, C_k)."""
@@ -166,15 +168,24 @@ class Evaluation:
         return torch.cat([block for (block,) in self._blocks(place, kind, (column,))])
 
     def _blocks(self, place: Place, kind: Kind, columns: Sequence[str]) -> Iterator[tuple[Tensor, ...]]:
-        stored = self._table(place, kind)
-        extraction.extract(self._work(place.split, kind), {place: stored}, self._progress)
-        for arrays in stored.blocks(*columns):
+        for part in self._parts(place, kind):
             # A copy, as torch takes no mapped array that is read-only.
-            tensors = tuple(torch.from_numpy(np.array(array)) for array in arrays)
+            tensors = tuple(torch.from_numpy(np.array(part[column])) for column in columns)
             for column, tensor in zip(columns, tensors, strict=True):
                 if not bool(tensor.isfinite().all()):
                     raise UserError(f"{column} of {place} is not finite", "no measure is defined on it")
             yield tensors
+
+    def _parts(self, place: Place, kind: Kind) -> list[TensorFile]:
+        """The parts of a table, made first where they are missing or damaged."""
+        stored = self._table(place, kind)
+        parts = [part for part in stored.opened() if part is not None]
+        if len(parts) < stored.parts:
+            extraction.extract(self._work(place.split, kind), {place: stored}, self.progress)
+            parts = [part for part in stored.opened() if part is not None]
+        if len(parts) < stored.parts:
+            raise StoreError(stored.folder, "these features could not be kept: what was written reads otherwise")
+        return parts
 
     def _work(self, split: SplitName, kind: Kind) -> extraction.Work:
         ids = self.sample(split).ids

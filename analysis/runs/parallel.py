@@ -8,15 +8,17 @@ import torch
 
 from coupled.runtime import one_thread
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-def by_arm(arms: Iterable[str], work: Callable[[str], Iterable[T]]) -> list[T]:
-    """What `work` gives for each arm, in the order of arms; as many at once as torch would use threads.
+def by_arm(arms: Iterable[K], work: Callable[[K], Iterable[T]], *, most: int | None = None) -> list[T]:
+    """What `work` gives for each arm (or pair of arms), in their order; as many at once as torch would use threads, and
+    no more than `most`.
 
     Each runs on one thread, so that values do not depend on how many there are. The first error ends it.
     """
-    workers = torch.get_num_threads()
+    workers = min(torch.get_num_threads(), most or torch.get_num_threads())
     with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         tasks = [pool.submit(lambda arm=arm: list(work(arm))) for arm in arms]
         try:
