@@ -11,6 +11,8 @@ import analysis
 from analysis.cli import main as analyze
 from analysis.evaluation.features import Evaluation, Place
 from analysis.foreign import Origin, import_checkpoints
+from analysis.output.facts import facts
+from analysis.output.table import title
 from coupled.cli import main
 from coupled.data import load
 from coupled.errors import UserError
@@ -104,15 +106,15 @@ def test_a_data_set_of_the_users_own(one_arm, tmp_path):
 
 
 def test_run_json_says_what_the_files_say_and_what_is_not_known(imported_run, second_paper):
-    facts, config, manifest = read_run(imported_run)
-    content = imported(facts)
+    told, config, manifest = read_run(imported_run)
+    content = imported(told)
     assert manifest.finished and config.train.steps == EPOCHS[1]
     assert (content.unit, content.batch, content.mean, content.std) == ("epochs", None, MEAN, STD)
     assert (content.resize, content.crop) == (32, 32)
     assert not content.knows("optimiser.learning_rate") and not content.knows("batches.size")
-    must_be_known(imported_run, facts, "model.width", "--width")
+    must_be_known(imported_run, told, "model.width", "--width")
     with pytest.raises(UserError, match="its train.temperature is not known; give --temperature"):
-        must_be_known(imported_run, facts, "train.temperature", "--temperature")
+        must_be_known(imported_run, told, "train.temperature", "--temperature")
     assert content.knows("model.width") and content.epoch_of(3) == 3
     assert [(s.step, s.arm) for s in content.sources] == [(e, a) for e in EPOCHS for a in ("dcl", "nscl", "scl", "ce")]
     assert str(second_paper) not in (imported_run / "run.json").read_text()
@@ -124,9 +126,9 @@ def test_run_json_says_what_the_files_say_and_what_is_not_known(imported_run, se
 def test_with_a_batch_size_steps_are_updates(second_paper, tmp_path):
     given = Origin("shapes", labelling="size", batch=300)
     run = import_checkpoints(second_paper, tmp_path / "run", given, epochs=[3])
-    facts, config, _ = read_run(run)
+    told, config, _ = read_run(run)
     assert config.train.steps == 3 * (20_000 // 300) and config.batches.size == 300
-    assert imported(facts).unit == "steps" and imported(facts).knows("batches.size")
+    assert imported(told).unit == "steps" and imported(told).knows("batches.size")
 
 
 def test_a_checkpoint_holds_weights_and_statistics_alone(imported_run):
@@ -190,6 +192,13 @@ def test_nothing_is_trained_onto_it_though_the_config_were_its_own(imported_run,
     sets = [word for override in place for word in ("--set", override)]
     assert main(["train", str(tmp_path / "own.toml"), *sets, "--ranks", "1"]) == 2
     assert "holds imported checkpoints" in lines_of(capsys)[-1]
+
+
+def test_a_title_shows_what_is_known_and_nobodys_values_are_not_shown(imported_run, second_paper, tmp_path):
+    assert title(analysis.open_run(imported_run)) == "second: shapes, imported checkpoints, steps are epochs"
+    origin = Origin("shapes", labelling="size", batch=300)
+    run = import_checkpoints(second_paper, tmp_path / "run", origin, epochs=[3])
+    assert facts(analysis.open_run(run), temperature=True) == ["B = 300", "imported checkpoints"]
 
 
 def test_export_gives_an_arm_as_a_plain_state_dict(imported_run, tmp_path):
