@@ -27,6 +27,7 @@ from analysis.divergence.layers import LayerMap, layers
 from analysis.evaluation.alignment import alignment
 from analysis.evaluation.alignment.models import compare
 from analysis.evaluation.features import Evaluation
+from analysis.foreign import Origin, import_checkpoints
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run, open_run
@@ -43,6 +44,7 @@ __all__ = [
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
+    "Origin",
     "Run",
     "SimilarityDrift",
     "Simplex",
@@ -59,6 +61,7 @@ __all__ = [
     "effective_rank",
     "estimate",
     "growth",
+    "import_checkpoints",
     "knn_overlap",
     "layers",
     "linear_cka",

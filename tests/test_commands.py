@@ -39,6 +39,7 @@ COMMANDS = {
     "report": (analyse, "report T"),
     "help of analyse": (analyse, "--help"),
     "help of report": (analyse, "report --help"),
+    "help of import": (analyse, "import --help"),
 }
 FEW = ("plan", "diff, different", "curves", "help of train")
 

@@ -30,7 +30,7 @@ def divergence(run: Run) -> list[Curve]:
     same measures of its reference's controls: bound "nudged twin (one ulp, float32)" or "independent twin". Raises
     UserError for a run with no step to show yet, with nothing to compare, or without the stream `scalars`.
     """
-    check_steps(run)
+    check_steps(run, ("scalars", "layers"))
     arms = arms_with_reference(run)
     if not arms:
         raise UserError(f"{run.path} has nothing to compare", "none of its arms has a reference", "train two arms")

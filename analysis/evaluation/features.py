@@ -27,6 +27,7 @@ from coupled.inputs.dataset import data_info, load_split
 from coupled.inputs.pixels import Pixels
 from coupled.models import Network
 from coupled.reading.here import config_here
+from coupled.reading.imported import Imported, imported
 from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
 from coupled.store import StoreError, TensorFile
@@ -84,6 +85,11 @@ class Evaluation:
         self._tables: dict[tuple[Place, Kind], Table] = {}
         self._samples: dict[SplitName, Sample] = {}
         self._splits: dict[SplitName, Split] = {}
+
+    @cached_property
+    def imported(self) -> Imported | None:
+        """What is known of the checkpoints if they were imported; None where the run was trained."""
+        return imported(self.run.facts)
 
     @cached_property
     def config(self) -> Config:
@@ -196,6 +202,8 @@ class Evaluation:
 
     @cached_property
     def _normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
+        if self.imported is not None:
+            return self.imported.mean, self.imported.std
         info = data_info(self.config)
         return info.mean, info.std
 

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.output import files
+from analysis.output.facts import facts
 from analysis.output.styles import RC, Style
 from analysis.runs.curve import Curve
 from analysis.runs.recorded import waiting
@@ -59,19 +60,12 @@ class Frame:
 def heading(figure: Figure, run: Run) -> None:
     """Name and facts of a run at the top left of a figure."""
     height = float(figure.get_figheight())
-    taus = sorted({spec.temperature for spec in run.arms.values()})
-    facts = [
-        f"data: {run.config.data.name}",
-        f"B = {run.config.batches.size}",
-        f"τ = {', '.join(f'{tau:g}' for tau in taus)}",
-        run.precision,
-        f"seed {run.config.seed}",
-    ]
+    shown = [f"data: {run.config.data.name}", *facts(run, temperature=True)]
     if not run.finished:
-        facts.append(f"UNFINISHED: records up to step {run.steps} of {run.planned_steps}")
+        shown.append(f"UNFINISHED: records up to step {run.steps} of {run.planned_steps}")
     name = run.name if len(run.name) <= 70 else f"{run.name[:69]}…"
     figure.text(0.07, 1 - 0.4 / height, name, fontsize=20, fontweight="bold", parse_math=False)
-    figure.text(0.07, 1 - 0.69 / height, "   ·   ".join(facts), fontsize=14, color=GREY)
+    figure.text(0.07, 1 - 0.69 / height, "   ·   ".join(shown), fontsize=14, color=GREY)
 
 
 def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
