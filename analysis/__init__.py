@@ -8,13 +8,26 @@ from analysis.arrays.alignment import (
     rsa,
     similarity_drift,
 )
+from analysis.arrays.axes import Axes, ClassPairs, decision_axes
+from analysis.arrays.collapse import (
+    Simplex,
+    augmentation_collapse,
+    effective_rank,
+    simplex_deviation,
+    within_class_collapse,
+)
 from analysis.arrays.geometry import cdnv, directional_cdnv
+from analysis.arrays.optimum import ClassGeometry, class_geometry
 from analysis.arrays.similarity_drift import SimilarityDrift
 from analysis.bounds import bounds
 from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
 from analysis.divergence.layers import LayerMap, layers
+from analysis.evaluation.alignment import alignment
+from analysis.evaluation.alignment.models import compare
+from analysis.evaluation.features import Evaluation
+from analysis.foreign import Origin, import_checkpoints
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run, open_run
@@ -22,20 +35,33 @@ from analysis.runs.seeds import over_seeds
 from analysis.statistics.estimates import Estimate, estimate
 
 __all__ = [
+    "Axes",
+    "ClassGeometry",
+    "ClassPairs",
     "Curve",
     "Estimate",
+    "Evaluation",
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
+    "Origin",
     "Run",
     "SimilarityDrift",
+    "Simplex",
+    "alignment",
+    "augmentation_collapse",
     "bounds",
     "cdnv",
+    "class_geometry",
+    "compare",
     "curves",
+    "decision_axes",
     "directional_cdnv",
     "divergence",
+    "effective_rank",
     "estimate",
     "growth",
+    "import_checkpoints",
     "knn_overlap",
     "layers",
     "linear_cka",
@@ -44,5 +70,7 @@ __all__ = [
     "procrustes_distance",
     "rsa",
     "similarity_drift",
+    "simplex_deviation",
+    "within_class_collapse",
     "write_csv",
 ]

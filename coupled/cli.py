@@ -10,9 +10,6 @@ from coupled.terminal.entry import guarded
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 the user's mistake, 3 the run had to stop."""
-    # By default threads spin while they wait. On a busy machine that takes the core of the thread they wait for: beside
-    # one other job, a fifth of the steps a second. This changes no bits.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_freed_memory()
 
     def body() -> int:

@@ -35,10 +35,12 @@ COMMANDS = {
     "curves as markdown": (analyse, "curves T --markdown"),
     "bounds": (analyse, "bounds T"),
     "divergence": (analyse, "divergence T"),
-    "losses": (analyse, "losses T --samples 16 --steps 0 6"),
+    "geometry": (analyse, "geometry T --samples 8 --steps 3"),
+    "losses": (analyse, "losses T --samples 8 --steps 0 3"),
     "report": (analyse, "report T"),
     "help of analyse": (analyse, "--help"),
     "help of report": (analyse, "report --help"),
+    "help of import": (analyse, "import --help"),
 }
 FEW = ("plan", "diff, different", "curves", "help of train")
 

@@ -33,11 +33,19 @@ def pair(x: Array, y: Array, name: str, least: int) -> tuple[Tensor, Tensor]:
 
 def labelled(h: Array, labels: Array, name: str) -> tuple[Tensor, NDArray[Any]]:
     """Features (n, d) as a tensor on the CPU and their labels, integers (n,); raises UserError for anything else."""
-    f, classes = numbers(h, name).cpu(), _integers(labels, name)
+    f, classes = numbers(h, name).cpu(), integers(labels, name)
     if f.ndim != 2 or classes.shape != f.shape[:1] or 0 in f.shape:
         shapes = f"{name} of features {tuple(f.shape)} and labels {classes.shape}"
         raise UserError(shapes, "(n, d) and (n,) are needed, n and d at least 1")
     return f, classes
+
+
+def unlabelled(h: Array, name: str) -> Tensor:
+    """Features (n, d) as a tensor on the CPU; raises UserError for anything else."""
+    f = numbers(h, name).cpu()
+    if f.ndim != 2 or 0 in f.shape:
+        raise UserError(f"{name} of features {tuple(f.shape)}", "(n, d) are needed, n and d at least 1")
+    return f
 
 
 def numbers(values: Array, name: str) -> Tensor:
@@ -57,6 +65,19 @@ def numbers(values: Array, name: str) -> Tensor:
     return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "A", "W"]))
 
 
+def integers(labels: Array, name: str) -> NDArray[Any]:
+    """Integers as an array of any shape; raises UserError for anything else."""
+    if isinstance(labels, Tensor):
+        whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+        if not whole or labels.layout != torch.strided or labels.is_quantized or labels.device.type == "meta":
+            raise _unfit(name, f"labels of {labels.dtype}", _WHOLE, "number the classes")
+        return labels.detach().cpu().numpy()
+    array = _array(labels, name)
+    if array.dtype.kind not in "iu":
+        raise _unfit(name, f"labels of {array.dtype}", _WHOLE, "number the classes")
+    return array
+
+
 def _of_tensor(values: Tensor, name: str) -> Tensor:
     dense = values.layout == torch.strided and not values.is_quantized and not values.is_nested
     if not dense or values.device.type == "meta":
@@ -67,18 +88,6 @@ def _of_tensor(values: Tensor, name: str) -> Tensor:
     # Not every other device computes in float64.
     tensor = tensor if tensor.device.type in ("cpu", "cuda") else tensor.cpu()
     return tensor if tensor.dtype in _KEPT else tensor.double()
-
-
-def _integers(labels: Array, name: str) -> NDArray[Any]:
-    if isinstance(labels, Tensor):
-        whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-        if not whole or labels.layout != torch.strided or labels.is_quantized or labels.device.type == "meta":
-            raise _unfit(name, f"labels of {labels.dtype}", _WHOLE, "number the classes")
-        return labels.detach().cpu().numpy()
-    array = _array(labels, name)
-    if array.dtype.kind not in "iu":
-        raise _unfit(name, f"labels of {array.dtype}", _WHOLE, "number the classes")
-    return array
 
 
 def _array(values: ArrayLike, name: str) -> NDArray[Any]:

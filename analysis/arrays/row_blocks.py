@@ -41,7 +41,7 @@ class Rows:
 
 @torch.no_grad()
 def reduce_rows(z: Tensor, labels: Tensor, temperature: float) -> Rows:
-    """The rows of z (2n, d), used as given (not re-normalised), for labels int (n,), n ≥ 2: docs/theory.md (90), (91).
+    """The rows of z (2n, d), used as given (not re-normalised), for labels int (n,), n ≥ 2: docs/theory.md (81), (82).
 
     O(n² d) time: a second or two for n = 10 000 and d = 64 in float32. In memory are z sorted, in its own precision
     (float32 or better), and a block of rows.

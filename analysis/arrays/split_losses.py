@@ -31,7 +31,7 @@ OBJECTIVES: Final = (DCL, NT_XENT, NSCL, NSCL_POSITIVE, SCL)
 class Gap:
     """CL above NSCL on the same z, and what bounds it: means over the anchors kept, NaN with none kept.
 
-    Formulas: docs/theory.md (11) to (17), (94). gap; mass: the same-class mass, in [0, 1]; equal: the gap where all
+    Formulas: docs/theory.md (11) to (17), (85). gap; mass: the same-class mass, in [0, 1]; equal: the gap where all
     similarities are equal, no bound; per_anchor, tighter: bounds; data_set: a bound over all pairs of samples alone,
     None over mini-batches, where it is none; slack: the least of tighter − gap over the anchors; residual: of the exact
     identity; skipped: anchors left out of all of these, as they have nothing to be compared with.
@@ -70,7 +70,7 @@ def split_losses(
     *,
     reduce: Callable[[Tensor, Tensor, float], Rows] = reduce_rows,
 ) -> Losses:
-    """Over one Σ of all samples of z (2n, d), labels int (n,), n ≥ 2: docs/theory.md (92).
+    """Over one Σ of all samples of z (2n, d), labels int (n,), n ≥ 2: docs/theory.md (83).
 
     At most two hundred MB beside z. A registered objective is NaN: it is a function of the whole Σ, which is not made.
     `reduce` gives what `reduce_rows` does.
@@ -90,7 +90,7 @@ def split_losses(
 def batch_losses(
     z: Tensor, labels: Tensor, temperature: float, batches: Tensor, objectives: Sequence[Objective] = OBJECTIVES
 ) -> Losses:
-    """Over mini-batches, positions (k, B) of samples, B ≥ 2; each has a Σ of its own: docs/theory.md (93).
+    """Over mini-batches, positions (k, B) of samples, B ≥ 2; each has a Σ of its own: docs/theory.md (84).
 
     The data-set bound is NOT a bound here.
     """

@@ -18,6 +18,6 @@ def bounds(run: Run) -> list[Curve]:
     Streams that are not recorded, or not committed yet, are left out. Raises UserError if there is no step to
     show yet, StoreError for damaged records.
     """
-    check_steps(run)
+    check_steps(run, ("scalars", "similarity", "surrogate", "panel"), "losses")
     kinds = (gap_curves, drift_curves, alignment_curves)
     return [curve for kind in kinds for curve in by_arm(run.arms, lambda arm, kind=kind: kind(run, arm))]

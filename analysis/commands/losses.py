@@ -1,16 +1,13 @@
 """`coupled-analyze losses`: contrastive losses, gaps and bounds of kept checkpoints, over whole splits and batches."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from analysis.commands import printing
-from analysis.commands.evaluated import add_options, evaluation
-from analysis.evaluation.losses import Row, classes, figure, losses, table
+from analysis.commands.evaluated import add_options, evaluations
+from analysis.evaluation.losses import classes, figure, losses, table
 from analysis.evaluation.losses.settings import SECOND_VIEWS
-from analysis.runs.run import Run, open_run
 from coupled.terminal.console import Console
-from coupled.terminal.counting import Counting
 
 
 def add(commands: Any) -> None:
@@ -39,33 +36,17 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes and prints the losses of each run."""
-    # Every path is opened before the first result is written.
-    opened = [open_run(path) for path in options.runs]
-    of_runs = []
-    for own in opened:
-        of_runs.append((own, _rows(own, options)))
-        _results(*of_runs[-1])
-    if classes.has_classes(of_runs):
-        printing.results(classes.save(of_runs))
+    asked = {"temperature": options.temperature, "batch": options.batch, "second": options.second_view}
+    with evaluations(options) as opened:
+        every = [(evaluation.run, losses(evaluation, **asked)) for evaluation in opened]
+    for of_run, rows in every:
+        paths = [table.write(of_run, rows), *figure.save(of_run, rows)]
+        console = Console()
+        for part in table.printed(of_run, rows):
+            console.print(part)
+        for violation in table.violations(of_run, rows):
+            printing.warning(violation)
+        printing.results(paths)
+    if classes.has_classes(every):
+        printing.results(classes.save(every))
     return 0
-
-
-def _rows(run: Run, options: argparse.Namespace) -> list[Row]:
-    with Counting() as counting:
-        return losses(
-            evaluation(run, options, progress=counting.count),
-            temperature=options.temperature,
-            batch=options.batch,
-            second=options.second_view,
-            progress=counting.count,
-        )
-
-
-def _results(run: Run, rows: list[Row]) -> None:
-    paths: list[Path] = [table.write(run, rows), *figure.save(run, rows)]
-    console = Console()
-    for part in table.printed(run, rows):
-        console.print(part)
-    for violation in table.violations(run, rows):
-        printing.warning(violation)
-    printing.results(paths)

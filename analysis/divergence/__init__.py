@@ -30,7 +30,7 @@ def divergence(run: Run) -> list[Curve]:
     same measures of its reference's controls: bound "nudged twin (one ulp, float32)" or "independent twin". Raises
     UserError for a run with no step to show yet, with nothing to compare, or without the stream `scalars`.
     """
-    check_steps(run)
+    check_steps(run, ("scalars", "layers"))
     arms = arms_with_reference(run)
     if not arms:
         raise UserError(f"{run.path} has nothing to compare", "none of its arms has a reference", "train two arms")
@@ -97,10 +97,11 @@ def _measured(run: Run, arm: str) -> list[Curve]:
         estimator="angle between all shared weights, radians, from norms and distance",
         undefined="a norm is 0, or the distance is below what float64 norms resolve",
     )  # fmt: skip
-    return [_marked(run, curve) for curve in (distance, ratio, turned, run.curve("weight_gap", arm=arm))]
+    return [marked(run, curve) for curve in (distance, ratio, turned, run.curve("weight_gap", arm=arm))]
 
 
-def _marked(run: Run, curve: Curve) -> Curve:
+def marked(run: Run, curve: Curve) -> Curve:
+    """The curve of an arm and its reference, with a flag where the arm is a control: it is a floor or a ceiling."""
     if own_control(run, curve.arm, "independent"):
         return replace(curve, flags=("ceiling: other initial weights",))
     if own_control(run, curve.arm, "nudged"):

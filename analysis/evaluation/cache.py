@@ -6,7 +6,7 @@ stale has another name, what is damaged another hash, and neither is ever read.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,10 +46,18 @@ class Table:
         """The rows of a part."""
         return slice(part * self.part_rows, min((part + 1) * self.part_rows, self.rows))
 
+    def absent(self) -> bool:
+        """Is a part not there, by the names of the files alone?"""
+        return len(_parts(self.folder).keys() & set(range(self.parts))) < self.parts
+
     def missing(self) -> list[int]:
         """The parts that are not there, or not as they were written."""
+        return [part for part, file in enumerate(self.opened()) if file is None]
+
+    def opened(self) -> list[TensorFile | None]:
+        """Every part, its hash verified; None for one that is missing, stale or damaged."""
         there = _parts(self.folder)
-        return [part for part in range(self.parts) if self._opened(there, part) is None]
+        return [self._opened(there, part) for part in range(self.parts)]
 
     def write(self, part: int, columns: Mapping[str, np.ndarray]) -> None:
         """Writes a part whole; what bears its number and other bytes goes."""
@@ -58,15 +66,6 @@ class Table:
         for old in _parts(self.folder).get(part, []):
             old.unlink(missing_ok=True)
         files.write(self.folder / name, data)
-
-    def blocks(self, *columns: str) -> Iterator[tuple[np.ndarray, ...]]:
-        """The columns part by part, (rows, …) each, mapped. StoreError where a part is missing or damaged."""
-        there = _parts(self.folder)
-        for part in range(self.parts):
-            tensors = self._opened(there, part)
-            if tensors is None:
-                raise StoreError(self.folder, f"part {part} of these features is missing or damaged")
-            yield tuple(tensors[name] for name in columns)
 
     def _opened(self, there: Mapping[int, list[Path]], part: int) -> TensorFile | None:
         for path in there.get(part, []):

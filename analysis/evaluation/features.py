@@ -25,9 +25,12 @@ from coupled.data.splits import Split, SplitName, content_digest
 from coupled.errors import UserError
 from coupled.inputs.dataset import data_info, load_split
 from coupled.inputs.pixels import Pixels
+from coupled.models import Network
 from coupled.reading.here import config_here
+from coupled.reading.imported import Imported, imported
 from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
+from coupled.store import StoreError, TensorFile
 
 Kind = Literal["plain", "views"]
 Progress = Callable[[str, int, int], None]
@@ -79,10 +82,15 @@ class Evaluation:
         self._data, self._code = data or last_data_path(run.path), code
         self._device, self._workers = _device(device, run.config), workers
         self.folder = output or run.path / FOLDER / "features"
-        self._progress: Progress = progress or (lambda work, done, total: None)
+        self.progress: Progress = progress or (lambda work, done, total: None)
         self._tables: dict[tuple[Place, Kind], Table] = {}
         self._samples: dict[SplitName, Sample] = {}
         self._splits: dict[SplitName, Split] = {}
+
+    @cached_property
+    def imported(self) -> Imported | None:
+        """What is known of the checkpoints if they were imported; None where the run was trained."""
+        return imported(self.run.facts)
 
     @cached_property
     def config(self) -> Config:
@@ -134,7 +142,8 @@ class Evaluation:
                     for arm in (self.run.arms if arms is None else arms)
                 ]
                 tables = {place: self._table(place, kind) for place in places}
-                extraction.extract(self._work(split, kind), tables, self._progress)
+                if any(table.absent() for table in tables.values()):
+                    extraction.extract(self._work(split, kind), tables, self.progress)
 
     def blocks(self, place: Place, *columns: str) -> Iterator[tuple[Tensor, ...]]:
         """Columns of the un-augmented samples, some rows at a time: "h" (·, D), "z" (·, d), "stage.<k>" (·, C_k)."""
@@ -155,21 +164,30 @@ class Evaluation:
 
     def stage_names(self) -> list[str]:
         """The columns of stage features, from the input on: "stage.0", "stage.1" …; none unless asked for."""
-        return [f"stage.{k}" for k in range(len(meta_network(self.run.config).stage_dims))] if self.stages else []
+        return [f"stage.{k}" for k in range(len(self._network.stage_dims))] if self.stages else []
 
     def _whole(self, place: Place, kind: Kind, column: str) -> Tensor:
         return torch.cat([block for (block,) in self._blocks(place, kind, (column,))])
 
     def _blocks(self, place: Place, kind: Kind, columns: Sequence[str]) -> Iterator[tuple[Tensor, ...]]:
-        stored = self._table(place, kind)
-        extraction.extract(self._work(place.split, kind), {place: stored}, self._progress)
-        for arrays in stored.blocks(*columns):
+        for part in self._parts(place, kind):
             # A copy, as torch takes no mapped array that is read-only.
-            tensors = tuple(torch.from_numpy(np.array(array)) for array in arrays)
+            tensors = tuple(torch.from_numpy(np.array(part[column])) for column in columns)
             for column, tensor in zip(columns, tensors, strict=True):
                 if not bool(tensor.isfinite().all()):
                     raise UserError(f"{column} of {place} is not finite", "no measure is defined on it")
             yield tensors
+
+    def _parts(self, place: Place, kind: Kind) -> list[TensorFile]:
+        """The parts of a table, made first where they are missing or damaged."""
+        stored = self._table(place, kind)
+        parts = [part for part in stored.opened() if part is not None]
+        if len(parts) < stored.parts:
+            extraction.extract(self._work(place.split, kind), {place: stored}, self.progress)
+            parts = [part for part in stored.opened() if part is not None]
+        if len(parts) < stored.parts:
+            raise StoreError(stored.folder, "these features could not be kept: what was written reads otherwise")
+        return parts
 
     def _work(self, split: SplitName, kind: Kind) -> extraction.Work:
         ids = self.sample(split).ids
@@ -185,8 +203,15 @@ class Evaluation:
 
     @cached_property
     def _normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
+        if self.imported is not None:
+            return self.imported.mean, self.imported.std
         info = data_info(self.config)
         return info.mean, info.std
+
+    @cached_property
+    def _network(self) -> Network:
+        """Shapes alone: building it takes as long as reading a small table."""
+        return meta_network(self.run.config)
 
     def _table(self, place: Place, kind: Kind) -> Table:
         if (place, kind) not in self._tables:
@@ -209,7 +234,7 @@ class Evaluation:
             "stages": self.stages and kind == "plain",
             "device": self._device.type,
         }
-        network = meta_network(config)
+        network = self._network
         numbers = network.feature_dim + config.model.projection_dim if kind == "plain" else 2 * network.feature_dim
         width = numbers + (sum(network.stage_dims) if facts["stages"] else 0)
         label = f"{place.arm}-step-{place.step:09d}-{place.split}-{kind}"

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,17 +18,20 @@ HEADER: Final = (
 )  # fmt: skip
 
 
-def write_csv(run: Run, curves: Iterable[Curve], name: str = CSV_NAME) -> Path:
+def write_csv(run: Run, curves: Iterable[Curve], name: str = CSV_NAME, more: Sequence[str] = ()) -> Path:
     """Writes RUN/analysis/curves.csv (or another `name`): a row per curve and step, full precision (repr), UTF-8.
+
+    `more`: attributes that curves of this kind have beside those of every curve, as columns at the end.
 
     An undefined number is an empty cell, and only where the value itself is undefined `note` says why; what does not
     apply to a measure is empty too. `interval` and `null` say what low … high and null_low … null_high are.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    writer.writerow((*HEADER, *more))
     for curve in curves:
-        writer.writerows(_rows(curve))
+        own = [getattr(curve, name) for name in more]
+        writer.writerows((*row, *own) for row in _rows(curve))
     return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
 
 

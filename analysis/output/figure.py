@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.output import files
+from analysis.output.facts import facts
 from analysis.output.styles import RC, Style
 from analysis.runs.curve import Curve
 from analysis.runs.recorded import waiting
@@ -48,27 +49,23 @@ class Frame:
         self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
         text = caption(run, curves) if text is None else text
         self.figure.text(0.5, 0.16 / self.height, text, fontsize=12, ha="center", color=GREY)
-        self._title(run)
+        heading(self.figure, run)
 
     def grid(self) -> GridSpec:
         """The 2 × 2 grid of panels."""
         bottom, top = self._foot / self.height, 1 - _HEAD / self.height
         return self.figure.add_gridspec(2, 2, left=0.07, right=0.985, bottom=bottom, top=top, wspace=0.19, hspace=0.34)
 
-    def _title(self, run: Run) -> None:
-        taus = sorted({spec.temperature for spec in run.arms.values()})
-        facts = [
-            f"data: {run.config.data.name}",
-            f"B = {run.config.batches.size}",
-            f"τ = {', '.join(f'{tau:g}' for tau in taus)}",
-            run.precision,
-            f"seed {run.config.seed}",
-        ]
-        if not run.finished:
-            facts.append(f"UNFINISHED: records up to step {run.steps} of {run.planned_steps}")
-        name = run.name if len(run.name) <= 70 else f"{run.name[:69]}…"
-        self.figure.text(0.07, 1 - 0.4 / self.height, name, fontsize=20, fontweight="bold", parse_math=False)
-        self.figure.text(0.07, 1 - 0.69 / self.height, "   ·   ".join(facts), fontsize=14, color=GREY)
+
+def heading(figure: Figure, run: Run) -> None:
+    """Name and facts of a run at the top left of a figure."""
+    height = float(figure.get_figheight())
+    shown = [f"data: {run.config.data.name}", *facts(run, temperature=True)]
+    if not run.finished:
+        shown.append(f"UNFINISHED: records up to step {run.steps} of {run.planned_steps}")
+    name = run.name if len(run.name) <= 70 else f"{run.name[:69]}…"
+    figure.text(0.07, 1 - 0.4 / height, name, fontsize=20, fontweight="bold", parse_math=False)
+    figure.text(0.07, 1 - 0.69 / height, "   ·   ".join(shown), fontsize=14, color=GREY)
 
 
 def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
@@ -111,9 +108,9 @@ def caption(run: Run, curves: Sequence[Curve]) -> str:
 def steps_axis(axes: Axes, run: Run, last: int | None = None) -> None:
     """Steps from 0 on a symmetric-log axis: the first steps, where arms part, get as much room as the last.
 
-    `last`: where it ends; default: the last recorded step.
+    `last`: the last step that is shown (default: that of the run's records).
     """
-    last = max(last or run.steps or 0, 1)
+    last = max(run.steps or 0 if last is None else last, 1)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.set_xlim(-0.08, last * 1.12)
     factors = (1, 3) if last < 3000 else (1,)

@@ -8,7 +8,7 @@ from analysis.runs.controls import nudge_of
 from coupled.config import Arm
 
 # Okabe and Ito 2008. Controls are grey and broken, so that colour always means an objective of its own.
-_OBJECTIVES: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+OBJECTIVES: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _FIRST: Final = "#1A1A1A"
 _CONTROLS: Final[dict[str, tuple[str, Literal["--", "-.", ":"]]]] = {
     "twin": ("#8C8C8C", ":"),
@@ -38,16 +38,18 @@ RC: Final[dict[str, object]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """Colour, line style and legend text of an arm."""
+    """Colour, line style and legend text of an arm; a marker, where line styles stand for something else."""
 
     colour: str
     line: Literal["-", "--", "-.", ":"]
     label: str
+    marker: str = ""
 
     @property
     def drawn(self) -> dict[str, Any]:
-        """Colour and line as matplotlib takes them."""
-        return {"color": self.colour, "linestyle": self.line}
+        """Colour, line and marker as matplotlib takes them."""
+        drawn = {"color": self.colour, "linestyle": self.line}
+        return {**drawn, "marker": self.marker} if self.marker else drawn
 
 
 def styles(arms: Mapping[str, Arm]) -> dict[str, Style]:
@@ -57,7 +59,7 @@ def styles(arms: Mapping[str, Arm]) -> dict[str, Style]:
     for name, spec in arms.items():
         index = seen[spec.kind] = seen.get(spec.kind, -1) + 1
         if spec.kind == "objective":
-            colour, line = _OBJECTIVES[(index - 1) % len(_OBJECTIVES)] if index else _FIRST, "-"
+            colour, line = OBJECTIVES[(index - 1) % len(OBJECTIVES)] if index else _FIRST, "-"
         else:
             colour, line = _CONTROLS[spec.kind]
             colour = _SHADES[index % len(_SHADES)] or colour

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from analysis.output.facts import facts
 from analysis.runs.run import Run
 
 ABSENT: Final = "–"
@@ -9,6 +10,5 @@ ABSENT: Final = "–"
 
 def title(run: Run) -> str:
     """What the numbers are of, on one line."""
-    config = run.config
-    facts = f"{run.name}: {config.data.name}, B = {config.batches.size}, {run.precision}, seed {config.seed}"
-    return facts if run.finished else f"{facts}; UNFINISHED, records up to step {run.steps} of {run.planned_steps}"
+    line = f"{run.name}: {', '.join([run.config.data.name, *facts(run)])}"
+    return line if run.finished else f"{line}; UNFINISHED, records up to step {run.steps} of {run.planned_steps}"

@@ -32,7 +32,12 @@ ILL_CONDITIONED_FLAG: Final = "ill-conditioned"  # how a flag begins that says t
 _GROUPS: Final = 16
 _FEW_GROUPS: Final = 8
 
-
+ESTIMATORS: Final = {
+    "cka": "debiased linear CKA",
+    "cka_biased": "biased linear CKA",
+    "rsa": "cosine + Pearson RSA",
+}
+CONSTANT: Final = "0/0: a representation is constant over the samples"  # why a measure of alignment is undefined
 DRIFTS: Final = {
     "drift": "‖Σ-Σ'‖_F of the similarity matrices Σ = z zᵀ",
     "rho": "‖K-K'‖_F / ‖K'‖_F of the centred Σ, relative to the reference's",
@@ -116,7 +121,7 @@ class FeaturePair:
             split=self.where.split,
             labelling=None,
             estimator=estimator,
-            undefined="0/0: a representation is constant over the samples",
+            undefined=CONSTANT,
             **bands,
         )
 
@@ -126,9 +131,8 @@ def cka(pair: FeaturePair, *, debiased: bool = True) -> Curve:
 
     Biased CKA is a measure of its own, "cka_biased": other numbers, which no figure may take for debiased ones.
     """
-    if debiased:
-        return _estimated(pair, "cka", "debiased linear CKA")
-    return _estimated(pair, "cka_biased", "biased linear CKA")
+    measure = "cka" if debiased else "cka_biased"
+    return _estimated(pair, measure, ESTIMATORS[measure])
 
 
 def rsa(pair: FeaturePair, *, comparison: str = "pearson") -> Curve:
@@ -138,7 +142,7 @@ def rsa(pair: FeaturePair, *, comparison: str = "pearson") -> Curve:
     spaced over the panel's ids.
     """
     if comparison == "pearson":
-        return _estimated(pair, "rsa", "cosine + Pearson RSA")
+        return _estimated(pair, "rsa", ESTIMATORS["rsa"])
     if comparison == "spearman":
         ranked = _estimated(pair.at_most(_ALL_PAIRS), "spearman", "cosine + Spearman RSA")
         return replace(ranked, measure="rsa_spearman")

@@ -1,18 +1,29 @@
 """Which streams of a run are recorded, and which of them are still to come."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from analysis.runs.features import FEATURES
 from analysis.runs.run import Run
+from coupled.config.formats import IMPORTED
 from coupled.errors import UserError
+from coupled.terminal.shell import shell
 
 # The surrogate panel is recorded for the drift bounds; its alignment is asked for by name.
 ALIGNED: Final = tuple(pair for pair in FEATURES if pair[0] != "surrogate")
 CURVE_STREAMS: Final = ("scalars", *dict.fromkeys(FEATURES[pair].stream for pair in ALIGNED))
 
 
-def check_steps(run: Run) -> None:
-    """Raises UserError for a run without a trained step, or without a committed one yet."""
+def check_steps(run: Run, streams: Sequence[str] = CURVE_STREAMS, command: str = "alignment") -> None:
+    """Raises UserError for a run without a trained step, or without a committed one yet; and for imported checkpoints,
+    which have no records: `streams` are those that are looked at, `command` does something like it of checkpoints.
+    """
+    if IMPORTED in run.facts:
+        raise UserError(
+            f"{run.path} holds imported checkpoints",
+            f"they have no records, and {', '.join(streams)} are needed",
+            f"coupled-analyze {command} {shell(run.path)} takes checkpoints",
+        )
     if run.planned_steps == 0:
         raise UserError(f"{run.path} trained no step", "curves are over steps", "train with train.steps of 1 or more")
     if run.steps is None and run.finished:

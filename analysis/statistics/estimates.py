@@ -28,8 +28,9 @@ from coupled.theory.scale import unit_rows
 
 _BLOCK_NUMBERS = 4 << 20  # float64 numbers of one block of steps: 32 MiB
 _TWO_SIDED = 1.96  # standard deviations of 95 %
-_LOST = 1e-4  # of a sum of fourth powers, what is left of it having lost four of its sixteen digits
+LOST = 1e-4  # of a sum of fourth powers, what is left of it having lost four of its sixteen digits
 
+EXACT: Final = "exact mean and sd over all re-pairings of samples"
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "cka": (-1.0, 1.0),
     "cka_biased": (0.0, 1.0),
@@ -38,7 +39,7 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "knn_overlap": (0.0, 1.0),
     "procrustes": (0.0, math.sqrt(2.0)),
 }
-_OF_MOMENTS: Final[dict[str, Callable[[Moments], Value]]] = {
+OF_MOMENTS: Final[dict[str, Callable[[Moments], Value]]] = {
     "cka": cka_of,
     "cka_biased": lambda moments: cka_of(moments, debiased=False),
     "rsa": rsa_of,
@@ -111,7 +112,7 @@ def estimates(
     groups, batch = min(groups, samples), a.shape[:-2]
     a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
     left_out = [_rows(torch.arange(j, samples, groups), samples, views) for j in range(groups)]
-    of_moments = [measure for measure in measures if measure in _OF_MOMENTS]
+    of_moments = [measure for measure in measures if measure in OF_MOMENTS]
     keys = range(permutations if len(of_moments) < len(measures) else 0)
     orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=key), samples, views) for key in keys]
     parts: dict[str, list[Columns]] = {measure: [] for measure in measures}
@@ -125,7 +126,7 @@ def estimates(
             parts[measure].append(_from_pairs(_pairwise(measure, k), left, right, left_out, orders))
     simulated = f"mean and sd of {permutations} re-pairings of samples"
     return {
-        measure: _estimate(
+        measure: estimated(
             measure, [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*blocks, strict=True)], groups,
             "exact mean and sd over all re-pairings of samples" if measure in of_moments else simulated,
         )
@@ -133,7 +134,8 @@ def estimates(
     }  # fmt: skip
 
 
-def _estimate(measure: str, columns: list[NDArray[np.float64]], groups: int, null: str) -> Estimate:
+def estimated(measure: str, columns: Sequence[NDArray[np.float64]], groups: int, null: str) -> Estimate:
+    """The estimate of value, standard error, null mean, null sd and relative rounding error, each (…)."""
     value, error, mean, sd, rounding = columns
     half = student_t(0.975, groups - 1) * error
     limits = [value - half, value + half, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd]
@@ -181,7 +183,7 @@ def _from_moments(
         x, y = unit_rows(x), unit_rows(y)
     x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
-    values = {measure: _OF_MOMENTS[measure](total) for measure in measures}
+    values = {measure: OF_MOMENTS[measure](total) for measure in measures}
     x, y = x[banded], y[banded]
     errors = _errors(measures, x, y, left_out, unit)
     columns = {}
@@ -201,14 +203,14 @@ def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor
     for rows, kept in zip(left_out, _kept(left_out, x.shape[-2]), strict=True):
         without = total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)
         # Where a group holds nearly all of a sum, a difference is the rounding of it: the others are summed anew.
-        lost = (without.qq < _LOST * total.qq) | (without.uu < _LOST * total.uu)
+        lost = (without.qq < LOST * total.qq) | (without.uu < LOST * total.uu)
         anew = Moments.about_mean(x[lost][:, kept], y[lost][:, kept], unit=unit) if lost.any() else None
         for measure in measures:
-            value = _OF_MOMENTS[measure](without).value
+            value = OF_MOMENTS[measure](without).value
             if anew is not None:
-                value[lost] = _OF_MOMENTS[measure](anew).value
+                value[lost] = OF_MOMENTS[measure](anew).value
             rest[measure].append(value)
-    return {measure: _jackknife(torch.stack(values)) for measure, values in rest.items()}
+    return {measure: jackknife(torch.stack(values)) for measure, values in rest.items()}
 
 
 def _kept(left_out: list[Tensor], n: int) -> Tensor:
@@ -228,7 +230,7 @@ def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Te
     null = torch.stack([kind.compare(a, kind.reorder(b, rows)) for rows in orders])
     mean = null.mean(0)
     sd = ((null - mean).square().sum(0) / (len(orders) - 1)).sqrt()
-    return value, _jackknife(rest), mean, sd, torch.zeros_like(value)
+    return value, jackknife(rest), mean, sd, torch.zeros_like(value)
 
 
 def _pairwise(measure: str, k: int) -> pairwise.Pairwise:
@@ -237,7 +239,7 @@ def _pairwise(measure: str, k: int) -> pairwise.Pairwise:
     return pairwise.spearman() if measure == "spearman" else pairwise.procrustes()
 
 
-def _jackknife(rest: Tensor) -> Tensor:
+def jackknife(rest: Tensor) -> Tensor:
     """Standard error from the values (g, …) without each group: √((g−1)/g · Σ(θ_j − θ̄)²), docs/theory.md (50)."""
     g = len(rest)
     return ((g - 1) / g * (rest - rest.mean(0)).square().sum(0)).sqrt()

@@ -9,7 +9,7 @@ Var Σ_c⟨E^c, πF^c⟩ = Σ_cc' ⟨E^c, E^c'⟩⟨F^c, F^c'⟩ / dimension. Fo
 diagonal and Kazi-Aoual et al.'s (1995) with one; for a U-centred K it is 2/(n(n−3)) of the squared norms.
 Formulas: docs/theory.md (51) to (53).
 
-Shapes: x (…, V·B, d), view 1 first, V views of B samples.
+Shapes: x (…, V·B, d), view 1 first, V views of B samples. Of one view, sums over the samples are enough.
 """
 
 import math
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from coupled.theory.moments import Cross, Moments
 from coupled.theory.scale import unit_rows
 
 
@@ -53,9 +54,22 @@ def chance(measure: str, x: Tensor, y: Tensor, *, views: int = 1) -> Chance:
     Exact for every data set; NaN below four samples, and where the measure is undefined.
     """
     a, b = (_parts(_MATRICES[measure](side.double()), views) for side in (x, y))
-    B = x.shape[-2] // views
+    return _chance(a, b, x.shape[-2] // views)
+
+
+def chance_of(measure: str, moments: Moments) -> Chance:
+    """The same of one view, from sums (38) about the samples' own means: no sample is looked at again.
+
+    "rsa" needs moments of unit rows. All that (52) takes is quadratic in z_i, q_i = ‖z_i‖², p_i = c·z_i (c the mean)
+    and 1.
+    """
+    a, b = (_parts_of(measure, own) for own in (moments.of_x, moments.of_y))
+    return _chance(a, b, moments.n)
+
+
+def _chance(a: _Parts, b: _Parts, B: int) -> Chance:
     if B < 4:
-        return Chance(*torch.full((2, *x.shape[:-2]), torch.nan, dtype=torch.float64))
+        return Chance(*torch.full((2, *a.square.shape), torch.nan, dtype=torch.float64))
     mean = (a.traces * b.traces).sum(-1) / B + (a.totals * b.totals).sum(-1) / (B * (B - 1))
     variance = (a.linear * b.linear).sum((-2, -1)) / (B - 1)
     variance = variance + 2 * (a.symmetric * b.symmetric).sum((-2, -1)) / (B * (B - 3))
@@ -112,6 +126,63 @@ def _parts(k: Matrix, views: int) -> _Parts:
         antisymmetric=antisymmetric,
         square=square,
     )
+
+
+def _parts_of(measure: str, own: Cross) -> _Parts:
+    """`_parts` of one view from sums: numbers of samples are rows of coefficients (…, 3) of q_i, p_i and 1."""
+    n, gram = own.n, _gram(own)
+    q, one = torch.eye(3, dtype=torch.float64, device=gram.device)[[0, 2]]
+    f, diagonal = _COEFFICIENTS[measure](own, q, one)
+
+    def product(u: Tensor, v: Tensor) -> Tensor:
+        return (u * (gram @ v[..., None])[..., 0]).sum(-1)
+
+    total = product(one, f)
+    raw = q + 2 * f  # z_i·z_i + f_i + f_i, which is not on the diagonal
+    # Σ_ij (z_i·z_j + f_i + f_j)²: Σ z_i is 0.
+    inner = own.xy.square().sum((-2, -1)) + 2 * n * product(f, f) + 2 * total.square() - product(raw, raw)
+    rows = (n - 2) * f + total[..., None] * one - q
+    totals = product(one, rows)
+    mean = totals / (n * (n - 1))
+    r = (rows - (n - 1) * mean[..., None] * one) / (n - 2) * math.sqrt(2 * (n - 2))
+    a = diagonal - product(one, diagonal)[..., None] / n * one
+    linear = torch.stack([product(u, v) for u in (a, r) for v in (a, r)], -1).unflatten(-1, (2, 2))
+    symmetric = inner - product(r, r) - n * (n - 1) * mean.square()
+    return _Parts(
+        traces=product(one, diagonal)[..., None],
+        totals=totals[..., None],
+        linear=linear,
+        symmetric=symmetric[..., None, None],
+        antisymmetric=torch.zeros_like(symmetric),
+        square=inner + product(diagonal, diagonal),
+    )
+
+
+def _gram(own: Cross) -> Tensor:
+    """Σ_i of all products of q_i, p_i and 1: (…, 3, 3)."""
+    c = own.shift_x
+    along = (own.xy @ c[..., None])[..., 0]
+    qp, pp, p = ((side * c).sum(-1) for side in (own.ux, along, own.x))
+    rows = (own.qu, qp, own.q, qp, pp, p, own.q, p, torch.full_like(p, own.n))
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def _of_debiased_cka(own: Cross, q: Tensor, one: Tensor) -> tuple[Tensor, Tensor]:
+    n = own.n
+    return q / (n - 2) - own.q[..., None] / (2 * (n - 1) * (n - 2)) * one, torch.zeros_like(one)
+
+
+def _of_biased_cka(own: Cross, q: Tensor, one: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(one), q
+
+
+def _of_rsa(own: Cross, q: Tensor, one: Tensor) -> tuple[Tensor, Tensor]:
+    p = 1 - q - one
+    return p + own.q[..., None] / (2 * own.n * (own.n - 1)) * one, torch.zeros_like(one)
+
+
+# f_i and K_ii of docs/theory.md (53), as `_MATRICES` has them by sample.
+_COEFFICIENTS = {"cka": _of_debiased_cka, "cka_biased": _of_biased_cka, "rsa": _of_rsa}
 
 
 def _components(k: Matrix, views: int) -> tuple[Tensor, Tensor, Tensor]:

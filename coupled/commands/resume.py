@@ -11,6 +11,7 @@ from coupled.commands.train import print_done
 from coupled.driver.resuming import ResumeTerms, config_of
 from coupled.driver.train import mended, resume
 from coupled.ranks.launching import launch
+from coupled.reading.imported import refuse_imported
 from coupled.reading.log import last_ranks
 from coupled.reading.run_json import refuse_earlier_format
 from coupled.store import state
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     finished = arguments.extend is None and arguments.from_step is None and state(path) == "finished"
     if not is_started(arguments.ranks) and not finished:
         refuse_earlier_format(path)
+        refuse_imported(path)
         mended(path)
         config, _ = config_of(path, extend=arguments.extend, overrides=arguments.set)
         ranks = ranks_of(arguments.ranks, config, prod(last_ranks(path)))

@@ -60,6 +60,9 @@ def _verdict(findings: Verified, *, replayed: bool) -> str:
     length = "" if findings.finished else f", up to {far}: it is not finished"
     but = ", but for what is not proven above" if findings.unproven else ""
     path, shown_path = shell(findings.path), printable(str(findings.path))
+    if findings.imported:
+        of = f"verified: {shown_path} holds the checkpoints that were imported, whole{but}"
+        return f"{of}; next: coupled-analyze alignment {path}"
     steps = f"coupled-run verify {path} --replay 3" if not replayed else f"coupled-analyze report {path}"
     # A run of an earlier format stays as it is.
     resumable = not findings.finished and findings.format == FORMAT

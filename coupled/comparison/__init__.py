@@ -107,4 +107,6 @@ def _verdict(
 
 
 def _reach(manifest: Manifest) -> int | None:
-    return max((entry.last for entry in manifest.entries if entry.kind == "shard"), default=None)
+    """The last step of the records; of a run that has none, of the checkpoints."""
+    ends = {kind: [entry.last for entry in manifest.entries if entry.kind == kind] for kind in ("shard", "checkpoint")}
+    return max(ends["shard"] or ends["checkpoint"], default=None)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from coupled.comparison.rows import RowDifference, row_difference
 from coupled.reading.records import Records
-from coupled.recording.layout import SHARED
-from coupled.recording.schedule import due, row_bytes
+from coupled.recording.layout import SHARED, row_bytes
+from coupled.recording.schedule import due
 from coupled.store import Entry, TensorFile
 
 _CHUNK = 8 << 20  # bytes compared at a time

@@ -12,14 +12,14 @@ from coupled.errors import UserError
 
 FORMAT: Final = 3
 READ: Final = (2, FORMAT)
-# Kept for what is to come: a run that begins at another run's state has a table `start` in its config, and a run whose
-# checkpoints come from elsewhere `imported` beside it. Runs without have neither key.
+# Kept for what is to come: a run that begins at another run's state has a table `start` in its config.
 START: Final = "start"
+# Only a run whose checkpoints come from elsewhere has this key (`reading.imported`).
 IMPORTED: Final = "imported"
 # What a run.json holds. A reader that does not know a key does not know what the run is.
 KEYS: Final = (
     "schema", "config", "config_digest", "fingerprint", "layers", "data", "versions", "machine", "determinism",
-    "certificate",
+    "certificate", IMPORTED,
 )  # fmt: skip
 
 _OLD, _NEW = "anchor", "reference"

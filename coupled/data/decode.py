@@ -88,9 +88,14 @@ def evaluation_view(image: Tensor, size: int) -> Tensor:
         length = min(image.shape[axis], 64 * short)
         image = image.narrow(axis, (image.shape[axis] - length) // 2, length)
     _, height, width = image.shape
-    resized = round(size * 256 / 224) if size >= 128 else size
+    resized = resized_side(size)
     rows, columns = (_centre(length, int(resized * length / short), size) for length in (height, width))
     return resample(image[None], rows, columns)[0]
+
+
+def resized_side(size: int) -> int:
+    """The side in pixels to which an image's short side is resized, before its centre of `size` pixels is cut out."""
+    return round(size * 256 / 224) if size >= 128 else size
 
 
 def _centre(pixels: int, resized: int, size: int) -> tuple[Tensor, Tensor]:

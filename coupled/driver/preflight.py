@@ -14,6 +14,7 @@ from coupled.driver.assembly import Parts, is_finished, is_unfinished, ready
 from coupled.driver.resuming import refuse_another
 from coupled.errors import RunStopped, UserError
 from coupled.planning.plan import disk_bytes
+from coupled.reading.imported import refuse_imported
 from coupled.terminal.sizes import shown_bytes
 from coupled.theory.learning_rate import peak
 
@@ -22,6 +23,7 @@ def state_of(config: Config, *, overwrite: bool = False) -> str:
     """Is this run "finished", "unfinished" or not there? UserError if another is in its place."""
     if overwrite:
         return ""
+    refuse_imported(path_of(config))
     if is_finished(config):
         return "finished"
     refuse_another(config)

@@ -92,7 +92,7 @@ def _record_drift(reopened: _Reopened | None) -> None:
     """What the run goes on with, if that is not what it was made with."""
     assert reopened is not None
     directory, changes = reopened.directory, reopened.changes
-    if environment.counting(changes):
+    if environment.that_may_change_bytes(changes):
         listed = [change._asdict() for change in changes]
         directory.commit_drift(reopened.position.step, {"changes": listed, "now": dict(reopened.now)})
     elif changes:

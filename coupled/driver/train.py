@@ -22,6 +22,7 @@ from coupled.ranks.faults import RankLost
 from coupled.ranks.joining import joined, rank_here
 from coupled.ranks.mesh import Mesh
 from coupled.ranks.placement import Placement
+from coupled.reading.imported import refuse_imported
 from coupled.reading.run_json import refuse_earlier_format
 from coupled.recording.run_json import DETERMINISM
 from coupled.store import is_half_extended, mend
@@ -67,6 +68,7 @@ def resume(
     """
     path, watching, terms = Path(run), reporter or Silent(), terms or ResumeTerms()
     refuse_earlier_format(path)
+    refuse_imported(path)
     mended(path)
     config, notes = config_of(path, extend=extend, overrides=overrides)
     with joined(config) as mesh:

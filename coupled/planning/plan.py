@@ -13,8 +13,8 @@ from coupled.config.identity import path_of
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
 from coupled.ranks.placement import Placement, default_world, place
-from coupled.recording.layout import GROUPS, Layout, dependents, train_layout
-from coupled.recording.schedule import checkpoint_steps, due, row_bytes
+from coupled.recording.layout import GROUPS, Layout, dependents, row_bytes, train_layout
+from coupled.recording.schedule import checkpoint_steps, due
 
 
 @dataclass(frozen=True)

@@ -44,14 +44,14 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     return [Change(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
 
 
-def counting(differing: Sequence[Change]) -> list[Change]:
+def that_may_change_bytes(differing: Sequence[Change]) -> list[Change]:
     """Those of the changes that may change bytes."""
     return [change for change in differing if change.name not in _NOTED]
 
 
 def refused(differing: Sequence[Change]) -> list[Change]:
     """Those of the changes that a run does not go on under unless drift is allowed."""
-    return [change for change in counting(differing) if change.name != DATA_RANKS]
+    return [change for change in that_may_change_bytes(differing) if change.name != DATA_RANKS]
 
 
 def latest_environment(root: Path, facts: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from coupled import config as configs
 from coupled.config import Config, from_resolved
 from coupled.config.formats import FORMAT, KEYS, READ, START, upgraded
 from coupled.errors import UserError
+from coupled.reading.imported import check_imported
 from coupled.recording.layout import layer_facts
 from coupled.store import (
     REAL,
@@ -79,7 +80,7 @@ def _facts(path: Path) -> tuple[dict[str, Any], bytes]:
     if unknown:
         raise UserError(
             f"{path} is of a kind that this version of coupled does not know ({one_line(unknown[0])})",
-            "it reads runs that begin at their initial weights",
+            "it reads runs that begin at their initial weights, and imported checkpoints",
             "use the version that wrote it",
         )
     return facts, data
@@ -122,4 +123,5 @@ def _config(path: Path, facts: Mapping[str, Any]) -> tuple[Config, dict[str, Any
         raise StoreError(path, "its config does not have its fingerprint")
     if facts.get("layers") != layer_facts(config):
         raise StoreError(path, "its layers are not those of its config's network")
+    check_imported(path, facts, config)
     return config, tables

@@ -16,14 +16,12 @@ from math import prod
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from coupled import views
 from coupled.arms.network import meta_network
 from coupled.config import Config
 from coupled.config.arms import objective_of
-from coupled.models import Network
-from coupled.models.flat import Segment, in_weight_gap, segments_of
+from coupled.models.flat import in_weight_gap
 from coupled.objectives.registry import is_function_of_sigma, positive_gap
 
 SHARED = "shared"
@@ -48,6 +46,11 @@ class Column:
 
 Columns = dict[str, Column]
 Layout = dict[str, dict[str, Columns]]
+
+
+def row_bytes(columns: Columns) -> int:
+    """Bytes of one recorded step of one owner."""
+    return sum(column.bytes for name, column in columns.items() if not name.startswith("fixed."))
 
 
 class Cause(IntEnum):
@@ -167,7 +170,7 @@ STREAMS: Final = {
 def train_layout(config: Config) -> Layout:
     """stream → owner (arm or "shared") → column name → Column, by a config, from shapes alone."""
     network = meta_network(config)
-    layers = len(weight_segments(config, network))
+    layers = len(list(network.parameters()))
     dims = Dims(layers, network.feature_dim, tuple(network.stage_dims))
     return {stream: _owners(spec, config, dims) for stream, spec in STREAMS.items()}
 
@@ -211,11 +214,6 @@ def dependents(config: Config) -> dict[str, list[str]]:
 def has_positive_gap(config: Config) -> bool:
     """Does any arm's denominator hold the positive, so that the gap of such losses is of interest?"""
     return any(positive_gap(objective_of(arm)) for arm in config.arms.values())
-
-
-def weight_segments(config: Config, network: Network) -> list[Segment]:
-    """Where each parameter of the shared network lies in an arm's flat weights, in the run's precision."""
-    return segments_of(list(network.named_parameters()), getattr(torch, config.train.dtype))
 
 
 def layer_facts(config: Config) -> list[dict[str, Any]]:

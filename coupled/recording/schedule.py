@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from coupled.config import Config, Schedule
-from coupled.recording.layout import GROUPS, SHARED, Column, Layout
+from coupled.recording.layout import GROUPS, SHARED, Column, Layout, row_bytes
 
 OF_LAST: Final = ("state",)  # the groups of columns that the last state has: it has no batch and no update
 SHARD_BYTES = 256 << 20
@@ -60,11 +60,6 @@ def manifest_lines(config: Config, streams: Layout) -> int:
     checkpoints = len(checkpoint_steps(config))
     retired = checkpoints - len(config.checkpoints.keep.upto(config.train.steps))
     return 1 + shards + checkpoints + retired + 1
-
-
-def row_bytes(columns: dict[str, Column]) -> int:
-    """Bytes of one recorded step of one owner."""
-    return sum(column.bytes for name, column in columns.items() if not name.startswith("fixed."))
 
 
 def boundaries(config: Config, streams: Layout, stream: str) -> list[int]:

@@ -1,10 +1,12 @@
 """`coupled-run verify`: what of a run is proven, by its bytes, by arithmetic, and by training parts of it again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from coupled.errors import UserError
+from coupled.reading.imported import imported
 from coupled.reading.log import last_data_path
 from coupled.reading.manifest_rules import first_surprise
 from coupled.reading.records import Records
@@ -12,6 +14,7 @@ from coupled.reading.run_json import read_run
 from coupled.store import Audit, Manifest, StoreError, audit
 from coupled.store.manifest import MANIFEST
 from coupled.verification.chain import check_chain
+from coupled.verification.checkpoints import check_checkpoints
 from coupled.verification.columns import check_columns
 from coupled.verification.conditions import continued, elsewhere
 from coupled.verification.rebuilt import Findings, Progress, Rebuilt
@@ -26,6 +29,7 @@ class Verified:
     """What was found true of a run, in words; and what these checks cannot tell, in words too.
 
     `reached`: the last step that its committed records reach; None before the first. `format`: of its run.json.
+    `imported`: its checkpoints come from elsewhere.
     """
 
     path: Path
@@ -34,6 +38,7 @@ class Verified:
     reached: int | None
     proven: tuple[str, ...]
     unproven: tuple[str, ...]
+    imported: bool = False
 
 
 def verify(
@@ -65,6 +70,10 @@ def verify(
     records = Records(path, config, facts, manifest, verified=True)
     if surprise := first_surprise(config, records.layout, manifest):
         raise StoreError(path / MANIFEST, surprise)
+    if (content := imported(facts)) is not None:
+        if replay:
+            raise UserError(f"{path} holds imported checkpoints", "--replay needs records, and these have none")
+        return _verified(path, facts, manifest, [_of_bytes(whole), check_checkpoints(records, content, progress)])
     rebuilt = Rebuilt(path, facts, manifest, data or last_data_path(path), code)
     findings: list[Findings] = [
         _of_bytes(whole),
@@ -79,9 +88,14 @@ def verify(
         elsewhere(rebuilt),
         continued(rebuilt, manifest),
     ]
+    return _verified(path, facts, manifest, findings)
+
+
+def _verified(path: Path, facts: Mapping[str, Any], manifest: Manifest, findings: Sequence[Findings]) -> Verified:
     proven = tuple(sentence for finding in findings for sentence in finding.proven)
     unproven = tuple(sentence for finding in findings for sentence in finding.unproven)
-    return Verified(path, facts["schema"], manifest.finished, _reached(manifest), proven, unproven)
+    reached, is_imported = _reached(manifest), imported(facts) is not None
+    return Verified(path, facts["schema"], manifest.finished, reached, proven, unproven, is_imported)
 
 
 def _of_bytes(whole: Audit) -> Findings:

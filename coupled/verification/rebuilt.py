@@ -78,7 +78,9 @@ class Rebuilt:
     def changes(self, step: int) -> list[environment.Change]:
         """How this machine and its data differ from those that made `step`, in what may change bytes."""
         then = self._environments[max(start for start in self._environments if start <= step)]
-        return environment.counting([c for c in environment.changes(then, self._now) if c.name in self._now])
+        return environment.that_may_change_bytes(
+            [c for c in environment.changes(then, self._now) if c.name in self._now]
+        )
 
     def conditions(self, step: int) -> str:
         """The same in words; "" where nothing differs."""

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from coupled.config import Config
+from coupled.config.formats import IMPORTED
+from coupled.reading.imported import NOTHING_PROMISED
 from coupled.recording.run_json import DETERMINISM
 from coupled.store import StoreError
 from coupled.store.manifest import RUN_JSON
@@ -13,12 +15,18 @@ from coupled.store.manifest import RUN_JSON
 
 def check_run_json(path: Path, facts: Mapping[str, Any], config: Config) -> None:
     """StoreError unless every fact is of its kind, and those that the config determines are as it does."""
+    promised, certified = DETERMINISM, _is_certificate(facts.get("certificate"), config.seed)
+    of_data = _is_data(facts.get("data"))
+    if IMPORTED in facts:
+        # Nobody saw their images or initial weights here.
+        promised, certified = NOTHING_PROMISED, facts.get("certificate") is None
+        of_data = facts.get("data") == {"train": None, "test": None}
     for name, is_so in (
-        ("certificate", _is_certificate(facts.get("certificate"), config.seed)),
-        ("data", _is_data(facts.get("data"))),
+        ("certificate", certified),
+        ("data", of_data),
         ("machine", _is_names(facts.get("machine"))),
         ("versions", _is_names(facts.get("versions"))),
-        ("determinism", facts.get("determinism") == DETERMINISM),
+        ("determinism", facts.get("determinism") == promised),
     ):
         if not is_so:
             raise StoreError(path / RUN_JSON, f"its {name} is not what a run of this config has there")

@@ -1,10 +1,10 @@
 """Contrastive losses, loss gaps and their bounds of a run's arms at kept checkpoints, in two scopes that never mix.
 
-Scope *split* takes all evaluated samples at once, scope *batch* mini-batches of them: docs/theory.md (92), (93).
+Scope *split* takes all evaluated samples at once, scope *batch* mini-batches of them: docs/theory.md (83), (84).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -35,7 +35,7 @@ class Row:
 
     batch: B in scope batch, None in scope split. labelling: None where the data set has no labels. n: samples that
     count; classes and largest_class: of all samples taken, 0 without labels. share: of the reduction of the NSCL loss
-    since step 0 that the arm trained by NSCL has, docs/theory.md (95), without and with the positive in the
+    since step 0 that the arm trained by NSCL has, docs/theory.md (86), without and with the positive in the
     denominator; NaN where there is no such arm with the same τ, or no step 0. flags: what a reader must know.
     """
 
@@ -63,13 +63,12 @@ def losses(
     temperature: float | None = None,
     batch: int | None = None,
     second: Second = "augmented",
-    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Row]:
     """Every arm under every labelling at every evaluated step, on train and test, in both scopes.
 
     temperature: one τ for all arms (default: each arm's own). batch: B of scope batch (default: the run's). second
-    "plain": view 2 is the image un-augmented, the first paper's protocol. progress(work, done, all). Raises UserError
-    for a B that the samples do not fill, features that are not finite, and what `Evaluation` raises.
+    "plain": view 2 is the image un-augmented, the first paper's protocol. Raises UserError for a B that the samples do
+    not fill, features that are not finite, and what `Evaluation` raises.
     """
     settings = Settings(evaluation, temperature, batch, second)
     run = evaluation.run
@@ -83,8 +82,7 @@ def losses(
     def work(place: Place) -> Iterator[Row]:
         yield from _rows(settings, place, positions[place.split], kept)
         done.append(place)
-        if progress is not None:
-            progress(f"losses of {run.name}", len(done), len(places))
+        evaluation.progress(f"losses of {run.name}", len(done), len(places))
 
     rows = by_arm(places, work, most=max(1, _TASKS_BYTES // _task_bytes(evaluation)))
     arms, labellings = list(run.arms), [None, *evaluation.sample("train").labels]
@@ -163,7 +161,7 @@ def _with_shares(run: Run, rows: Sequence[Row]) -> list[Row]:
 
 
 def _share(run: Run, at: Mapping[Any, Row], row: Row, form: Objective) -> float:
-    """docs/theory.md (95); NaN where it is not known."""
+    """docs/theory.md (86); NaN where it is not known."""
     other = trained_by_nscl(list(at.values()), run, row.labelling, row.temperature)
     places = [(arm, step, row.labelling, row.split, row.scope) for arm in (row.arm, other) for step in (0, row.step)]
     if row.labelling is None or not all(place in at for place in places):

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,10 +36,12 @@ class KeptRows:
         with self._guard:
             lock = self._locks[stored.folder]
         with lock:
-            if missing := stored.missing():
-                rows = reduce_rows(z, labels, temperature)
-                for part in missing:
-                    of_part = stored.rows_of(part)
-                    stored.write(part, {name: getattr(rows, name)[of_part].numpy() for name in _NAMES})
-        parts = zip(*stored.blocks(*_NAMES), strict=True)
-        return Rows(*(torch.cat([torch.from_numpy(array.copy()) for array in arrays]) for arrays in parts))
+            parts = [part for part in stored.opened() if part is not None]
+            if len(parts) == stored.parts:
+                columns = ([torch.from_numpy(np.array(part[name])) for part in parts] for name in _NAMES)
+                return Rows(*map(torch.cat, columns))
+            rows = reduce_rows(z, labels, temperature)
+            for part in stored.missing():
+                of_part = stored.rows_of(part)
+                stored.write(part, {name: getattr(rows, name)[of_part].numpy() for name in _NAMES})
+        return rows

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from analysis.arrays.split_losses import OBJECTIVES
 from analysis.evaluation.features import Evaluation
@@ -28,34 +28,31 @@ class Settings:
         if self.temperature is not None and not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise UserError(f"temperature {self.temperature}", "a positive finite number")
 
-    @property
-    def _imported(self) -> dict[str, Any] | None:
-        return self.evaluation.run.facts.get("imported")
-
     def temperature_of(self, arm: str) -> float:
         """τ of an arm's rows. UserError where no file holds it."""
         if self.temperature is not None:
             return self.temperature
-        if self._imported is not None:
-            given = f"the temperature of {self.evaluation.run.path}"
-            do = "say it with --temperature (1 is the first paper's)"
-            raise UserError(given, "imported checkpoints do not hold it", do)
+        self._check_known("train.temperature", "temperature", "--temperature (1 is the first paper's)")
         return self.evaluation.run.arms[arm].temperature
 
     @cached_property
     def batch_size(self) -> int:
-        """B of scope batch. UserError where it is not known."""
+        """B of scope batch. UserError where no file holds it."""
         if self.batch is not None:
             return self.batch
-        if self._imported is not None and self._imported["batch"] is None:
-            given = f"the batch size of {self.evaluation.run.path}"
-            raise UserError(given, "imported checkpoints do not hold it", "say it with --batch")
+        self._check_known("batches.size", "batch size", "--batch")
         return self.evaluation.run.config.batches.size
+
+    def _check_known(self, field: str, name: str, option: str) -> None:
+        imported = self.evaluation.imported
+        if imported is not None and not imported.knows(field):
+            given = f"the {name} of {self.evaluation.run.path}"
+            raise UserError(given, "imported checkpoints do not hold it", f"say it with {option}")
 
     def epoch(self, step: int) -> float:
         """How many epochs of ⌊N/B⌋ steps a step is, N and B being those of training."""
-        if self._imported is not None and self._imported["unit"] == "epochs":
-            return float(step)
+        if self.evaluation.imported is not None:
+            return float(self.evaluation.imported.epoch_of(step))
         return step / (len(self.evaluation.split("train")) // self.evaluation.run.config.batches.size)
 
     @cached_property

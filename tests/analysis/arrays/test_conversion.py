@@ -23,6 +23,11 @@ MEASURES = {
     "cka": lambda x, y: analysis.estimate("cka", x, y).value,
     "CDNV": lambda x, _: analysis.cdnv(x, LABELS),
     "directional CDNV": lambda x, _: analysis.directional_cdnv(x, LABELS),
+    "augmentation collapse": lambda x, _: analysis.augmentation_collapse(LABELS, x),
+    "within-class collapse": lambda x, _: analysis.within_class_collapse(x, LABELS),
+    "simplex ETF": lambda x, _: np.array(analysis.simplex_deviation(x, LABELS)),
+    "effective rank": lambda x, _: analysis.effective_rank(x),
+    "decision axes": lambda x, _: analysis.decision_axes(x, LABELS, np.arange(20) % 2)[0].cosine,
 }
 
 
@@ -162,8 +167,16 @@ LABELLED = {
 }
 
 
+OF_CLASSES = (
+    analysis.cdnv,
+    analysis.directional_cdnv,
+    analysis.within_class_collapse,
+    analysis.simplex_deviation,
+)
+
+
 @pytest.mark.parametrize("labels", LABELLED.values(), ids=LABELLED)
-@pytest.mark.parametrize("measure", [analysis.cdnv, analysis.directional_cdnv])
+@pytest.mark.parametrize("measure", OF_CLASSES)
 def test_labels_are_any_integers(measure, labels):
     assert measure(whole(0, 3), labels) == measure(whole(0, 3), LABELS)
 
@@ -185,7 +198,7 @@ def test_labels_are_any_integers(measure, labels):
         (LABELS * 0, "1 classes; at least two"),
     ],
 )
-@pytest.mark.parametrize("measure", [analysis.cdnv, analysis.directional_cdnv])
+@pytest.mark.parametrize("measure", OF_CLASSES)
 def test_what_is_no_labels_is_one_clear_line(measure, labels, said):
     with pytest.raises(UserError, match=said):
         measure(whole(0, 3), labels)

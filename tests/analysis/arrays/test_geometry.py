@@ -51,7 +51,7 @@ def test_cdnv_is_the_literal_one(form, seed):
 
 @pytest.mark.parametrize("chunk", [1, 1 << 22])
 def test_directional_cdnv_is_the_variance_along_the_line_of_centres(monkeypatch, chunk):
-    monkeypatch.setattr("analysis.arrays.geometry._CHUNK", chunk)
+    monkeypatch.setattr("analysis.arrays.classes.CHUNK", chunk)
     h, labels = classes(4)
 
     def term(a, b):

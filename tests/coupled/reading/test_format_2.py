@@ -18,7 +18,7 @@ from coupled.config.formats import downgraded, upgraded
 from coupled.driver.train import train
 from coupled.errors import UserError
 from coupled.reading.run_json import read_run
-from coupled.store import canonical_json, tree_hash
+from coupled.store import StoreError, canonical_json, tree_hash
 from coupled.store import digest as digest_of
 
 ARCHIVE = Path(__file__).parents[2] / "data" / "format2.tar.gz"
@@ -152,12 +152,16 @@ def test_each_format_has_its_own_key(run, tmp_path):
         read_run(rewritten(run, schema=2, config=facts["config"]))
 
 
-@pytest.mark.parametrize("kind", ["start", "imported", "zebra"])
+@pytest.mark.parametrize("kind", ["start", "zebra"])
 def test_kinds_of_runs_that_are_to_come_are_one_line(run, kind):
     facts = json.loads((run / "run.json").read_bytes())
     changes = {"config": {**facts["config"], "start": {}}} if kind == "start" else {kind: {}}
     shutil.rmtree(run / "analysis")
-    with pytest.raises(
-        UserError, match=rf"\({kind}\); it reads runs that begin at their initial weights; use the version"
-    ):
+    known = "it reads runs that begin at their initial weights, and imported checkpoints; use the version"
+    with pytest.raises(UserError, match=rf"\({kind}\); {known}"):
         analysis.open_run(rewritten(run, **changes))
+
+
+def test_no_run_of_format_2_has_imported_checkpoints(run):
+    with pytest.raises(StoreError, match="its imported is not that of imported checkpoints: no run of format 2 has it"):
+        read_run(rewritten(run, imported={}))

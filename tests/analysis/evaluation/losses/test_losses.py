@@ -253,13 +253,3 @@ def test_features_that_are_not_finite_are_one_line(trained, tmp_path):
 def test_a_temperature_is_positive(evaluation, temperature):
     with pytest.raises(UserError, match="a positive finite number"):
         losses(evaluation, temperature=temperature)
-
-
-def test_imported_checkpoints_are_asked_for_what_no_file_holds(trained, tmp_path):
-    evaluation = evaluated(trained, tmp_path, steps=[6])
-    evaluation.run.facts["imported"] = {"unit": "epochs", "batch": None}
-    with pytest.raises(UserError, match="the temperature of .* say it with --temperature"):
-        losses(evaluation)
-    with pytest.raises(UserError, match="the batch size of .* say it with --batch"):
-        losses(evaluation, temperature=1.0)
-    assert {row.epoch for row in losses(evaluation, temperature=1.0, batch=8)} == {6.0}

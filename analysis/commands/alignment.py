@@ -1,0 +1,67 @@
+"""`coupled-analyze alignment`: arms beside each other at kept checkpoints, on whole splits, and their weights."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from analysis.commands import printing
+from analysis.commands.evaluated import add_options, evaluation
+from analysis.evaluation.alignment import alignment, all_pairs, figure, table
+from analysis.evaluation.alignment.weights import comparable, layer_maps
+from analysis.runs.run import Run, open_run
+from coupled.errors import printable
+from coupled.terminal.console import Console
+from coupled.terminal.counting import Counting
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    command = commands.add_parser(
+        "alignment",
+        help="CKA, RSA and weight gap of kept checkpoints on train and test: table, figures, CSV",
+        description="Compares every arm with its reference at kept checkpoints, on images of train and test that are "
+        "the same for every run of a data set. Writes RUN/analysis/alignment.csv, alignment_weights.csv (every layer), "
+        "alignment.png and alignment.svg for each run. Needs no records, and the data set.",
+    )
+    add_options(command)
+    command.add_argument(
+        "--pair", nargs=2, action="append", default=[], metavar=("A", "B"),
+        help="compare arm A with arm B as well; may be given again",
+    )  # fmt: skip
+    command.add_argument(
+        "--layers", action="store_true", help="every stage of the encoders too, and each with every other: a map"
+    )
+    command.add_argument(
+        "--across", type=Path, metavar="RUN2", help="compare arms with those of the same name in another run as well"
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes and prints the alignment of each run."""
+    # Every path is opened before the first result is written.
+    opened = [open_run(path) for path in options.runs]
+    across = None if options.across is None else open_run(options.across)
+    for own in opened:
+        _analyse(own, across, options)
+    return 0
+
+
+def _analyse(run: Run, across: Run | None, options: argparse.Namespace) -> None:
+    with Counting() as counting:
+        own, other = (
+            None if side is None else evaluation(side, options, stages=options.layers, progress=counting.count)
+            for side in (run, across)
+        )
+        assert own is not None
+        wanted = {"pairs": [(first, second) for first, second in options.pair], "across": other}
+        pairs = all_pairs(own, **wanted)
+        curves = alignment(own, **wanted)
+        maps = [layer_maps(pair) for pair in pairs if comparable(pair)]
+    paths = [*table.write(run, curves, maps), *figure.save(run, curves)]
+    Console().print(table.rich_table(run, curves))
+    for pair in pairs:
+        if not comparable(pair):
+            print(printable(f"no weights: {pair.arm} and {pair.compared_with} are networks of other layers"))
+    printing.twin_warnings(run, curves)
+    printing.results(paths)

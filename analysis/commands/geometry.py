@@ -1,0 +1,39 @@
+"""`coupled-analyze geometry`: how far kept checkpoints are from the optimum of NSCL, as table, figure and CSV."""
+
+import argparse
+from typing import Any
+
+from analysis.commands import printing
+from analysis.commands.evaluated import add_options, evaluations
+from analysis.evaluation.geometry import figure, geometry, table
+from coupled.errors import printable
+from coupled.terminal.console import Console
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the subparsers `commands`."""
+    command = commands.add_parser(
+        "geometry",
+        help="CDNV, collapse, simplex ETF, effective rank on train and test: table, figure, CSV",
+        description="Writes RUN/analysis/geometry.csv, geometry.png and geometry.svg for each run, finished or not: "
+        "class geometry of z and h at kept checkpoints, each number beside its value where NSCL has its minimum. Where "
+        "the data set has several labellings, axes.csv holds the cosines of their decision axes beside the bound.",
+    )
+    add_options(command)
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes and prints the class geometry of each run."""
+    with evaluations(options) as opened:
+        every = [(evaluation.run, geometry(evaluation)) for evaluation in opened]
+    for of_run, measured in every:
+        paths = [*table.write(of_run, measured), *figure.save(of_run, measured.curves)]
+        for part in table.printed(of_run, measured):
+            Console().print(part)
+        for line in measured.notes:
+            print(printable(line))
+        for violation in measured.violations():
+            printing.warning(violation)
+        printing.results(paths)
+    return 0

@@ -1,0 +1,20 @@
+"""The facts of a run that stand above every table and figure; of imported checkpoints, those that are known."""
+
+from analysis.runs.run import Run
+from coupled.reading.imported import imported
+
+
+def facts(run: Run, *, temperature: bool = False) -> list[str]:
+    """Batch size, temperatures if asked for, precision and seed, in words."""
+    config, content = run.config, imported(run.facts)
+    taus = sorted({spec.temperature for spec in run.arms.values()})
+    named = {
+        "batches.size": f"B = {config.batches.size}",
+        "train.temperature": f"τ = {', '.join(f'{tau:g}' for tau in taus)}" if temperature else "",
+        "train.precision": run.precision,
+        "seed": f"seed {config.seed}",
+    }
+    known = [text for name, text in named.items() if text and (content is None or content.knows(name))]
+    if content is None:
+        return known
+    return [*known, "imported checkpoints", *(["steps are epochs"] if content.unit == "epochs" else [])]

@@ -1,0 +1,78 @@
+"""CSV files of curves, read back: what an earlier command wrote, untrusted like every file that lies in a run."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from analysis.output import files
+from analysis.output.csv import HEADER
+from analysis.runs.curve import Band, Curve
+from analysis.runs.run import Run
+from coupled.errors import UserError
+from coupled.store import REAL
+
+_LARGEST: Final = 256 << 20  # bytes
+_OF_ROW: Final = ("step", "value", "low", "high", "null_low", "null_high", "note")
+_FACTS: Final = tuple(name for name in HEADER if name not in _OF_ROW)
+
+
+def read_curves(run: Run, name: str) -> list[Curve] | None:
+    """The curves that `write_csv` wrote as RUN/analysis/`name`; None where there is no such file.
+
+    UserError where it is not such a file of this run.
+    """
+    path = run.path / files.FOLDER / name
+    if not path.is_file():
+        return None
+    try:
+        rows = list(csv.reader(io.StringIO(REAL.read(path, _LARGEST).decode(), newline=""), strict=True))
+        if tuple(rows[0][: len(HEADER)]) != HEADER:
+            raise ValueError("its columns are others")
+        by_facts: dict[tuple[str, ...], list[dict[str, str]]] = {}
+        for row in rows[1:]:
+            cells: dict[str, str] = dict(zip(HEADER, row, strict=False))
+            by_facts.setdefault(tuple(cells[fact] for fact in _FACTS), []).append(cells)
+        return [_curve(run, dict(zip(_FACTS, facts, strict=True)), cells) for facts, cells in by_facts.items()]
+    except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
+        reason = f"{path} is not a table of curves of this run ({error})"
+        raise UserError(reason, "the command that made it makes it again", "or remove it") from None
+
+
+def _curve(run: Run, facts: dict[str, str], rows: Sequence[dict[str, str]]) -> Curve:
+    if facts["arm"] not in run.arms:
+        raise ValueError("its arms are others")
+    kinds = {"measured", "upper bound", "lower bound", "limit"}
+    if facts["kind"] not in kinds or (facts["kind"] == "measured") != (facts["bound"] == ""):
+        raise ValueError("a kind of curve that is unknown")
+    notes = [row["note"] for row in rows if row["note"]]
+    return Curve(
+        measure=facts["measure"],
+        arm=facts["arm"],
+        reference=facts["reference"] or None,
+        steps=np.array([int(row["step"]) for row in rows], np.int64),
+        values=_numbers(rows, "value"),
+        n=int(facts["n"]) if facts["n"] else None,
+        d=int(facts["d"]),
+        feature=facts["feature"] or None,
+        source=facts["source"],
+        split=facts["split"] or None,
+        labelling=facts["labelling"] or None,
+        estimator=facts["estimator"],
+        undefined=notes[0] if notes else "undefined",
+        kind=facts["kind"],  # type: ignore[arg-type]
+        bound=facts["bound"] or None,
+        flags=tuple(facts["flags"].split("; ")) if facts["flags"] else (),
+        interval=_band(rows, "low", "high", facts["interval"]),
+        null=_band(rows, "null_low", "null_high", facts["null"]),
+    )
+
+
+def _band(rows: Sequence[dict[str, str]], low: str, high: str, what: str) -> Band | None:
+    return Band(_numbers(rows, low), _numbers(rows, high), what) if what else None
+
+
+def _numbers(rows: Sequence[dict[str, str]], column: str) -> np.ndarray:
+    return np.array([float(row[column]) if row[column] else np.nan for row in rows])

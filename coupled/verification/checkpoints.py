@@ -1,0 +1,56 @@
+"""What can be proven of imported checkpoints, and what never can: nothing of their training is on record."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from coupled.config import Config
+from coupled.reading.checkpoints import checkpoints_of, open_arm, state_dict
+from coupled.reading.imported import Imported
+from coupled.reading.records import Records
+from coupled.store import StoreError, read_saved
+from coupled.store.rundir import STATE
+from coupled.verification.rebuilt import Findings, Progress, listed
+
+
+def check_checkpoints(records: Records, content: Imported, progress: Progress) -> Findings:
+    """Every checkpoint holds the weights and running statistics of the config's network, of every arm, and no more."""
+    path, config = records.path, records.config
+    entries, start = checkpoints_of(path, records.manifest), Findings()
+    for number, (step, entry) in enumerate(entries.items(), 1):
+        saved = read_saved(path, entry)
+        if saved.files.keys() != {f"{arm}.safetensors" for arm in config.arms}:
+            raise StoreError(path / saved.folder / STATE, "does not list one file for every arm")
+        states = {}
+        for arm in config.arms:
+            file = open_arm(path, saved, arm, records.fingerprint)
+            states[arm] = state_dict(config, arm, file)
+            if len(file) != len(states[arm]) or any(array.dtype != np.float32 for array in states[arm].values()):
+                raise StoreError(file.path, "it holds more than weights and running statistics in float32")
+        if content.epoch_of(step) == 0:
+            start = _of_start(config, states)
+        progress("checkpoints", number, len(entries))
+    steps = listed(list(entries))
+    whole = (
+        f"whole: {len(entries)} checkpoints ({content.unit} {steps}) hold the weights and running statistics of "
+        f"{len(config.arms)} arms, as the config's network has them"
+    )
+    begun = start if start != Findings() else Findings(unproven=["one start: no file of epoch 0 was imported"])
+    return Findings([whole, *begun.proven], [*begun.unproven, *_NEVER])
+
+
+_NEVER = (
+    "sources: where the files came from; run.json has their names, sizes and SHA-256, to compare with",
+    "training: that each arm was trained by the objective that its name says, and on which images, no checkpoint tells",
+    "one input: that the arms saw the same batches and views can never be shown: no ids, draws or rates were recorded",
+)
+
+
+def _of_start(config: Config, states: Mapping[str, Mapping[str, np.ndarray]]) -> Findings:
+    """Whether all arms have the first one's weights and statistics, byte for byte, where both have them."""
+    first, *others = config.arms
+    for arm in others:
+        for name, array in states[first].items():
+            if name in states[arm] and states[arm][name].tobytes() != array.tobytes():
+                return Findings(unproven=[f"one start: at epoch 0 {arm} is not {first}: {name} differs"])
+    return Findings([f"one start: at epoch 0 all {len(config.arms)} arms are the same, byte for byte"])
