@@ -27,6 +27,7 @@ from analysis.divergence.layers import LayerMap, layers
 from analysis.evaluation.alignment import alignment
 from analysis.evaluation.alignment.models import compare
 from analysis.evaluation.features import Evaluation
+from analysis.evaluation.losses import losses
 from analysis.foreign import Origin, import_checkpoints
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
@@ -65,6 +66,7 @@ __all__ = [
     "knn_overlap",
     "layers",
     "linear_cka",
+    "losses",
     "open_run",
     "over_seeds",
     "procrustes_distance",

@@ -163,6 +163,7 @@ SAID = {
     "curves": "| nscl   | cl        |",
     "bounds": "drift of Sigma",
     "divergence": "exponent: slope of log",
+    "losses": "Scope split: one Sigma of all samples",
 }
 
 
