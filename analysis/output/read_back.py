@@ -14,7 +14,7 @@ from analysis.runs.run import Run
 from coupled.errors import UserError
 from coupled.store import REAL
 
-_LARGEST: Final = 256 << 20  # bytes
+LARGEST: Final = 256 << 20  # bytes
 _OF_ROW: Final = ("step", "value", "low", "high", "null_low", "null_high", "note")
 _FACTS: Final = tuple(name for name in HEADER if name not in _OF_ROW)
 
@@ -28,7 +28,7 @@ def read_curves(run: Run, name: str) -> list[Curve] | None:
     if not path.is_file():
         return None
     try:
-        rows = list(csv.reader(io.StringIO(REAL.read(path, _LARGEST).decode(), newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(REAL.read(path, LARGEST).decode(), newline=""), strict=True))
         if tuple(rows[0][: len(HEADER)]) != HEADER:
             raise ValueError("its columns are others")
         by_facts: dict[tuple[str, ...], list[dict[str, str]]] = {}

@@ -130,6 +130,20 @@ def bound_styles(group: wording.Bounded) -> list[tuple[Curve, Style]]:
     return styled
 
 
+_WHOLE: Final = {
+    "whole_alignment": "Alignment on whole splits",
+    "whole_losses": "Losses and gaps on whole splits",
+    "whole_geometry": "Class geometry on whole splits",
+}
+
+
+def on_whole_splits(content: Content, chart: str) -> Chart | None:
+    """What a command found of kept checkpoints on train and test, one kind at a time."""
+    curves = [curve for curve in content.evaluated.get(chart, []) if curve.arm in content.run.arms]
+    lead = "Of kept checkpoints, on images of train and test; choose a measure."
+    return _menu(content, curves, wording.evaluated_kind, id=chart, title=_WHOLE[chart], lead=lead)
+
+
 def layer_map(content: Content) -> Chart | None:
     """Layers × steps, for one arm and measure at a time."""
     if not content.layers:

@@ -26,7 +26,8 @@ class Content:
 
     Curves are means over seeds where there are several (`interval` is then their range). Each of `tables` comes with
     the seed that it is of. `layers` and `rates`, the cumulative learning rate of the first t steps, are of the first
-    run. `missing` says in words why something is not there, by section ("bounds", "divergence", "layers").
+    run. `evaluated`: what other commands have left of kept checkpoints, by chart. `missing` says in words why something
+    is not there, by section ("bounds", "divergence", "layers", "evaluated").
     """
 
     runs: tuple[Run, ...]
@@ -36,6 +37,7 @@ class Content:
     tables: list[tuple[int, PageTable]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
+    evaluated: dict[str, list[Curve]] = field(default_factory=dict)
     rates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     missing: dict[str, list[str]] = field(default_factory=dict)
 
@@ -79,6 +81,10 @@ def combine(gathered: Sequence[Gathered]) -> Content:
         tables=[(part.run.config.seed, table) for part in gathered for table in part.tables],
         violations=[violation for part in gathered for violation in part.violations],
         layers=gathered[0].layers,
+        evaluated={
+            chart: merged([part.evaluated.get(chart, []) for part in gathered])
+            for chart in dict.fromkeys(chart for part in gathered for chart in part.evaluated)
+        },
         rates=_cumulative_rates(gathered[0].run),
         missing={section: list(dict.fromkeys(reasons)) for section, reasons in missing.items()},
     )

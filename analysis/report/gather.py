@@ -9,6 +9,7 @@ from analysis.bounds.checks import factors, vacuity, violations
 from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
+from analysis.report.evaluated import evaluated
 from analysis.report.layers import LayerGrid, layer_grids
 from analysis.runs.curve import Curve
 from analysis.runs.recorded import check_steps
@@ -52,6 +53,7 @@ class Gathered:
     tables: list[PageTable] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
+    evaluated: dict[str, list[Curve]] = field(default_factory=dict)
     missing: dict[str, list[str]] = field(default_factory=dict)
 
     def unless_missing(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
@@ -97,5 +99,6 @@ def gather(
     gathered.table("divergence", _GROWTH, gathered.growth)
     working("layers")
     gathered.layers = layer_grids(run, gathered.missing)
+    gathered.evaluated, gathered.missing["evaluated"] = evaluated(run)
     gathered.missing = {section: list(dict.fromkeys(reasons)) for section, reasons in gathered.missing.items()}
     return gathered

@@ -58,6 +58,7 @@ _SECTIONS: Final = (
     ("bounds", "Bounds and measured values"),
     ("divergence", "Divergence of the weights"),
     ("layers", "Layer by layer"),
+    ("evaluated", "Kept checkpoints on whole splits"),
     ("reproduce", "How to reproduce"),
     ("notes", "Notes"),
 )
@@ -74,9 +75,11 @@ def page(content: Content) -> str:
         "bounds": sections.bounds(content, drawn),
         "divergence": sections.divergence(content, drawn),
         "layers": sections.layers(content, drawn),
+        "evaluated": sections.evaluated(content, drawn),
         "reproduce": sections.reproduce(content),
         "notes": sections.notes(content),
     }
+    shown = [(name, title) for name, title in _SECTIONS if bodies[name]]
     here = files("analysis.report")
     finished = all(run.finished for run in content.runs)
     return _PAGE.substitute(
@@ -84,13 +87,13 @@ def page(content: Content) -> str:
         state="finished" if finished else "unfinished",
         status=text(_status(content)),
         style=(here / "style.css").read_text("utf-8"),
-        contents="".join(f'<a href="#{name}">{text(title)}</a>' for name, title in _SECTIONS),
+        contents="".join(f'<a href="#{name}">{text(title)}</a>' for name, title in shown),
         arms=_arm_buttons(content),
         axis="".join(_button("axis", value, text(label), value == "symlog") for value, label in _AXES),
         body="\n".join(
             f'<section id="{name}" aria-labelledby="h-{name}"><h2 id="h-{name}">{text(title)}</h2>{bodies[name]}'
             "</section>"
-            for name, title in _SECTIONS
+            for name, title in shown
         ),
         data=script_json(_data(content, drawn)),
         plotly=plotly_script(),

@@ -7,6 +7,7 @@ from analysis.output.styles import styles
 from analysis.report import charts, figures, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
+from analysis.report.evaluated import TABLES
 from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
 from analysis.report.markup import table as html_table
 from analysis.runs.controls import nudge_of
@@ -78,6 +79,16 @@ def layers(content: Content, drawn: Sequence[Chart | None]) -> str:
     """The map of layers over steps."""
     lead = "Dark: the layer is where the reference's is. Relative distance: ‖w − w′‖ over the mean of ‖w‖ and ‖w′‖."
     return paragraph(lead, "lead") + figures.figures(content, drawn, ("layers",))
+
+
+def evaluated(content: Content, drawn: Sequence[Chart | None]) -> str:
+    """What other commands found of kept checkpoints on whole splits; "" where none was called."""
+    there = {chart.id: chart for chart in drawn if chart is not None and chart.id in TABLES}
+    reasons = "".join(paragraph(reason, "absent") for reason in content.missing.get("evaluated", []))
+    if not there and not reasons:
+        return ""
+    lead = "Made by coupled-analyze alignment, losses and geometry, whose CSV files lie beside this page."
+    return paragraph(lead, "lead") + reasons + figures.figures(content, drawn, tuple(there))
 
 
 def reproduce(content: Content) -> str:
@@ -197,4 +208,5 @@ def all_charts(content: Content) -> list[Chart | None]:
         charts.bounds(content),
         charts.divergence(content),
         charts.layer_map(content),
+        *(charts.on_whole_splits(content, chart) for chart in TABLES),
     ]
