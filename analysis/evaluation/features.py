@@ -86,6 +86,7 @@ class Evaluation:
         self._tables: dict[tuple[Place, Kind], Table] = {}
         self._samples: dict[SplitName, Sample] = {}
         self._splits: dict[SplitName, Split] = {}
+        self._fingerprints: dict[SplitName, str | None] = {}
 
     @cached_property
     def imported(self) -> Imported | None:
@@ -110,6 +111,12 @@ class Evaluation:
                 )
             self._splits[split] = loaded
         return self._splits[split]
+
+    def fingerprint(self, split: SplitName) -> str | None:
+        """SHA-256 (hex) of a split's images and labels; None where config and code determine them."""
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self.split(split).fingerprint()
+        return self._fingerprints[split]
 
     def sample(self, split: SplitName) -> Sample:
         """The evaluated samples of a split, with their labels."""
@@ -224,7 +231,7 @@ class Evaluation:
         facts: dict[str, Any] = {
             "checkpoint": digest_at(self.run, place.arm, place.step),
             "run": self.run.fingerprint,
-            "data": self.split(place.split).fingerprint(),
+            "data": self.fingerprint(place.split),
             "split": place.split,
             "ids": content_digest({"ids": sample.ids}),
             "kind": kind,

@@ -72,7 +72,7 @@ def pairs_across(own: Evaluation, other: Evaluation) -> list[Pair]:
         sides = [f"{run.path} is of {name}" for run, name in zip((a, b), names, strict=True)]
         raise UserError(sides[0], sides[1], "compare runs of one data set")
     for split in SPLITS:
-        sides = [side.split(split).fingerprint() for side in (own, other)]
+        sides = [side.fingerprint(split) for side in (own, other)]
         if sides[0] != sides[1]:
             raise UserError(
                 f"{split} images of {a.path} have SHA-256 {sides[0]}",
