@@ -97,9 +97,8 @@ def _parts(folder: Path) -> dict[int, list[Path]]:
 def _verified(path: Path) -> TensorFile | None:
     """The file, if its bytes are those that its name says."""
     try:
-        size_and_hash = hash_file(path, REAL)
-        if size_and_hash[1] != path.name[-76:-12]:
-            return None
-        return open_tensors(path)
+        _, sha256 = hash_file(path, REAL)
+        match = _NAME.fullmatch(path.name)
+        return open_tensors(path) if match and match[2] == sha256 else None
     except (StoreError, OSError):
         return None

@@ -33,7 +33,7 @@ _NETWORK_BYTES: Final = 512 << 20  # of networks, and the parts of tables that t
 @dataclass(frozen=True)
 class Work:
     """What is to be made of the images of a split: `ids` (n,); `words` (2, n, …) of two views, None for un-augmented;
-    stages: pooled stage features too; workers: processes that decode image files, None for as many as threads.
+    stages: pooled stage features in place of h and z; workers: processes that decode image files.
     """
 
     run: Run
@@ -42,7 +42,7 @@ class Work:
     words: Tensor | None
     pixels: Pixels
     stages: bool
-    workers: int | None
+    workers: int
 
     @property
     def views(self) -> int:
@@ -50,18 +50,19 @@ class Work:
 
 
 def extract(work: Work, tables: Mapping[Any, Table], progress: Callable[[str, int, int], None]) -> None:
-    """Fills what is missing of `tables`, by place (`arm`, `step`)."""
+    """Fills what is missing of `tables`, by place (`arm`, `step`); progress(work, images done, all)."""
     missing = {place: parts for place, table in tables.items() if (parts := table.missing())}
     if not missing:
         return
-    places, size = list(missing), _networks_at_once(work, next(iter(tables.values())))
-    total = sum(len(parts) for parts in missing.values())
-    description = f"features of {work.run.name}, {next(iter(tables.values())).facts['split']}"
-    done = 0
+    places, some = list(missing), tables[next(iter(missing))]
+    size = _networks_at_once(work, some)
+    rows = [some.rows_of(part) for parts in missing.values() for part in parts]
+    total, done = sum(of_part.stop - of_part.start for of_part in rows), 0
+    description = f"{some.facts['kind']} features of {work.run.name}, {some.facts['split']}"
     for start in range(0, len(places), size):
         group = {place: missing[place] for place in places[start : start + size]}
-        for written in _extract_group(work, tables, group):
-            done += written
+        for images in _extract_group(work, tables, group):
+            done += images
             progress(description, done, total)
 
 
@@ -73,7 +74,7 @@ def _networks_at_once(work: Work, table: Table) -> int:
 
 
 def _extract_group(work: Work, tables: Mapping[Any, Table], group: Mapping[Any, Sequence[int]]) -> Iterator[int]:
-    """Fills the parts of a group of places; yields after each part how many tables have it now."""
+    """Fills the parts of a group of places; yields after each chunk how many images went through a network."""
     networks = {place: network_at(work.run, place.arm, place.step, work.pixels.device) for place in group}
     some_table = tables[next(iter(group))]
     parts = sorted({part for of_place in group.values() for part in of_place})
@@ -84,13 +85,12 @@ def _extract_group(work: Work, tables: Mapping[Any, Table], group: Mapping[Any, 
         for part in parts:
             needed = {place: networks[place] for place in group if part in group[place]}
             columns: dict[Any, list[dict[str, Tensor]]] = {place: [] for place in needed}
-            for _ in [rows for of, rows in chunks if of == part]:
-                pixels = next(images)
-                for place, rows in zip(needed, embedding.rows(list(needed.values()), pixels), strict=True):
-                    columns[place].append(rows)
+            for rows in [rows for of, rows in chunks if of == part]:
+                for place, of_place in zip(needed, embedding.rows(list(needed.values()), next(images)), strict=True):
+                    columns[place].append(of_place)
+                yield (rows.stop - rows.start) * len(needed)
             for place, chunk_rows in columns.items():
                 tables[place].write(part, _stacked(chunk_rows))
-            yield len(needed)
 
 
 def _chunks(work: Work, rows: slice) -> list[slice]:
@@ -103,7 +103,7 @@ def _chunks(work: Work, rows: slice) -> list[slice]:
 def _images(work: Work, chunks: Sequence[slice], stack: ExitStack) -> Iterator[Tensor]:
     """The images of each chunk of rows, (V·rows, 3, S, S), view 1 first. Files are decoded ahead, by processes."""
     in_files = isinstance(work.images, FileSplit)
-    workers = (torch.get_num_threads() if work.workers is None else work.workers) if in_files else 0
+    workers = work.workers if in_files else 0
 
     def read(number: int) -> Tensor:
         ids = work.ids[chunks[number]]
@@ -137,14 +137,16 @@ class _Embedding:
         by_view = pixels.chunk(self._work.views)
         images = [torch.cat(views) for views in zip(*(view.split(CHUNK) for view in by_view), strict=True)]
         calls = (self._pool.map if self._pool else map)(self._of_images, *zip(*product(networks, images), strict=True))
-        made = list(calls)
-        of_networks = [made[start : start + len(images)] for start in range(0, len(made), len(images))]
+        features = list(calls)
+        of_networks = [features[start : start + len(images)] for start in range(0, len(features), len(images))]
         return [{name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]} for pieces in of_networks]
 
     def _of_images(self, network: Network, images: Tensor) -> dict[str, Tensor]:
         h, z, *stages = embed(network, images, self._work.run.config.train.precision, stages=self._work.stages)
-        if self._work.views == 1:
-            columns = {"h": h, "z": z} | {f"stage.{k}": stage for k, stage in enumerate(stages)}
+        if stages:
+            columns = {f"stage.{k}": stage for k, stage in enumerate(stages)}
+        elif self._work.views == 1:
+            columns = {"h": h, "z": z}
         else:
             first, second = h.double().chunk(2)
             columns = {"z": torch.stack(z.chunk(2), 1), "h.apart": (first - second).square().sum(1)}

@@ -32,7 +32,7 @@ from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
 from coupled.store import StoreError, TensorFile
 
-Kind = Literal["plain", "views"]
+Kind = Literal["plain", "views", "stages"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,9 +52,10 @@ class Evaluation:
     """The features of a run's arms at kept checkpoints, on evaluated samples of its data set.
 
     steps: which checkpoints (default: all kept ones). size: samples of each split, None for all; ids: other ids (n,) of
-    a split instead, ascending. stages: pooled stage features too. data, code: where the data set lies, and the files of
-    the user's own code (default: where the run's log says, and none). device: "cpu", "cuda"; default: the run's own, if
-    it is here. output: where features are kept; default analysis/features/ of the run. progress(work, done, all).
+    a split instead, ascending. stages: pooled stage features as well. data, code: where the data set lies, and the
+    files of the user's own code (default: where the run's log says, and none). device: "cpu", "cuda"; default: the
+    run's own, if it is here. workers: processes that decode images in files; default: one a core. output: where
+    features are kept; default: analysis/features/ of the run. progress(work, done, all).
 
     `steps` are those that are evaluated; features are kept in `folder`. Nothing outside that folder is written, no
     network is trained, no global generator is drawn from. Raises UserError for what the user can mend, StoreError for a
@@ -139,10 +140,12 @@ class Evaluation:
     ) -> None:
         """Makes all these features that are not on disk yet, each image once for as many networks as memory allows.
 
-        A killed call has lost at most a part of a table: the next one goes on there.
+        With `stages`, "plain" stands for those too. A killed call has lost at most a part of a table: the next one goes
+        on there.
         """
+        wanted: list[Kind] = [*kinds, *(["stages"] if self.stages and "plain" in kinds else [])]
         for split in splits:
-            for kind in kinds:
+            for kind in wanted:
                 places = [
                     Place(arm, step, split)
                     for step in (self.steps if steps is None else steps)
@@ -177,12 +180,15 @@ class Evaluation:
         return torch.cat([block for (block,) in self._blocks(place, kind, (column,))])
 
     def _blocks(self, place: Place, kind: Kind, columns: Sequence[str]) -> Iterator[tuple[Tensor, ...]]:
-        for part in self._parts(place, kind):
+        of_column: dict[str, Kind] = {name: "stages" if name.startswith("stage.") else kind for name in columns}
+        parts = {kind: self._parts(place, kind) for kind in dict.fromkeys(of_column.values())}
+        # Tables of one network are cut at the same rows.
+        for number in range(len(next(iter(parts.values())))):
             # A copy, as torch takes no mapped array that is read-only.
-            tensors = tuple(torch.from_numpy(np.array(part[column])) for column in columns)
-            for column, tensor in zip(columns, tensors, strict=True):
+            tensors = tuple(torch.from_numpy(np.array(parts[of_column[name]][number][name])) for name in columns)
+            for name, tensor in zip(columns, tensors, strict=True):
                 if not bool(tensor.isfinite().all()):
-                    raise UserError(f"{column} of {place} is not finite", "no measure is defined on it")
+                    raise UserError(f"{name} of {place} is not finite", "no measure is defined on it")
             yield tensors
 
     def _parts(self, place: Place, kind: Kind) -> list[TensorFile]:
@@ -204,8 +210,8 @@ class Evaluation:
             ids=ids,
             words=view_words(split, ids) if kind == "views" else None,
             pixels=Pixels(self.run.config, self._device, *self._normalisation),
-            stages=self.stages and kind == "plain",
-            workers=self._workers,
+            stages=kind == "stages",
+            workers=torch.get_num_threads() if self._workers is None else self._workers,
         )
 
     @cached_property
@@ -238,12 +244,11 @@ class Evaluation:
             "size": config.views.size,
             "mean": list(mean),
             "std": list(std),
-            "stages": self.stages and kind == "plain",
             "device": self._device.type,
         }
         network = self._network
-        numbers = network.feature_dim + config.model.projection_dim if kind == "plain" else 2 * network.feature_dim
-        width = numbers + (sum(network.stage_dims) if facts["stages"] else 0)
+        # More than any of its tables has, so that all are cut at the same rows.
+        width = network.feature_dim + 2 * config.model.projection_dim + sum(network.stage_dims)
         label = f"{place.arm}-step-{place.step:09d}-{place.split}-{kind}"
         return table(self.folder, label, facts, len(sample), width * _BYTES[config.train.dtype])
 

@@ -26,7 +26,7 @@ def kept_steps(run: Run, steps: Sequence[int] | None = None) -> tuple[int, ...]:
         raise UserError(f"{run.path} has no kept checkpoint", "features are made from kept checkpoints", do)
     missing = [step for step in steps or () if step not in there]
     if missing:
-        raise UserError(f"no checkpoint at step {missing[0]}", "kept are " + ", ".join(map(str, kept)))
+        raise UserError(f"no checkpoint at step {missing[0]}", "there are " + ", ".join(map(str, there)))
     return tuple(sorted(set(steps))) if steps else tuple(kept)
 
 

@@ -106,7 +106,7 @@ def test_equal_bytes_for_any_number_of_threads_networks_and_calls(trained, tmp_p
 
 def test_a_killed_extraction_goes_on_where_it_was(trained, tmp_path, monkeypatch):
     evaluated(trained, tmp_path / "whole").prepare(splits=["test"], arms=["cl"])
-    monkeypatch.setattr(cache, "PART_BYTES", 16 * 40 * 4)
+    monkeypatch.setattr(cache, "PART_BYTES", 16 * (32 + 2 * 8 + 60) * 4)  # sixteen rows of h, z, and all stages
     evaluated(trained, tmp_path / "parts").prepare(splits=["test"], arms=["cl"])
     whole = hashes(tmp_path / "parts")
     for name in [name for name in whole if "part-00001" in name]:
@@ -119,6 +119,25 @@ def test_a_killed_extraction_goes_on_where_it_was(trained, tmp_path, monkeypatch
     assert hashes(tmp_path / "parts") == whole and sum(rows) == 3 * 16
     place = Place("cl", 6, "test")
     assert torch.equal(evaluation.features(place, "h"), evaluated(trained, tmp_path / "whole").features(place, "h"))
+
+
+def test_stages_are_kept_beside_the_rest_and_made_once(trained, tmp_path, monkeypatch):
+    evaluated(trained, tmp_path).prepare(splits=["test"])
+    before = hashes(tmp_path)
+    evaluation = evaluated(trained, tmp_path, stages=True)
+    evaluation.prepare(splits=["test"])
+    after = hashes(tmp_path)
+    assert {name: after[name] for name in before} == before and len(after) == 2 * len(before)
+    monkeypatch.setattr(extraction, "embed", lambda *_, **__: pytest.fail("a forward"))
+    rows = [(len(h), stage.shape) for h, stage in evaluation.blocks(LAST, "h", "stage.3")]
+    assert rows == [(40, (40, 32))]
+
+
+def test_progress_counts_images(trained, tmp_path):
+    calls = []
+    evaluation = evaluated(trained, tmp_path, progress=lambda *call: calls.append(call))
+    evaluation.prepare(splits=["test"], arms=["cl"])
+    assert calls[-1] == ("plain features of tiny, test", 120, 120)
 
 
 def test_other_samples_are_other_features(trained, tmp_path):
@@ -137,7 +156,7 @@ def test_a_split_smaller_than_asked_is_flagged(trained, tmp_path):
 def test_kept_checkpoints_are_the_default_and_others_are_refused(trained, tmp_path):
     assert evaluated(trained, tmp_path).steps == (0, 3, 6)
     assert evaluated(trained, tmp_path, steps=[6, 0]).steps == (0, 6)
-    with pytest.raises(UserError, match="no checkpoint at step 2; kept are 0, 3, 6"):
+    with pytest.raises(UserError, match="no checkpoint at step 2; there are 0, 3, 6"):
         evaluated(trained, tmp_path, steps=[2])
 
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import tables
 from PIL import Image
 
 import analysis
+from analysis.evaluation import extraction
 from analysis.evaluation.features import Evaluation, Place
 from coupled.config import from_tables
 from coupled.driver.train import train
@@ -46,6 +48,19 @@ def test_equal_bytes_for_any_number_of_workers(trained, tmp_path):
         hashes.append(sorted(path.name for path in (tmp_path / str(workers)).rglob("*.safetensors")))
     assert hashes[0] == hashes[1] == hashes[2] and len(hashes[0]) == 5 * 2 * 4
     assert len(evaluation.sample("train")) == 12
+
+
+def test_one_process_a_core_decodes_unless_the_user_says_otherwise(trained, tmp_path, monkeypatch):
+    workers = []
+    ahead = extraction.Ahead
+    monkeypatch.setattr(extraction, "Ahead", lambda read, n, steps: workers.append(n) or ahead(read, 0, steps))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Evaluation(analysis.open_run(trained), output=tmp_path).features(Place("cl", 2, "test"), "h")
+    finally:
+        torch.set_num_threads(threads)
+    assert workers == [2]
 
 
 def test_a_data_set_that_has_gone_or_changed_is_one_line(trained, images, tmp_path):

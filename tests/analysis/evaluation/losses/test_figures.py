@@ -106,7 +106,7 @@ def one_line(capsys):
         ("--samples 40 --batch 41", "batches of 41; from 2 to the 40 samples"),
         ("--samples 40 --batch 1", "batches of 1; from 2 to the 40 samples"),
         ("--samples 40 --temperature 0", "temperature 0.0; a positive finite number"),
-        ("--steps 5", "no checkpoint at step 5; kept are 0, 3, 6"),
+        ("--steps 5", "no checkpoint at step 5; there are 0, 3, 6"),
     ],
 )
 def test_a_user_s_mistake_is_one_line(trained, capsys, words, said):
