@@ -130,18 +130,27 @@ def bound_styles(group: wording.Bounded) -> list[tuple[Curve, Style]]:
     return styled
 
 
+# By chart: its title, and what its menu does not say.
 _WHOLE: Final = {
-    "whole_alignment": "Alignment on whole splits",
-    "whole_losses": "Losses and gaps on whole splits",
-    "whole_geometry": "Class geometry on whole splits",
+    "whole_alignment": ("Alignment on whole splits", "Of h, z and weights, to the arm's reference or another arm."),
+    "whole_losses": ("Losses and gaps on whole splits", "Scope split: all images at once; scope batch: mini-batches."),
+    "whole_geometry": (
+        "Class geometry on whole splits",
+        "At the minimum of NSCL all of z is 0, but for the centres' norm (1) and the effective rank (classes less 1).",
+    ),
 }
 
 
 def on_whole_splits(content: Content, chart: str) -> Chart | None:
-    """What a command found of kept checkpoints on train and test, one kind at a time."""
-    curves = [curve for curve in content.evaluated.get(chart, []) if curve.arm in content.run.arms]
-    lead = "Of kept checkpoints, on images of train and test; choose a measure."
-    return _menu(content, curves, wording.evaluated_kind, id=chart, title=_WHOLE[chart], lead=lead)
+    """What a command has left of kept checkpoints on train and test, one kind at a time."""
+    arms = content.run.arms
+    curves = [curve for curve in content.evaluated.get(chart, []) if curve.arm in arms]
+    title, lead = _WHOLE[chart]
+
+    def kind(curve: Curve) -> str:
+        return wording.evaluated_kind(curve, arms[curve.arm].reference)
+
+    return _menu(content, curves, kind, id=chart, title=title, lead=lead)
 
 
 def layer_map(content: Content) -> Chart | None:

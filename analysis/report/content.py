@@ -16,7 +16,7 @@ from analysis.runs.seeds import by_seed, over_seeds
 from coupled.errors import UserError
 
 _SAME: Final = (
-    "measure", "arm", "reference", "feature", "source", "split", "labelling", "kind", "bound", "estimator", "d",
+    "measure", "arm", "reference", "feature", "source", "split", "labelling", "kind", "bound", "estimator", "n", "d",
 )  # fmt: skip
 
 

@@ -67,14 +67,14 @@ def kind_of(curve: Curve) -> str:
     return ", ".join(part for part in [*shown, bound] if part)
 
 
-def evaluated_kind(curve: Curve) -> str:
-    """What a curve of kept checkpoints is of, without its arm: the entry of a menu."""
-    scope = f"scope {curve.source}" if curve.source != "checkpoint" else ""
+def evaluated_kind(curve: Curve, own: str | None) -> str:
+    """What a curve of kept checkpoints is of, without its arm: the entry of a menu. `own`: the arm's own reference."""
+    scope = f"scope {curve.source}" if curve.source in ("split", "batch") else ""
     labels = f"labels: {curve.labelling}" if curve.labelling else ""
-    across = f"with {curve.reference}" if curve.reference and " of " in curve.reference else ""
+    other = f"with {curve.reference}" if curve.reference not in (None, own) else ""
     split = f"on {curve.split}" if curve.split else ""
     feature = " ".join(part for part in (curve.feature or "weights", split) if part)
-    return ", ".join(part for part in (measure_name(curve), feature, scope, labels, across) if part)
+    return ", ".join(part for part in (measure_name(curve), feature, scope, labels, other) if part)
 
 
 def layer(name: str) -> str:

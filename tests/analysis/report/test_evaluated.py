@@ -16,8 +16,8 @@ from analysis.report.evaluated import TABLES
 def evaluated(trained, tmp_path_factory):
     """A run beside which the three commands have left their tables."""
     path = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run")
-    for command in ("alignment", "losses", "geometry"):
-        assert main([command, str(path), "--samples", "32", "--steps", "0", "20"]) == 0
+    for command, *options in (("alignment", "--pair", "fine", "cl"), ("losses",), ("geometry",)):
+        assert main([command, str(path), "--samples", "32", "--steps", "0", "20", *options]) == 0
     return path
 
 
@@ -30,6 +30,14 @@ def test_what_is_there_has_a_section_and_nothing_is_computed(evaluated, monkeypa
     assert [chart.id for chart in drawn] == list(TABLES) and all(chart.choices and chart.data for chart in drawn)
     html = page(content)
     assert '<section id="evaluated"' in html and all(f'id="plot-{chart}"' in html for chart in TABLES)
+
+
+def test_a_pair_that_a_user_named_is_told_from_an_arm_and_its_reference(evaluated):
+    content = content_of([analysis.open_run(evaluated)])
+    chart = next(one for one in sections.all_charts(content) if one is not None and one.id == "whole_alignment")
+    assert {"CKA, h on test", "CKA, h on test, with cl"} <= set(chart.choices)
+    geometry = next(one for one in sections.all_charts(content) if one is not None and one.id == "whole_geometry")
+    assert not [choice for choice in geometry.choices if "scope" in choice]
 
 
 def test_values_are_those_of_the_tables(evaluated):
