@@ -234,7 +234,7 @@ def test_export_of_what_is_not_there_is_one_line(options, message, tmp_path):
 def test_export_refuses_a_checkpoint_that_is_not_the_networks(tmp_path, monkeypatch):
     path = train(config_of(tmp_path))
     other = meta_network(config_of(tmp_path, model={"width": 8}))
-    monkeypatch.setattr("coupled.reading.export.meta_network", lambda config: other)
+    monkeypatch.setattr("coupled.reading.checkpoints.meta_network", lambda config: other)
     with pytest.raises(StoreError, match="not those of the config's network"):
         coupled.export(path, "cl")
     assert not (path / "export").exists()
