@@ -3,7 +3,7 @@
 Shapes: n evaluated samples of a split, D dimensions of h, d of z. Features have the run's own precision.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +92,13 @@ class Evaluation:
     def imported(self) -> Imported | None:
         """What is known of the checkpoints if they were imported; None where the run was trained."""
         return imported(self.run.facts)
+
+    @property
+    def view_flags(self) -> tuple[str, ...]:
+        """What a reader must know of numbers that augmented views are in."""
+        if self.imported is None or self.imported.knows("views.recipe"):
+            return ()
+        return (f"views recipe {self.run.config.views.recipe} is not known to be the training's",)
 
     @cached_property
     def config(self) -> Config:

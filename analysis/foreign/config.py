@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, Final
 
 from analysis.foreign.folders import objective_of
-from analysis.foreign.shapes import Read
+from analysis.foreign.shapes import Architecture
 from coupled import data
 from coupled.config import Config, from_tables
 from coupled.config.user_code import execute
@@ -77,7 +77,7 @@ def steps_of(epochs: Sequence[int], origin: Origin) -> dict[int, int]:
     return {epoch: epoch * (images // origin.batch) for epoch in epochs}
 
 
-def config(network: Read, arms: Sequence[str], steps: Sequence[int], origin: Origin) -> Config:
+def config(network: Architecture, arms: Sequence[str], steps: Sequence[int], origin: Origin) -> Config:
     """The config. UserError where the network, the arms and the data set do not fit each other."""
     info = origin.info()
     size = network.image_size or origin.size or info.size

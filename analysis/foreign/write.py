@@ -76,19 +76,19 @@ def workshop(path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
 
     It is removed in the end, and so are folders above `path` that were made for it where nothing came of it.
     """
-    made: list[Path] = []
+    new_folders: list[Path] = []
     parent = path.absolute().parent
     with naming(parent):
         for folder in [*reversed(parent.parents), parent]:
             if not folder.exists():
                 folder.mkdir()
-                made.append(folder)
+                new_folders.append(folder)
     try:
         with naming(parent):
             temporary = TemporaryDirectory(prefix=_PREFIX, dir=parent)
         with temporary as name:
             yield Path(name), lambda: os.replace(Path(name) / "run", path)  # noqa: PTH105
     finally:
-        for folder in reversed(made):
+        for folder in reversed(new_folders):
             with suppress(OSError):
                 folder.rmdir()

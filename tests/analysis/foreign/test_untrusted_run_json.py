@@ -9,7 +9,7 @@ from helpers import commit_run_json, recommit, rewrite
 import analysis
 from analysis.foreign import config as configs
 from analysis.foreign.config import Origin
-from analysis.foreign.shapes import Read
+from analysis.foreign.shapes import Architecture
 from coupled.config import digest, fingerprint, from_tables, resolved
 from coupled.config.load import tables_of
 from coupled.reading.run_json import read_run
@@ -150,6 +150,6 @@ def test_verify_says_where_arms_did_not_start_alike(run):
 def test_images_are_prepared_as_the_papers_did(size, resize, mean):
     model = {"encoder": "resnet18", "width": 4, "projection_hidden": 12, "projection_dim": 6}
     given = Origin("tiny-imagenet", size=size)
-    config = configs.config(Read(model, None), ["cl"], [0], given)
+    config = configs.config(Architecture(model, None), ["cl"], [0], given)
     content = configs.content(config, given, [])
     assert (content.resize, content.crop, content.mean[0]) == (resize, size, mean)
