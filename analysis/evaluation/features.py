@@ -31,9 +31,9 @@ from coupled.reading.imported import Imported, imported
 from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
 from coupled.store import StoreError, TensorFile
+from coupled.terminal.counting import Progress
 
 Kind = Literal["plain", "views"]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
