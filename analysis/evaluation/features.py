@@ -17,6 +17,7 @@ from analysis.evaluation import extraction
 from analysis.evaluation.cache import Table, table
 from analysis.evaluation.networks import digest_at, kept_steps
 from analysis.evaluation.samples import SIZE, SPLITS, Sample, chosen_ids, view_words
+from analysis.output.facts import view_flags
 from analysis.output.files import FOLDER
 from analysis.runs.run import Run
 from coupled.arms.network import meta_network
@@ -96,9 +97,7 @@ class Evaluation:
     @property
     def view_flags(self) -> tuple[str, ...]:
         """What a reader must know of numbers that augmented views are in."""
-        if self.imported is None or self.imported.knows("views.recipe"):
-            return ()
-        return (f"views recipe {self.run.config.views.recipe} is not known to be the training's",)
+        return view_flags(self.run)
 
     @cached_property
     def config(self) -> Config:

@@ -199,6 +199,7 @@ def lines_of(capsys):
     [
         ("curves", ("scalars, panel, similarity are needed", "coupled-analyze alignment")),
         ("bounds", ("scalars, similarity, surrogate, panel are needed", "coupled-analyze losses")),
+        ("report", ("scalars, panel, similarity are needed", "coupled-analyze alignment")),
         ("divergence", ("scalars, layers are needed", "coupled-analyze alignment")),
     ],
 )
