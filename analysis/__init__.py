@@ -1,4 +1,7 @@
-"""From the records of a run to curves, tables and figures. `open_run(path).curve("cka", arm="nscl")` is the start."""
+"""From the records and kept checkpoints of a run to curves, tables and figures.
+
+`open_run(path).curve("cka", arm="nscl")` is the start.
+"""
 
 from analysis.arrays.alignment import (
     IllConditionedWarning,

@@ -17,7 +17,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """The parser of all commands."""
-    whole = Parser(prog="coupled-analyze", description="Turn the records of runs into results.")
+    whole = Parser(prog="coupled-analyze", description="Turn the records and kept checkpoints of runs into results.")
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(commands)

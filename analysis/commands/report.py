@@ -10,8 +10,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from analysis.commands import printing
 from analysis.report import Content, check, combine, gather, page_path, wording, write
+from analysis.report.evaluated import check_reportable
 from analysis.report.results import write_results
-from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run, open_run
 from coupled.errors import printable
 from coupled.terminal.console import Console
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     # Runs that do not belong together, or are damaged, are refused before the first result is written.
     check(runs)
     for opened in runs:
-        check_steps(opened)
+        check_reportable(opened)
         opened.verify()
     content, path = _write_all(runs, output)
     for alarm in wording.alarms(content):

@@ -3,7 +3,7 @@
 Shapes: n evaluated samples of a split, D dimensions of h, d of z. Features have the run's own precision.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from analysis.evaluation import extraction
 from analysis.evaluation.cache import Table, table
 from analysis.evaluation.networks import digest_at, kept_steps
 from analysis.evaluation.samples import SIZE, SPLITS, Sample, chosen_ids, view_words
+from analysis.output.facts import view_flags
 from analysis.output.files import FOLDER
 from analysis.runs.run import Run
 from coupled.arms.network import meta_network
@@ -31,9 +32,9 @@ from coupled.reading.imported import Imported, imported
 from coupled.reading.log import last_data_path
 from coupled.recording.layout import labellings
 from coupled.store import StoreError, TensorFile
+from coupled.terminal.counting import Progress
 
 Kind = Literal["plain", "views", "stages"]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Evaluation:
     def imported(self) -> Imported | None:
         """What is known of the checkpoints if they were imported; None where the run was trained."""
         return imported(self.run.facts)
+
+    @property
+    def view_flags(self) -> tuple[str, ...]:
+        """What a reader must know of numbers that augmented views are in."""
+        return view_flags(self.run)
 
     @cached_property
     def config(self) -> Config:

@@ -1,6 +1,6 @@
 """Checkpoints that others trained, with the code of the two papers, as a run directory that every reader takes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from analysis.foreign import config as configs
@@ -9,13 +9,12 @@ from analysis.foreign.config import Origin
 from analysis.foreign.folders import Checkpoint, arm_folders, checkpoints, objective_of
 from analysis.foreign.loading import Loader
 from analysis.foreign.names import Target, targets, translated
-from analysis.foreign.shapes import Read, read
+from analysis.foreign.shapes import Architecture, read
 from coupled.reading.imported import Source
 from coupled.store import StoreError
+from coupled.terminal.counting import Progress
 
 __all__ = ["Origin", "import_checkpoints"]
-
-Progress = Callable[[str, int, int], None]
 
 
 def import_checkpoints(
@@ -36,7 +35,7 @@ def import_checkpoints(
     UserError for what the user can mend, StoreError for a file that is damaged, hostile or of another network; then
     nothing is left behind.
     """
-    told: Progress = progress or (lambda work, done, total: None)
+    count: Progress = progress or (lambda work, done, total: None)
     path = Path(output)
     write.must_be_free(path)
     folders = arm_folders(None if directory is None else Path(directory), [(name, Path(at)) for name, at in arms])
@@ -47,11 +46,11 @@ def import_checkpoints(
     with write.workshop(path) as (folder, publish), Loader(folder / "tensors.safetensors") as loader:
         config = configs.config(_read(loader, by_epoch, heads), list(folders), list(steps.values()), origin)
         marks = {file: file.mark() for files in by_epoch.values() for file in files.values()}
-        sources = list(_sources(list(marks), steps, told))
+        sources = list(_sources(list(marks), steps, count))
         facts = write.facts_of(config, configs.content(config, origin, sources))
         classes = configs.classes_of(config, origin)
         wanted = {name: targets(config, arm.objective, classes[name]) for name, arm in config.arms.items()}
-        reading = _Reading(loader, wanted, marks, told)
+        reading = _Reading(loader, wanted, marks, count)
         states = {steps[epoch]: reading.states(files) for epoch, files in by_epoch.items()}
         write.write(folder / "run", facts, origin.data, states)
         publish()
@@ -82,7 +81,7 @@ class _Reading:
             self._progress("checkpoints", self._done, len(self._marks))
 
 
-def _read(loader: Loader, by_epoch: Mapping[int, Mapping[str, Checkpoint]], heads: int | None) -> Read:
+def _read(loader: Loader, by_epoch: Mapping[int, Mapping[str, Checkpoint]], heads: int | None) -> Architecture:
     """The network of the first file, by its shapes."""
     first = next(iter(next(iter(by_epoch.values())).values()))
     tensors = loader.load(first)

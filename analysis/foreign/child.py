@@ -56,10 +56,10 @@ def _forked(descriptor: int, form: str, output: str, seconds: int) -> dict[str, 
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        told = pipe.read()
+        reply = pipe.read()
     ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if told:
-        return json.loads(told)
+    if reply:
+        return json.loads(reply)
     how = signal.Signals(-ended).name if ended < 0 else "without a word"
     return {"fault": f"the process that loaded it ended ({how})"}
 
@@ -157,8 +157,8 @@ def _reason(text: str) -> str:
         return f"it asks for {code[1]}, which is code: only tensors and plain values are loaded"
     if re.search(r"MemoryError|can't allocate|not enough memory|bad_alloc|bad allocation", text):
         return "it asks for more memory than a file of its size may"
-    told = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
-    lines = (told[1] if told else text).strip().splitlines()
+    unpickling = re.search(r"WeightsUnpickler error: ([^\n]*)", text)
+    lines = (unpickling[1] if unpickling else text).strip().splitlines()
     return f"it cannot be loaded: {lines[0][:300] if lines else 'no reason is given'}"
 
 

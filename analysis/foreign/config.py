@@ -1,18 +1,20 @@
 """The config of a run of imported checkpoints: what files and user say, and nobody's values for the rest."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Final
 
 from analysis.foreign.folders import objective_of
-from analysis.foreign.shapes import Read
+from analysis.foreign.shapes import Architecture
 from coupled import data
 from coupled.config import Config, from_tables
 from coupled.config.user_code import execute
 from coupled.data import DataInfo
 from coupled.data.decode import resized_side
 from coupled.errors import UserError
-from coupled.reading.imported import Imported, Source, placeholders
+from coupled.reading.imported import NORMALISATION, Imported, Source, is_normalisation, placeholders
 from coupled.recording.layout import STREAMS
 
 Numbers = tuple[float, float, float]
@@ -28,8 +30,8 @@ _BATCH: Final = 128  # images in a batch of nobody's choosing
 @dataclass(frozen=True)
 class Origin:
     """What no file tells: the data set, its labelling (None: its own), the folder of its files and the files of the
-    user's own code; the batch size B; the side of the images; mean and std that they were normalised by; None for the
-    papers' own.
+    user's own code; the batch size B; the side of the images; mean in [0, 1] and std in (0, 1] that they were
+    normalised by; None for the papers' own. UserError for others.
     """
 
     data_set: str
@@ -44,11 +46,25 @@ class Origin:
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
             raise UserError("one of --mean and --std", "images are normalised by both", "give the other as well")
+        if self.mean is not None and self.std is not None:
+            mean, std = _numbers(self.mean), _numbers(self.std)
+            if not (len(mean) == len(std) == 3 and is_normalisation(mean, std)):
+                given = f"--mean {' '.join(map(str, self.mean))} --std {' '.join(map(str, self.std))}"
+                raise UserError(given, NORMALISATION, "images have values from 0 to 1: give both on that scale")
+            object.__setattr__(self, "mean", mean)
+            object.__setattr__(self, "std", std)
 
     def info(self) -> DataInfo:
         """The whole data set. UserError where it is not known here."""
         execute(tuple(self.code))
         return data.info(self.data_set, self.data)
+
+
+def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
+    """The values as float; NaN for what is no number."""
+    return tuple(
+        float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan for value in values
+    )
 
 
 def steps_of(epochs: Sequence[int], origin: Origin) -> dict[int, int]:
@@ -61,7 +77,7 @@ def steps_of(epochs: Sequence[int], origin: Origin) -> dict[int, int]:
     return {epoch: epoch * (images // origin.batch) for epoch in epochs}
 
 
-def config(network: Read, arms: Sequence[str], steps: Sequence[int], origin: Origin) -> Config:
+def config(network: Architecture, arms: Sequence[str], steps: Sequence[int], origin: Origin) -> Config:
     """The config. UserError where the network, the arms and the data set do not fit each other."""
     info = origin.info()
     size = network.image_size or origin.size or info.size

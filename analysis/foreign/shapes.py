@@ -19,14 +19,14 @@ _STEMS: Final = {3: "cifar", 7: "imagenet"}  # by the side of the first convolut
 
 
 @dataclass(frozen=True)
-class Read:
+class Architecture:
     """[model] of a config as TOML would say it, and the side of the images in pixels; None where shapes fit any."""
 
     model: Mapping[str, Any]
     image_size: int | None
 
 
-def read(shapes: Shapes, heads: int | None = None) -> Read:
+def read(shapes: Shapes, heads: int | None = None) -> Architecture:
     """The network whose state dict has these shapes. Their other tensors are not looked at.
 
     ValueError says in words what fits no network of ours; UserError where `heads` do not fit.
@@ -39,10 +39,10 @@ def read(shapes: Shapes, heads: int | None = None) -> Read:
     }
     if f"{ENCODER}class_token" in shapes:
         model, image_size = _vit(shapes, HEADS if heads is None else heads)
-        return Read({**model, **projector}, image_size)
+        return Architecture({**model, **projector}, image_size)
     if heads is not None:
         raise UserError(f"--heads {heads}", "only a ViT has them, and this is a ResNet", "leave it out")
-    return Read({**_resnet(shapes), **projector}, None)
+    return Architecture({**_resnet(shapes), **projector}, None)
 
 
 def _resnet(shapes: Shapes) -> dict[str, Any]:
@@ -78,4 +78,4 @@ def _axis(shapes: Shapes, name: str, axes: int, axis: int) -> int:
 
 def _count(shapes: Shapes, pattern: str) -> int:
     """How many numbers the names of this pattern have."""
-    return len({found[1] for name in shapes if (found := re.fullmatch(pattern, name))})
+    return len({match[1] for name in shapes if (match := re.fullmatch(pattern, name))})

@@ -14,12 +14,13 @@ from coupled import runtime
 from coupled.config import Config, digest, fingerprint, resolved
 from coupled.config.formats import FORMAT, IMPORTED
 from coupled.errors import UserError
-from coupled.reading.imported import NOTHING_PROMISED, Imported
+from coupled.reading.imported import NOTHING_PROMISED, Imported, check_imported
 from coupled.recording.layout import layer_facts
 from coupled.store import RunDirectory, canonical_json, checkpoint_folder, state, to_bytes
+from coupled.store.canonical import strict_json
 from coupled.store.errors import naming
 from coupled.store.lock import LOCK
-from coupled.store.rundir import MAX_RUN_JSON
+from coupled.store.rundir import MAX_RUN_JSON, RUN_JSON
 
 Arrays = Mapping[str, np.ndarray]
 _PREFIX: Final = ".import-"  # of the folder that a run is made in
@@ -32,7 +33,7 @@ def must_be_free(path: Path) -> None:
 
 
 def facts_of(config: Config, content: Imported) -> dict[str, Any]:
-    """The content of run.json. UserError where it lists more files than it may."""
+    """The content of run.json, as a reader takes it. UserError where it lists more files than it may."""
     facts = {
         "schema": FORMAT,
         "config": resolved(config),
@@ -46,8 +47,10 @@ def facts_of(config: Config, content: Imported) -> dict[str, Any]:
         "certificate": None,
         IMPORTED: content.content(),
     }
-    if len(canonical_json(facts)) >= MAX_RUN_JSON:
+    written = canonical_json(facts)
+    if len(written) >= MAX_RUN_JSON:
         raise UserError(f"{len(content.sources)} files", "run.json holds no more of them", "choose with --epochs")
+    check_imported(Path(RUN_JSON), strict_json(written), config)
     return facts
 
 
@@ -73,19 +76,19 @@ def workshop(path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
 
     It is removed in the end, and so are folders above `path` that were made for it where nothing came of it.
     """
-    made: list[Path] = []
+    new_folders: list[Path] = []
     parent = path.absolute().parent
     with naming(parent):
         for folder in [*reversed(parent.parents), parent]:
             if not folder.exists():
                 folder.mkdir()
-                made.append(folder)
+                new_folders.append(folder)
     try:
         with naming(parent):
             temporary = TemporaryDirectory(prefix=_PREFIX, dir=parent)
         with temporary as name:
             yield Path(name), lambda: os.replace(Path(name) / "run", path)  # noqa: PTH105
     finally:
-        for folder in reversed(made):
+        for folder in reversed(new_folders):
             with suppress(OSError):
                 folder.rmdir()

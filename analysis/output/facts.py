@@ -4,6 +4,14 @@ from analysis.runs.run import Run
 from coupled.reading.imported import imported
 
 
+def view_flags(run: Run) -> tuple[str, ...]:
+    """What a reader must know of numbers that augmented views are in."""
+    content = imported(run.facts)
+    if content is None or content.knows("views.recipe"):
+        return ()
+    return (f"views recipe {run.config.views.recipe} is not known to be the training's",)
+
+
 def facts(run: Run, *, temperature: bool = False) -> list[str]:
     """Batch size, temperatures if asked for, precision and seed, in words."""
     config, content = run.config, imported(run.facts)

@@ -14,7 +14,9 @@ from analysis.evaluation.losses.table import CSV_NAME as LOSSES
 from analysis.output import files
 from analysis.output.read_back import LARGEST, read_curves
 from analysis.runs.curve import Curve
+from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
+from coupled.config.formats import IMPORTED
 from coupled.errors import UserError
 from coupled.store import REAL
 
@@ -71,6 +73,15 @@ TABLES: Final[dict[str, tuple[str, Callable[[Run, str], list[Curve] | None]]]] =
     "whole_losses": (LOSSES, _losses),
     "whole_geometry": (GEOMETRY, read_curves),
 }
+
+
+def check_reportable(run: Run) -> None:
+    """UserError for a run of which a report has nothing to show: without a committed step, or, of imported checkpoints,
+    without a table that another command has left.
+    """
+    tables = [run.path / files.FOLDER / name for name, _ in TABLES.values()]
+    if IMPORTED not in run.facts or not any(path.is_file() for path in tables):
+        check_steps(run)
 
 
 def evaluated(run: Run) -> tuple[dict[str, list[Curve]], list[str]]:

@@ -9,11 +9,11 @@ from analysis.bounds.checks import factors, vacuity, violations
 from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
-from analysis.report.evaluated import evaluated
+from analysis.report.evaluated import check_reportable, evaluated
 from analysis.report.layers import LayerGrid, layer_grids
 from analysis.runs.curve import Curve
-from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
+from coupled.config.formats import IMPORTED
 from coupled.errors import UserError
 
 _VACUITY: Final = (
@@ -29,6 +29,12 @@ _GROWTH: Final = (
     "Growth exponents: slope of log distance against the cumulative learning rate, with its 95 % interval",
     ("arm", "window", "first", "last", "n", "exponent", "low", "high", "doubling_steps", "r2", "better", "undefined"),
 )
+
+
+# The sections that need records, each with what says which.
+OF_RECORDS: Final[dict[str, Callable[[Run], list[Curve]]]] = {
+    "headline": curves, "curves": curves, "bounds": bounds, "divergence": divergence, "layers": divergence
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,16 @@ def gather(
 
     `working` is told which section is worked on, `complete` which one is complete.
 
-    Raises UserError for a run without a committed step, StoreError for damaged records.
+    Raises UserError for a run without a committed step, and for imported checkpoints of which no other command has left
+    a table; StoreError for damaged records.
     """
-    check_steps(run)
+    check_reportable(run)
     gathered = Gathered(run, [])
+    if IMPORTED in run.facts:
+        for section, function in OF_RECORDS.items():
+            gathered.unless_missing(section, function, run)
+        gathered.evaluated, gathered.missing["evaluated"] = evaluated(run)
+        return gathered
     working("curves")
     gathered.curves = curves(run)
     complete("curves", gathered)

@@ -9,12 +9,13 @@ from typing import Final
 
 from analysis.output.styles import styles
 from analysis.output.table import title
-from analysis.report import sections
+from analysis.report import checkpoints, sections
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.headline import headline
 from analysis.report.markup import script_json, swatch, text
 from analysis.report.traces import numbers
+from coupled.config.formats import IMPORTED
 
 # `default-src 'none'`: the browser itself refuses whatever would leave this file.
 _PAGE: Final = Template("""<!DOCTYPE html>
@@ -68,7 +69,7 @@ _AXES: Final = (("symlog", "0 and log"), ("log", "log"), ("linear", "linear"))
 def page(content: Content) -> str:
     """The HTML of a report. Equal contents give equal pages."""
     drawn = sections.all_charts(content)
-    bodies = {
+    bodies = checkpoints.bodies(content, drawn) or {
         "shared": sections.shared(content),
         "headline": headline(content),
         "curves": sections.curves(content, drawn),
@@ -110,7 +111,7 @@ def plotly_script() -> str:
 def _status(content: Content) -> str:
     run = content.run
     facts = title(run).removeprefix(f"{run.name}: ")
-    facts = facts if not run.finished else f"{facts}; finished, {run.planned_steps:,} steps"
+    facts = facts if not run.finished or IMPORTED in run.facts else f"{facts}; finished, {run.planned_steps:,} steps"
     others = [f"{one.name} (seed {one.config.seed})" for one in content.runs]
     if len(others) == 1:
         return facts

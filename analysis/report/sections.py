@@ -14,6 +14,7 @@ from analysis.runs.controls import nudge_of
 from coupled.config import Arm
 from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
+from coupled.reading.imported import imported
 from coupled.terminal.shell import shell
 
 
@@ -37,7 +38,7 @@ def shared(content: Content) -> str:
         ("torch", versions.get("torch", "?")),
     ]
     lead = "The arms differ in nothing but this table; all else, listed below it, is the same for all of them."
-    return paragraph(lead, "lead") + _arms(content) + facts(pairs)
+    return paragraph(lead, "lead") + arms(content) + facts(pairs)
 
 
 def curves(content: Content, drawn: Sequence[Chart | None]) -> str:
@@ -128,12 +129,14 @@ def notes(content: Content) -> str:
     return paragraph("All that is undefined, missing, flagged or left out.", "lead") + items(wording.notes(content))
 
 
-def _arms(content: Content) -> str:
+def arms(content: Content) -> str:
+    """The table of arms: what each minimises, on which labels, at which temperature where that is known."""
     run, style_of = content.run, styles(content.run.arms)
-    rows = []
+    origin, rows = imported(run.facts), []
+    no_tau = origin is not None and not origin.knows("train.temperature")
     for name, spec in run.arms.items():
         kind = _kind(spec)
-        tau = "–" if spec.objective == "ce" else f"{spec.temperature:g}"
+        tau = "–" if no_tau or spec.objective == "ce" else f"{spec.temperature:g}"
         lam = "" if spec.lam is None else f", λ = {spec.lam:g}"
         positive = ", positive in the denominator" if spec.positive_in_denominator else ""
         # CL's formulas take no labels: naming them as the others' would say that they do.

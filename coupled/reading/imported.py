@@ -3,9 +3,8 @@
 Such a run has checkpoints of weights and running statistics, and nothing else: no record, no optimiser state.
 """
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -26,6 +25,7 @@ PLACEHOLDERS: Final = (
     "batches.stream", "optimiser", "seed", "train.precision", "train.temperature", "train.views_forward",
     "views.recipe",
 )  # fmt: skip
+NORMALISATION: Final = "three numbers each, mean from 0 to 1, std above 0 and at most 1"
 NOTHING_PROMISED: Final = "none: the checkpoints come from elsewhere"
 FORM: Final = re.compile(r"(snapshot|epoch)_(\d{1,7})\.pth")  # the names that the papers' code gives to its files
 
@@ -47,9 +47,9 @@ class Imported:
     """What is known of imported checkpoints beside the config.
 
     unit: what the run counts as steps. batch: the batch size B, where steps are epoch·⌊N/B⌋; None where steps are
-    epochs. mean, std: what the networks' images were normalised by, in [0, 1]. resize, crop: the side to which an image
-    file's short side is resized for evaluation, and that of the centre which is cut out, in pixels. placeholders: the
-    fields of the config that are not known. sources: by step, then in the order of arms.
+    epochs. mean, std: what the networks' images were normalised by, in [0, 1] and (0, 1]. resize, crop: the side
+    to which an image file's short side is resized for evaluation, and that of the centre which is cut out, in pixels.
+    placeholders: the fields of the config that are not known. sources: by step, then in the order of arms.
     """
 
     unit: Unit
@@ -77,6 +77,11 @@ class Imported:
 def placeholders(batch: int | None) -> tuple[str, ...]:
     """The fields of the config that are not known where the batch size is `batch`."""
     return (*PLACEHOLDERS, "batches.size") if batch is None else PLACEHOLDERS
+
+
+def is_normalisation(mean: Sequence[float], std: Sequence[float]) -> bool:
+    """Can images with values in [0, 1] be normalised by these? NaN never can."""
+    return all(0 <= value <= 1 for value in mean) and all(0 < value <= 1 for value in std)
 
 
 def imported(facts: Mapping[str, Any]) -> Imported | None:
@@ -117,22 +122,13 @@ def refuse_imported(path: Path) -> None:
         )
 
 
-def must_be_known(path: Path, facts: Mapping[str, Any], field: str, option: str) -> None:
-    """UserError where the run at `path` has imported checkpoints that do not tell `field` of the config, which `option`
-    of a command would. Arms have the temperature `train.temperature`, the batch size is `batches.size`.
-    """
-    content = imported(facts)
-    if content is not None and not content.knows(field):
-        raise UserError(f"{path} holds imported checkpoints", f"its {field} is not known", f"give {option}")
-
-
 def _fault_of_parts(part: Any) -> str:
     """What is wrong with the kinds of its values; "" if nothing is."""
     if not isinstance(part, dict) or part.keys() != {field.name for field in fields(Imported)}:
         return f"it holds {', '.join(field.name for field in fields(Imported))} and nothing else"
     if part["unit"] not in get_args(Unit):
         return f"its unit is one of {', '.join(get_args(Unit))}"
-    if not all(_are(part[name], float, 3) and all(map(math.isfinite, part[name])) for name in ("mean", "std")):
+    if not all(_are(part[name], float, 3) for name in ("mean", "std")):
         return "mean and std are three numbers each"
     if not all(type(part[name]) is int for name in ("resize", "crop")) or type(part["batch"]) not in (int, type(None)):
         return "resize, crop and batch are counts"
@@ -178,8 +174,8 @@ def _fault_of_values(content: Imported, config: Config) -> str:
         return "steps need a batch size, and epochs have none"
     if content.batch not in (None, config.batches.size):
         return f"its batch is {content.batch}, its config's {config.batches.size}"
-    if min(content.std) <= 0:
-        return "std is above 0"
+    if not is_normalisation(content.mean, content.std):
+        return f"mean and std are {NORMALISATION}"
     if (content.resize, content.crop) != (resized_side(size), size):
         return f"images of {size} px are resized to {resized_side(size)} and cut to {size}"
     return "" if content.placeholders == placeholders(content.batch) else "its placeholders are others"

@@ -1,10 +1,14 @@
 """Bars for work that is counted, on standard error."""
 
+from collections.abc import Callable
 from typing import Self
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+import rich.progress
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from coupled.terminal.console import Console
+
+Progress = Callable[[str, int, int], None]  # is told how far work is: a thing, how many are done, of how many
 
 
 class Counting:
@@ -13,7 +17,7 @@ class Counting:
     def __init__(self) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
+        self.bar = rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
         self.tasks: dict[str, TaskID] = {}
 
     def count(self, thing: str, done: int, total: int) -> None:

@@ -13,11 +13,12 @@ from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
 from coupled.store import Audit, Manifest, StoreError, audit
 from coupled.store.manifest import MANIFEST
+from coupled.terminal.counting import Progress
 from coupled.verification.chain import check_chain
 from coupled.verification.checkpoints import check_checkpoints
 from coupled.verification.columns import check_columns
 from coupled.verification.conditions import continued, elsewhere
-from coupled.verification.rebuilt import Findings, Progress, Rebuilt
+from coupled.verification.rebuilt import Findings, Rebuilt
 from coupled.verification.redrawn import check_batches, check_initial_weights, check_panels, check_pixels
 from coupled.verification.replay import check_stretches
 from coupled.verification.run_json import check_run_json

@@ -10,7 +10,8 @@ from coupled.reading.imported import Imported
 from coupled.reading.records import Records
 from coupled.store import StoreError, read_saved
 from coupled.store.rundir import STATE
-from coupled.verification.rebuilt import Findings, Progress, listed
+from coupled.terminal.counting import Progress
+from coupled.verification.rebuilt import Findings, listed
 
 
 def check_checkpoints(records: Records, content: Imported, progress: Progress) -> Findings:

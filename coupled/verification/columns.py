@@ -1,7 +1,8 @@
 """Whether the shards hold every row that the config schedules: the manifest's lines say only which shards there are."""
 
 from coupled.reading.records import Records
-from coupled.verification.rebuilt import Findings, Progress
+from coupled.terminal.counting import Progress
+from coupled.verification.rebuilt import Findings
 
 
 def check_columns(records: Records, progress: Progress) -> Findings:

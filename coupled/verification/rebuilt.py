@@ -1,6 +1,6 @@
 """A run's config on this machine: what can be drawn again here, and under which conditions the run was made."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -28,8 +28,6 @@ from coupled.recording.layout import labellings
 from coupled.store import Manifest
 from coupled.theory.learning_rate import learning_rate
 from coupled.views import view_words
-
-Progress = Callable[[str, int, int], None]
 
 
 class Findings(NamedTuple):

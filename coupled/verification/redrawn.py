@@ -14,7 +14,8 @@ from coupled.recording.observers.pixels import pixel_digests
 from coupled.recording.panels import Panels
 from coupled.store import Manifest, StoreError, TensorFile
 from coupled.store.manifest import RUN_JSON
-from coupled.verification.rebuilt import Findings, Progress, Rebuilt, listed
+from coupled.terminal.counting import Progress
+from coupled.verification.rebuilt import Findings, Rebuilt, listed
 
 
 def check_initial_weights(rebuilt: Rebuilt, manifest: Manifest) -> Findings:

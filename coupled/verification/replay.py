@@ -23,7 +23,8 @@ from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
 from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
-from coupled.verification.rebuilt import Findings, Progress, Rebuilt
+from coupled.terminal.counting import Progress
+from coupled.verification.rebuilt import Findings, Rebuilt
 
 
 class Stretch(NamedTuple):

@@ -141,11 +141,12 @@ def _curves(
         flags.append(ABOUT_H)
     for name, measure in MEASURES.items():
         values = np.array([at_step.values[name] for at_step in steps])
+        of_views = evaluation.view_flags if name == "augmentation_collapse" else ()
         reasons = dict.fromkeys(at_step.undefined[name] for at_step in steps if name in at_step.undefined)
         yield GeometryCurve(
             measure=name, arm=arm, reference=None, steps=np.array(evaluation.steps, np.int64), values=values,
             n=last.n, d=last.d, feature=feature, source="checkpoints", split=split, labelling=labelling,
-            estimator=measure.meaning, undefined=" | ".join(reasons), flags=tuple(flags),
+            estimator=measure.meaning, undefined=" | ".join(reasons), flags=(*flags, *of_views),
             classes=last.classes, at_optimum=None if feature == "h" else last.at_optimum(name),
         )  # fmt: skip
 

@@ -118,7 +118,7 @@ def _rows(settings: Settings, place: Place, positions: Tensor, kept: KeptRows) -
                 step=place.step, epoch=settings.epoch(place.step), arm=place.arm, split=place.split, scope=scope,
                 batch=batch, labelling=labelling, temperature=temperature, second_view=settings.second,
                 n=of.anchors // 2, classes=len(sizes), largest_class=int(sizes.max()) if len(sizes) else 0, of=of,
-                flags=(*sample.flags, *_flags(of, len(sample), len(sizes), batch)),
+                flags=(*sample.flags, *evaluation.view_flags, *_flags(of, len(sample), len(sizes), batch)),
             )  # fmt: skip
 
 

@@ -11,14 +11,15 @@ import analysis
 from analysis.cli import main as analyze
 from analysis.evaluation.features import Evaluation, Place
 from analysis.foreign import Origin, import_checkpoints
+from analysis.foreign import config as configs
 from analysis.output.facts import facts
 from analysis.output.table import title
 from coupled.cli import main
 from coupled.data import load
 from coupled.errors import UserError
-from coupled.reading.imported import imported, must_be_known
+from coupled.reading.imported import imported
 from coupled.reading.run_json import read_run
-from coupled.store import open_tensors, tree_hash
+from coupled.store import StoreError, open_tensors, tree_hash
 
 from .conftest import CLASSES, EPOCHS, network_of
 
@@ -78,6 +79,43 @@ def test_a_normalisation_that_is_given_is_the_one_that_is_used(one_arm, tmp_path
     assert error(h, encoder(pixels(ids))) > 1e-2
 
 
+def test_whole_numbers_normalise_too(one_arm, tmp_path):
+    plain = Origin("shapes", mean=(0, 0, 0), std=[1, 1, 1])
+    run = import_checkpoints(None, tmp_path / "run", plain, arms=[("cl", one_arm(randomised(resnet("resnet18", 4))))])
+    content = imported(read_run(run)[0])
+    assert (content.mean, content.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ("0 0 0", "0 0 0"),
+        ("nan 0 0", "1 1 1"),
+        ("0 0 0", "1 1 inf"),
+        ("123 116 103", "58 57 57"),
+        ("0 0 -0.1", "1 1 1"),
+    ],
+)
+def test_a_normalisation_that_no_run_may_have_is_one_line_and_leaves_nothing(mean, std, second_paper, tmp_path, capsys):
+    words = ["import", str(second_paper), "--data-set", "shapes", "--output", str(tmp_path / "run")]
+    assert analyze([*words, "--mean", *mean.split(), "--std", *std.split()]) == 2
+    (line,) = lines_of(capsys)
+    assert "mean from 0 to 1, std above 0 and at most 1" in line and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mean", [(0.5, 0.5), (0.5, 0.5, True), (0.5, 0.5, "0.5")])
+def test_from_python_too(mean):
+    with pytest.raises(UserError, match="three numbers each"):
+        Origin("shapes", mean=mean, std=(0.5, 0.5, 0.5))
+
+
+def test_what_no_reader_would_take_is_not_written(second_paper, tmp_path, monkeypatch):
+    monkeypatch.setattr(configs, "resized_side", lambda size: size + 4)
+    with pytest.raises(StoreError, match="images of 32 px are resized to 32"):
+        import_checkpoints(second_paper, tmp_path / "run", Origin("shapes", labelling="size"))
+    assert not list(tmp_path.iterdir())
+
+
 OWN = """
 import torch
 from coupled import data
@@ -112,9 +150,6 @@ def test_run_json_says_what_the_files_say_and_what_is_not_known(imported_run, se
     assert (content.unit, content.batch, content.mean, content.std) == ("epochs", None, MEAN, STD)
     assert (content.resize, content.crop) == (32, 32)
     assert not content.knows("optimiser.learning_rate") and not content.knows("batches.size")
-    must_be_known(imported_run, told, "model.width", "--width")
-    with pytest.raises(UserError, match="its train.temperature is not known; give --temperature"):
-        must_be_known(imported_run, told, "train.temperature", "--temperature")
     assert content.knows("model.width") and content.epoch_of(3) == 3
     assert [(s.step, s.arm) for s in content.sources] == [(e, a) for e in EPOCHS for a in ("dcl", "nscl", "scl", "ce")]
     assert str(second_paper) not in (imported_run / "run.json").read_text()
@@ -164,6 +199,7 @@ def lines_of(capsys):
     [
         ("curves", ("scalars, panel, similarity are needed", "coupled-analyze alignment")),
         ("bounds", ("scalars, similarity, surrogate, panel are needed", "coupled-analyze losses")),
+        ("report", ("scalars, panel, similarity are needed", "coupled-analyze alignment")),
         ("divergence", ("scalars, layers are needed", "coupled-analyze alignment")),
     ],
 )

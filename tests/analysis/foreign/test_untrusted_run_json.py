@@ -9,7 +9,7 @@ from helpers import commit_run_json, recommit, rewrite
 import analysis
 from analysis.foreign import config as configs
 from analysis.foreign.config import Origin
-from analysis.foreign.shapes import Read
+from analysis.foreign.shapes import Architecture
 from coupled.config import digest, fingerprint, from_tables, resolved
 from coupled.config.load import tables_of
 from coupled.reading.run_json import read_run
@@ -54,7 +54,10 @@ def test_it_is_read_as_it_was_written(run):
         (lambda part: part.update(batch=64, unit="steps"), "its batch is 64, its config's 128"),
         (lambda part: part.update(mean=[0.5, 0.5]), "three numbers each"),
         (lambda part: part.update(mean=[0.5, 0.5, "x"]), "three numbers each"),
-        (lambda part: part.update(std=[0.5, 0.5, 0.0]), "std is above 0"),
+        (lambda part: part.update(mean=[0, 0, 0]), "three numbers each"),
+        (lambda part: part.update(std=[0.5, 0.5, 0.0]), "std above 0"),
+        (lambda part: part.update(std=[0.5, 0.5, 1.5]), "at most 1"),
+        (lambda part: part.update(mean=[0.5, 0.5, -0.5]), "mean from 0 to 1"),
         (lambda part: part.update(resize=36), "images of 32 px are resized to 32 and cut to 32"),
         (lambda part: part.update(placeholders=[]), "its placeholders are others"),
         (lambda part: part.update(placeholders=[1]), "placeholders are names"),
@@ -147,6 +150,6 @@ def test_verify_says_where_arms_did_not_start_alike(run):
 def test_images_are_prepared_as_the_papers_did(size, resize, mean):
     model = {"encoder": "resnet18", "width": 4, "projection_hidden": 12, "projection_dim": 6}
     given = Origin("tiny-imagenet", size=size)
-    config = configs.config(Read(model, None), ["cl"], [0], given)
+    config = configs.config(Architecture(model, None), ["cl"], [0], given)
     content = configs.content(config, given, [])
     assert (content.resize, content.crop, content.mean[0]) == (resize, size, mean)
