@@ -9,7 +9,7 @@ from analysis.foreign import config as configs
 from analysis.foreign.folders import Checkpoint
 from analysis.foreign.loading import Loader
 from analysis.foreign.names import targets, translated
-from analysis.foreign.shapes import Read, read
+from analysis.foreign.shapes import Architecture, read
 from coupled.errors import UserError
 from coupled.store import StoreError
 
@@ -17,7 +17,7 @@ RESNET50 = {"encoder": "resnet50", "width": 64, "stem": "cifar", "projection_hid
 
 
 def wanted(model, size=None, objective="scl", arm="scl"):
-    config = configs.config(Read(model, size), [arm], [0], Origin("cifar100"))
+    config = configs.config(Architecture(model, size), [arm], [0], Origin("cifar100"))
     return {name: target.shape for name, target in targets(config, objective, 100).items()}
 
 
@@ -68,12 +68,12 @@ def test_a_resnet_is_read_off_its_shapes(name, width, stem, wrapped):
     if wrapped:
         held = {f"simclr_model.{key}": shape for key, shape in held.items()} | {"classifier.bias": (3,)}
     model = {"encoder": name, "width": width, "stem": stem, "projection_hidden": 20, "projection_dim": 10}
-    assert read(held) == Read(model, None)
+    assert read(held) == Architecture(model, None)
 
 
 def test_a_transformer_is_read_off_its_shapes():
     model = {"encoder": "vit", "width": 24, "patch": 16, "depth": 3, "heads": 12}
-    expected = Read({**model, "projection_hidden": 20, "projection_dim": 10}, 48)
+    expected = Architecture({**model, "projection_hidden": 20, "projection_dim": 10}, 48)
     assert read(shapes_of(vit(24, 3, 6, 48, 16))) == expected
     with pytest.raises(UserError, match="24 wide with 7 heads"):
         read(shapes_of(vit(24, 3, 6, 48, 16)), heads=7)
