@@ -102,9 +102,9 @@ class _Sums:
         for first, stack in stacks:
             # A measure takes several times the memory of the sums that it is of.
             for start in range(0, len(stack.q), max(1, at_once // _PARTS)):
-                part = _rows_of(stack, slice(start, start + max(1, at_once // _PARTS)))
-                self._leave_out(total, part, range(first + start, first + start + len(part.q)), rest)
-            del stack, part  # the sums of the next groups would not fit beside them
+                rows = slice(start, start + max(1, at_once // _PARTS))
+                self._leave_out(total, _rows_of(stack, rows), first + start, rest)
+            del stack  # the sums of the next groups would not fit beside them
         return total, rest
 
     def _by_batch(self, at_once: int, groups: int) -> Iterator[tuple[int, Moments]]:
@@ -112,8 +112,9 @@ class _Sums:
         for start in range(0, groups, at_once):
             yield from self.of_groups(range(start, min(start + at_once, groups)), groups)
 
-    def _leave_out(self, total: Moments, part: Moments, numbers: range, rest: dict[str, Tensor]) -> None:
-        """Writes into `rest`, by measure, the values without each group of a stack; `numbers`: which these are."""
+    def _leave_out(self, total: Moments, part: Moments, first: int, rest: dict[str, Tensor]) -> None:
+        """Writes into `rest`, by measure, the values without each group of a stack; `first`: which the first is."""
+        numbers = range(first, first + len(part.q))
         without = replace(total, shift_x=part.shift_x, shift_y=part.shift_y) - part
         # Where a group holds nearly all of a sum, a difference is the rounding of it: the others are summed anew.
         lost = (without.qq < LOST * total.qq) | (without.uu < LOST * total.uu)
