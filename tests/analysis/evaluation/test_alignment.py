@@ -305,8 +305,11 @@ def test_results_that_a_call_does_not_make_again_are_gone(copied, other_path):
     assert {path.name for path in (copied / "analysis").iterdir()} == names
 
 
-def test_pairs_side_by_side_fit_in_memory_and_one_is_always_worked_on():
-    for d, most in ((64, 10), (512, 3), (2048, 2), (4096, 1), (16384, 1)):
-        of_pair = memory(10_000, d, d)
-        assert min(10, features.side_by_side_at_most(0, of_pair)) == most
-        assert most == 1 or features.side_by_side_at_most(features._BYTES - of_pair, of_pair) == 1
+@pytest.mark.parametrize("d", [64, 512, 2048, 4096, 16384])
+def test_pairs_side_by_side_fit_in_memory_and_one_is_always_worked_on(d):
+    of_pair, budget = memory(10_000, d, d), 7 << 28
+    assert of_pair > 3 * 3 * 8 * d * d  # what is held at least: the sums of all, of a group, and without it
+    for held in (0, 512 << 20):
+        most = features.side_by_side_at_most(held, of_pair)
+        assert most >= 1 and (most == 1 or held + most * of_pair <= budget)
+        assert held + (most + 1) * of_pair > budget
