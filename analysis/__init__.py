@@ -30,6 +30,7 @@ from analysis.divergence.layers import LayerMap, layers
 from analysis.evaluation.alignment import alignment
 from analysis.evaluation.alignment.models import compare
 from analysis.evaluation.features import Evaluation
+from analysis.evaluation.geometry import geometry
 from analysis.evaluation.losses import losses
 from analysis.foreign import Origin, import_checkpoints
 from analysis.output.csv import write_csv
@@ -64,6 +65,7 @@ __all__ = [
     "divergence",
     "effective_rank",
     "estimate",
+    "geometry",
     "growth",
     "import_checkpoints",
     "knn_overlap",

@@ -18,7 +18,7 @@ from coupled.theory import rounding
 from coupled.theory.scale import exponent, largest, shifted
 
 CHUNK: Final = 1 << 19  # float64 numbers that a step of a loop over rows holds
-_HELD: Final = 1 << 24  # features up to so many numbers are held in float64 from the start: it saves half the time
+HELD: Final = 1 << 24  # features up to so many numbers are held in float64 from the start: it saves half the time
 _HALF_STEP: Final = 2.0**-53  # what a float64 number may be off by, relative to its size
 
 
@@ -26,7 +26,7 @@ class Samples:
     """Features f (n, d), at an ordinary size: their `mean` (d,), and rows less that mean."""
 
     def __init__(self, f: Tensor) -> None:
-        self._given = f.double() if f.numel() <= _HELD else f
+        self._given = f.double() if f.numel() <= HELD else f
         self.n, self.d = f.shape
         self.exponent = exponent(largest(f))
         # Twice: the first mean is as far off as a sum of n rounds, the second as far as one number does.

@@ -44,9 +44,6 @@ MEASURES: Final = {
         Measure("effective_rank", "exp of the entropy of the covariance's eigenvalues", lambda C: C - 1.0),
     )
 }
-SIMPLEX: Final = ("centre_norm", "centre_norm_variation", "centre_offset", "etf_cosine_rms", "etf_cosine_largest")
-
-
 _CDNV: Final = {"cdnv": "symmetric", "cdnv_ordered": "ordered", "cdnv_unhalved": "unhalved"}
 _ETF: Final = ("centre_norm", "centre_norm_variation", "centre_offset", "etf_cosine_rms", "etf_cosine_largest")
 

@@ -48,9 +48,12 @@ def reduce_rows(z: Tensor, labels: Tensor, temperature: float) -> Rows:
     """
     assert z.ndim == 2 and len(z) == 2 * len(labels) >= 4, (z.shape, labels.shape)
     by_class = _ByClass(z if z.dtype.itemsize >= 4 else z.float(), labels, temperature)
-    ordered = torch.cat([by_class.reduced(view, first) for view in (0, 1) for first in by_class.starts], 1)
-    values = torch.empty_like(ordered)
-    values[:, torch.cat([by_class.order, by_class.order + len(labels)])] = ordered
+    values = z.new_empty(len(fields(Rows)), len(z), dtype=torch.float64)
+    places = by_class.order.split(by_class.starts.step)
+    for view in (0, 1):
+        for first, samples in zip(by_class.starts, places, strict=True):
+            # Each block's into their place: kept apart till the end, they would leave holes in the memory of blocks.
+            values[:, view * len(labels) + samples] = by_class.reduced(view, first)
     floats, counts = values[:-2], values[-2:].long()
     return Rows(*floats, *counts)
 

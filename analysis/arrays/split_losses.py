@@ -72,7 +72,8 @@ def split_losses(
 ) -> Losses:
     """Over one Σ of all samples of z (2n, d), labels int (n,), n ≥ 2: docs/theory.md (83).
 
-    At most two hundred MB beside z. A registered objective is NaN: it is a function of the whole Σ, which is not made.
+    Beside z it takes some 15 MB for n = 10 000, d = 64 in float32: see `reduce_rows`. A registered objective is NaN: it
+    is a function of the whole Σ, which is not made.
     `reduce` gives what `reduce_rows` does.
     """
     assert all(is_function_of_sigma(objective.name) for objective in objectives), objectives

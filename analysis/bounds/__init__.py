@@ -5,7 +5,7 @@ from analysis.bounds.checks import Factors, Vacuous, factors, vacuity, violation
 from analysis.bounds.drift import BY_ROW, BY_STEP, TRIVIAL, drift_curves
 from analysis.bounds.gap import gap_curves
 from analysis.runs.curve import Curve
-from analysis.runs.parallel import by_arm
+from analysis.runs.parallel import side_by_side
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
 
@@ -20,4 +20,4 @@ def bounds(run: Run) -> list[Curve]:
     """
     check_steps(run, ("scalars", "similarity", "surrogate", "panel"), "losses")
     kinds = (gap_curves, drift_curves, alignment_curves)
-    return [curve for kind in kinds for curve in by_arm(run.arms, lambda arm, kind=kind: kind(run, arm))]
+    return [curve for kind in kinds for curve in side_by_side(run.arms, lambda arm, kind=kind: kind(run, arm))]

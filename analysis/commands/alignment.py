@@ -1,17 +1,23 @@
 """`coupled-analyze alignment`: arms beside each other at kept checkpoints, on whole splits, and their weights."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from analysis.commands import printing
-from analysis.commands.evaluated import add_options, evaluation
-from analysis.evaluation.alignment import alignment, all_pairs, figure, table
+from analysis.commands.evaluated import add_options, counted, evaluation, evaluations
+from analysis.evaluation.alignment import all_pairs, curves_of, figure, table
 from analysis.evaluation.alignment.weights import comparable, layer_maps
-from analysis.runs.run import Run, open_run
+from analysis.evaluation.features import Evaluation
+from analysis.output import files
+from analysis.runs.run import open_run
 from coupled.errors import printable
 from coupled.terminal.console import Console
-from coupled.terminal.counting import Counting
+
+RESULTS: Final = (
+    table.CSV_NAME, table.WEIGHTS_NAME, *figure.NAMES, *figure.ACROSS_NAMES, *figure.LAYERS_NAMES,
+)  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -40,25 +46,22 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Writes and prints the alignment of each run."""
     # Every path is opened before the first result is written.
-    opened = [open_run(path) for path in options.runs]
-    across = None if options.across is None else open_run(options.across)
-    for own in opened:
-        _analyse(own, across, options)
+    across = None
+    if options.across is not None:
+        across = evaluation(open_run(options.across), options, stages=options.layers)
+    for own in evaluations(options, stages=options.layers):
+        _analyse(own, across, [(first, second) for first, second in options.pair])
     return 0
 
 
-def _analyse(run: Run, across: Run | None, options: argparse.Namespace) -> None:
-    with Counting() as counting:
-        own, other = (
-            None if side is None else evaluation(side, options, stages=options.layers, progress=counting.count)
-            for side in (run, across)
-        )
-        assert own is not None
-        wanted = {"pairs": [(first, second) for first, second in options.pair], "across": other}
-        pairs = all_pairs(own, **wanted)
-        curves = alignment(own, **wanted)
+def _analyse(own: Evaluation, across: Evaluation | None, named: Sequence[tuple[str, str]]) -> None:
+    run = own.run
+    with counted(own, *([] if across is None else [across])):
+        pairs = all_pairs(own, pairs=named, across=across)
+        curves = curves_of(pairs)
         maps = [layer_maps(pair) for pair in pairs if comparable(pair)]
     paths = [*table.write(run, curves, maps), *figure.save(run, curves)]
+    files.remove_others(run.path / files.FOLDER, RESULTS, paths)
     Console().print(table.rich_table(run, curves))
     for pair in pairs:
         if not comparable(pair):

@@ -40,14 +40,22 @@ def add_options(command: Any) -> None:
     )
 
 
-@contextmanager
-def evaluations(options: argparse.Namespace, **more: Any) -> Iterator[list[Evaluation]]:
-    """Every run of a command's options, opened, with its features to be; `more` as `Evaluation` takes it. Inside, bars
-    show how far features are.
+def evaluations(options: argparse.Namespace, **more: Any) -> Iterator[Evaluation]:
+    """Every run of a command's options with its features to be, `more` as `Evaluation` takes it: run by run, so that no
+    more than one holds its data set. All are opened before the first is given.
     """
-    runs = [open_run(path) for path in options.runs]
+    opened = [evaluation(open_run(path), options, **more) for path in options.runs]
+    while opened:
+        yield opened.pop(0)
+
+
+@contextmanager
+def counted(*opened: Evaluation) -> Iterator[None]:
+    """Inside, bars show how far the work on these is."""
     with Counting() as counting:
-        yield [evaluation(run, options, progress=counting.count, **more) for run in runs]
+        for one in opened:
+            one.progress = counting.count
+        yield
 
 
 def evaluation(run: Run, options: argparse.Namespace, **more: Any) -> Evaluation:

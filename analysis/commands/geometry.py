@@ -1,13 +1,16 @@
 """`coupled-analyze geometry`: how far kept checkpoints are from the optimum of NSCL, as table, figure and CSV."""
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from analysis.commands import printing
-from analysis.commands.evaluated import add_options, evaluations
+from analysis.commands.evaluated import add_options, counted, evaluations
 from analysis.evaluation.geometry import figure, geometry, table
+from analysis.output import files
 from coupled.errors import printable
 from coupled.terminal.console import Console
+
+RESULTS: Final = (table.CSV_NAME, table.AXES_NAME, *figure.NAMES)
 
 
 def add(commands: Any) -> None:
@@ -25,10 +28,11 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes and prints the class geometry of each run."""
-    with evaluations(options) as opened:
-        every = [(evaluation.run, geometry(evaluation)) for evaluation in opened]
-    for of_run, measured in every:
+    for evaluation in evaluations(options):
+        with counted(evaluation):
+            of_run, measured = evaluation.run, geometry(evaluation)
         paths = [*table.write(of_run, measured), *figure.save(of_run, measured.curves)]
+        files.remove_others(of_run.path / files.FOLDER, RESULTS, paths)
         for part in table.printed(of_run, measured):
             Console().print(part)
         for line in measured.notes:

@@ -1,13 +1,19 @@
 """`coupled-analyze losses`: contrastive losses, gaps and bounds of kept checkpoints, over whole splits and batches."""
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from analysis.commands import printing
-from analysis.commands.evaluated import add_options, evaluations
-from analysis.evaluation.losses import classes, figure, losses, table
+from analysis.commands.evaluated import add_options, counted, evaluations
+from analysis.evaluation.losses import SCOPES, Row, classes, figure, losses, table
 from analysis.evaluation.losses.settings import SECOND_VIEWS
+from analysis.output import files
+from analysis.runs.run import Run
 from coupled.terminal.console import Console
+
+RESULTS: Final = (
+    table.CSV_NAME, *(name for scope in SCOPES for name in figure.names(scope)), *classes.NAMES,
+)  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -37,10 +43,13 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Writes and prints the losses of each run."""
     asked = {"temperature": options.temperature, "batch": options.batch, "second": options.second_view}
-    with evaluations(options) as opened:
-        every = [(evaluation.run, losses(evaluation, **asked)) for evaluation in opened]
-    for of_run, rows in every:
+    every: list[tuple[Run, list[Row]]] = []
+    for evaluation in evaluations(options):
+        with counted(evaluation):
+            of_run, rows = evaluation.run, losses(evaluation, **asked)
+        every.append((of_run, rows))
         paths = [table.write(of_run, rows), *figure.save(of_run, rows)]
+        files.remove_others(of_run.path / files.FOLDER, RESULTS, paths)
         console = Console()
         for part in table.printed(of_run, rows):
             console.print(part)

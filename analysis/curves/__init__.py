@@ -6,7 +6,7 @@ from typing import Final
 from analysis.runs.alignment import FeaturePair, drifts
 from analysis.runs.curve import Curve
 from analysis.runs.features import features, stage_names
-from analysis.runs.parallel import by_arm
+from analysis.runs.parallel import side_by_side
 from analysis.runs.recorded import ALIGNED, check_steps, has_records, labellings_of
 from analysis.runs.run import Run
 
@@ -20,7 +20,7 @@ def curves(run: Run) -> list[Curve]:
     (`waiting` says what). Raises UserError if there is no step to show yet, StoreError for damaged records.
     """
     check_steps(run)
-    return by_arm(run.arms, lambda arm: _of_arm(run, arm))
+    return side_by_side(run.arms, lambda arm: _of_arm(run, arm))
 
 
 def _of_arm(run: Run, arm: str) -> Iterator[Curve]:

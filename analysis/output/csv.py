@@ -42,7 +42,8 @@ def _rows(curve: Curve) -> Iterator[tuple[object, ...]]:
     after = (*about, curve.estimator, *bands, "; ".join(curve.flags))
     ranges = zip(*_edges(curve.interval, curve), *_edges(curve.null, curve), strict=True)
     for step, value, edges in zip(curve.steps.tolist(), curve.values.tolist(), ranges, strict=True):
-        yield step, *before, _cell(value), *map(_cell, edges), *after, curve.undefined if math.isnan(value) else ""
+        why = curve.undefined if math.isnan(value) else ""
+        yield step, *before, number_cell(value), *map(number_cell, edges), *after, why
 
 
 def _edges(band: Band | None, curve: Curve) -> tuple[list[float], list[float]]:
@@ -50,5 +51,6 @@ def _edges(band: Band | None, curve: Curve) -> tuple[list[float], list[float]]:
     return (nothing, nothing) if band is None else (band.low.tolist(), band.high.tolist())
 
 
-def _cell(value: float) -> str:
+def number_cell(value: float) -> str:
+    """A number as every CSV file has it: full precision, and nothing where it is undefined."""
     return "" if math.isnan(value) else repr(value)

@@ -26,17 +26,25 @@ ALARM: Final = "#B00020"
 DPI: Final = 160
 _WIDTH, _PANELS = 13.34, 5.6  # inches
 _HEAD, _FOOT, _LEGEND_LINE = 1.22, 1.0, 0.27
+_NARROW_TICKS: Final = 5  # in a narrow panel
 _LEGEND_CHARACTERS: Final = 135  # that fit into one line of the legend, handles counted as eight
 
 
 class Frame:
     """A figure with title, legend and caption in place; it grows with the legend, so that panels keep their size.
 
-    `text` is the caption, in place of that of the alignment panels.
+    `text` is the caption, in place of that of the alignment panels. temperature: has the title the temperatures of
+    training?
     """
 
     def __init__(
-        self, run: Run, curves: Sequence[Curve], styles: Mapping[str, Style], *, text: str | None = None
+        self,
+        run: Run,
+        curves: Sequence[Curve],
+        styles: Mapping[str, Style],
+        *,
+        text: str | None = None,
+        temperature: bool = True,
     ) -> None:
         longest = max(len(style.label) for style in styles.values()) + 8
         columns = max(1, min(len(styles), _LEGEND_CHARACTERS // longest))
@@ -49,7 +57,7 @@ class Frame:
         self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
         text = caption(run, curves) if text is None else text
         self.figure.text(0.5, 0.16 / self.height, text, fontsize=12, ha="center", color=GREY)
-        heading(self.figure, run)
+        heading(self.figure, run, temperature=temperature)
 
     def grid(self) -> GridSpec:
         """The 2 × 2 grid of panels."""
@@ -57,10 +65,10 @@ class Frame:
         return self.figure.add_gridspec(2, 2, left=0.07, right=0.985, bottom=bottom, top=top, wspace=0.19, hspace=0.34)
 
 
-def heading(figure: Figure, run: Run) -> None:
+def heading(figure: Figure, run: Run, *, temperature: bool = True) -> None:
     """Name and facts of a run at the top left of a figure."""
     height = float(figure.get_figheight())
-    shown = [f"data: {run.config.data.name}", *facts(run, temperature=True)]
+    shown = [f"data: {run.config.data.name}", *facts(run, temperature=temperature)]
     if not run.finished:
         shown.append(f"UNFINISHED: records up to step {run.steps} of {run.planned_steps}")
     name = run.name if len(run.name) <= 70 else f"{run.name[:69]}…"
@@ -105,16 +113,19 @@ def caption(run: Run, curves: Sequence[Curve]) -> str:
     return "   ·   ".join([*dict.fromkeys(kinds), *waiting(run)])
 
 
-def steps_axis(axes: Axes, run: Run, last: int | None = None) -> None:
+def steps_axis(axes: Axes, run: Run, last: int | None = None, *, narrow: bool = False) -> None:
     """Steps from 0 on a symmetric-log axis: the first steps, where arms part, get as much room as the last.
 
-    `last`: the last step that is shown (default: that of the run's records).
+    `last`: the last step that is shown (default: that of the run's records). narrow: so few ticks that they do not
+    touch in a panel a fifth of the figure wide.
     """
     last = max(run.steps or 0 if last is None else last, 1)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.set_xlim(-0.08, last * 1.12)
-    factors = (1, 3) if last < 3000 else (1,)
+    factors = (1, 3) if last < (30 if narrow else 3000) else (1,)
     ticks = [0, *(factor * 10**k for k in range(12) for factor in factors if factor * 10**k <= last)]
+    if narrow:
+        ticks = [0, *ticks[1:][:: -(-len(ticks) // _NARROW_TICKS)]]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))

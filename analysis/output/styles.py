@@ -15,6 +15,12 @@ _CONTROLS: Final[dict[str, tuple[str, Literal["--", "-.", ":"]]]] = {
     "nudged": ("#6E6E6E", "--"),
     "independent": ("#A6A6A6", "-."),
 }
+# How train and test look where a figure has both, and what its caption says of them.
+SPLIT_LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "train": {"linestyle": (0, (3, 1.2)), "linewidth": 1.4, "markerfacecolor": "white", "zorder": 3},
+    "test": {"linestyle": "-", "linewidth": 2.0, "zorder": 4},
+}
+SPLIT_WORDS: Final = {"test": "solid: test", "train": "dashed: train"}
 _SHADES: Final = ("", "#404040", "#BDBDBD")  # of the second and third control of one kind
 
 RC: Final[dict[str, object]] = {

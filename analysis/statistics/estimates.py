@@ -128,7 +128,7 @@ def estimates(
     return {
         measure: estimated(
             measure, [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*blocks, strict=True)], groups,
-            "exact mean and sd over all re-pairings of samples" if measure in of_moments else simulated,
+            EXACT if measure in of_moments else simulated,
         )
         for measure, blocks in parts.items()
     }  # fmt: skip

@@ -3,9 +3,10 @@
 Everything is a sum over samples (docs/theory.md (38)), of all of them and of each group that the jackknife leaves out.
 The values are those of `analysis.statistics.estimates.estimates` on the whole arrays, to rounding.
 
-Memory, whatever n is: two blocks of rows of either representation as they are given, about 100 MiB of rows in float64,
-and sums of 8·(d² + e² + de) bytes each: those of groups, 128 MiB or one of them if that is more, and as much again for
-those of a block and while measures are taken of them. That is 430 MiB for d = e = 512, 350 MiB for 2048.
+Memory, whatever n is: `memory` says it. Sums take 8·(d² + e² + de) bytes each: those of groups, 128 MiB or one of them
+if that is more, with those of a block and what measures need two and a half times that, and those of all samples. Rows
+take up to 256 MiB: two blocks of either representation as they are given, and some in float64. Together 0.5 GiB for
+d = e = 512, 0.6 GiB for 2048, 1.6 GiB for 4096.
 
 Shapes: x (n, d) and y (n, e): the same n samples in both.
 """
@@ -31,6 +32,15 @@ LEAST: Final = 4  # samples that debiased CKA needs
 SUMS_BYTES: Final = 128 << 20  # of groups' sums that are held at a time
 _PARTS: Final = 4  # of these are looked at one after the other
 _BLOCK_ROWS: Final = 1 << 14
+_ROWS_BYTES: Final = 256 << 20  # that rows take at most, in all forms
+_BLOCK_BYTES: Final = 128 << 20  # of a block of rows of both, as if in float64
+
+
+def memory(n: int, d: int, e: int, groups: int = 16) -> int:
+    """How many bytes `streamed` takes at most for n samples of d and e features, in blocks of up to 64 MiB as given."""
+    sums = 8 * (d * d + e * e + d * e)
+    held = sums * min(groups, max(1, SUMS_BYTES // sums))
+    return 5 * held // 2 + sums + min(_ROWS_BYTES, 5 * 8 * n * (d + e))
 
 
 def whole(x: Tensor) -> Rows:
@@ -87,23 +97,30 @@ class _Sums:
             total = reduce(add, (_summed(sums) for _, sums in stacks))
         else:
             total = self.of_all()
-            batches = (range(start, min(start + at_once, groups)) for start in range(0, groups, at_once))
-            stacks = (stack for batch in batches for stack in self.of_groups(batch, groups))
+            stacks = self._by_batch(at_once, groups)
         rest = {measure: torch.empty(groups, dtype=torch.float64) for measure in measures}
         for first, stack in stacks:
             # A measure takes several times the memory of the sums that it is of.
             for start in range(0, len(stack.q), max(1, at_once // _PARTS)):
-                part = _rows_of(stack, slice(start, start + max(1, at_once // _PARTS)))
-                self._leave_out(total, part, range(first + start, first + start + len(part.q)), rest)
+                rows = slice(start, start + max(1, at_once // _PARTS))
+                self._leave_out(total, _rows_of(stack, rows), first + start, rest)
+            del stack  # the sums of the next groups would not fit beside them
         return total, rest
 
-    def _leave_out(self, total: Moments, part: Moments, numbers: range, rest: dict[str, Tensor]) -> None:
-        """Writes into `rest`, by measure, the values without each group of a stack; `numbers`: which these are."""
+    def _by_batch(self, at_once: int, groups: int) -> Iterator[tuple[int, Moments]]:
+        """What `of_groups` gives for all groups, a pass for every `at_once` of them."""
+        for start in range(0, groups, at_once):
+            yield from self.of_groups(range(start, min(start + at_once, groups)), groups)
+
+    def _leave_out(self, total: Moments, part: Moments, first: int, rest: dict[str, Tensor]) -> None:
+        """Writes into `rest`, by measure, the values without each group of a stack; `first`: which the first is."""
+        numbers = range(first, first + len(part.q))
         without = replace(total, shift_x=part.shift_x, shift_y=part.shift_y) - part
         # Where a group holds nearly all of a sum, a difference is the rounding of it: the others are summed anew.
         lost = (without.qq < LOST * total.qq) | (without.uu < LOST * total.uu)
         for measure, values in rest.items():
             values[numbers.start : numbers.stop] = OF_MOMENTS[measure](without).value
+        del without  # sums taken anew would not fit beside it
         for group in (number for number, is_lost in zip(numbers, lost.tolist(), strict=True) if is_lost):
             groups = len(next(iter(rest.values())))
             x, y = (_without(rows, group, groups) for rows in (self._x, self._y))
@@ -122,13 +139,14 @@ class _Sums:
         a, b = self._centres
         shifts = a.mean.expand(len(wanted), -1), b.mean.expand(len(wanted), -1)
         sums, rows = None, (torch.empty(0, len(a.mean)), torch.empty(0, len(b.mean)))
-        size = groups * max(1, _BLOCK_ROWS // groups)
+        most = min(_BLOCK_ROWS, _BLOCK_BYTES // (8 * (len(a.mean) + len(b.mean))))
+        size = groups * max(1, most // groups)
         for x, y in zip(_pieces(self._x, size), _pieces(self._y, size), strict=True):
             rows = shifted(x, -a.power), shifted(y, -b.power)
             if len(x) >= groups:
                 by_group = [_by_group(side, groups)[wanted.start : wanted.stop] for side in rows]
-                part = Moments.of(by_group[0], by_group[1], shifts[0], shifts[1], unit=self._unit)
-                sums = part if sums is None else _grown(sums, part)
+                # Without a name, so that the sums of the last block are gone before those of the next are made.
+                sums = _grown(sums, Moments.of(by_group[0], by_group[1], shifts[0], shifts[1], unit=self._unit))
         assert sums is not None, "at least one sample in every group"
         # Only the last piece is no multiple of the groups.
         left = len(rows[0]) % groups
@@ -146,8 +164,10 @@ def _by_group(rows: Tensor, groups: int) -> Tensor:
     return rows[: len(rows) // groups * groups].reshape(-1, groups, rows.shape[1]).transpose(0, 1)
 
 
-def _grown(sums: Moments, part: Moments) -> Moments:
+def _grown(sums: Moments | None, part: Moments) -> Moments:
     """`sums + part` in the place of `sums`, which nobody else has: three of them would not fit."""
+    if sums is None:
+        return part
     others = _tensors(part)
     for name, value in _tensors(sums).items():
         if not name.startswith("shift"):

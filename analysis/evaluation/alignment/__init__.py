@@ -33,8 +33,13 @@ def alignment(
     "distance", "relative_distance", "angle" and "weight_gap" come from the weights of the checkpoints. Their source is
     "checkpoint". Raises UserError where there is nothing to compare.
     """
-    chosen = all_pairs(evaluation, pairs=pairs, across=across)
+    return curves_of(all_pairs(evaluation, pairs=pairs, across=across))
+
+
+def curves_of(chosen: Sequence[Pair]) -> list[Curve]:
+    """The curves of some pairs of one evaluation, one at least, pair by pair, as `alignment` gives them."""
     prepare(chosen)
+    evaluation = chosen[0].own
     total, done = sum(len(columns_of(pair, split)) * len(pair.steps) for pair in chosen for split in SPLITS), 0
 
     def count() -> None:

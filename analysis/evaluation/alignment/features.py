@@ -12,15 +12,14 @@ from torch import Tensor
 
 from analysis.evaluation.alignment.pairs import Pair
 from analysis.evaluation.features import Evaluation, Place
-from analysis.runs.parallel import by_arm
+from analysis.runs.parallel import side_by_side
 from analysis.statistics.estimates import Estimate
-from analysis.statistics.streamed import Rows, streamed, whole
+from analysis.statistics.streamed import Rows, memory, streamed, whole
 from coupled.arms.network import meta_network
 from coupled.data.splits import SplitName
 
 _HELD_BYTES: Final = 512 << 20  # of features of all arms at one step on one split; more are read anew in every pass
-_NUMBER_BYTES: Final = 8  # at most: of a run in float64
-_SIDE_BY_SIDE: Final = 3  # pairs that are worked on at a time at most: each takes up to 430 MiB
+_BYTES: Final = 7 << 28  # 1.75 GiB: of these features and of the pairs that are worked on side by side, one at least
 
 
 class Columns(NamedTuple):
@@ -50,7 +49,7 @@ def widths(evaluation: Evaluation) -> dict[str, int]:
 
     def of_network() -> dict[str, int]:
         network = meta_network(config)
-        stages = zip(evaluation.stage_names(), network.stage_dims, strict=False)
+        stages = zip(evaluation.stage_names(), network.stage_dims, strict=True) if evaluation.stages else ()
         return {"h": network.feature_dim, "z": config.model.projection_dim, **dict(stages)}
 
     return evaluation.run.remembered(("widths", evaluation.stages), of_network)
@@ -63,8 +62,9 @@ def aligned(
 
     Pairs side by side, each on one thread; `progress` is called after each.
     """
-    sources = _Sources(pairs, step, split)
     keys = [(pair, columns) for pair in pairs for columns in columns_of(pair, split)]
+    of_pair = max(_memory(pair, columns, split) for pair, columns in keys)
+    sources = _Sources(pairs, step, split, min(_HELD_BYTES, _BYTES - of_pair))
 
     def work(key: Key) -> Iterator[tuple[Key, dict[str, Estimate]]]:
         pair, columns = key
@@ -73,7 +73,17 @@ def aligned(
         yield key, _measured(columns, x, y)
         progress()
 
-    return dict(by_arm(keys, work, most=_SIDE_BY_SIDE))
+    return dict(side_by_side(keys, work, most=side_by_side_at_most(sources.held_bytes, of_pair)))
+
+
+def side_by_side_at_most(held: int, of_pair: int) -> int:
+    """How many pairs of `of_pair` bytes fit in memory beside features of `held` bytes; one at least."""
+    return max(1, (_BYTES - held) // of_pair)
+
+
+def _memory(pair: Pair, columns: Columns, split: SplitName) -> int:
+    n, d, e = len(pair.own.sample(split)), widths(pair.own)[columns.own], widths(pair.other)[columns.other]
+    return memory(n, d, e)
 
 
 def _measured(columns: Columns, x: Rows, y: Rows) -> dict[str, Estimate]:
@@ -84,17 +94,26 @@ def _measured(columns: Columns, x: Rows, y: Rows) -> dict[str, Estimate]:
     return {**streamed(("cka", "cka_biased"), x, y), **streamed(("rsa",), x, y, unit=True)}
 
 
-class _Sources:
-    """Where the rows of every arm's columns come from: from memory where all fit, else from the disk in every pass."""
+def _bytes(evaluation: Evaluation, split: SplitName) -> int:
+    """Of all columns of an arm at one step on a split."""
+    number = getattr(torch, evaluation.run.config.train.dtype).itemsize
+    return number * len(evaluation.sample(split)) * sum(widths(evaluation).values())
 
-    def __init__(self, pairs: Sequence[Pair], step: int, split: SplitName) -> None:
+
+class _Sources:
+    """Where the rows of every arm's columns come from: from memory where all take no more than `most` bytes, else from
+    the disk in every pass. `held_bytes` of them are in memory.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], step: int, split: SplitName, most: int) -> None:
         self._step = step
         self._split: SplitName = split
         sides = [side for pair in pairs for side in ((pair.own, pair.arm), (pair.other, pair.reference))]
         sides = list(dict.fromkeys(sides))
-        numbers = sum(len(evaluation.sample(split)) * sum(widths(evaluation).values()) for evaluation, _ in sides)
+        wanted = sum(_bytes(evaluation, split) for evaluation, _ in sides)
+        self.held_bytes = wanted if wanted <= most else 0
         self._held: dict[tuple[Evaluation, str], dict[str, Tensor]] = {}
-        if _NUMBER_BYTES * numbers <= _HELD_BYTES:
+        if self.held_bytes:
             self._held = {side: self._read(*side) for side in sides}
 
     def rows(self, evaluation: Evaluation, arm: str, column: str) -> Rows:

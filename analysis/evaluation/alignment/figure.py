@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from analysis.output.figure import GREY, Frame, heading, save_figure, steps_axis
-from analysis.output.styles import OBJECTIVES, Style, styles
+from analysis.output.styles import OBJECTIVES, SPLIT_LOOKS, SPLIT_WORDS, Style, styles
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
 
@@ -62,7 +62,7 @@ def draw(run: Run, curves: Sequence[Curve]) -> Figure:
 def _styles(run: Run, curves: Sequence[Curve]) -> dict[Compared, Style]:
     """A colour for each pair: the arm's own beside its reference or in another run, a free one for another pair.
 
-    Solid and broken lines are splits here, so that controls, which are grey, differ by their markers.
+    Solid and dashed lines are splits here, so that controls, which are grey, differ by their markers.
     """
     of_arm = styles(run.arms)
     pairs = dict.fromkeys((curve.arm, str(curve.reference)) for curve in curves)
@@ -85,10 +85,10 @@ def _alignment(axes: Axes, curves: Sequence[Curve], style_of: Mapping[Compared, 
     for curve in curves:
         style = style_of[curve.arm, str(curve.reference)]
         on_test = curve.split == "test"
-        look: dict[str, Any] = {"linewidth": 2.2, "markersize": 6.5, "zorder": 4}
+        look = {**style.drawn, **SPLIT_LOOKS[str(curve.split)], "markersize": 6.5 if on_test else 4}
         if not on_test:
-            look = {"linewidth": 1.4, "markersize": 4, "markerfacecolor": "white", "zorder": 5}
-        axes.plot(curve.steps, curve.values, **{**style.drawn, "linestyle": "-" if on_test else "--", **look})
+            look["zorder"] = 5  # small hollow markers on large full ones
+        axes.plot(curve.steps, curve.values, **look)
         if on_test and curve.interval is not None:
             axes.fill_between(
                 curve.steps, curve.interval.low, curve.interval.high, color=style.colour, alpha=0.16, lw=0
@@ -133,9 +133,8 @@ def _steps(axes: Axes, run: Run, curves: Sequence[Curve]) -> None:
 
 
 def _caption(curves: Sequence[Curve]) -> str:
-    lines = {"test": "solid, filled: test", "train": "broken, hollow: train"}
     counts = {curve.split: curve.n for curve in curves if curve.feature == "h"}
-    kinds = [f"{line}, n = {counts[split]:,}" for split, line in lines.items() if split in counts]
+    kinds = [f"{line}, n = {counts[split]:,}" for split, line in SPLIT_WORDS.items() if split in counts]
     return "   ·   ".join([*kinds, "shaded: 95 % interval over test samples", "weights: of the checkpoints"])
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from analysis.divergence.layers import LayerMap
 from analysis.output import files
-from analysis.output.csv import write_csv
+from analysis.output.csv import number_cell, write_csv
 from analysis.output.table import ABSENT, title
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
@@ -39,8 +39,7 @@ def _write_weights(run: Run, maps: Sequence[Sequence[LayerMap]]) -> Path:
         some = of_pair[0]
         for (i, step), (j, layer) in ((at, of) for at in enumerate(some.steps) for of in enumerate(some.layers)):
             counted = str(bool(some.in_weight_gap[j])).lower()
-            values = (float(map_.values[i, j]) for map_ in of_pair)
-            cells = ("" if math.isnan(value) else repr(value) for value in values)
+            cells = (number_cell(float(map_.values[i, j])) for map_ in of_pair)
             writer.writerow((some.arm, some.reference, layer, counted, int(step), *cells))
     return files.write(run.path / files.FOLDER / WEIGHTS_NAME, text.getvalue().encode())
 

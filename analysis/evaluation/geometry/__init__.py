@@ -9,16 +9,17 @@ from itertools import combinations, count
 from typing import Final, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from analysis.arrays.axes import Axes, ClassPairs, decision_axes
+from analysis.arrays.classes import HELD
 from analysis.arrays.optimum import MEASURES, ClassGeometry, class_geometry
 from analysis.evaluation.features import Evaluation, Place
 from analysis.evaluation.samples import SPLITS
 from analysis.runs.curve import Curve
-from analysis.runs.parallel import by_arm
+from analysis.runs.parallel import side_by_side
 from coupled.address import Purpose, permutation
+from coupled.arms.network import meta_network
 from coupled.data.splits import SplitName
 from coupled.errors import UserError
 from coupled.inputs.dataset import data_info
@@ -26,6 +27,7 @@ from coupled.inputs.dataset import data_info
 FEATURES: Final = ("z", "h")
 MOST_PAIRS: Final = 100  # pairs of classes of two labellings
 ABOUT_H: Final = "about h the theorem on NSCL says nothing"
+_TASKS_BYTES: Final = 1 << 30  # that places side by side may take
 _DRAWN_FROM: Final = 1 << 16  # of more pairs of classes, so many evenly spaced ones are drawn from
 
 
@@ -68,7 +70,7 @@ class Geometry(NamedTuple):
         ]
 
 
-class _Axis(NamedTuple):
+class _Crossed(NamedTuple):
     """Two labellings of a split's samples, and the pairs of their classes that are looked at."""
 
     names: tuple[str, str]
@@ -107,7 +109,8 @@ def geometry(evaluation: Evaluation) -> Geometry:
 
     measured: dict[tuple[str, SplitName, str, str], list[ClassGeometry]] = {}
     axes: list[AxesAt] = []
-    for place, feature, of_labels, axes_there in by_arm(places, at):
+    most = max(1, _TASKS_BYTES // _task_bytes(evaluation))
+    for place, feature, of_labels, axes_there in side_by_side(places, at, most=most):
         axes += axes_there
         for labelling, at_step in of_labels.items():
             measured.setdefault((place.arm, place.split, feature, labelling), []).append(at_step)
@@ -116,9 +119,26 @@ def geometry(evaluation: Evaluation) -> Geometry:
     return Geometry(curves, axes, notes)
 
 
+def _task_bytes(evaluation: Evaluation) -> int:
+    """What one place takes at most: h, some copies of z, and three matrices in float64 for the effective rank of h; of
+    rows in float64, and of centres of classes, as many numbers as `Samples` holds.
+    """
+    network, dimension = meta_network(evaluation.run.config), evaluation.run.config.model.projection_dim
+    n, width = max(len(evaluation.sample(split)) for split in SPLITS), max(network.feature_dim, dimension)
+    rows = n * (8 * network.feature_dim + 8 * 8 * dimension)
+    return rows + 8 * (3 * min(n, width) ** 2 + 2 * min(n * width, HELD))
+
+
 def _features(evaluation: Evaluation, place: Place) -> Iterator[tuple[str, Tensor, Tensor]]:
     """z and h of a place (n, d), each with the squared distances of its two augmented views (n,)."""
-    z, h = (torch.cat(blocks) for blocks in zip(*evaluation.blocks(place, *FEATURES), strict=True))
+    n, done, of_place = len(evaluation.sample(place.split)), 0, list[Tensor]()
+    for blocks in evaluation.blocks(place, *FEATURES):
+        # Into their place block by block: joined at the end, h would be held twice.
+        of_place = of_place or [block.new_empty(n, block.shape[1]) for block in blocks]
+        for whole, block in zip(of_place, blocks, strict=True):
+            whole[done : done + len(block)] = block
+        done += len(blocks[0])
+    z, h = of_place
     first, second = evaluation.views(place).double().chunk(2)
     yield "z", z, (first - second).square().sum(1)
     yield "h", h, evaluation.view_distances(place)
@@ -145,19 +165,19 @@ def _curves(
         reasons = dict.fromkeys(at_step.undefined[name] for at_step in steps if name in at_step.undefined)
         yield GeometryCurve(
             measure=name, arm=arm, reference=None, steps=np.array(evaluation.steps, np.int64), values=values,
-            n=last.n, d=last.d, feature=feature, source="checkpoints", split=split, labelling=labelling,
+            n=last.n, d=last.d, feature=feature, source="checkpoint", split=split, labelling=labelling,
             estimator=measure.meaning, undefined=" | ".join(reasons), flags=(*flags, *of_views),
             classes=last.classes, at_optimum=None if feature == "h" else last.at_optimum(name),
         )  # fmt: skip
 
 
-def _all_axes(evaluation: Evaluation) -> tuple[dict[SplitName, list[_Axis]], list[str]]:
+def _all_axes(evaluation: Evaluation) -> tuple[dict[SplitName, list[_Crossed]], list[str]]:
     """The pairs of labellings of each split whose axes are looked at, and a line for those that have none.
 
     Of the data set's labellings, also those that no arm uses; not products of others, which depend on their factors.
     """
     names = [name for name in data_info(evaluation.config).classes if "*" not in name]
-    axes_of: dict[SplitName, list[_Axis]] = {split: [] for split in SPLITS}
+    axes_of: dict[SplitName, list[_Crossed]] = {split: [] for split in SPLITS}
     notes = []
     for split in SPLITS:
         ids = evaluation.sample(split).ids
@@ -167,7 +187,7 @@ def _all_axes(evaluation: Evaluation) -> tuple[dict[SplitName, list[_Axis]], lis
             pairs = chosen_pairs(every)
             if pairs:
                 chosen = f"{len(pairs)} of {len(every)} pairs of classes"
-                axes_of[split].append(_Axis((first, second), (labels[first], labels[second]), pairs, chosen))
+                axes_of[split].append(_Crossed((first, second), (labels[first], labels[second]), pairs, chosen))
             else:
                 notes.append(f"{split}: no decision axes of {first} and {second}: no two classes of each have samples "
                              "in all four combinations")  # fmt: skip

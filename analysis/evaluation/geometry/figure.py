@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from analysis.evaluation.geometry import FEATURES, GeometryCurve
 from analysis.output.figure import GREY, Frame, save_figure, steps_axis
-from analysis.output.styles import Style, styles
+from analysis.output.styles import SPLIT_LOOKS, SPLIT_WORDS, Style, styles
 from analysis.runs.run import Run
 
 NAMES: Final = ("geometry.png", "geometry.svg")
@@ -25,7 +25,6 @@ PANELS: Final = {
     "effective_rank": "Effective rank",
 }
 _DECADES: Final = 100.0  # values that differ by more get a logarithmic axis
-_LINES: Final = {"train": (0, (3, 1.2)), "test": "-"}
 
 
 def save(run: Run, curves: Sequence[GeometryCurve]) -> list[Path]:
@@ -41,8 +40,8 @@ def draw(run: Run, curves: Sequence[GeometryCurve]) -> Figure:
     counts = {curve.split: curve.n for curve in curves}
     text = "   ·   ".join(
         [
-            f"solid: test, n = {counts['test']:,}",
-            f"dashed: train, n = {counts['train']:,}",
+            f"{SPLIT_WORDS['test']}, n = {counts['test']:,}",
+            f"{SPLIT_WORDS['train']}, n = {counts['train']:,}",
             f"classes: {labelling}",
             "dotted: at NSCL's optimum, where all else of z is 0",
         ]
@@ -64,9 +63,9 @@ def draw(run: Run, curves: Sequence[GeometryCurve]) -> Figure:
 def _panel(axes: Axes, run: Run, curves: Sequence[GeometryCurve], style_of: Mapping[str, Style]) -> None:
     # The first arms lie on top: copies of them are where they are.
     for curve in reversed(curves):
-        style = {"color": style_of[curve.arm].colour, "linestyle": _LINES[str(curve.split)]}
-        axes.plot(curve.steps, curve.values, **style, linewidth=1.8, marker="o", markersize=3)
-    steps_axis(axes, run, max(int(curve.steps[-1]) for curve in curves))
+        look = {**SPLIT_LOOKS[str(curve.split)], "color": style_of[curve.arm].colour}
+        axes.plot(curve.steps, curve.values, **look, marker="o", markersize=3)
+    steps_axis(axes, run, max(int(curve.steps[-1]) for curve in curves), narrow=True)
     values = np.concatenate([curve.values for curve in curves])
     if not np.isfinite(values).any():
         axes.text(0.5, 0.5, "undefined", transform=axes.transAxes, ha="center", va="center", color=GREY)

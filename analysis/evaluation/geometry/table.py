@@ -12,7 +12,7 @@ from rich.table import Table
 
 from analysis.evaluation.geometry import ABOUT_H, FEATURES, AxesAt, Geometry, GeometryCurve
 from analysis.output import files
-from analysis.output.csv import write_csv
+from analysis.output.csv import number_cell, write_csv
 from analysis.output.table import ABSENT, title
 from analysis.runs.run import Run
 
@@ -53,7 +53,7 @@ def write_axes(run: Run, axes: Sequence[AxesAt]) -> Path:
     writer.writerow(HEADER)
     for at in axes:
         place, own = at.place, at.axes
-        numbers = [_exact(value) for value in (own.cosine, own.bound, own.bound_any, own.uneven)]
+        numbers = [number_cell(value) for value in (own.cosine, own.bound, own.bound_any, own.uneven)]
         flags = "; ".join(([UNEVEN] if own.uneven else []) + [at.chosen])
         about = (place.step, place.arm, place.split, at.feature, *at.labellings, *own.first, *own.second, own.n)
         writer.writerow((*about, *numbers, flags, own.undefined))
@@ -141,7 +141,3 @@ def _cells(values: Mapping[str, float]) -> list[str]:
 
 def _number(value: float) -> str:
     return ABSENT if math.isnan(value) else f"{value:.3g}"
-
-
-def _exact(value: float) -> str:
-    return "" if math.isnan(value) else repr(value)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from analysis.arrays.split_losses import DCL, NSCL, NSCL_POSITIVE, NT_XENT, Gap, Losses, batch_losses, split_losses
 from analysis.evaluation.features import Evaluation, Place
-from analysis.evaluation.losses.kept import KeptRows
+from analysis.evaluation.losses.row_sums import RowSums
 from analysis.evaluation.losses.settings import Second, Settings, name_of
 from analysis.evaluation.samples import SPLITS, batches
-from analysis.runs.parallel import by_arm
+from analysis.runs.parallel import side_by_side
 from analysis.runs.run import Run
 from coupled.data.splits import SplitName
 from coupled.objectives.registry import Objective, registered
@@ -77,14 +77,14 @@ def losses(
     positions = {split: batches(split, len(evaluation.sample(split)), settings.batch_size) for split in SPLITS}
     evaluation.prepare(kinds=("views", "plain") if second == "plain" else ("views",))
     places = [Place(arm, step, split) for arm in run.arms for split in SPLITS for step in evaluation.steps]
-    kept, done = KeptRows(evaluation.folder), list[Place]()
+    sums, done = RowSums(evaluation.folder), list[Place]()
 
     def work(place: Place) -> Iterator[Row]:
-        yield from _rows(settings, place, positions[place.split], kept)
+        yield from _rows(settings, place, positions[place.split], sums)
         done.append(place)
         evaluation.progress(f"losses of {run.name}", len(done), len(places))
 
-    rows = by_arm(places, work, most=max(1, _TASKS_BYTES // _task_bytes(evaluation)))
+    rows = side_by_side(places, work, most=max(1, _TASKS_BYTES // _task_bytes(evaluation)))
     arms, labellings = list(run.arms), [None, *evaluation.sample("train").labels]
 
     def order(row: Row) -> tuple[int, ...]:
@@ -100,7 +100,7 @@ def _task_bytes(evaluation: Evaluation) -> int:
     return anchors * (6 * evaluation.run.config.model.projection_dim * 8 + 50 * 8)
 
 
-def _rows(settings: Settings, place: Place, positions: Tensor, kept: KeptRows) -> Iterator[Row]:
+def _rows(settings: Settings, place: Place, positions: Tensor, sums: RowSums) -> Iterator[Row]:
     """The rows of a place: every labelling in both scopes."""
     evaluation, temperature = settings.evaluation, settings.temperature_of(place.arm)
     sample, z = evaluation.sample(place.split), evaluation.views(place, second=settings.second)
@@ -109,7 +109,7 @@ def _rows(settings: Settings, place: Place, positions: Tensor, kept: KeptRows) -
         sizes = labels.unique(return_counts=True)[1] if labelling is not None else torch.zeros(0)
         for scope in SCOPES:
             if scope == "split":
-                of, batch = split_losses(z, labels, temperature, objectives, reduce=kept.of), None
+                of, batch = split_losses(z, labels, temperature, objectives, reduce=sums.of), None
             else:
                 of, batch = batch_losses(z, labels, temperature, positions, objectives), settings.batch_size
             if labelling is None:
@@ -154,15 +154,17 @@ def trained_by_nscl(rows: Sequence[Row], run: Run, labelling: str | None, temper
 def _with_shares(run: Run, rows: Sequence[Row]) -> list[Row]:
     """The rows with `share` and `share_with_positive`."""
     at = {(row.arm, row.step, row.labelling, row.split, row.scope): row for row in rows}
-    return [
-        replace(row, share=_share(run, at, row, NSCL), share_with_positive=_share(run, at, row, NSCL_POSITIVE))
-        for row in rows
-    ]
+    kinds = dict.fromkeys((row.labelling, row.temperature) for row in rows)
+    beside = {kind: trained_by_nscl(rows, run, *kind) for kind in kinds}
+
+    def share(row: Row, form: Objective) -> float:
+        return _share(at, row, beside[row.labelling, row.temperature], form)
+
+    return [replace(row, share=share(row, NSCL), share_with_positive=share(row, NSCL_POSITIVE)) for row in rows]
 
 
-def _share(run: Run, at: Mapping[Any, Row], row: Row, form: Objective) -> float:
-    """docs/theory.md (86); NaN where it is not known."""
-    other = trained_by_nscl(list(at.values()), run, row.labelling, row.temperature)
+def _share(at: Mapping[Any, Row], row: Row, other: str | None, form: Objective) -> float:
+    """docs/theory.md (86), beside the arm `other`, which NSCL trained; NaN where it is not known."""
     places = [(arm, step, row.labelling, row.split, row.scope) for arm in (row.arm, other) for step in (0, row.step)]
     if row.labelling is None or not all(place in at for place in places):
         return math.nan

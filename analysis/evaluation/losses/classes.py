@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from analysis.evaluation.losses import NO_BOUND, SCOPES, Row
-from analysis.evaluation.losses.figure import BOUNDS, LOOKS, LOSSES, logarithmic, positive
+from analysis.evaluation.losses.figure import BOUNDS, LOSSES, logarithmic, positive
 from analysis.evaluation.losses.forms import Form, form_of
 from analysis.evaluation.samples import SPLITS
 from analysis.output.figure import GREY, note, save_figure
+from analysis.output.styles import SPLIT_LOOKS, SPLIT_WORDS
 from analysis.runs.run import Run
 
 NAMES: Final = ("losses_classes.png", "losses_classes.svg")
@@ -51,7 +52,7 @@ def draw(of_runs: Runs) -> Figure:
         _against_classes(axes, points)
     handles = figure.axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="lower center", ncols=5, bbox_to_anchor=(0.5, 0.05))
-    text = f"of the arm trained by CL; solid: test, dashed: train; {NO_BOUND}"
+    text = f"of the arm trained by CL; {SPLIT_WORDS['test']}, {SPLIT_WORDS['train']}; {NO_BOUND}"
     figure.text(0.5, 0.025, text, fontsize=12, ha="center", color=GREY)
     return figure
 
@@ -73,7 +74,7 @@ def _against_classes(axes: Axes, points: Sequence[tuple[Row, Form]]) -> None:
             values = positive(np.array([math.nan if value is None else value for value in values], float))
             if not np.isfinite(values).any():
                 continue
-            line: dict[str, Any] = {**LOOKS[split], "color": look["color"], "marker": "o", "markersize": 5}
+            line: dict[str, Any] = {**SPLIT_LOOKS[split], "color": look["color"], "marker": "o", "markersize": 5}
             line |= {"linestyle": ":"} if name == "equal" else {}
             axes.plot(at, values, label=look["label"] if split == "test" else None, **line)
             drawn.append(values)

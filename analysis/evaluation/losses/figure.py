@@ -17,7 +17,7 @@ from analysis.evaluation.losses.forms import Form, form_of, headline_labelling
 from analysis.evaluation.losses.settings import name_of
 from analysis.evaluation.samples import SPLITS
 from analysis.output.figure import GREY, Frame, note, save_figure, steps_axis
-from analysis.output.styles import Style, styles
+from analysis.output.styles import SPLIT_LOOKS, SPLIT_WORDS, Style, styles
 from analysis.runs.run import Run
 
 # Fields of `Gap`, and how they look. A dotted line is no bound.
@@ -26,10 +26,6 @@ BOUNDS: Final[dict[str, dict[str, Any]]] = {
     "per_anchor": {"color": "#5A5A5A", "label": "bound: per anchor"},
     "tighter": {"color": "#2A9D8F", "label": "bound: tighter"},
     "equal": {"color": "#A6A6A6", "label": "equal similarities: no bound"},
-}
-LOOKS: Final[dict[str, dict[str, Any]]] = {
-    "train": {"linestyle": (0, (3, 1.2)), "linewidth": 1.4, "markerfacecolor": "white", "zorder": 3},
-    "test": {"linestyle": "-", "linewidth": 2.0, "zorder": 4},
 }
 _CLEAR: Final[dict[str, Any]] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2}
 LOSSES: Final = ("#1B4F9C", "#C0392B")  # CL and NSCL of one arm: no arm's colours
@@ -52,7 +48,8 @@ def draw(run: Run, rows: Sequence[Row], scope: Scope) -> Figure:
     form, rows = form_of(run, rows, labelling), [r for r in rows if (r.scope, r.labelling) == (scope, labelling)]
     # Lines say which split it is: arms are told apart by their colours alone.
     style_of = {arm: replace(style, line="-") for arm, style in styles(run.arms).items()}
-    frame = Frame(run, [], style_of, text=_caption(rows, scope))
+    # The caption names the temperatures of the rows, which may not be those of training.
+    frame = Frame(run, [], style_of, text=_caption(rows, scope), temperature=False)
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
     _with_bound(figure.add_subplot(grid[0, 0]), run, rows, form)
@@ -70,7 +67,7 @@ def _caption(rows: Sequence[Row], scope: Scope) -> str:
     same = counts["test"] == counts["train"]
     solid, dashed = ("", f", n = {counts['train']}") if same else (f", n = {counts[s]}" for s in ("test", "train"))
     parts = [
-        f"solid: test{solid}; dashed: train{dashed}{of_batches}",
+        f"{SPLIT_WORDS['test']}{solid}; {SPLIT_WORDS['train']}{dashed}{of_batches}",
         f"labels: {first.labelling or 'none'}",
         f"τ = {', '.join(f'{tau:g}' for tau in taus)}",
         f"view 2 {first.second_view}",
@@ -93,7 +90,7 @@ def _with_bound(axes: Axes, run: Run, rows: Sequence[Row], form: Form) -> None:
     note(axes, f"scope {rows[0].scope}")
     ranges = []
     for split in SPLITS:
-        look = {**LOOKS[split], "marker": "o", "markersize": 4}
+        look = {**SPLIT_LOOKS[split], "marker": "o", "markersize": 4}
         lines = [_series(rows, arm, split, lambda row, of=of: row.of.losses.get(of)) for of in (form.cl, form.ns)]
         for (at, values), of, colour in zip(lines, (form.cl, form.ns), LOSSES, strict=True):
             label = name_of(of).replace("_", " ") if split == "test" else None
@@ -129,7 +126,7 @@ def _gaps(axes: Axes, run: Run, rows: Sequence[Row], form: Form, style_of: Mappi
     for arm, style in reversed(list(style_of.items())):
         for split in SPLITS:
             at, values = _series(rows, arm, split, lambda row: form.gap(row).gap)
-            axes.plot(at, positive(values), color=style.colour, marker="o", markersize=4, **LOOKS[split])
+            axes.plot(at, positive(values), color=style.colour, marker="o", markersize=4, **SPLIT_LOOKS[split])
     arm = form.cl_arm or rows[0].arm
     for name, look in BOUNDS.items():
         at, values = _series(rows, arm, "test", lambda row, name=name: getattr(form.gap(row), name))
@@ -150,7 +147,7 @@ def _nscl(axes: Axes, run: Run, rows: Sequence[Row], form: Form, style_of: Mappi
     for arm, style in reversed(list(style_of.items())):
         for split in SPLITS:
             at, values = _series(rows, arm, split, lambda row: row.of.losses.get(form.ns))
-            axes.plot(at, values, color=style.colour, marker="o", markersize=4, **LOOKS[split])
+            axes.plot(at, values, color=style.colour, marker="o", markersize=4, **SPLIT_LOOKS[split])
     axes.set_ylabel(name_of(form.ns).replace("_", " "))
     if not any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in axes.lines):
         _empty(axes, "no labels: no NSCL loss")
@@ -166,7 +163,7 @@ def _shares(axes: Axes, run: Run, rows: Sequence[Row], form: Form, style_of: Map
             at, values = _series(rows, arm, split, form.share)
             if arm == form.ns_arm or not np.isfinite(values).any():
                 continue
-            axes.plot(at, values, color=style.colour, marker="o", markersize=4, **LOOKS[split])
+            axes.plot(at, values, color=style.colour, marker="o", markersize=4, **SPLIT_LOOKS[split])
             if split == "test" and np.isfinite(values[-1]) and run.arms[arm].kind == "objective":
                 ends.insert(0, f"{arm}: {values[-1]:.3g} at step {at[-1]:,}")
     if not axes.lines:

@@ -16,6 +16,7 @@ from analysis.evaluation.losses import NO_BOUND, SCOPES, Row
 from analysis.evaluation.losses.forms import Form, form_of
 from analysis.evaluation.losses.settings import name_of
 from analysis.output import files
+from analysis.output.csv import number_cell
 from analysis.output.table import ABSENT, title
 from analysis.runs.run import Run
 
@@ -133,6 +134,4 @@ def _place(row: Row) -> str:
 
 
 def _cell(value: object) -> object:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(value) if isinstance(value, float) else value
+    return number_cell(value) if isinstance(value, float) else value

@@ -21,7 +21,7 @@ from analysis.evaluation.alignment.pairs import pairs_across
 from analysis.evaluation.alignment.weights import compared, layer_maps
 from analysis.evaluation.features import Place
 from analysis.statistics.estimates import estimates
-from analysis.statistics.streamed import streamed, whole
+from analysis.statistics.streamed import memory, streamed, whole
 from coupled.driver.train import train
 from coupled.errors import UserError
 from coupled.recording.layout import STREAMS
@@ -294,3 +294,22 @@ def test_curves_say_where_digits_are_lost_and_samples_lack(path, folder):
     estimates = [fine, replace(fine, ill_conditioned=np.array(True))]
     flags = alignment_curve(pair, "test", Columns("h", "h"), "rsa", estimates).flags
     assert flags[0] == "test has 50 samples, 60 were asked for" and flags[1].startswith("ill-conditioned from step 6")
+
+
+def test_results_that_a_call_does_not_make_again_are_gone(copied, other_path):
+    options = ["--samples", "20", "--steps", "6"]
+    assert main(["alignment", str(copied), *options, "--layers", "--across", str(other_path)]) == 0
+    assert (copied / "analysis" / figure.LAYERS_NAMES[0]).exists()
+    assert main(["alignment", str(copied), *options]) == 0
+    names = {"alignment.csv", "alignment_weights.csv", *figure.NAMES, "features"}
+    assert {path.name for path in (copied / "analysis").iterdir()} == names
+
+
+@pytest.mark.parametrize("d", [64, 512, 2048, 4096, 16384])
+def test_pairs_side_by_side_fit_in_memory_and_one_is_always_worked_on(d):
+    of_pair, budget = memory(10_000, d, d), 7 << 28
+    assert of_pair > 3 * 3 * 8 * d * d  # what is held at least: the sums of all, of a group, and without it
+    for held in (0, 512 << 20):
+        most = features.side_by_side_at_most(held, of_pair)
+        assert most >= 1 and (most == 1 or held + most * of_pair <= budget)
+        assert held + (most + 1) * of_pair > budget

@@ -213,3 +213,31 @@ def test_the_terminal_s_tables_have_the_optimum_first_and_a_row_for_each_split(e
     assert columns["rank"][0] == "1" and columns["norms (cv)"][0] == "1 (0)" and columns["arm"][0] == "optimum"
     assert len(columns["arm"]) == 1 + 2 * 2 * 2 and next(iter(of_both.columns[-1].cells)) == "15"
     assert axes.row_count == 8
+
+
+def test_places_side_by_side_fit_in_memory_and_one_is_always_worked_on(evaluation, measured, monkeypatch):
+    asked, real = [], subject.side_by_side
+    monkeypatch.setattr(subject, "side_by_side", lambda *a, most: asked.append(most) or real(*a, most=most))
+    of_place = subject._task_bytes(evaluation)
+    for budget, most in ((of_place // 2, 1), (3 * of_place, 3)):
+        monkeypatch.setattr(subject, "_TASKS_BYTES", budget)
+        again = geometry(evaluation)
+        assert asked.pop() == most
+        assert all(np.array_equal(a.values, b.values) for a, b in zip(again.curves, measured.curves, strict=True))
+
+
+def test_axes_of_an_earlier_call_go_and_what_is_of_no_command_stays(trained, folder, monkeypatch, tmp_path):
+    path = shutil.copytree(trained, tmp_path / "run")
+    (path / "analysis").mkdir(exist_ok=True)
+    for name in ("axes.csv", "my_axes.csv"):
+        (path / "analysis" / name).write_text("old")
+    monkeypatch.setattr(subject, "_all_axes", lambda evaluation: ({"train": [], "test": []}, []))
+    assert main(["geometry", str(path), "--samples", "60", "--output", str(folder), "--steps", "6"]) == 0
+    assert not (path / "analysis/axes.csv").exists() and (path / "analysis/my_axes.csv").exists()
+
+
+def test_a_run_s_results_are_there_before_the_next_run_is_looked_at(trained, folder, tmp_path):
+    whole, spoilt = (shutil.copytree(trained, tmp_path / n, ignore=shutil.ignore_patterns("analysis")) for n in "ab")
+    rewrite(spoilt, "checkpoints/step-000000006/cl.safetensors", lambda t: [a.fill(np.nan) for a in t.values()])
+    assert main(["geometry", str(whole), str(spoilt), "--samples", "20", "--steps", "6"]) == 2
+    assert (whole / "analysis/geometry.csv").exists() and not (spoilt / "analysis/geometry.csv").exists()

@@ -112,3 +112,18 @@ def one_line(capsys):
 def test_a_user_s_mistake_is_one_line(trained, capsys, words, said):
     assert main(["losses", str(trained), *words.split()]) == 2
     assert said in one_line(capsys)
+
+
+def test_a_title_never_names_another_temperature_than_the_caption(run, tmp_path):
+    rows = losses(Evaluation(run, size=40, steps=[0, 6], output=tmp_path), temperature=1.0)
+    texts = [text.get_text() for text in figure.draw(run, rows, "split").texts]
+    assert [text for text in texts if "τ" in text] == [text for text in texts if "τ = 1 " in f"{text} "] != []
+
+
+def test_classes_of_an_earlier_call_go(trained, tmp_path, monkeypatch):
+    (trained / "analysis").mkdir(exist_ok=True)
+    for name in classes.NAMES:
+        (trained / "analysis" / name).write_text("old")
+    monkeypatch.setattr(classes, "has_classes", lambda of_runs: False)
+    assert main(["losses", str(trained), "--samples", "40", "--steps", "6", "--output", str(tmp_path)]) == 0
+    assert not any((trained / "analysis" / name).exists() for name in classes.NAMES)

@@ -14,7 +14,7 @@ import analysis
 import coupled
 from analysis.arrays.split_losses import DCL, NSCL, NSCL_POSITIVE, NT_XENT, SCL
 from analysis.evaluation.features import Evaluation, Place
-from analysis.evaluation.losses import NO_BOUND, NO_LABELS, kept, losses, table
+from analysis.evaluation.losses import NO_BOUND, NO_LABELS, losses, row_sums, table
 from analysis.evaluation.losses.settings import name_of
 from analysis.evaluation.samples import batches
 from coupled.config import from_tables
@@ -146,8 +146,8 @@ def test_without_step_0_there_is_no_share(trained, tmp_path):
 
 def test_sums_over_splits_are_kept_and_shared(trained, tmp_path, monkeypatch):
     made = []
-    reduce = kept.reduce_rows
-    monkeypatch.setattr(kept, "reduce_rows", lambda *given: made.append(given) or reduce(*given))
+    reduce = row_sums.reduce_rows
+    monkeypatch.setattr(row_sums, "reduce_rows", lambda *given: made.append(given) or reduce(*given))
     first = losses(evaluated(trained, tmp_path))
     # At step 0 three arms have one z and τ, under two labellings on two splits; nothing else is shared.
     assert len(made) == (4 * 3 - 2) * 2 * 2

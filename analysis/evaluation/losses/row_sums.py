@@ -22,7 +22,7 @@ _FORMAT: Final = 1  # another number when `reduce_rows` gives other ones
 _NAMES: Final = tuple(field.name for field in fields(Rows))
 
 
-class KeptRows:
+class RowSums:
     """The sums in a folder. Threads that want the same ones wait for each other."""
 
     def __init__(self, folder: Path) -> None:
