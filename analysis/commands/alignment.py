@@ -8,6 +8,7 @@ from typing import Any, Final
 from analysis.commands import printing
 from analysis.commands.evaluated import add_options, counted, evaluation, evaluations
 from analysis.evaluation.alignment import all_pairs, curves_of, figure, table
+from analysis.evaluation.alignment.pairs import Pair
 from analysis.evaluation.alignment.weights import comparable, layer_maps
 from analysis.evaluation.features import Evaluation
 from analysis.output import files
@@ -45,19 +46,21 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes and prints the alignment of each run."""
-    # Every path is opened before the first result is written.
+    # Every path is opened, and what is compared is chosen, before the first result is written.
     across = None
     if options.across is not None:
         across = evaluation(open_run(options.across), options, stages=options.layers)
-    for own in evaluations(options, stages=options.layers):
-        _analyse(own, across, [(first, second) for first, second in options.pair])
+    opened = evaluations(options, stages=options.layers)
+    named = [(first, second) for first, second in options.pair]
+    chosen = [all_pairs(own, pairs=named, across=across) for own in opened]
+    for own, pairs in zip(opened, chosen, strict=True):
+        _analyse(own, across, pairs)
     return 0
 
 
-def _analyse(own: Evaluation, across: Evaluation | None, named: Sequence[tuple[str, str]]) -> None:
+def _analyse(own: Evaluation, across: Evaluation | None, pairs: Sequence[Pair]) -> None:
     run = own.run
     with counted(own, *([] if across is None else [across])):
-        pairs = all_pairs(own, pairs=named, across=across)
         curves = curves_of(pairs)
         maps = [layer_maps(pair) for pair in pairs if comparable(pair)]
     paths = [*table.write(run, curves, maps), *figure.save(run, curves)]

@@ -4,11 +4,13 @@ On a CPU every forward runs on one thread, as many at once as torch would use th
 depend on how many cores it has.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +23,7 @@ from analysis.runs.run import Run
 from coupled.arms.network import meta_network
 from coupled.data.splits import FileSplit, Split
 from coupled.data.workers import Ahead
+from coupled.errors import UserError
 from coupled.inputs.pixels import Pixels
 from coupled.models import Network
 from coupled.models.embedding import CHUNK, embed
@@ -55,6 +58,7 @@ def extract(work: Work, tables: Mapping[Any, Table], progress: Callable[[str, in
     if not missing:
         return
     places, some = list(missing), tables[next(iter(missing))]
+    _check_folder(some.folder.parent)
     size = _networks_at_once(work, some)
     rows = [some.rows_of(part) for parts in missing.values() for part in parts]
     total, done = sum(of_part.stop - of_part.start for of_part in rows), 0
@@ -64,6 +68,17 @@ def extract(work: Work, tables: Mapping[Any, Table], progress: Callable[[str, in
         for images in _extract_group(work, tables, group):
             done += images
             progress(description, done, total)
+
+
+def _check_folder(folder: Path) -> None:
+    """UserError, before any work, where nothing can be kept in the folder of features."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = f"no file can be made there ({error.strerror})"
+        raise UserError(f"features go to {folder}", reason, "say with --output where they can be kept") from None
 
 
 def _networks_at_once(work: Work, table: Table) -> int:

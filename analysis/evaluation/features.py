@@ -34,6 +34,7 @@ from coupled.recording.layout import labellings
 from coupled.store import StoreError, TensorFile
 from coupled.terminal.counting import Progress
 
+MOST_WORKERS: Final = 256
 Kind = Literal["plain", "views", "stages"]
 
 
@@ -78,6 +79,8 @@ class Evaluation:
         output: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if workers is not None and not 0 <= workers <= MOST_WORKERS:
+            raise UserError(f"{workers} workers", f"from 0 to {MOST_WORKERS}", "set --workers")
         self.run, self.steps = run, kept_steps(run, steps)
         self.stages = stages
         self._size, self._ids = size, dict(ids or {})

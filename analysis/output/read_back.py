@@ -36,7 +36,7 @@ def read_curves(run: Run, name: str) -> list[Curve] | None:
             cells: dict[str, str] = dict(zip(HEADER, row, strict=False))
             by_facts.setdefault(tuple(cells[fact] for fact in _FACTS), []).append(cells)
         return [_curve(run, dict(zip(_FACTS, facts, strict=True)), cells) for facts, cells in by_facts.items()]
-    except (OSError, ValueError, KeyError, IndexError, csv.Error) as error:
+    except (OSError, ValueError, OverflowError, KeyError, IndexError, csv.Error) as error:
         reason = f"{path} is not a table of curves of this run ({error})"
         raise UserError(reason, "the command that made it makes it again", "or remove it") from None
 

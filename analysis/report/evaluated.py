@@ -40,7 +40,7 @@ def _losses(run: Run, name: str) -> list[Curve] | None:
             for column in of_facts[0]
             if column.startswith(_NUMBERS)
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, csv.Error) as error:
         reason = f"{path} is not a table of losses of this run ({error})"
         raise UserError(reason, "coupled-analyze losses makes it again", "or remove it") from None
     return [curve for curve in curves if not np.isnan(curve.values).all()]

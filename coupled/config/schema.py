@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from coupled.config.fields import Schedule, option
 
 # Far outside what is of use; within them 1/τ is a number of float32, and 1/τ² of float64.
-_TAU_LOW, _TAU_HIGH = 1e-30, 1e30
+TAU_LOW, TAU_HIGH = 1e-30, 1e30
 _LONGEST = 2**53 - 1  # steps and samples that rates are computed from, exact in float64
 
 
@@ -143,7 +143,7 @@ class Train:
 
     # recorded: how far a training is followed changes no step of it (a cosine's end is optimiser.horizon)
     steps: int = option(300, "updates (T); the states recorded are 0 … T", kind="recorded", low=0, high=10_000_000)
-    temperature: float = option(0.5, "temperature τ of every arm that names none", low=_TAU_LOW, high=_TAU_HIGH)
+    temperature: float = option(0.5, "temperature τ of every arm that names none", low=TAU_LOW, high=TAU_HIGH)
     views_forward: str = option(
         "joint",
         "one forward of both views, or one of each: batch-norm then sees a view at a time",
@@ -255,7 +255,7 @@ class Arm:
     objective: str | None = option(None, "objective (kind objective)")
     labelling: str | None = option(None, "labels of this arm (kind objective); default: data.labelling")
     temperature: float | None = option(
-        None, "temperature τ (kind objective); default: train.temperature", low=_TAU_LOW, high=_TAU_HIGH
+        None, "temperature τ (kind objective); default: train.temperature", low=TAU_LOW, high=TAU_HIGH
     )
     lam: float | None = option(
         None, "objective homotopy: weight λ of same-class pairs (1: dcl, 0: nscl)", low=0, high=1

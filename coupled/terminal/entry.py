@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, notes: Sequence[str] = (), **options: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False, **options})
         # Of every argument with `type=Path`: shells do not expand --output=~/x, nor what is quoted.
-        self.register("type", Path, lambda given: Path(expanded(given)))
+        self.register("type", Path, _path)
         self._notes = (*notes, EXIT_CODES)
 
     def format_help(self) -> str:
@@ -40,6 +40,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message, f"see {self.prog} --help")
+
+
+def _path(given: str) -> Path:
+    if not given:
+        raise UserError(
+            "an empty path", "the path of a file or a folder is needed", "write it, or leave the option out"
+        )
+    return Path(expanded(given))
 
 
 def guarded(program: str, body: Callable[[], int]) -> int:

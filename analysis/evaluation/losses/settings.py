@@ -1,6 +1,5 @@
 """What a run's losses are computed with: temperatures, batch size, objectives, and the epoch of a step."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -8,6 +7,7 @@ from typing import Final, Literal
 from analysis.arrays.split_losses import OBJECTIVES
 from analysis.evaluation.features import Evaluation
 from coupled.config.arms import objective_of
+from coupled.config.schema import TAU_HIGH, TAU_LOW
 from coupled.errors import UserError
 from coupled.objectives.registry import Objective, is_function_of_sigma
 
@@ -25,8 +25,9 @@ class Settings:
     second: Second
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise UserError(f"temperature {self.temperature}", "a positive finite number")
+        # Outside of it 1/τ² is no number of float64.
+        if self.temperature is not None and not TAU_LOW <= self.temperature <= TAU_HIGH:
+            raise UserError(f"temperature {self.temperature}", f"from {TAU_LOW:g} to {TAU_HIGH:g}", "set --temperature")
 
     def temperature_of(self, arm: str) -> float:
         """τ of an arm's rows. UserError where no file holds it."""

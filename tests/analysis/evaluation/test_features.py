@@ -176,3 +176,16 @@ def test_features_that_are_not_finite_are_one_line(trained, tmp_path):
 def test_a_device_that_is_not_here_is_refused(trained, tmp_path):
     with pytest.raises(UserError, match="cpu or cuda"):
         evaluated(trained, tmp_path, device="tpu")
+
+
+def test_where_nothing_can_be_kept_is_said_before_any_work(trained, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(extraction, "embed", lambda *_, **__: pytest.fail("a forward"))
+    with pytest.raises(UserError, match="say with --output"):
+        evaluated(trained, tmp_path / "file").prepare()
+
+
+@pytest.mark.parametrize("workers", [-1, 257])
+def test_a_number_of_workers_that_cannot_be_is_refused(trained, tmp_path, workers):
+    with pytest.raises(UserError, match=f"{workers} workers; from 0 to 256"):
+        evaluated(trained, tmp_path, workers=workers)

@@ -57,6 +57,7 @@ def test_no_file_is_no_curves(run):
         ("nscl", "other"),
         ("measured", "certain"),
         ("\n0,", "\nzero,"),
+        ("\n0,", "\n99999999999999999999,"),
         (",8,4,", ",eight,4,"),
         ("measured,,", "measured,tighter,"),
         ('"a ""quoted""', '"a "quoted"'),

@@ -105,7 +105,7 @@ def one_line(capsys):
         ("--samples 6", "batches of 8; from 2 to the 6 samples of train; set --batch, or --samples"),
         ("--samples 40 --batch 41", "batches of 41; from 2 to the 40 samples"),
         ("--samples 40 --batch 1", "batches of 1; from 2 to the 40 samples"),
-        ("--samples 40 --temperature 0", "temperature 0.0; a positive finite number"),
+        ("--samples 40 --temperature 0", "temperature 0.0; from 1e-30 to 1e+30"),
         ("--steps 5", "no checkpoint at step 5; there are 0, 3, 6"),
     ],
 )

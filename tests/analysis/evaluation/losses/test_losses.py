@@ -251,5 +251,5 @@ def test_features_that_are_not_finite_are_one_line(trained, tmp_path):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
 def test_a_temperature_is_positive(evaluation, temperature):
-    with pytest.raises(UserError, match="a positive finite number"):
+    with pytest.raises(UserError, match="from 1e-30 to 1e"):
         losses(evaluation, temperature=temperature)
