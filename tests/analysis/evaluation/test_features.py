@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -161,8 +162,6 @@ def test_kept_checkpoints_are_the_default_and_others_are_refused(trained, tmp_pa
 
 
 def test_features_that_are_not_finite_are_one_line(trained, tmp_path):
-    import shutil
-
     path = shutil.copytree(trained, tmp_path / "spoilt")
 
     def poison(tensors):
@@ -189,3 +188,22 @@ def test_where_nothing_can_be_kept_is_said_before_any_work(trained, tmp_path, mo
 def test_a_number_of_workers_that_cannot_be_is_refused(trained, tmp_path, workers):
     with pytest.raises(UserError, match=f"{workers} workers; from 0 to 256"):
         evaluated(trained, tmp_path, workers=workers)
+
+
+def test_a_retired_checkpoint_is_not_there(tmp_path):
+    often = {"keep": {"steps": [0], "last": False}, "recovery": {"every": 1}}
+    path = train(tiny(tmp_path, arms={"cl": {"objective": "dcl"}}, checkpoints=often))
+    with pytest.raises(UserError, match="no checkpoint at step 3; there are 0, 6"):
+        evaluated(path, tmp_path, steps=[3])
+    assert evaluated(path, tmp_path).steps == (0,)
+
+
+def test_a_run_still_written_has_the_checkpoints_that_are_committed(trained, tmp_path):
+    path = Path(shutil.copytree(trained, tmp_path / "growing"))
+    lines = (path / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if b'"checkpoint"' in line and b"000000003" in line)
+    (path / "manifest.jsonl").write_bytes(b"".join(lines[: last + 1]))
+    assert evaluated(path, tmp_path / "features").steps == (0, 3)
+    (path / "manifest.jsonl").write_bytes(lines[0])
+    with pytest.raises(UserError, match="has no kept checkpoint; .*; try again later"):
+        evaluated(path, tmp_path / "features")
