@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     across = None
     if options.across is not None:
         across = evaluation(open_run(options.across), options, stages=options.layers)
-    opened = evaluations(options, stages=options.layers)
+    opened = list(evaluations(options, stages=options.layers))
     named = [(first, second) for first, second in options.pair]
     chosen = [all_pairs(own, pairs=named, across=across) for own in opened]
     for own, pairs in zip(opened, chosen, strict=True):
