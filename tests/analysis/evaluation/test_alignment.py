@@ -313,3 +313,9 @@ def test_pairs_side_by_side_fit_in_memory_and_one_is_always_worked_on(d):
         most = features.side_by_side_at_most(held, of_pair)
         assert most >= 1 and (most == 1 or held + most * of_pair <= budget)
         assert held + (most + 1) * of_pair > budget
+
+
+def test_a_mistake_about_a_later_run_comes_before_the_first_result(path, other_path, capsys):
+    assert main(["alignment", str(path), str(other_path), "--pair", "cl", "nscl", "--samples", "16"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "unknown arm nscl" in printed.err and len(printed.err.splitlines()) == 1
