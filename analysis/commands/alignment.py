@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
     opened = list(evaluations(options, stages=options.layers))
     named = [(first, second) for first, second in options.pair]
     chosen = [all_pairs(own, pairs=named, across=across) for own in opened]
-    for own, pairs in zip(opened, chosen, strict=True):
-        _analyse(own, across, pairs)
+    while opened:  # what is done with holds its data set no longer
+        _analyse(opened.pop(0), across, chosen.pop(0))
     return 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.foreign.folders import Checkpoint
 from coupled.arms.network import meta_network
 from coupled.config import Config
+from coupled.errors import UserError
 from coupled.store import StoreError, TensorFile
 
 WRAPPED: Final = "simclr_model."  # before every name but the classifier's, of a ce arm
@@ -65,6 +66,11 @@ def translated(checkpoint: Checkpoint, tensors: TensorFile, wanted: Mapping[str,
     for name, target in wanted.items():
         array = tensors[name]
         own = Target(target.name, array.dtype.name, array.shape)
+        outputs = own._replace(shape=(*target.shape[:1], *array.shape[1:]))
+        if own != target and outputs == target and name.startswith("classifier."):
+            classes = f"the classifier in {checkpoint.path} has {array.shape[0]} outputs"
+            needed = f"the labelling has {target.shape[0]} classes"
+            raise UserError(classes, needed, "say with --data-set and --labelling what it was trained on")
         if own != target:
             raise StoreError(checkpoint.path, f"{name} is {_shown(own)}, and {_shown(target)} is needed")
         if name.endswith(_SHIFT) and not bool((array == 0).all()):

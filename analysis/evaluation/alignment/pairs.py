@@ -67,6 +67,10 @@ def pairs_across(own: Evaluation, other: Evaluation) -> list[Pair]:
     a, b = own.run, other.run
     if a.path.resolve() == b.path.resolve():
         raise UserError(f"--across {b.path}", "it is the run itself", "name another run of the same data set")
+    units = [_unit(side) for side in (own, other)]
+    if units[0] != units[1]:
+        sides = [f"steps of {run.path} are {unit}" for run, unit in zip((a, b), units, strict=True)]
+        raise UserError(sides[0], sides[1], "import with --batch, so that epochs have steps")
     names = [_data_set(run) for run in (a, b)]
     if names[0] != names[1]:
         sides = [f"{run.path} is of {name}" for run, name in zip((a, b), names, strict=True)]
@@ -95,6 +99,11 @@ def pairs_across(own: Evaluation, other: Evaluation) -> list[Pair]:
         sides = [f"{side.run.path} keeps steps {', '.join(map(str, side.steps))}" for side in (own, other)]
         raise UserError(sides[0], sides[1], "no step is kept by both")
     return [Pair(own, arm, other, arm, steps) for arm in common]
+
+
+def _unit(side: Evaluation) -> str:
+    """What a step of a run is: of checkpoints from elsewhere it may be an epoch."""
+    return "steps" if side.imported is None else side.imported.unit
 
 
 def _data_set(run: Run) -> str:

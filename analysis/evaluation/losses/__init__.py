@@ -126,7 +126,7 @@ def _flags(of: Losses, n: int, classes: int, batch: int | None) -> Iterator[str]
     if batch is not None:
         yield NO_BOUND
         if n % batch:
-            yield f"{n % batch} of {n} samples are in no batch"
+            yield f"{n % batch} of {n} samples are left over: they fill no batch"
     else:
         names = [name_of(objective) for objective in of.losses if registered(objective.name) is not None]
         yield from (f"{name} is a function of a whole similarity matrix: in scope batch alone" for name in names)

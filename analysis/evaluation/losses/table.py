@@ -102,7 +102,7 @@ def _numbers(row: Row, form: Form) -> dict[str, str]:
 
 def notes(rows: Sequence[Row]) -> Iterator[str]:
     """What the columns mean, and every flag of the rows, once."""
-    yield "share: of the reduction of the NSCL loss since step 0 that the arm trained by NSCL has"
+    yield "share: of the reduction of the NSCL loss since step 0 that the arm trained by NSCL has, if it has any"
     yield "gap: CL - NSCL; tighter, per anchor, data set: bounds on it; equal: the value at equal similarities"
     yield f"{NO_BOUND}; {ABSENT}: undefined"
     yield from dict.fromkeys(flag for row in rows for flag in row.flags if flag != NO_BOUND)

@@ -319,3 +319,12 @@ def test_a_mistake_about_a_later_run_comes_before_the_first_result(path, other_p
     assert main(["alignment", str(path), str(other_path), "--pair", "cl", "nscl", "--samples", "16"]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and "unknown arm nscl" in printed.err and len(printed.err.splitlines()) == 1
+
+
+def test_epochs_are_not_compared_with_steps(path, other_path, folder, monkeypatch):
+    own, other = evaluated(path, folder), evaluated(other_path, folder)
+    monkeypatch.setattr(
+        type(own), "imported", property(lambda self: SimpleNamespace(unit="epochs") if self is own else None)
+    )
+    with pytest.raises(UserError, match=r"steps of .* are epochs; steps of .* are steps; import with --batch"):
+        pairs_across(own, other)

@@ -165,5 +165,7 @@ def test_a_classifier_of_other_classes_is_refused(tmp_path):
     encoder = randomised(resnet("resnet18", 4))
     state = with_classifier(state_of(encoder, projector(feature_dim(encoder))), 5)
     save_snapshot(tmp_path / "files/ce", 1, state)
-    with pytest.raises(StoreError, match=r"classifier\.weight is float32 \(5, 6\), and float32 \(2, 6\) is needed"):
+    with pytest.raises(
+        UserError, match="has 5 outputs; the labelling has 2 classes; say with --data-set and --labelling"
+    ):
         import_checkpoints(tmp_path / "files", tmp_path / "run", Origin("shapes", labelling="size"))

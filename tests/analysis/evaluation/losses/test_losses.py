@@ -92,7 +92,7 @@ def test_both_scopes_are_the_engine_s_losses(objective, rows, evaluation):
     row = picked(rows, **LAST, scope="batch")
     assert row.of.losses[objective] == pytest.approx(sum(of_batches) / 5, **room)
     assert (row.n, row.batch, row.of.batches) == (40, 8, 5)
-    assert row.flags[:2] == (NO_BOUND, "2 of 42 samples are in no batch")
+    assert row.flags[:2] == (NO_BOUND, "2 of 42 samples are left over: they fill no batch")
 
 
 def test_the_data_set_bound_counts_the_ids_taken_and_is_in_scope_split_alone(rows, evaluation):
