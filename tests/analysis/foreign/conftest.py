@@ -15,6 +15,7 @@ from foreign_files import (
 )
 
 from analysis.foreign import Origin, import_checkpoints
+from analysis.foreign.loading import Loader
 
 CLASSES = 2  # of the labelling "size" of the data set shapes
 EPOCHS = (0, 3)
@@ -68,3 +69,9 @@ def small_vit():
 def _no_gradients():
     with torch.no_grad():
         yield
+
+
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory):
+    with Loader(tmp_path_factory.mktemp("loader") / "tensors.safetensors") as loader:
+        yield loader

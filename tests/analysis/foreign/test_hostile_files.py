@@ -141,12 +141,6 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(scope="module")
-def loader(tmp_path_factory):
-    with Loader(tmp_path_factory.mktemp("loader") / "tensors.safetensors") as loader:
-        yield loader
-
-
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
 def test_a_hostile_file_is_one_line_and_runs_nothing(make, loader, tmp_path):
     path, mark = tmp_path / "snapshot_2.pth", tmp_path / "mark"

@@ -7,7 +7,6 @@ from foreign_files import feature_dim, projector, randomised, resnet, save_snaps
 from analysis.foreign import Origin, import_checkpoints
 from analysis.foreign import config as configs
 from analysis.foreign.folders import Checkpoint
-from analysis.foreign.loading import Loader
 from analysis.foreign.names import targets, translated
 from analysis.foreign.shapes import Architecture, read
 from coupled.errors import UserError
@@ -131,12 +130,6 @@ FAULTS = {
     shifted: "projector.projector.4.bias is not 0",
     undefined_shift: "projector.projector.4.bias is not 0",
 }
-
-
-@pytest.fixture(scope="module")
-def loader(tmp_path_factory):
-    with Loader(tmp_path_factory.mktemp("loader") / "tensors.safetensors") as loader:
-        yield loader
 
 
 @pytest.mark.parametrize("spoil", FAULTS, ids=lambda spoil: spoil.__name__)
