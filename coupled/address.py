@@ -44,7 +44,7 @@ class Purpose(IntEnum):
     PERMUTATION = 13  # a = number of the permutation, seed 0: which samples a null band pairs with which
     EVALUATION = 14  # a = split (0 train, 1 test), seed 0: which ids are evaluated
     EVALUATION_VIEW = 15  # a = sample id, b = split, c = view index, seed 0: the fixed views of an evaluated sample
-    SHOTS = 16  # a = class, b = draw, seed 0: which samples of a class a few-shot classifier is given
+    SHOTS = 16  # a = class, b = draw, c = 0, or 1 + split with replacement, seed 0: a few-shot classifier's samples
     CLASS_PAIRS = 17  # a, b = classes of a labelling, of another (or 0), seed 0: which pairs of classes stand for all
     EVALUATION_BATCHES = 18  # a = split, b = batch size, seed 0: how evaluated samples are put into batches
 

@@ -1,0 +1,60 @@
+"""The nearest-centre classifier: a sample belongs to the class whose centre, the mean of its shots, is nearest.
+
+Shapes: f (n, d) features, index (n,) which of the C classes they are of; K sets of centres (K, C, d). In float64,
+some rows at a time. Two distances that differ by no more than their rounding are equal.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from coupled.theory import rounding
+
+Ties = Literal["first", "errors"]
+_NUMBERS: Final = 1 << 21  # float64 numbers that a block of rows makes
+
+
+class Hits(NamedTuple):
+    """How many samples of each class are put into their own: among all classes (K, C), and [k, i, j] against class j
+    alone (K, C, C), where the diagonal counts all samples of class i.
+    """
+
+    among_all: Tensor
+    against: Tensor
+
+
+def centres(f: Tensor, shots: Tensor) -> Tensor:
+    """The centres (C, d), float64, of f at the positions `shots` (C, m)."""
+    return torch.stack([f[of_class].double().mean(0) for of_class in shots])
+
+
+def hits(f: Tensor, index: Tensor, centres: Tensor, *, ties: Ties) -> Hits:
+    """Counts of samples that lie nearest, by Euclidean distance, to the centre of their own class.
+
+    ties: "first", a sample at equal distance from two centres belongs to the first of the two classes; "errors", such
+    a sample is never put into its own.
+    """
+    sets, count, d = centres.shape
+    middle = centres.mean((0, 1))  # about it numbers are small, and so is their rounding
+    centres = centres - middle
+    squares = centres.square().sum(2)  # (K, C)
+    largest = squares.amax(1).sqrt()
+    among_all = centres.new_zeros(sets, count, dtype=torch.int64)
+    against = centres.new_zeros(sets, count, count, dtype=torch.int64)
+    later = torch.arange(count)[None, :] > torch.arange(count)[:, None]  # [i, j]: j comes after i
+    size = max(1, _NUMBERS // (sets * count))
+    for rows, own in zip(f.split(size), index.split(size), strict=True):
+        rows = rows.double() - middle
+        # ‖f − μ‖² − ‖f‖², and how far the difference of two may be off.
+        scores = squares[:, None, :] - 2 * torch.einsum("nd,kcd->knc", rows, centres)
+        off = 2 * rounding.of_sum(float(d)) * (largest[:, None] * (largest[:, None] + 2 * rows.norm(dim=1)))
+        lead = scores - scores.gather(2, own.expand(sets, -1)[:, :, None])  # of the own class over each, (K, rows, C)
+        if ties == "first":
+            won = lead >= torch.where(later[own], -off[:, :, None], torch.nextafter(off, off + 1)[:, :, None])
+        else:
+            won = lead > off[:, :, None]
+        won.scatter_(2, own.expand(sets, -1)[:, :, None], True)
+        among_all.index_add_(1, own, won.all(2).long())
+        against.index_add_(1, own, won.long())
+    return Hits(among_all, against)
