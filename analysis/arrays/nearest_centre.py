@@ -46,9 +46,11 @@ def hits(f: Tensor, index: Tensor, centres: Tensor, *, ties: Ties) -> Hits:
     size = max(1, _NUMBERS // (sets * count))
     for rows, own in zip(f.split(size), index.split(size), strict=True):
         rows = rows.double() - middle
-        # ‖f − μ‖² − ‖f‖², and how far the difference of two may be off.
+        # ‖f − μ‖² − ‖f‖², and how far the difference of two may be off: by the products here, and by the centres, whose
+        # numbers were rounded before the middle was taken off them.
+        reach = largest[:, None] + rows.norm(dim=1)
         scores = squares[:, None, :] - 2 * torch.einsum("nd,kcd->knc", rows, centres)
-        off = 2 * rounding.of_sum(float(d)) * (largest[:, None] * (largest[:, None] + 2 * rows.norm(dim=1)))
+        off = reach * (reach + middle.norm()) * 4 * rounding.of_sum(float(d))
         lead = scores - scores.gather(2, own.expand(sets, -1)[:, :, None])  # of the own class over each, (K, rows, C)
         if ties == "first":
             won = lead >= torch.where(later[own], -off[:, :, None], torch.nextafter(off, off + 1)[:, :, None])
