@@ -50,7 +50,7 @@ def linear_probe(
     All classes are in `index`. Where the features say nothing linear about the classes, W = 0 is the optimum. UserError
     for one class, features that are not finite, and where scikit-learn is not installed.
     """
-    _check(f, index, classes)
+    checked(f, index, classes)
     size = _Size(f)
     x, strength = size.ordinary(f), ridge / len(f)
     at_zero = gradient(x.new_zeros(classes, f.shape[1]), x, index, strength).norm().item()
@@ -132,7 +132,7 @@ def _solver(x: Tensor, index: Tensor, classes: int, strength: float) -> Callable
     return fit
 
 
-def _check(f: Tensor, index: Tensor, classes: int) -> None:
+def checked(f: Tensor, index: Tensor, classes: int) -> None:
     if classes < 2:
         raise UserError(f"{NEED} of {classes} class", "at least two are needed")
     assert index.unique().tolist() == list(range(classes)), "every class has a shot"

@@ -105,7 +105,7 @@ class Neighbours:
         with alone(NEED):
             search = self._search(n_neighbors=count, algorithm="brute").fit(self._candidates[places])
             distances, which = search.kneighbors(self._queries[rows])
-        return places[which], distances**2
+        return places[which], np.square(distances, out=distances)
 
     def _settled(self, places: Numbers, k: int, rows: Numbers) -> Numbers:
         """The k nearest shots, from all cosines."""

@@ -1,0 +1,143 @@
+"""Nearest neighbours and their votes equal literal loops, ties included, however they are searched."""
+
+import math
+import sys
+
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from analysis.arrays import neighbours
+from analysis.arrays.neighbours import Neighbours, votes
+from coupled.errors import UserError
+from coupled.theory import rounding
+
+
+def literal(queries, candidates, shots, k):
+    """The k nearest shots of every query: cosines by loops; those next to each other that are equal, by position."""
+    equal, nearest = rounding.of_cosines(queries.shape[1]), []
+    for x in queries.double().tolist():
+        cosines = []
+        for position in sorted(shots.flatten().tolist()):
+            y = candidates[position].double().tolist()
+            lengths = math.hypot(*x) * math.hypot(*y)
+            cosines.append((sum(a * b for a, b in zip(x, y, strict=True)) / lengths if lengths else 0.0, position))
+        group, ordered = 0, []
+        cosines.sort(key=lambda entry: -entry[0])
+        for before, entry in zip([cosines[0], *cosines], cosines, strict=False):
+            group += before[0] - entry[0] > equal
+            ordered.append((group, entry[1]))
+        nearest.append([position for _, position in sorted(ordered)[:k]])
+    return nearest
+
+
+def few(monkeypatch, count):
+    """So few neighbours among all candidates are sought once."""
+    monkeypatch.setattr(neighbours, "_AMONG_ALL", count)
+
+
+def integers(n, d, *, seed, least=-1):
+    torch.manual_seed(seed)
+    return torch.randint(least, 2, (n, d)).float()
+
+
+@pytest.mark.parametrize("among_all", [1, 25, 60])
+@pytest.mark.parametrize("d", [1, 2, 4, 16])
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_neighbours_equal_a_literal_loop_where_most_are_tied(among_all, d, share, monkeypatch):
+    few(monkeypatch, among_all)
+    candidates = integers(60, d, seed=d)  # rows of −1, 0 and 1: duplicates, rows of 0, cosines such as 1/√2 and 1/3
+    queries = torch.cat([candidates[:20], integers(20, d, seed=d + 50)])
+    shots = torch.randperm(60)[: int(60 * share)]
+    search = Neighbours(queries, candidates)
+    for k in (1, 2, 5, 6):
+        assert search.nearest(shots, k).tolist() == literal(queries, candidates, shots, k)
+
+
+@pytest.mark.parametrize("among_all", [1, 50, 100])
+def test_neighbours_equal_a_literal_loop_where_none_are_tied(among_all, monkeypatch):
+    few(monkeypatch, among_all)
+    torch.manual_seed(0)
+    candidates, shots = torch.randn(100, 5), torch.randperm(100).view(5, 20)[:, :18]
+    queries = torch.cat([candidates[::7], torch.randn(20, 5)])
+    nearest = Neighbours(queries, candidates).nearest(shots, 10)
+    assert nearest.tolist() == literal(queries, candidates, shots, 10)
+
+
+@pytest.mark.parametrize("row", [0.0, 1.0, 0.1])
+def test_of_equal_rows_the_first_shots_are_the_nearest(row):
+    candidates, shots = torch.full((50, 3), row), torch.arange(49, 0, -3)
+    nearest = Neighbours(candidates, candidates).nearest(shots, 4)
+    assert nearest.tolist() == [[1, 4, 7, 10]] * 50
+
+
+def test_a_row_of_zeros_is_at_right_angles_to_all():
+    candidates = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    nearest = Neighbours(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), candidates).nearest(torch.arange(4), 4)
+    assert nearest.tolist() == [[3, 1, 2, 0], [0, 1, 2, 3]]
+
+
+def test_a_chain_of_equal_cosines_is_one_group_only_while_each_link_is_a_shot():
+    step = rounding.of_cosines(2) * 0.75
+    cosines = torch.tensor([0.5 - 3 * step, 0.5 - 2 * step, 0.5 - step, 0.5, 0.9], dtype=torch.float64)
+    first = lambda columns, k: neighbours._first(cosines[None, columns], k, rounding.of_cosines(2)).tolist()[0]  # noqa: E731
+    assert first([0, 1, 2, 3, 4], 3) == [4, 0, 1]
+    assert first([0, 1, 3, 4], 3) == [3, 2, 0]
+    assert first([0, 3, 4], 3) == [2, 1, 0]
+
+
+def test_some_of_the_queries_have_the_neighbours_that_they_have_among_all(monkeypatch):
+    few(monkeypatch, 40)
+    torch.manual_seed(1)
+    queries, candidates, rows = torch.randn(30, 3), torch.randn(40, 3), torch.tensor([4, 2, 29])
+    search = Neighbours(queries, candidates)
+    for shots in (torch.arange(40), torch.arange(0, 40, 9)):
+        assert torch.equal(search.nearest(shots, 3, rows=rows), search.nearest(shots, 3)[rows])
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_neighbours_do_not_depend_on_the_size_of_a_row(size):
+    torch.manual_seed(2)
+    queries, candidates = torch.randn(20, 4), torch.randn(30, 4)
+    here = Neighbours(queries, candidates).nearest(torch.arange(30), 5)
+    assert torch.equal(here, Neighbours(queries * size, candidates / size).nearest(torch.arange(30), 5))
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    candidates = integers(30, 3, seed=0)
+    whole = Neighbours(candidates, candidates).nearest(torch.arange(30), 4)
+    index = torch.arange(30) % 4
+    classes = votes(whole, index, 4)
+    monkeypatch.setattr(neighbours, "_NUMBERS", 1)
+    assert torch.equal(whole, Neighbours(candidates, candidates).nearest(torch.arange(30), 4))
+    assert torch.equal(classes, votes(whole, index, 4))
+
+
+@pytest.mark.parametrize("k", [1, 4, 7])
+def test_votes_equal_a_literal_count_and_the_first_of_tied_classes_wins(k):
+    torch.manual_seed(k)
+    index, nearest = torch.randint(0, 5, (40,)), torch.stack([torch.randperm(40)[:k] for _ in range(200)])
+    expected = []
+    for row in nearest.tolist():
+        counts = [sum(int(index[position]) == c for position in row) for c in range(5)]
+        expected.append(counts.index(max(counts)))
+    assert votes(nearest, index, 5).tolist() == expected
+
+
+@pytest.mark.parametrize("k", [5, 10, 20])
+def test_without_ties_the_classes_are_those_of_scikit_learn(k):
+    torch.manual_seed(0)
+    candidates, index = torch.randn(300, 8).double(), torch.arange(300) % 3
+    queries, shots = torch.randn(200, 8).double(), torch.randperm(300)[:200].sort().values
+    nearest = Neighbours(queries, candidates).nearest(shots, 20)
+    theirs = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(candidates[shots], index[shots])
+    assert votes(nearest[:, :k], index, 3).tolist() == theirs.predict(queries).tolist()
+
+
+def test_numbers_that_are_none_and_missing_scikit_learn_are_one_line_each(monkeypatch):
+    f = torch.randn(5, 2)
+    with pytest.raises(UserError, match="kNN: features that are not finite; no cosine is defined on them"):
+        Neighbours(f, f / 0)
+    monkeypatch.setitem(sys.modules, "sklearn.neighbors", None)
+    with pytest.raises(UserError, match=r"kNN needs scikit-learn; .*; pip install 'coupled\[evaluation\]'"):
+        Neighbours(f, f)
