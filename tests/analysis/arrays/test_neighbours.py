@@ -95,6 +95,25 @@ def test_some_of_the_queries_have_the_neighbours_that_they_have_among_all(monkey
         assert torch.equal(search.nearest(shots, 3, rows=rows), search.nearest(shots, 3)[rows])
 
 
+def test_queries_far_from_all_shots_find_them(monkeypatch):
+    """Their nearest candidates hold no shots, or too few: half of the candidates are shots, and on the other side."""
+    few(monkeypatch, 40)
+    torch.manual_seed(3)
+    side = torch.tensor([1.0, -1.0]).repeat_interleave(40)
+    candidates = torch.stack([side, 0.3 * torch.randn(80)], 1)
+    queries, shots = candidates[::3], torch.cat([torch.arange(38), torch.tensor([55, 60])])
+    nearest = Neighbours(queries, candidates).nearest(shots, 2)
+    assert nearest.tolist() == literal(queries, candidates, shots, 2)
+
+
+def test_ties_of_some_queries_are_seen_among_theirs(monkeypatch):
+    few(monkeypatch, 40)
+    candidates = torch.cat([torch.randn(20, 2), torch.ones(20, 2)])
+    queries, rows = torch.cat([torch.randn(10, 2), torch.ones(10, 2)]), torch.arange(19, 9, -1)
+    search = Neighbours(queries, candidates)
+    assert search.nearest(torch.arange(39, -1, -1), 3, rows=rows).tolist() == [[20, 21, 22]] * 10
+
+
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_neighbours_do_not_depend_on_the_size_of_a_row(size):
     torch.manual_seed(2)
