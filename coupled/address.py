@@ -47,7 +47,7 @@ class Purpose(IntEnum):
     SHOTS = 16  # a = class, b = draw, c = 0, or 1 + split with replacement, seed 0: a few-shot classifier's samples
     CLASS_PAIRS = 17  # a, b = classes of a labelling, of another (or 0), seed 0: which pairs of classes stand for all
     EVALUATION_BATCHES = 18  # a = split, b = batch size, seed 0: how evaluated samples are put into batches
-    PICTURE = 19  # a = class, b = split, c = 0: which of its samples are drawn; c = 1: which classes are; seed 0
+    PICTURE = 19  # a = class, b = split, seed 0: which of its samples pictures show; c = 1 alone: which classes
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:

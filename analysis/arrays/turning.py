@@ -16,7 +16,7 @@ def nearest_turn(product: Tensor) -> Tensor:
 def turned_onto(x: Tensor, y: Tensor) -> Tensor:
     """x rotated, reflected and shifted, never scaled, so that it is as near to y as can be: docs/theory.md (95).
 
-    x and y are the same samples in the same order. An x that equals y but for its mean comes back as y, bit by bit.
+    x and y are the same samples in the same order. An x that equals y comes back as y, bit by bit.
     """
     centred, about = x - x.mean(0), y.mean(0)
     target = y - about

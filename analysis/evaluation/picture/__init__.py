@@ -169,14 +169,21 @@ def _rows(evaluation: Evaluation, place: Place, feature: Feature, positions: Ten
 
 
 def _turned(places: list[Place], embedded: list[Embedded]) -> list[Picture]:
-    """The pictures, each turned onto the one of the step before in its row, the first ones onto the first row's."""
-    pictures, turned = [], dict[Place, Tensor]()
-    for number, (place, (points, share)) in enumerate(zip(places, embedded, strict=True)):
-        same_arm = number > 0 and places[number - 1].arm == place.arm
-        onto = turned[places[number - 1 if same_arm else 0]] if number else None
-        turned[place] = points - points.mean(0) if onto is None else turned_onto(points, onto)
-        distance = math.nan if onto is None else _distance(points, onto)
-        pictures.append(Picture(place.arm, place.step, turned[place].numpy(), share, distance))
+    """The pictures, each turned onto the one before it in its row, the first ones onto the first row's; one point has
+    no direction, so none is turned onto it.
+    """
+    pictures = list[Picture]()
+    first, onto = None, None
+    for place, (points, share) in zip(places, embedded, strict=True):
+        if not pictures or pictures[-1].arm != place.arm:
+            onto = first
+        distance = math.nan
+        if bool(points.any()):
+            if onto is not None:
+                points, distance = turned_onto(points, onto), _distance(points, onto)
+            onto = points
+            first = points if first is None else first
+        pictures.append(Picture(place.arm, place.step, points.numpy(), share, distance))
     return pictures
 
 

@@ -74,12 +74,12 @@ def _labels(evaluation: Evaluation, sample: Sample, labelling: str) -> Tensor:
 
 
 def _chosen(labels: Tensor, split: SplitName, classes: int, per_class: int) -> Iterator[tuple[int, Tensor]]:
-    """The positions of each class that is shown."""
-    present, number = labels.unique(), SPLITS.index(split)
-    order = permutation(0, Purpose.PICTURE, len(present), b=number, c=1)
+    """The positions of each class that is shown: the same classes of both splits, if they have the same."""
+    present = labels.unique()
+    order = permutation(0, Purpose.PICTURE, len(present), c=1)
     for label in present[order[:classes]].sort().values.tolist():
         own = (labels == label).nonzero()[:, 0]
-        yield label, own[permutation(0, Purpose.PICTURE, len(own), a=label, b=number)[:per_class]]
+        yield label, own[permutation(0, Purpose.PICTURE, len(own), a=label, b=SPLITS.index(split))[:per_class]]
 
 
 def _flags(sizes: dict[int, int], classes: int, per_class: int) -> Iterator[str]:
