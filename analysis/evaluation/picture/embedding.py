@@ -18,7 +18,7 @@ from analysis.evaluation.kept import Kept
 from coupled.data.splits import content_digest
 from coupled.errors import UserError
 from coupled.runtime import one_thread
-from coupled.theory.scale import largest
+from coupled.theory.scale import largest, scaled
 
 Method = Literal["umap", "pca"]
 METHODS: Final[tuple[Method, ...]] = ("umap", "pca")
@@ -31,8 +31,7 @@ _LIBRARY: Final = "umap-learn"
 # What the library says of features without which it does its work as well.
 _TOLD: Final[tuple[tuple[str, type[Warning]], ...]] = (
     ("Tensorflow not installed", ImportWarning),
-    ("Graph is not fully connected", UserWarning),
-    ("Spectral initiali[sz]ation failed", UserWarning),
+    ("Spectral initialisation failed", UserWarning),
 )
 
 
@@ -96,12 +95,15 @@ class Umap:
         return Embedded(torch.from_numpy(columns["points"]), math.nan)
 
     def _made(self, x: Tensor) -> Tensor:
-        # Distances do not depend on the mean, nor neighbours on the size: without them float32 has digits for both.
-        x = x.double() / largest(x)
+        # Distances do not depend on the mean, nor neighbours on the size: without both, float32 has digits for all.
+        # Clusters without a neighbour in another are laid out by exp(−d²), which needs distances of ordinary size.
+        x = scaled(x.double())
         x = x - x.mean(0)
+        x = x / largest(x)
+        x = x / x.norm(dim=1).max()
         with _silence():
             umap = self._library.UMAP(**self._options, n_jobs=1)
-            points = torch.from_numpy(umap.fit_transform((x / largest(x)).float().numpy())).double()
+            points = torch.from_numpy(umap.fit_transform(x.float().numpy())).double()
         if not bool(points.isfinite().all()):
             raise UserError(
                 "UMAP gave points that are not finite", "other features give finite ones", "use --method pca"

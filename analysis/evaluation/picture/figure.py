@@ -21,6 +21,7 @@ _WIDTH, _LEFT, _RIGHT = 13.34, 1.5, 0.2
 _HEAD, _TITLE, _GAP, _FOOT = 1.0, 0.34, 0.12, 0.15
 _LEAST_SIDE, _MOST_SIDE = 1.4, 2.6
 _LINE: Final = 0.23
+_ACROSS: Final = 5  # arms beside each other where there is one step
 _LEGEND_CHARACTERS: Final = 11  # that fit into an inch, handles counted as five
 _CHARACTERS: Final = 12.6  # of the caption that fit into an inch
 _MANY: Final = 20_000  # points beyond which an SVG holds panels as bitmaps, and stays small
@@ -32,28 +33,27 @@ def save(run: Run, pictures: Pictures) -> list[Path]:
 
 
 def draw(run: Run, pictures: Pictures) -> Figure:
-    """The figure: it grows with arms, steps, classes and what must be said."""
-    arms, steps, style_of = pictures.arms, pictures.steps, looks(list(pictures.names))
-    side = min(_MOST_SIDE, max(_LEAST_SIDE, (_WIDTH - _LEFT - _RIGHT) / len(steps) - _GAP))
-    width = max(_WIDTH, _LEFT + len(steps) * (side + _GAP) + _RIGHT)
+    """The figure: it grows with arms, steps, classes and what must be said. Arms at one step stand in a row."""
+    style_of, rows = looks(list(pictures.names)), _rows(pictures)
+    across = max(len(cells) for _, cells in rows)
+    side = min(_MOST_SIDE, max(_LEAST_SIDE, (_WIDTH - _LEFT - _RIGHT) / across - _GAP))
+    width = max(_WIDTH, _LEFT + across * (side + _GAP) + _RIGHT)
     legend, columns = _legend(pictures, style_of, width)
     words = textwrap.wrap(" ".join([about(pictures), *meaning(pictures)]), int(_CHARACTERS * (width - 1.2)))
-    legend_lines = -(-len(legend) // columns) if legend else 0
-    foot = _FOOT + _LINE * (len(words) + legend_lines + 1)
-    height = _HEAD + _TITLE + len(arms) * (side + _GAP) + foot
+    foot = _FOOT + _LINE * (len(words) - (-len(legend) // columns) + 1)
+    heights = [side + _GAP + (_TITLE if any(title for title, _ in cells) else 0) for _, cells in rows]
+    height = _HEAD + sum(heights) + foot
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     heading(figure, run)
-    at = {(one.arm, one.step): one for one in pictures.pictures}
-    for row, arm in enumerate(arms):
-        bottom = foot + (len(arms) - 1 - row) * (side + _GAP)
-        for column, step in enumerate(steps):
+    for row, (label, cells) in enumerate(rows):
+        bottom = foot + sum(heights[row + 1 :])
+        for column, (title, own) in enumerate(cells):
             left = _LEFT + column * (side + _GAP)
             axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-            _panel(axes, pictures, at[arm, step], style_of, side)
-            if row == 0:
-                axes.set_title(f"step {step:,}", fontsize=12.5, fontweight="normal", loc="center")
-        label = "\n".join(textwrap.wrap(arm, 14)[:4])
+            _panel(axes, pictures, own, style_of, side)
+            axes.set_title(title, fontsize=12.5, fontweight="normal", loc="center", parse_math=False)
+        label = "\n".join(textwrap.wrap(label, 14)[:4])
         middle = (bottom + side / 2) / height
         figure.text((_LEFT - 0.15) / width, middle, label, ha="right", va="center", fontsize=13, parse_math=False)
     where = (0.5, (_FOOT + _LINE * (len(words) + 0.4)) / height)
@@ -61,10 +61,25 @@ def draw(run: Run, pictures: Pictures) -> Figure:
         handles=legend, loc="lower center", ncols=columns, bbox_to_anchor=where, borderaxespad=0, handletextpad=0.1,
         labelspacing=0.25, fontsize=11.5,
     )  # fmt: skip
-    # A caption is a sentence, which may hold a dollar sign of a class or an arm.
-    text = figure.text(0.6 / width, _FOOT / height, "\n".join(words), fontsize=11, va="bottom", color=GREY)
-    text.set_parse_math(False)
+    # A caption is a sentence, which may hold a dollar sign of a labelling.
+    caption = {"fontsize": 11, "va": "bottom", "color": GREY, "parse_math": False}
+    figure.text(0.6 / width, _FOOT / height, "\n".join(words), **caption)
     return figure
+
+
+def _rows(pictures: Pictures) -> list[tuple[str, list[tuple[str, Picture]]]]:
+    """The rows of pictures with what stands at their left, each picture with what stands above it."""
+    of_arm: dict[str, list[Picture]] = {}
+    for own in pictures.pictures:
+        of_arm.setdefault(own.arm, []).append(own)
+    steps = {step: f"step {step:,}" for step in pictures.steps}
+    if len(steps) > 1:
+        titles = [steps, *[dict.fromkeys(steps, "")] * (len(of_arm) - 1)]
+        return [
+            (arm, [(of[own.step], own) for own in owns]) for of, (arm, owns) in zip(titles, of_arm.items(), strict=True)
+        ]
+    cells = [(arm if len(arm) <= 24 else f"{arm[:23]}…", own) for arm, (own,) in of_arm.items()]
+    return [(next(iter(steps.values())), cells[i : i + _ACROSS]) for i in range(0, len(cells), _ACROSS)]
 
 
 def _panel(axes: Axes, pictures: Pictures, own: Picture, style_of: dict[int, Look], side: float) -> None:

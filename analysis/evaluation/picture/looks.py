@@ -39,10 +39,14 @@ def about(pictures: Pictures) -> str:
 
 def meaning(pictures: Pictures) -> Iterator[str]:
     """What the pictures say and what they do not."""
-    yield (
-        "Each picture is turned and mirrored, never stretched, onto the one of the step before, the first of a row "
-        "onto the first row's: what moves is not the turning."
-    )
+    turned = "Each picture is turned and mirrored, never stretched, onto"
+    if len(pictures.steps) > 1:
+        yield (
+            f"{turned} the one of the step before, the first of a row onto the first row's: what moves is not the "
+            "turning."
+        )
+    else:
+        yield f"{turned} the first arm's."
     if pictures.method == "umap":
         yield (
             "UMAP keeps neighbours: axes, sizes of clusters and distances between them have no meaning, and some of "

@@ -85,7 +85,10 @@ def _chosen(labels: Tensor, split: SplitName, classes: int, per_class: int) -> I
 def _flags(sizes: dict[int, int], classes: int, per_class: int) -> Iterator[str]:
     if len(sizes) < classes:
         yield f"{len(sizes)} classes have samples, {classes} were asked for"
-    small = [f"{size} of class {label}" for label, size in sizes.items() if size < per_class]
+    if len(set(sizes.values())) == 1 and min(sizes.values()) < per_class:
+        yield f"{min(sizes.values()):,} samples of each class, {per_class:,} were asked for"
+        return
+    small = [f"{size:,} of class {label}" for label, size in sizes.items() if size < per_class]
     if small:
         more = f" and of {len(small) - _NAMED} more" if len(small) > _NAMED else ""
-        yield f"samples: {', '.join(small[:_NAMED])}{more}, {per_class} of each were asked for"
+        yield f"samples: {', '.join(small[:_NAMED])}{more}, {per_class:,} of each were asked for"

@@ -16,6 +16,7 @@ from analysis.output.table import ABSENT, title
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "picture.csv"
+_WIDTH: Final = 78  # of the table, so that the words below it have room
 HEADER: Final = (
     "step", "arm", "id", "class", "x", "y", "feature", "split", "method", "labelling", "class_name", "share",
     "procrustes", "settings", "flags",
@@ -45,10 +46,10 @@ def write(run: Run, pictures: Pictures) -> Path:
 def rich_table(run: Run, pictures: Pictures) -> Table:
     """Procrustes distance of each picture from the one that it was turned onto, with PCA its share of the variance."""
     caption = (
-        f"{about(pictures)} Numbers: Procrustes distance from the picture of the step before, of the first from the "
-        f"first arm's: 0 the same but for turning and size, √2 nothing in common. {' '.join(meaning(pictures))}"
+        f"{about(pictures)} Numbers: Procrustes distance from the picture that this one was turned onto: "
+        f"0 the same but for turning and size, √2 nothing in common. {' '.join(meaning(pictures))}"
     )
-    table = Table(title=title(run), caption=caption, title_justify="left", caption_justify="left")
+    table = Table(title=title(run), caption=caption, title_justify="left", caption_justify="left", min_width=_WIDTH)
     table.add_column("arm", overflow="fold")
     for step in pictures.steps:
         table.add_column(f"step {step:,}", justify="right")

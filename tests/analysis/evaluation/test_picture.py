@@ -15,6 +15,7 @@ from analysis.evaluation import extraction
 from analysis.evaluation.features import Evaluation
 from analysis.evaluation.picture import figure, picture, table
 from analysis.evaluation.picture.looks import about, looks, meaning
+from analysis.evaluation.picture.samples import _flags as flags_of
 from analysis.evaluation.picture.samples import shown
 from coupled.driver.train import train
 from coupled.errors import UserError
@@ -76,6 +77,7 @@ def test_too_few_classes_and_samples_are_taken_whole_and_flagged(evaluation):
     samples = shown(evaluation, "test", "size", 5, 200)
     assert len(samples) == 60 and torch.equal(samples.ids, evaluation.sample("test").ids)
     of_classes, of_samples = samples.flags
+    assert list(flags_of({0: 30, 1: 30}, 2, 200)) == ["30 samples of each class, 200 were asked for"]
     assert of_classes == "2 classes have samples, 5 were asked for"
     assert "of class 0" in of_samples and of_samples.endswith("200 of each were asked for")
 
@@ -204,6 +206,14 @@ def test_the_figure_has_rows_of_arms_columns_of_steps_and_says_what_is_seen(eval
     assert about(pictures) in words and "% of the variance" in words and f"n = {len(pictures.ids)}" in words
     assert all(axes.get_xlim() == axes.get_ylim() for axes in drawn.axes)
     assert len(drawn.legends[0].get_texts()) == 3
+
+
+def test_arms_at_one_step_stand_in_a_row(evaluation):
+    made = picture(Evaluation(evaluation.run, size=60, steps=[6], output=evaluation.folder), method="pca", classes=1)
+    drawn = figure.draw(evaluation.run, made)
+    assert [axes.get_title("center") for axes in drawn.axes] == list(ARMS)
+    assert len({axes.get_position().y0 for axes in drawn.axes}) == 1
+    assert next(meaning(made)).endswith("onto the first arm's.")
 
 
 def test_forty_classes_have_forty_looks():

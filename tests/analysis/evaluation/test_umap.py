@@ -37,11 +37,13 @@ def test_a_second_call_takes_no_second_umap_and_gives_equal_bytes(tmp_path, monk
 
 def test_hard_features_give_finite_points_and_no_warning(tmp_path):
     generator = torch.Generator().manual_seed(0)
-    centres = 100 * torch.randn(3, 6, generator=generator)
+    centres = 100 * torch.randn(6, 3000, generator=generator).sign()
+    ordinary = torch.randn(30, 6, generator=generator).double()
     cases = {
-        "collapsed classes": centres.repeat(10, 1),
-        "clusters far apart": centres.repeat(10, 1) + 1e-3 * torch.randn(30, 6, generator=generator),
-        "huge": 1e30 * torch.randn(30, 6, generator=generator).double(),
+        "collapsed classes": centres.repeat(20, 1),
+        "clusters far apart": centres.repeat(20, 1) + 1e-3 * torch.randn(120, 3000, generator=generator),
+        "squares beyond float32": 1e19 * ordinary,
+        "sums beyond float64": 1e307 * (ordinary + 6),
         "four": torch.randn(4, 6, generator=generator),
     }
     for x in cases.values():

@@ -106,6 +106,7 @@ def edited(path, tmp_path, change):
         (lambda text: text.replace(",pca,", ",umap,", 1), "different pictures"),
         (lambda text: "\n".join(text.splitlines()[:-1]), "different samples"),
         (lambda text: "\n".join([*text.splitlines(), text.splitlines()[-1]]), "different samples"),
+        (lambda text: re.sub(r"\n3,cl,\d+,", r"\n3,cl,0,", text, count=1), "different samples"),
         (lambda text: re.sub(r"(?m)^3,cl,.*\n", "", text), "steps"),
         (lambda text: re.sub(r"(?m)^0,cl,(\d+),(\d+),[^,]*", r"0,cl,\1,\2,inf", text), "finite"),
         (lambda text: re.sub(r"(?m)^3,", "99999999999999999999,", text), "too large"),
