@@ -47,7 +47,8 @@ class Purpose(IntEnum):
     SHOTS = 16  # a = class, b = draw, c = 0, or 1 + split with replacement, seed 0: a few-shot classifier's samples
     CLASS_PAIRS = 17  # a, b = classes of a labelling, of another (or 0), seed 0: which pairs of classes stand for all
     EVALUATION_BATCHES = 18  # a = split, b = batch size, seed 0: how evaluated samples are put into batches
-    PROBE_ORDER = 19  # a = epoch, seed 0: the order in which a probe of minibatches visits its shots
+    PICTURE = 19  # a = class, b = split, seed 0: which of its samples pictures show; c = 1 alone: which classes
+    PROBE_ORDER = 20  # a = epoch, seed 0: the order in which a probe of minibatches visits its shots
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:

@@ -37,6 +37,7 @@ COMMANDS = {
     "divergence": (analyse, "divergence T"),
     "geometry": (analyse, "geometry T --samples 8 --steps 3"),
     "losses": (analyse, "losses T --samples 8 --steps 0 3"),
+    "picture": (analyse, "picture T --samples 8 --steps 3 --method pca"),
     "report": (analyse, "report T"),
     "help of analyse": (analyse, "--help"),
     "help of report": (analyse, "report --help"),

@@ -37,7 +37,7 @@ RECIPES: Final[dict[Protocol, Recipe]] = {
 
 
 def adam_probe(f: Tensor, index: Tensor, classes: int, protocol: Protocol) -> Fitted:
-    """A probe trained as docs/theory.md (99) says, from W = 0, in float64; shots are visited in orders by address.
+    """A probe trained as docs/theory.md (89) says, from W = 0, in float64; shots are visited in orders by address.
 
     Its gradient is that of the mean cross-entropy: it says how far from an optimum the probe was left. All classes are
     in `index`. UserError for one class, and features that are not finite.

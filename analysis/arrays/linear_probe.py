@@ -45,7 +45,7 @@ class Fitted:
 def linear_probe(
     f: Tensor, index: Tensor, classes: int, *, ridge: float = RIDGE, start: Fitted | None = None
 ) -> Fitted:
-    """The minimiser of docs/theory.md (97), by Newton's method; `start`: a fit of like shots, to set out from.
+    """The minimiser of docs/theory.md (87), by Newton's method; `start`: a fit of like shots, to set out from.
 
     All classes are in `index`. Where the features say nothing linear about the classes, W = 0 is the optimum. UserError
     for one class, features that are not finite, and where scikit-learn is not installed.

@@ -2,7 +2,7 @@
 
 Shapes: queries (q, d), candidates (n, d), shots (s,) positions of candidates, k neighbours. Neighbours come in the
 order of their cosine; those whose cosines differ by rounding alone are equally near, and come in the order of their
-positions. A zero row has the cosine 0 with every row: docs/theory.md (98). scikit-learn searches; where neighbours are
+positions. A zero row has the cosine 0 with every row: docs/theory.md (88). scikit-learn searches; where neighbours are
 equally near, their order is settled here.
 """
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from analysis.arrays.turning import nearest_turn
 from coupled.theory import rounding
 from coupled.theory.scale import scaled, unit_rows
 
@@ -157,8 +158,7 @@ def procrustes() -> Pairwise:
             x, y = y, x
         product = x.mT @ y
         defined = product.isfinite().all(-1).all(-1)
-        left, _, right = torch.linalg.svd(torch.where(defined[..., None, None], product, 0.0), full_matrices=False)
-        turn = left @ right
+        turn = nearest_turn(torch.where(defined[..., None, None], product, 0.0))
         turned = x @ turn
         # 2 − 2‖XᵀY‖_* without its cancellation at small distances: what is left beside y, and what y has no axes for.
         square = (turned - y).square().sum((-2, -1)) + (x - turned @ turn.mT).square().sum((-2, -1))

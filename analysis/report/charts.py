@@ -26,8 +26,8 @@ class Chart:
     """One figure: `data` and `layout` as plotly.js takes them, and what the page puts around it.
 
     `x`: "step" follows the page's choice of axis, "rate" can also be drawn over the cumulative learning rate, "own" is
-    left alone. `choices`: entries of a menu, of which one is shown. `y_log`: is there a switch for y, and how it
-    stands at first (None: no switch).
+    left alone, "panels" are squares with axes of their own. `choices`: entries of a menu, of which one is shown.
+    `y_log`: is there a switch for y, and how it stands at first (None: no switch).
     """
 
     id: str
@@ -35,7 +35,7 @@ class Chart:
     lead: str
     data: list[Trace]
     layout: dict[str, Any]
-    x: Literal["step", "rate", "own"] = "step"
+    x: Literal["step", "rate", "own", "panels"] = "step"
     choices: tuple[str, ...] = ()
     menu: str = ""
     y_log: bool | None = None
@@ -175,7 +175,7 @@ def layer_map(content: Content) -> Chart | None:
             }
         )
     names = content.layers[0].names
-    layout = _layout()
+    layout = base_layout()
     layout["xaxis"] |= {"type": "category", "tickangle": 0, "showgrid": False} | _columns(content.layers[0].steps)
     layout["yaxis"] |= {"type": "category", "autorange": "reversed", "showgrid": False, "tickfont": {"size": 9}}
     del layout["xaxis"]["title"]  # it would lie on the ticks; the lead says what a column is
@@ -233,7 +233,7 @@ def _chart(
         title=title,
         lead=lead,
         data=data,
-        layout=_layout(),
+        layout=base_layout(),
         alt=f"{title}. {wording.described(curves)}",
         arms=tuple(dict.fromkeys(curve.arm for curve in curves)),
         notes=tuple(note for note in wording.remarks(curves) if not wording.is_repeated(note, lead)),
@@ -241,7 +241,8 @@ def _chart(
     )
 
 
-def _layout() -> dict[str, Any]:
+def base_layout() -> dict[str, Any]:
+    """What the layouts of all charts have in common."""
     axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "ticks": "outside", "tickcolor": _GRID}
     return {
         "height": 330,

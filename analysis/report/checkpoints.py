@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from analysis.output.facts import view_flags
-from analysis.report import sections
+from analysis.report import picture_chart, sections
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.gather import OF_RECORDS
@@ -27,6 +27,7 @@ def bodies(content: Content, drawn: Sequence[Chart | None]) -> dict[str, str] | 
         "shared": _shared(content, origin),
         **missing,
         "evaluated": sections.evaluated(content, drawn) + items(_flags(content)),
+        "pictures": picture_chart.section(content, drawn),
         "reproduce": _reproduce(content, origin),
         "notes": sections.notes(content),
     }

@@ -11,6 +11,7 @@ import numpy as np
 from analysis.evaluation.alignment.table import CSV_NAME as ALIGNMENT
 from analysis.evaluation.geometry.table import CSV_NAME as GEOMETRY
 from analysis.evaluation.losses.table import CSV_NAME as LOSSES
+from analysis.evaluation.picture.table import CSV_NAME as PICTURE
 from analysis.output import files
 from analysis.output.read_back import LARGEST, read_curves
 from analysis.runs.curve import Curve
@@ -79,7 +80,7 @@ def check_reportable(run: Run) -> None:
     """UserError for a run of which a report has nothing to show: without a committed step, or, of imported checkpoints,
     without a table that another command has left.
     """
-    tables = [run.path / files.FOLDER / name for name, _ in TABLES.values()]
+    tables = [run.path / files.FOLDER / name for name in (*(name for name, _ in TABLES.values()), PICTURE)]
     if IMPORTED not in run.facts or not any(path.is_file() for path in tables):
         check_steps(run)
 

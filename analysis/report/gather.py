@@ -9,8 +9,10 @@ from analysis.bounds.checks import factors, vacuity, violations
 from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
+from analysis.evaluation.picture import Pictures
 from analysis.report.evaluated import check_reportable, evaluated
 from analysis.report.layers import LayerGrid, layer_grids
+from analysis.report.pictures import read_pictures
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
 from coupled.config.formats import IMPORTED
@@ -60,6 +62,7 @@ class Gathered:
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
     evaluated: dict[str, list[Curve]] = field(default_factory=dict)
+    pictures: Pictures | None = None
     missing: dict[str, list[str]] = field(default_factory=dict)
 
     def unless_missing(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
@@ -93,6 +96,7 @@ def gather(
         for section, function in OF_RECORDS.items():
             gathered.unless_missing(section, function, run)
         gathered.evaluated, gathered.missing["evaluated"] = evaluated(run)
+        gathered.pictures, gathered.missing["pictures"] = read_pictures(run)
         return gathered
     working("curves")
     gathered.curves = curves(run)
@@ -112,5 +116,6 @@ def gather(
     working("layers")
     gathered.layers = layer_grids(run, gathered.missing)
     gathered.evaluated, gathered.missing["evaluated"] = evaluated(run)
+    gathered.pictures, gathered.missing["pictures"] = read_pictures(run)
     gathered.missing = {section: list(dict.fromkeys(reasons)) for section, reasons in gathered.missing.items()}
     return gathered

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import LayerMap, layers
+from analysis.output.thinning import spread
 from analysis.runs.controls import arms_with_reference
 from analysis.runs.run import Run
 from coupled.errors import UserError
@@ -50,20 +51,6 @@ def layer_grids(run: Run, missing: dict[str, list[str]]) -> list[LayerGrid]:
         except UserError as error:
             missing.setdefault("layers", []).append(f"{error}.")
     return []
-
-
-def spread(steps: NDArray[np.int64], most: int) -> NDArray[np.intp]:
-    """The positions of at most `most` steps: all, or about evenly spaced in log(step), with the first and last."""
-    if len(steps) <= most:
-        return np.arange(len(steps))
-    # Where steps are whole numbers, log-spaced targets meet the same step: more targets until there are enough.
-    chosen, targets = np.zeros(0, np.intp), most
-    while True:
-        at = np.geomspace(1, steps[-1] + 1, targets) - 1
-        more = np.unique(np.searchsorted(steps, at).clip(max=len(steps) - 1))
-        if len(more) > most:
-            return chosen
-        chosen, targets = more, targets + max(1, targets // 8)
 
 
 def _thinned(whole: LayerMap, name: str, most: int) -> LayerGrid:

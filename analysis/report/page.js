@@ -48,7 +48,9 @@ function draw(chart) {
   const node = document.getElementById(`plot-${chart.id}`);
   const data = visible(chart).map((trace) => ({ ...trace }));
   const layout = structuredClone(chart.layout);
-  if (chart.x !== "own") {
+  if (chart.x === "panels") {
+    arrangePanels(layout, data, node);
+  } else if (chart.x !== "own") {
     Object.assign(layout.xaxis, stepsAxis(chart, data));
     layout.yaxis.type = state.log[chart.id] ? "log" : "linear";
     if (state.log[chart.id]) {
@@ -63,6 +65,16 @@ function draw(chart) {
     thinTicks(layout.xaxis, data[0].x, node.clientWidth - (narrow ? 110 : 150));
   }
   return window.Plotly.react(node, data, layout, CONFIG);
+}
+
+// As many squares in a row as have room for what is in them; rows make the chart higher.
+function arrangePanels(layout, data, node) {
+  const count = new Set(data.map((trace) => trace.xaxis)).size;
+  const rows = Math.ceil(count / Math.max(1, Math.floor(node.clientWidth / 165)));
+  const columns = Math.ceil(count / rows);
+  layout.grid = { rows, columns, pattern: "independent", xgap: 0.05, ygap: 0.14 };
+  layout.height = Math.round(layout.margin.t + layout.margin.b + (rows * node.clientWidth) / columns);
+  node.style.minHeight = `${layout.height}px`;
 }
 
 // Leaves out ticks that would run into the one at their right.

@@ -9,7 +9,7 @@ from typing import Final
 
 from analysis.output.styles import styles
 from analysis.output.table import title
-from analysis.report import checkpoints, sections
+from analysis.report import checkpoints, picture_chart, sections
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.headline import headline
@@ -60,6 +60,7 @@ _SECTIONS: Final = (
     ("divergence", "Divergence of the weights"),
     ("layers", "Layer by layer"),
     ("evaluated", "Kept checkpoints on whole splits"),
+    ("pictures", "Pictures"),
     ("reproduce", "How to reproduce"),
     ("notes", "Notes"),
 )
@@ -77,6 +78,7 @@ def page(content: Content) -> str:
         "divergence": sections.divergence(content, drawn),
         "layers": sections.layers(content, drawn),
         "evaluated": sections.evaluated(content, drawn),
+        "pictures": picture_chart.section(content, drawn),
         "reproduce": sections.reproduce(content),
         "notes": sections.notes(content),
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.output.styles import styles
-from analysis.report import charts, figures, wording
+from analysis.report import charts, figures, picture_chart, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.evaluated import TABLES
@@ -212,4 +212,5 @@ def all_charts(content: Content) -> list[Chart | None]:
         charts.divergence(content),
         charts.layer_map(content),
         *(charts.on_whole_splits(content, chart) for chart in TABLES),
+        picture_chart.chart(content),
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.output.styles import Style
-from analysis.report.layers import spread
+from analysis.output.thinning import spread
 from analysis.runs.curve import Band, Curve
 
 Trace = dict[str, Any]

@@ -13,7 +13,7 @@ from coupled.errors import UserError
 
 
 def literal(weights, f, index):
-    """Objective and gradient of docs/theory.md (97), sample by sample."""
+    """Objective and gradient of docs/theory.md (87), sample by sample."""
     n, total, slope = len(f), 0.0, torch.zeros_like(weights)
     squared_size = sum(float(row @ row) for row in f.double()) / n
     for row, own in zip(f.double(), index.tolist(), strict=True):

@@ -62,3 +62,11 @@ def test_the_page_says_how_the_run_was_imported(parts):
 
 def test_nothing_of_records_is_written(run):
     assert not {path.name for path in (run / "analysis").iterdir()} & {"curves.csv", "bounds.csv", "divergence.csv"}
+
+
+def test_pictures_alone_make_a_page_too(imported_run, tmp_path):
+    path = shutil.copytree(imported_run, tmp_path / "second")
+    assert main(["picture", str(path), "--samples", "20", "--method", "pca"]) == 0
+    assert main(["report", str(path)]) == 0
+    html = (path / "analysis" / "report.html").read_text(encoding="utf-8")
+    assert 'id="plot-pictures"' in html and '<section id="evaluated"' not in html

@@ -13,8 +13,9 @@ from helpers import tiny
 import analysis
 from analysis.cli import main
 from analysis.output.styles import Style
+from analysis.output.thinning import spread
 from analysis.report import content_of, page, report, sections, wording
-from analysis.report.layers import LayerGrid, spread
+from analysis.report.layers import LayerGrid
 from analysis.report.markup import script_json, table
 from analysis.report.traces import MOST_POINTS, line, stretches
 from analysis.runs.curve import Band, Curve, pick
