@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from analysis.extra import extra
 from analysis.evaluation.kept import Kept
+from analysis.extra import extra
 from coupled.data.splits import content_digest
 from coupled.errors import UserError
 from coupled.runtime import one_thread
