@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from analysis.arrays.nearest_centre import centres, hits
+from analysis.arrays.nearest_centre import centres, hits, nearest
 
 
 def literal(f, index, centres, *, ties):
@@ -50,3 +50,10 @@ def test_centres_that_differ_by_rounding_alone_are_one():
 def test_a_centre_is_the_mean_of_its_shots():
     f = torch.arange(12.0).view(6, 2)
     assert centres(f, torch.tensor([[0, 1], [3, 5]])).tolist() == [[1.0, 2.0], [8.0, 9.0]]
+
+
+def test_the_nearest_centre_is_the_first_of_equally_near_ones():
+    torch.manual_seed(3)
+    f, means = torch.randint(-2, 3, (200, 2)).float(), torch.randint(-2, 3, (4, 2)).double()
+    apart = [[sum((a - b) ** 2 for a, b in zip(x, c, strict=True)) for c in means.tolist()] for x in f.tolist()]
+    assert nearest(f, means).tolist() == [row.index(min(row)) for row in apart]

@@ -1,0 +1,250 @@
+"""From what classifiers got right to curves of accuracy, with intervals, and differences to the reference's, paired."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.arrays.linear_probe import SMALLEST
+from analysis.evaluation.probe.settings import CLASSIFIERS, Settings
+from analysis.evaluation.samples import SPLITS
+from analysis.runs.curve import Band, Curve
+from analysis.statistics.proportions import (
+    Interval,
+    mean_paired_difference,
+    mean_rate,
+    over_draws,
+    paired_difference,
+    rate,
+)
+from coupled.data.splits import SplitName
+
+ACCURACIES: Final = ("accuracy", "class_accuracy")  # mean over samples, mean over classes
+DIFFERENCES: Final = ("accuracy_difference", "class_accuracy_difference")  # to the reference's
+NOT_OPTIMAL: Final = "a linear probe is not at its optimum"
+_OVER: Final = ("samples", "classes")
+_NO_INTERVAL: Final = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AccuracyCurve(Curve):
+    """An accuracy over kept checkpoints, or the difference of two arms' accuracies; `estimator` is its meaning.
+
+    measure: "accuracy", the share of samples that are put into their class, or "class_accuracy", the mean over classes
+    of that share; with "_difference": arm less `reference`, of the same shots and samples. ways: among how many classes
+    one is chosen. shots: samples a class, None for all. draws: that values are means over. gradient: the largest of the
+    linear probes' fits, over steps and draws, relative to that at 0; NaN of other classifiers.
+    """
+
+    classifier: str
+    ways: int
+    shots: int | None
+    draws: int
+    gradient: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An arm's feature under a labelling: what is known of it, and its columns, (steps, …), with those of its
+    reference; names as `trials` gives them, behind "all." or "few.".
+    """
+
+    arm: str
+    reference: str | None
+    steps: NDArray[np.int64]
+    feature: str
+    d: int
+    labelling: str
+    labels: Mapping[SplitName, Tensor]
+    flags: Mapping[SplitName, tuple[str, ...]]
+    columns: Mapping[str, NDArray[Any]]
+    of_reference: Mapping[str, NDArray[Any]] | None
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a curve is of, beside its subject."""
+
+    classifier: str
+    way: int  # 0: C-way, 1: two-way
+    shots: int | None
+    split: SplitName
+    average: int  # 0: over samples, 1: over classes
+
+
+def accuracies(subject: Subject, chosen: Settings) -> Iterator[AccuracyCurve]:
+    """Every accuracy of a subject, each followed by its difference to the reference's."""
+    counts = _Counts(subject)
+    for group in chosen.groups:
+        for classifier in CLASSIFIERS[group]:
+            # Of two classes the only pair is all of them.
+            for way in (0, 1) if counts.count > 2 else (0,):
+                for shots in chosen.shots:
+                    for split in SPLITS:
+                        for average in (0, 1):
+                            kind = _Kind(classifier, way, shots, split, average)
+                            yield from _curves(subject, counts, kind, chosen)
+
+
+class _Counts:
+    """The classes of train, and which test samples count: those of a class that train has."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.classes, index, sizes = subject.labels["train"].unique(return_inverse=True, return_counts=True)
+        self.count, self.least = len(self.classes), int(sizes.min())
+        self.smallest = int(self.classes[sizes.argmin()])
+        test = subject.labels["test"]
+        known = torch.isin(test, self.classes)
+        self.unknown = int((~known).sum())
+        of_test = torch.searchsorted(self.classes, test[known])
+        self.index: dict[SplitName, NDArray] = {"train": index.numpy(), "test": of_test.numpy()}
+        self.sizes = {split: np.bincount(own, minlength=self.count) for split, own in self.index.items()}
+
+
+def _curves(subject: Subject, counts: _Counts, kind: _Kind, chosen: Settings) -> Iterator[AccuracyCurve]:
+    own, other = subject.columns, subject.of_reference
+    steps = range(len(subject.steps))
+    yield _curve(subject, counts, kind, chosen, [_interval(counts, kind, chosen, own, None, step) for step in steps])
+    if other is not None:
+        intervals = [_interval(counts, kind, chosen, own, other, step) for step in steps]
+        yield _curve(subject, counts, kind, chosen, intervals, subject.reference)
+
+
+def _interval(
+    counts: _Counts,
+    kind: _Kind,
+    chosen: Settings,
+    own: Mapping[str, NDArray],
+    other: Mapping[str, NDArray] | None,
+    step: int,
+) -> Interval:
+    """The accuracy at a step with its interval; beside `other`, the difference of the two."""
+    if kind.shots is None and kind.way == 0:
+        return _over_samples(counts, kind, own, other, step)
+    values, limits = _drawn(kind, chosen, own, step), (0.0, 1.0)
+    if other is not None:
+        values, limits = values - _drawn(kind, chosen, other, step), (-1.0, 1.0)
+    value, low, high = over_draws(values)
+    return Interval(value, *(float(np.clip(limit, *limits)) for limit in (low, high)))
+
+
+def _drawn(kind: _Kind, chosen: Settings, columns: Mapping[str, NDArray], step: int) -> NDArray[np.float64]:
+    """The accuracies of all draws."""
+    split = SPLITS.index(kind.split)
+    if kind.shots is None:
+        return columns[f"all.{kind.classifier}.two_way"][step, :, split, kind.average]
+    return columns[f"few.{kind.classifier}"][step, kind.way, chosen.few.index(kind.shots), :, split, kind.average]
+
+
+def _over_samples(
+    counts: _Counts, kind: _Kind, own: Mapping[str, NDArray], other: Mapping[str, NDArray] | None, step: int
+) -> Interval:
+    """Of one fit to all samples: by which samples it put into their class."""
+    name, index, sizes = f"all.{kind.classifier}.{kind.split}", counts.index[kind.split], counts.sizes[kind.split]
+    there = sizes > 0
+    right = own[name][step].astype(bool)
+    if other is None:
+        hits = np.bincount(index[right], minlength=counts.count)
+        return mean_rate(hits[there], sizes[there]) if kind.average else rate(int(hits.sum()), int(sizes.sum()))
+    beside = other[name][step].astype(bool)
+    better, worse = (np.bincount(index[of], minlength=counts.count) for of in (right & ~beside, beside & ~right))
+    if kind.average:
+        return mean_paired_difference(better[there], worse[there], sizes[there])
+    return paired_difference(int(better.sum()), int(worse.sum()), int(sizes.sum()))
+
+
+def _curve(
+    subject: Subject,
+    counts: _Counts,
+    kind: _Kind,
+    chosen: Settings,
+    intervals: Sequence[Interval],
+    reference: str | None = None,
+) -> AccuracyCurve:
+    value, low, high = (np.array(column, np.float64) for column in zip(*intervals, strict=True))
+    ways = 2 if kind.way else counts.count
+    draws = _draws(kind, chosen)
+    gradient = _gradient(subject, kind, chosen)
+    measures = ACCURACIES if reference is None else DIFFERENCES
+    return AccuracyCurve(
+        measure=measures[kind.average],
+        arm=subject.arm,
+        reference=reference,
+        steps=subject.steps,
+        values=value,
+        n=len(counts.index[kind.split]),
+        d=subject.d,
+        feature=subject.feature,
+        source="checkpoint",
+        split=kind.split,
+        labelling=subject.labelling,
+        estimator=_meaning(kind, ways, draws, chosen, reference),
+        undefined=_undefined(counts, kind),
+        flags=tuple(_flags(subject, counts, kind, chosen, gradient)),
+        interval=Band(low, high, _interval_words(kind, draws)) if draws > 1 or not np.isnan(low).all() else None,
+        classifier=kind.classifier,
+        ways=ways,
+        shots=kind.shots,
+        draws=draws,
+        gradient=gradient,
+    )
+
+
+def _draws(kind: _Kind, chosen: Settings) -> int:
+    """How many fits a value is the mean of, the centres' two-way accuracies of all samples being one."""
+    one = kind.shots is None and (kind.way == 0 or kind.classifier == "centre")
+    return 1 if one else chosen.draws
+
+
+def _gradient(subject: Subject, kind: _Kind, chosen: Settings) -> float:
+    if kind.classifier != "linear":
+        return math.nan
+    if kind.shots is None:
+        of_all = subject.columns["all.linear.gradient"]
+        return float((of_all[:, 1:] if kind.way else of_all[:, :1]).max())
+    return float(subject.columns["few.linear.gradient"][:, kind.way, chosen.few.index(kind.shots)].max())
+
+
+def _meaning(kind: _Kind, ways: int, draws: int, chosen: Settings, reference: str | None) -> str:
+    [name] = [of[kind.classifier] for of in CLASSIFIERS.values() if kind.classifier in of]
+    if kind.classifier == "linear" and chosen.protocol != "default":
+        name = f"{name} of protocol {chosen.protocol}"
+    shots = "all samples" if kind.shots is None else f"{kind.shots} shots a class"
+    over = f"mean over {_OVER[kind.average]}" + (f" and {draws} draws" if draws > 1 else "")
+    less = "" if reference is None else ", less the reference's of the same shots and samples"
+    return f"{name}, {ways}-way, {shots}, {over}{less}"
+
+
+def _interval_words(kind: _Kind, draws: int) -> str:
+    if draws > 1:
+        return f"95 % t interval over {draws} draws of {'pairs' if kind.shots is None else 'shots'}"
+    return f"95 % interval over {kind.split} samples"
+
+
+def _undefined(counts: _Counts, kind: _Kind) -> str:
+    if kind.shots is not None and kind.shots > counts.least:
+        return f"class {counts.smallest} has {counts.least} train samples, fewer than {kind.shots} shots"
+    if kind.classifier.startswith("knn"):
+        return f"{kind.classifier[3:]} neighbours among fewer shots"
+    return "undefined"
+
+
+def _flags(subject: Subject, counts: _Counts, kind: _Kind, chosen: Settings, gradient: float) -> Iterator[str]:
+    yield from subject.flags[kind.split]
+    if kind.split == "test" and counts.unknown:
+        yield f"{counts.unknown} test samples are of classes that train lacks: left out"
+    if (absent := int((counts.sizes["test"] == 0).sum())) and kind.split == "test":
+        yield f"{absent} classes of train have no test samples: in no mean over classes"
+    if kind.split == "train":
+        yield "the shots are among these samples"
+    if kind.classifier == "linear" and gradient > SMALLEST:
+        if chosen.protocol == "default":
+            yield f"{NOT_OPTIMAL}: gradient {gradient:.2g} of that at 0"
+        else:
+            stop = f"protocol {chosen.protocol} ends after a fixed number of steps"
+            yield f"{stop}, at a gradient {gradient:.2g} of that at 0"
