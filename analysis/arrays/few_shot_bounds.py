@@ -108,7 +108,7 @@ def _bound(
     flags, undefined = [], ""
     if name == "p3" and shots < LEAST_SHOTS:
         undefined = f"p3 is a bound from {LEAST_SHOTS} shots on"
-    elif not bool(moments.variances.isfinite().all()):
+    elif not moments.finite:
         undefined = "features that are not finite"
     elif (same := (moments.one_centre & among).triu()).any():
         i, j = same.nonzero()[0].tolist()
@@ -117,9 +117,9 @@ def _bound(
         if name == "p1":
             undefined = f"{which} have one centre: p1 is undefined at distance 0"
         else:
-            flags.append(f"{which} have one centre: {name} counts 1")
+            flags.append(f"{name} counts 1 for {which}, which have one centre")
     if name != "p1" and not undefined and (wide := int((_margins(moments, shots) <= 0)[among].sum())):
-        flags.append(f"{wide} ordered pairs of classes have 1 + (v_j - v_i)/(m d²) <= 0: {name} counts 1")
+        flags.append(f"{name} counts 1 for ordered pairs of classes with 1 + (v_j - v_i)/(m d²) <= 0: {wide}")
     parts = {} if undefined else {term: float(part) for term, part in terms.items()}
     number = math.nan if undefined else float(value)
     return Bound(name, ways, shots, number, pairs, parts, undefined, tuple(flags), a)
@@ -137,24 +137,14 @@ def _terms(name: str, moments: PairMoments, shots: int, *, alone: bool) -> tuple
     return terms, a
 
 
-def _ordered(moments: PairMoments) -> Tensor:
-    """V_ij = v_i/d_ij² (C, C), NaN on the diagonal and where two classes have one centre."""
-    return moments.variances[:, None] / _distances(moments)
-
-
-def _distances(moments: PairMoments) -> Tensor:
-    """d_ij² (C, C), NaN where it is 0."""
-    return torch.where(moments.squared_distances == 0, math.nan, moments.squared_distances)
-
-
 def _margins(moments: PairMoments, shots: int) -> Tensor:
     """c_ij = 1 + (v_j − v_i)/(m d_ij²) (C, C): the mean lead of the own centre, over d²."""
     v = moments.variances
-    return 1 + (v - v[:, None]) / (shots * _distances(moments))
+    return 1 + (v - v[:, None]) / (shots * moments.distances)
 
 
 def _terms_of_p1(moments: PairMoments, m: int, alone: bool) -> tuple[dict[str, Tensor], Tensor]:
-    ordered, directional = _ordered(moments), moments.directional
+    ordered, directional = moments.ordered, moments.directional
     slope = ((ordered.sqrt() + ordered) * 2 / math.sqrt(m) + ordered / m) / 4
     if alone:
         averages = [(values + values.T) / 2 for values in (directional, slope)]
@@ -184,9 +174,9 @@ def least(directional: Tensor, slope: Tensor, m: int) -> tuple[Tensor, Tensor]:
 
 
 def _terms_of_p3(moments: PairMoments, m: int) -> dict[str, Tensor]:
-    ordered, fourth = _ordered(moments), moments.fourth
+    ordered, fourth = moments.ordered, moments.fourth
     V = ordered + ordered.T
-    theta = (fourth[:, None] + fourth) / _distances(moments).square()
+    theta = (fourth[:, None] + fourth) / moments.distances.square()
     roots = {
         "E1": (4 / m * (V.square() + V / 4)).sqrt(),
         "E2": (V / m).sqrt(),
@@ -198,7 +188,7 @@ def _terms_of_p3(moments: PairMoments, m: int) -> dict[str, Tensor]:
 
 
 def _terms_of_cantelli(moments: PairMoments, m: int) -> dict[str, Tensor]:
-    fourth_power, margins = _distances(moments).square(), _margins(moments, m)
+    fourth_power, margins = moments.distances.square(), _margins(moments, m)
     own = moments.traces.diagonal()
     of_norms = (moments.fourth - moments.variances.square()).clamp(min=0) + 2 * (m - 1) * own
     roots = {

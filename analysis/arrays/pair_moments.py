@@ -4,8 +4,10 @@ Shapes: f (n, d) features, labels (n,), C classes that are present; everything i
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,10 +38,24 @@ class PairMoments:
     def count(self) -> int:
         return len(self.variances)
 
-    @property
+    @cached_property
     def one_centre(self) -> Tensor:
         """Which two classes have one centre, bool (C, C), False on the diagonal."""
         return (self.squared_distances == 0).fill_diagonal_(False)
+
+    @cached_property
+    def finite(self) -> bool:
+        return bool(self.variances.isfinite().all())
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """`squared_distances`, NaN where they are 0."""
+        return torch.where(self.squared_distances == 0, torch.nan, self.squared_distances)
+
+    @cached_property
+    def ordered(self) -> Tensor:
+        """V_ij = v_i/d_ij² (C, C), NaN on the diagonal and where two classes have one centre."""
+        return self.variances[:, None] / self.distances
 
 
 def pair_moments(h: Array, labels: Array) -> PairMoments:

@@ -189,7 +189,7 @@ def test_a_pair_of_which_the_theorem_says_nothing_counts_1_and_a_row_at_most_1()
     for name in ("p3", "cantelli"):
         bound = BOUNDS[name](ours, 10)
         assert bound.pairs[0, 1] == 1 and bound.terms["counted 1"] == pytest.approx(1 / 3, rel=1e-3)
-        assert bound.flags == (f"1 ordered pairs of classes have 1 + (v_j - v_i)/(m d²) <= 0: {name} counts 1",)
+        assert bound.flags == (f"{name} counts 1 for ordered pairs of classes with 1 + (v_j - v_i)/(m d²) <= 0: 1",)
         assert two_way(name, ours, 10, [(1, 2)]).flags == ()
     assert bound.pairs[0].sum() > 1 and bound.value == pytest.approx((1 + bound.pairs[1:].sum().item()) / 3)
 
@@ -205,7 +205,7 @@ def test_classes_with_one_centre_are_named_and_count_1_or_leave_no_bound():
     for name in ("p3", "cantelli"):
         bound = BOUNDS[name](ours, 20)
         assert bound.pairs[0, 2] == bound.pairs[2, 0] == 1 and bound.value < 1 and bound.vacuous
-        assert bound.flags == (f"classes 3 and 8 have one centre: {name} counts 1",)
+        assert bound.flags == (f"{name} counts 1 for classes 3 and 8, which have one centre",)
         assert two_way(name, ours, 20, [(0, 2)]).value == 1 and not two_way(name, ours, 20, [(0, 1)]).flags
 
 
