@@ -56,7 +56,7 @@ def draw(run: Run, measured: FewShot) -> Figure:
     frame = Frame(run, [], style_of, text=text)
     FigureCanvasAgg(frame.figure)
     about = f"classes: {first.labelling}   ·   step {last:,}   ·   test, n = {rows[0].n:,}   ·   {first.draws} draws"
-    frame.figure.text(0.985, 1 - 0.93 / frame.height, about, fontsize=12, ha="right", color=GREY)
+    frame.figure.text(0.985, 1 - 0.9 / frame.height, about, fontsize=12, ha="right", color=GREY)
     features = [name for name in FEATURES if any(row.feature == name for row in rows)]
     columns = list(dict.fromkeys((row.setting, row.ways) for row in sorted(rows, key=lambda row: row.ways)))
     columns.sort(key=lambda column: column[0] == "practice")
