@@ -3,11 +3,11 @@
 Shapes: queries (q, d), candidates (n, d), shots (s,) positions of candidates, k neighbours. Neighbours come in the
 order of their cosine; those whose cosines differ by rounding alone are equally near, and come in the order of their
 positions. A zero row has the cosine 0 with every row: docs/theory.md (88). scikit-learn searches; where neighbours are
-equally near, their order is settled here.
+equally near, their order is settled here. Among the shots of many draws a loop of ours searches, in one pass over the
+cosines: scikit-learn, asked for every draw, took more than twice as long.
 """
 
-import math
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.arrays.walked_neighbours import elect, walk
 from analysis.extra import alone, extra
 from coupled.errors import UserError
 from coupled.theory import rounding
@@ -23,15 +24,13 @@ from coupled.theory.scale import largest, unit_rows
 Numbers = NDArray[Any]
 
 NEED: Final = "kNN"
-_AMONG_ALL: Final = 330  # neighbours of each query that are sought once, among all candidates
 _NUMBERS: Final = 1 << 21  # numbers that a block of rows makes
 
 
 class Neighbours:
     """A search for the neighbours of queries (q, d) among shots, which are some of the candidates (n, d).
 
-    Of many shots, it looks among the nearest of all candidates, which are found once. UserError for features that are
-    not finite, and where scikit-learn is not installed.
+    UserError for features that are not finite, and where scikit-learn is not installed.
     """
 
     def __init__(self, queries: Tensor, candidates: Tensor) -> None:
@@ -52,53 +51,34 @@ class Neighbours:
         assert 1 <= k <= len(places), f"{k} neighbours among {len(places)} shots"
         of_rows = np.arange(len(self._queries)) if rows is None else rows.numpy()
         # One more than is asked for, to see whether it is equally near.
-        count = min(k + 1, len(places))
-        columns = self._columns(count, len(places) / len(self._candidates))
-        if columns:
-            nearest, squares = self._from_all(places, count, of_rows, columns)
-        else:
-            nearest, squares = self._among(places, count, of_rows)
-        doubtful = (np.diff(squares, axis=1) <= self._doubtful).any(1)
+        nearest, squares = self._among(places, min(k + 1, len(places)), of_rows)
+        doubtful = np.flatnonzero((np.diff(squares, axis=1) <= self._doubtful).any(axis=1))
         nearest = nearest[:, :k]
-        if doubtful.any():
+        if len(doubtful):
             nearest[doubtful] = self._settled(places, k, of_rows[doubtful])
         return torch.from_numpy(nearest)
 
-    def _columns(self, count: int, share: float) -> int:
-        """How many of the nearest of all candidates have `count` shots among them, but for one query in forty.
+    def of_draws(self, orders: Tensor, ends: Sequence[int], k: int) -> Iterator[tuple[slice, Tensor]]:
+        """For some queries at a time, which ones, and the nearest of the first `ends[e]` shots of every order.
 
-        0 where more are needed than are sought.
+        orders: positions (D, M), each once in a row; ends: ascending, up to M. Positions (D, E, queries, k) int64, in
+        the order of `nearest`; −1 where there are fewer shots than k. Equal to `nearest` of each, in one pass.
         """
-        expected = (1 + math.sqrt(1 + count)) ** 2  # two standard deviations, the roots of what is expected, are spare
-        columns = math.ceil(expected / share)
-        return columns if columns <= min(_AMONG_ALL, len(self._candidates)) else 0
-
-    @cached_property
-    def _all(self) -> tuple[Numbers, Numbers]:
-        """The nearest of all candidates, of every query: their positions and squared distances."""
-        everything = np.arange(len(self._candidates))
-        return self._among(everything, min(_AMONG_ALL, len(everything)), np.arange(len(self._queries)))
-
-    def _from_all(self, places: Numbers, count: int, rows: Numbers, columns: int) -> tuple[Numbers, Numbers]:
-        """The `count` nearest shots, found among the first `columns` of all candidates."""
-        positions, squares = self._all
-        is_shot = np.zeros(len(self._candidates), dtype=bool)
-        is_shot[places] = True
-        whole = len(rows) == len(positions)
-        here = is_shot.take(positions[:, :columns] if whole else positions[rows, :columns])
-        counts = np.count_nonzero(here, axis=1)
-        enough = counts >= count
-        # The shots of all queries in one line: each query's begin where the ones before it end.
-        line = np.flatnonzero(here)
-        begin = counts.cumsum() - counts
-        row, column = np.divmod(line[begin[enough][:, None] + np.arange(count)], columns)
-        nearest = np.empty((len(rows), count), dtype=np.int64)
-        apart = np.empty((len(rows), count))
-        nearest[enough] = positions[rows[row], column]
-        apart[enough] = squares[rows[row], column]
-        if not enough.all():
-            nearest[~enough], apart[~enough] = self._among(places, count, rows[~enough])
-        return nearest, apart
+        # In 32 bits, as the walk is bound by what it reads.
+        walked, of_ends = np.ascontiguousarray(orders.numpy().astype(np.uint32)), np.array(ends, np.int64)
+        assert of_ends.size and (np.diff(of_ends) > 0).all() and 1 <= of_ends[0] <= of_ends[-1] <= walked.shape[1]
+        candidates, size = torch.from_numpy(self._candidates), max(1, _NUMBERS // len(self._candidates))
+        for start in range(0, len(self._queries), size):
+            rows = np.arange(start, min(start + size, len(self._queries)))
+            cosines = (torch.from_numpy(self._queries[rows]) @ candidates.T).numpy()
+            nearest = np.full((len(walked), len(of_ends), len(rows), k), -1, np.int64)
+            doubtful = np.zeros(nearest.shape[:3], np.uint8)
+            walk(cosines, walked, of_ends, 2 * self._equal, nearest, doubtful)
+            for draw, end in np.argwhere(doubtful.any(axis=2)):
+                which, shots = doubtful[draw, end].nonzero()[0], np.sort(walked[draw, : of_ends[end]]).astype(np.int64)
+                count = min(k, len(shots))
+                nearest[draw, end, which, :count] = self._settled(shots, count, rows[which])
+            yield slice(start, start + len(rows)), torch.from_numpy(nearest)
 
     def _among(self, places: Numbers, count: int, rows: Numbers) -> tuple[Numbers, Numbers]:
         """The same, found among the shots."""
@@ -114,16 +94,18 @@ class Neighbours:
         return places[torch.cat([_first(block @ shots.T, k, self._equal) for block in queries]).numpy()]
 
 
-def votes(nearest: Tensor, index: Tensor, classes: int) -> Tensor:
-    """The class (q,) that most of the neighbours have; of equally many the first.
+def votes(nearest: Tensor, index: Tensor, classes: int, ks: Sequence[int] = ()) -> Tensor:
+    """The class (len(ks), …) that most of the first k of the neighbours have, for each of `ks`, ascending; of equally
+    many the first. Without `ks`: (…), of all neighbours.
 
-    nearest: positions (q, k); index: the class (n,) of each candidate, 0 … C−1.
+    nearest: positions (…, k), −1 where there is none; index: the class (n,) of each candidate, 0 … C−1.
     """
-    blocks = []
-    for block in nearest.split(max(1, _NUMBERS // classes)):
-        at = torch.arange(len(block))[:, None] * classes + index[block]
-        blocks.append(at.flatten().bincount(minlength=len(block) * classes).view(-1, classes).argmax(1))
-    return torch.cat(blocks)
+    *shape, k = nearest.shape
+    rows, of_ks = np.ascontiguousarray(nearest.reshape(-1, k).numpy()), np.array(ks or [k], np.int64)
+    elected = np.empty((len(of_ks), len(rows)), np.int64)
+    elect(rows, np.ascontiguousarray(index.numpy()), of_ks, classes, elected)
+    of_each = torch.from_numpy(elected).view(len(of_ks), *shape)
+    return of_each if ks else of_each[0]
 
 
 def _first(cosines: Tensor, k: int, equal: float) -> Tensor:

@@ -5,7 +5,7 @@ mean over samples and the mean over classes.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -102,8 +102,13 @@ def of_few(probed: Probed, group: Group, settings: Settings) -> Columns:
     """Fits to every draw of every number of shots: rates `<classifier>` (1, 2 ways, shots, draws, 2, 2), C-way and
     two-way, NaN where a class has fewer samples; gradients `linear.gradient` (1, 2, shots, draws).
     """
-    draws = [_FEW[group](probed, Shots(probed.labels, draw), draw, settings) for draw in range(settings.draws)]
-    return {name: torch.stack([of[name] for of in draws], 2)[None] for name in draws[0]}
+    draws = [Shots(probed.labels, draw) for draw in range(settings.draws)]
+    return {name: values[None] for name, values in _FEW[group](probed, draws, settings).items()}
+
+
+def _by_draw(of_draws: Sequence[Columns]) -> Columns:
+    """Columns (ways, shots, …) of every draw as (ways, shots, draws, …)."""
+    return {name: torch.stack([of[name] for of in of_draws], 2) for name in of_draws[0]}
 
 
 def _centre_of_all(probed: Probed, settings: Settings) -> Columns:
@@ -112,7 +117,11 @@ def _centre_of_all(probed: Probed, settings: Settings) -> Columns:
     return {**_correct(probed, "centre", guesses), "centre.two_way": _of_centres(probed, means[None])[1]}
 
 
-def _centre_of_few(probed: Probed, shots: Shots, draw: int, settings: Settings) -> Columns:
+def _centre_of_few(probed: Probed, draws: Sequence[Shots], settings: Settings) -> Columns:
+    return _by_draw([_centre_of_draw(probed, shots, settings) for shots in draws])
+
+
+def _centre_of_draw(probed: Probed, shots: Shots, settings: Settings) -> Columns:
     possible = [m for m in settings.few if m <= shots.most]
     rates = _nothing(settings)
     if possible:
@@ -145,7 +154,11 @@ def _linear_of_all(probed: Probed, settings: Settings) -> Columns:
     return {**columns, "linear.gradient": torch.tensor(gradients, dtype=torch.float64)}
 
 
-def _linear_of_few(probed: Probed, shots: Shots, draw: int, settings: Settings) -> Columns:
+def _linear_of_few(probed: Probed, draws: Sequence[Shots], settings: Settings) -> Columns:
+    return _by_draw([_linear_of_draw(probed, shots, draw, settings) for draw, shots in enumerate(draws)])
+
+
+def _linear_of_draw(probed: Probed, shots: Shots, draw: int, settings: Settings) -> Columns:
     rates, gradients = _nothing(settings), torch.full((2, len(settings.few)), math.nan, dtype=torch.float64)
     two, fitted = _Two(probed, draw), None
     for k, m in enumerate(settings.few):
@@ -187,17 +200,38 @@ def _knn_of_all(probed: Probed, settings: Settings) -> Columns:
     return columns | {f"{name}.two_way": torch.stack([of[name] for of in pairs]) for name in pairs[0]}
 
 
-def _knn_of_few(probed: Probed, shots: Shots, draw: int, settings: Settings) -> Columns:
-    columns, two = {f"knn{k}": _nothing(settings) for k in NEIGHBOURS}, _Two(probed, draw)
-    for at, m in enumerate(settings.few):
-        if m > shots.most:
-            break
-        drawn = shots.first(m)
-        for name, guesses in _voted(probed, drawn, probed.index, probed.count).items():
-            columns[name][0, at] = probed.rates(guesses)
-        for name, rates in _knn_of_pair(probed, two, drawn).items():
-            columns[name][1, at] = rates
+def _knn_of_few(probed: Probed, draws: Sequence[Shots], settings: Settings) -> Columns:
+    possible = [m for m in settings.few if m <= draws[0].most]
+    if not possible:
+        return _by_draw([{f"knn{k}": _nothing(settings) for k in NEIGHBOURS} for _ in draws])
+    of_draws = []
+    for draw, shots in enumerate(draws):
+        columns, two = {f"knn{k}": _nothing(settings) for k in NEIGHBOURS}, _Two(probed, draw)
+        for at, m in enumerate(possible):
+            for name, rates in _knn_of_pair(probed, two, shots.first(m)).items():
+                columns[name][1, at] = rates
+        of_draws.append(columns)
+    columns = _by_draw(of_draws)
+    for name, guesses in _walked(probed, draws, possible).items():
+        for draw in range(len(draws)):
+            for at, m in enumerate(possible):
+                if int(name.removeprefix("knn")) <= m * probed.count:
+                    columns[name][0, at, draw] = probed.rates(guesses[draw, at].long())
     return columns
+
+
+def _walked(probed: Probed, draws: Sequence[Shots], possible: Sequence[int]) -> Columns:
+    """The classes (draws, shots, T + E) that samples are put into, C-way, by `knn<k>`; without meaning where there are
+    fewer shots than k.
+    """
+    # Shot by shot, each time of every class: the first of all orders are those of fewer shots.
+    orders = torch.stack([shots.first(possible[-1]).T.flatten() for shots in draws])
+    ends = [m * probed.count for m in possible]
+    total = sum(len(f) for f, _ in probed.splits)
+    guesses = torch.empty(len(NEIGHBOURS), len(draws), len(ends), total, dtype=torch.int32)
+    for rows, nearest in probed.search.of_draws(orders, ends, NEIGHBOURS[-1]):
+        guesses[..., rows] = votes(nearest, probed.index, probed.count, NEIGHBOURS).int()
+    return {f"knn{k}": of_k for k, of_k in zip(NEIGHBOURS, guesses, strict=True)}
 
 
 def _knn_of_pair(probed: Probed, two: _Two, drawn: Tensor | None) -> Columns:
@@ -215,7 +249,7 @@ def _voted(probed: Probed, shots: Tensor, index: Tensor, count: int, rows: Tenso
     if not possible:
         return {}
     near = probed.search.nearest(shots, possible[-1], rows=rows)
-    return {f"knn{k}": votes(near[:, :k], index, count) for k in possible}
+    return {f"knn{k}": guess for k, guess in zip(possible, votes(near, index, count, possible), strict=True)}
 
 
 def _correct(probed: Probed, name: str, guesses: Tensor) -> Columns:
@@ -247,7 +281,7 @@ _ALL: Final[Mapping[Group, Callable[[Probed, Settings], Columns]]] = {
     "linear": _linear_of_all,
     "knn": _knn_of_all,
 }
-_FEW: Final[Mapping[Group, Callable[[Probed, Shots, int, Settings], Columns]]] = {
+_FEW: Final[Mapping[Group, Callable[[Probed, Sequence[Shots], Settings], Columns]]] = {
     "centre": _centre_of_few,
     "linear": _linear_of_few,
     "knn": _knn_of_few,

@@ -31,21 +31,14 @@ def literal(queries, candidates, shots, k):
     return nearest
 
 
-def few(monkeypatch, count):
-    """So few neighbours among all candidates are sought once."""
-    monkeypatch.setattr(neighbours, "_AMONG_ALL", count)
-
-
 def integers(n, d, *, seed, least=-1):
     torch.manual_seed(seed)
     return torch.randint(least, 2, (n, d)).float()
 
 
-@pytest.mark.parametrize("among_all", [1, 25, 60])
 @pytest.mark.parametrize("d", [1, 2, 4, 16])
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
-def test_neighbours_equal_a_literal_loop_where_most_are_tied(among_all, d, share, monkeypatch):
-    few(monkeypatch, among_all)
+def test_neighbours_equal_a_literal_loop_where_most_are_tied(d, share):
     candidates = integers(60, d, seed=d)  # rows of −1, 0 and 1: duplicates, rows of 0, cosines such as 1/√2 and 1/3
     queries = torch.cat([candidates[:20], integers(20, d, seed=d + 50)])
     shots = torch.randperm(60)[: int(60 * share)]
@@ -54,14 +47,43 @@ def test_neighbours_equal_a_literal_loop_where_most_are_tied(among_all, d, share
         assert search.nearest(shots, k).tolist() == literal(queries, candidates, shots, k)
 
 
-@pytest.mark.parametrize("among_all", [1, 50, 100])
-def test_neighbours_equal_a_literal_loop_where_none_are_tied(among_all, monkeypatch):
-    few(monkeypatch, among_all)
+def test_neighbours_equal_a_literal_loop_where_none_are_tied():
     torch.manual_seed(0)
     candidates, shots = torch.randn(100, 5), torch.randperm(100).view(5, 20)[:, :18]
     queries = torch.cat([candidates[::7], torch.randn(20, 5)])
     nearest = Neighbours(queries, candidates).nearest(shots, 10)
     assert nearest.tolist() == literal(queries, candidates, shots, 10)
+
+
+def of_draws(search, orders, ends, k):
+    """All blocks of queries together: (D, E, queries, k)."""
+    return torch.cat([nearest for _, nearest in search.of_draws(orders, ends, k)], 2)
+
+
+@pytest.mark.parametrize("block", [1, 1 << 21])
+@pytest.mark.parametrize("d", [1, 2, 4, 16])
+def test_neighbours_of_draws_equal_a_literal_loop_where_most_are_tied(d, block, monkeypatch):
+    monkeypatch.setattr(neighbours, "_NUMBERS", block)
+    candidates = integers(60, d, seed=d)
+    queries = torch.cat([candidates[:15], integers(15, d, seed=d + 50)])
+    orders, ends = torch.stack([torch.randperm(60)[:50] for _ in range(3)]), [1, 4, 20, 50]
+    nearest = of_draws(Neighbours(queries, candidates), orders, ends, 5)
+    for draw, order in enumerate(orders):
+        for end, m in enumerate(ends):
+            expected = literal(queries, candidates, order[:m], min(5, m))
+            assert nearest[draw, end, :, : min(5, m)].tolist() == expected
+            assert (nearest[draw, end, :, m:] == -1).all()
+
+
+def test_neighbours_of_draws_are_those_of_each_draw_alone():
+    torch.manual_seed(4)
+    queries, candidates = torch.randn(50, 6), torch.randn(200, 6)
+    orders, ends = torch.stack([torch.randperm(200)[:150] for _ in range(4)]), [20, 21, 150]
+    search = Neighbours(queries, candidates)
+    nearest = of_draws(search, orders, ends, 20)
+    for draw, order in enumerate(orders):
+        for end, m in enumerate(ends):
+            assert torch.equal(nearest[draw, end], search.nearest(order[:m], 20))
 
 
 @pytest.mark.parametrize("row", [0.0, 1.0, 0.1])
@@ -86,8 +108,7 @@ def test_a_chain_of_equal_cosines_is_one_group_only_while_each_link_is_a_shot():
     assert first([0, 3, 4], 3) == [2, 1, 0]
 
 
-def test_some_of_the_queries_have_the_neighbours_that_they_have_among_all(monkeypatch):
-    few(monkeypatch, 40)
+def test_some_of_the_queries_have_the_neighbours_that_they_have_among_all():
     torch.manual_seed(1)
     queries, candidates, rows = torch.randn(30, 3), torch.randn(40, 3), torch.tensor([4, 2, 29])
     search = Neighbours(queries, candidates)
@@ -95,9 +116,8 @@ def test_some_of_the_queries_have_the_neighbours_that_they_have_among_all(monkey
         assert torch.equal(search.nearest(shots, 3, rows=rows), search.nearest(shots, 3)[rows])
 
 
-def test_queries_far_from_all_shots_find_them(monkeypatch):
+def test_queries_far_from_all_shots_find_them():
     """Their nearest candidates hold no shots, or too few: half of the candidates are shots, and on the other side."""
-    few(monkeypatch, 40)
     torch.manual_seed(3)
     side = torch.tensor([1.0, -1.0]).repeat_interleave(40)
     candidates = torch.stack([side, 0.3 * torch.randn(80)], 1)
@@ -106,8 +126,7 @@ def test_queries_far_from_all_shots_find_them(monkeypatch):
     assert nearest.tolist() == literal(queries, candidates, shots, 2)
 
 
-def test_ties_of_some_queries_are_seen_among_theirs(monkeypatch):
-    few(monkeypatch, 40)
+def test_ties_of_some_queries_are_seen_among_theirs():
     candidates = torch.cat([torch.randn(20, 2), torch.ones(20, 2)])
     queries, rows = torch.cat([torch.randn(10, 2), torch.ones(10, 2)]), torch.arange(19, 9, -1)
     search = Neighbours(queries, candidates)
@@ -130,6 +149,15 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     monkeypatch.setattr(neighbours, "_NUMBERS", 1)
     assert torch.equal(whole, Neighbours(candidates, candidates).nearest(torch.arange(30), 4))
     assert torch.equal(classes, votes(whole, index, 4))
+
+
+def test_votes_of_the_first_few_are_those_of_these_alone():
+    torch.manual_seed(0)
+    index, nearest = torch.randint(0, 5, (40,)), torch.stack([torch.randperm(40)[:9] for _ in range(60)]).view(3, 20, 9)
+    of_ks = votes(nearest, index, 5, [2, 5, 9])
+    for k, of_k in zip([2, 5, 9], of_ks, strict=True):
+        assert torch.equal(of_k, votes(nearest[..., :k], index, 5)) and of_k.shape == (3, 20)
+    assert votes(torch.tensor([[7, -1, -1]]), index, 5, [1, 3])[:, 0].tolist() == [int(index[7])] * 2
 
 
 @pytest.mark.parametrize("k", [1, 4, 7])
