@@ -8,6 +8,7 @@ are of population moments, free of scale. Shapes: C classes, P pairs of them.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Final
 
 import torch
@@ -76,8 +77,15 @@ def cantelli(moments: PairMoments, shots: int) -> Bound:
 def two_way(name: str, moments: PairMoments, shots: int, pairs: Sequence[tuple[int, int]]) -> Bound:
     """A bound of BOUNDS on the mean error between two classes: over pairs (i, j) of positions of classes, i ≠ j.
 
-    docs/theory.md (98): each pair is a choice of its own between two classes; p1 has an a for each.
+    docs/theory.md (98): each pair is a choice of its own between two classes; p1 has an a for each. UserError for what
+    is no pair of two classes.
     """
+    places = range(moments.count)
+    for pair in pairs:
+        if len(set(pair)) != 2 or not all(place in places for place in pair):
+            raise UserError(f"pair {tuple(pair)} of classes", f"two positions from 0 to {moments.count - 1} are needed")
+    if not pairs:
+        raise UserError("no pairs of classes", "at least one is needed")
     terms, a = _terms(name, moments, shots, alone=True)
     first, second = torch.tensor(pairs).view(-1, 2).T
     of_pairs = {term: (values[first, second] + values[second, first]) / 2 for term, values in terms.items()}
@@ -129,8 +137,8 @@ def _terms(name: str, moments: PairMoments, shots: int, *, alone: bool) -> tuple
     """What each ordered pair contributes (C, C), by term, and p1's a. alone: is each pair a choice of its own?"""
     if name not in BOUNDS:
         raise unknown("bound", name, BOUNDS)
-    if shots < 1:
-        raise UserError(f"{shots} shots", "at least 1 is needed")
+    if not isinstance(shots, Integral) or shots < 1:
+        raise UserError(f"{shots} shots", "a whole number from 1 on is needed")
     terms, a = _terms_of_p1(moments, shots, alone) if name == "p1" else (_TERMS[name](moments, shots), None)
     undefined = name == "p3" and shots < LEAST_SHOTS
     terms = {term: values * math.nan if undefined else values.fill_diagonal_(0) for term, values in terms.items()}

@@ -1,6 +1,5 @@
 """The figure of few-shot error: errors and bounds over shots at the last step, both settings, of h and of z."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,14 +102,25 @@ def _range(axes: Axes, rows: Sequence[Row], guess: float) -> None:
     clear = {"facecolor": _SHADE, "edgecolor": "none", "pad": 1.5}
     axes.text(0.03, 0.97, f"vacuous: ≥ {guess:.3g}", va="top", bbox=clear, **words)
     axes.text(0.03, 0.03, _SETTINGS[rows[0].setting], va="bottom", **words)
-    far = []
+    if far := _not_drawn(rows, top):
+        axes.text(0.97, 0.84, far, ha="right", va="top", **words)
+
+
+def _not_drawn(rows: Sequence[Row], top: float) -> str:
+    """Which arms' bounds lie above the panel as a whole."""
+    parts, arms = [], list(dict.fromkeys(row.arm for row in rows))
     for name in BOUNDS:
-        values = [row.bounds[name].value for row in rows if not math.isnan(row.bounds[name].value)]
-        if values and min(values) > top:
-            far.append(f"{WORDS[name]} ≥ {min(values):.3g}")
-    if far:
-        text = f"{', '.join(far)}: not drawn"
-        axes.text(0.97, 0.8, text, ha="right", va="top", **words)
+        least = {
+            arm: min(
+                (row.bounds[name].value for row in rows if row.arm == arm and row.bounds[name].value > 0), default=0
+            )
+            for arm in arms
+        }
+        hidden = [arm for arm, value in least.items() if value > top]
+        if hidden:
+            whose = "all arms" if len(hidden) == len(arms) else f"{len(hidden)} of {len(arms)} arms"
+            parts.append(f"{WORDS[name]} of {whose} (≥ {min(least[arm] for arm in hidden):.2g})")
+    return f"above: {', '.join(parts)}" if parts else ""
 
 
 def _ticks(axes: Axes, shots: Sequence[int]) -> None:

@@ -224,7 +224,28 @@ def test_what_has_no_moments_or_no_bound_is_one_line():
     with pytest.raises(UserError, match=r"labels \(2,\); \(n, d\) and \(n,\) are needed"):
         pair_moments.pair_moments(np.eye(3), [1, 1])
     ours = pair_moments.pair_moments(*population(0))
-    with pytest.raises(UserError, match="0 shots; at least 1 is needed"):
+    with pytest.raises(UserError, match="0 shots; a whole number from 1 on is needed"):
         subject.cantelli(ours, 0)
     with pytest.raises(UserError, match="unknown bound p2; allowed: p1, p3, cantelli"):
         two_way("p2", ours, 1, [(0, 1)])
+
+
+@pytest.mark.parametrize(("m", "says"), [(9, False), (10, True)])
+def test_the_third_paper_s_bound_starts_at_10_shots(m, says):
+    h = np.array([(0, 1), (0, -1), (9, 1), (9, -1)], np.float64)
+    bound = BOUNDS["p3"](pair_moments.pair_moments(h, np.array([0, 0, 1, 1])), m)
+    assert math.isnan(bound.value) != says and (bound.undefined == "") == says
+
+
+@pytest.mark.parametrize("pairs", [[(1, 1)], [(0, 2)], [(0, -1)], []])
+def test_what_is_no_pair_of_classes_is_refused(pairs):
+    moments = pair_moments.pair_moments(np.array([(0.0, 1), (0, -1), (9, 1), (9, -1)]), np.array([0, 0, 1, 1]))
+    with pytest.raises(UserError, match="pair"):
+        two_way("cantelli", moments, 5, pairs)
+
+
+@pytest.mark.parametrize("shots", [2.5, math.nan, 0, -1])
+def test_shots_that_are_no_whole_number_are_refused(shots):
+    moments = pair_moments.pair_moments(np.array([(0.0, 1), (0, -1), (9, 1), (9, -1)]), np.array([0, 0, 1, 1]))
+    with pytest.raises(UserError, match="a whole number from 1 on"):
+        BOUNDS["cantelli"](moments, shots)
