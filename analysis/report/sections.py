@@ -1,10 +1,10 @@
 """The sections of a report in their order: each a function from the content to HTML."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from analysis.output.styles import styles
-from analysis.report import charts, figures, picture_chart, wording
+from analysis.report import charts, figures, picture_chart, probe_charts, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.evaluated import TABLES
@@ -16,6 +16,12 @@ from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
 from coupled.reading.imported import imported
 from coupled.terminal.shell import shell
+
+# The charts of how useful the representations are, by id.
+USEFULNESS: Final[dict[str, Callable[[Content], Chart | None]]] = {
+    "probe_shots": probe_charts.against_shots,
+    "probe_steps": probe_charts.over_steps,
+}
 
 
 def shared(content: Content) -> str:
@@ -89,6 +95,18 @@ def evaluated(content: Content, drawn: Sequence[Chart | None]) -> str:
     if not there and not reasons:
         return ""
     lead = "Made by coupled-analyze alignment, losses and geometry, whose CSV files lie beside this page."
+    return paragraph(lead, "lead") + reasons + figures.figures(content, drawn, tuple(there))
+
+
+def usefulness(content: Content, drawn: Sequence[Chart | None]) -> str:
+    """What was found of how useful the representations are; "" where no command was called."""
+    there = {chart.id: chart for chart in drawn if chart is not None and chart.id in USEFULNESS}
+    reasons = "".join(paragraph(reason, "absent") for reason in content.missing.get("usefulness", []))
+    if not there and not reasons:
+        return ""
+    lead = "Made by coupled-analyze probe, whose CSV file lies beside this page."
+    if len(content.runs) > 1:
+        lead += f" All of it is of {content.run.name} (seed {content.run.config.seed}) alone."
     return paragraph(lead, "lead") + reasons + figures.figures(content, drawn, tuple(there))
 
 
@@ -212,5 +230,6 @@ def all_charts(content: Content) -> list[Chart | None]:
         charts.divergence(content),
         charts.layer_map(content),
         *(charts.on_whole_splits(content, chart) for chart in TABLES),
+        *(chart(content) for chart in USEFULNESS.values()),
         picture_chart.chart(content),
     ]
