@@ -51,9 +51,9 @@ def against_shots(content: Content) -> Chart | None:
         x="numbers",
         choices=tuple(by_entry),
         menu="classifier",
-        y_log=False,
         alt=f"Accuracy against shots at step {step:,}. {wording.described(curves)}",
         arms=_arms(curves),
+        legend=(Style(_GREY, ":", "chance; of differences: 0"),),
         notes=_notes(content, curves, step),
     )
 
@@ -74,12 +74,11 @@ def over_steps(content: Content) -> Chart | None:
     return Chart(
         id="probe_steps",
         title="Accuracy over steps",
-        lead="On test, at every step that was probed. Other numbers of shots and means over classes: probe.csv.",
+        lead="On test, at every step that was probed; bars: 95 % intervals. Other numbers of shots and means over classes: probe.csv.",
         data=[trace for curve in shown for trace in line(curve, style_of[curve.arm], choice=entry(curve))],
         layout=base_layout(),
         choices=tuple(dict.fromkeys(map(entry, shown))),
         menu="classifier",
-        y_log=False,
         alt=f"Accuracy over steps. {wording.described(shown)}",
         arms=_arms(shown),
     )
@@ -103,7 +102,9 @@ def _entry(curve: AccuracyCurve, curves: Sequence[AccuracyCurve]) -> str:
 
 
 def _words(shots: int | None) -> str:
-    return "all samples" if shots is None else f"{shots} shots a class"
+    if shots is None:
+        return "all samples"
+    return f"{shots} shot{'s' if shots > 1 else ''} a class"
 
 
 def _arms(curves: Sequence[AccuracyCurve]) -> tuple[str, ...]:

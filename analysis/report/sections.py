@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from analysis.output.styles import styles
-from analysis.report import charts, figures, picture_chart, probe_charts, wording
+from analysis.report import charts, few_shot_chart, figures, picture_chart, probe_charts, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.evaluated import TABLES
 from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
 from analysis.report.markup import table as html_table
+from analysis.report.usefulness import READERS
 from analysis.runs.controls import nudge_of
 from coupled.config import Arm
 from coupled.config.formats import FORMAT
@@ -21,6 +22,7 @@ from coupled.terminal.shell import shell
 USEFULNESS: Final[dict[str, Callable[[Content], Chart | None]]] = {
     "probe_shots": probe_charts.against_shots,
     "probe_steps": probe_charts.over_steps,
+    "few_shot": few_shot_chart.chart,
 }
 
 
@@ -104,10 +106,12 @@ def usefulness(content: Content, drawn: Sequence[Chart | None]) -> str:
     reasons = "".join(paragraph(reason, "absent") for reason in content.missing.get("usefulness", []))
     if not there and not reasons:
         return ""
-    lead = "Made by coupled-analyze probe, whose CSV file lies beside this page."
+    names = [name for part, (name, _) in READERS.items() if getattr(content.usefulness, part)]
+    lead = f"What earlier commands found of kept checkpoints; their numbers: {', '.join(names)} beside this page."
     if len(content.runs) > 1:
         lead += f" All of it is of {content.run.name} (seed {content.run.config.seed}) alone."
-    return paragraph(lead, "lead") + reasons + figures.figures(content, drawn, tuple(there))
+    lead = paragraph(lead, "lead") if names else ""
+    return lead + reasons + f'<div class="grid">{figures.figures(content, drawn, tuple(there))}</div>'
 
 
 def reproduce(content: Content) -> str:
