@@ -121,17 +121,26 @@ class Classes(Samples):
     def _squared_distances(self) -> Tensor:
         return torch.cdist(self.centres, self.centres, compute_mode="donot_use_mm_for_euclid_dist") ** 2
 
+    @cached_property
+    def one_centre(self) -> Tensor:
+        """Which two classes have centres no further apart than rounding, bool (C, C), False on the diagonal."""
+        sums = rounding.of_sum(self.sizes[:, None] + self.sizes) * self.spread
+        same = self._squared_distances <= (sums + self.rounding_of_rows).square()
+        return same.fill_diagonal_(False)
+
     def squared_distances(self, name: str) -> Tensor:
         """‖μ_i − μ_j‖² (C, C). UserError for one class, and where two centres are no further apart than rounding."""
         self.check_several(name)
-        sums = rounding.of_sum(self.sizes[:, None] + self.sizes) * self.spread
-        same = self._squared_distances <= (sums + self.rounding_of_rows).square()
-        same.fill_diagonal_(False)
-        if same.any():
-            i, j = same.nonzero()[0].tolist()
+        if self.one_centre.any():
+            i, j = self.one_centre.nonzero()[0].tolist()
             pair = f"classes {self.names[i]} and {self.names[j]} have one centre"
             raise UserError(f"{name}: {pair}", "it is undefined at distance 0", "leave one of them out")
         return self._squared_distances
+
+    @cached_property
+    def squared_distances_or_0(self) -> Tensor:
+        """‖μ_i − μ_j‖² (C, C), 0 where the centres are one."""
+        return self._squared_distances.masked_fill(self.one_centre, 0.0)
 
     def over_pairs(self, values: Tensor) -> float:
         """Mean of values (C, C) off the diagonal."""

@@ -50,10 +50,15 @@ def cdnv_of(classes: Classes, form: str) -> float:
 def directional_cdnv_of(classes: Classes) -> float:
     """`directional_cdnv` of classes; raises UserError for two with one centre."""
     squared_distances = classes.squared_distances("directional CDNV")
+    return classes.over_pairs(variances_along(classes) / squared_distances.square())
+
+
+def variances_along(classes: Classes) -> Tensor:
+    """Var_{x∼i}⟨f − μ_i, μ_i − μ_j⟩ (C, C), at the classes' ordinary size; over d_ij⁴ it is Ṽ_ij."""
     squares = classes.centres.new_zeros(classes.count, classes.count)
     for deviations, own in classes.deviations(classes.count):
         # ⟨f − μ_i, μ_i − μ_j⟩ for every class j.
         along = deviations @ classes.centres.T
         along = along.gather(1, own[:, None]) - along
         squares.index_add_(0, own, along.square())
-    return classes.over_pairs(squares / classes.sizes[:, None] / squared_distances.square())
+    return squares / classes.sizes[:, None]

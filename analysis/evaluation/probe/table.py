@@ -84,11 +84,8 @@ def _notes(curves: Sequence[AccuracyCurve], compared: str, most: int | None) -> 
         else "",
     ]
     flags = dict.fromkeys(f"{flag}." for curve in curves for flag in curve.flags)
-    undefined = dict.fromkeys(
-        f"{ABSENT}: {curve.undefined}."
-        for curve in curves
-        if curve.shots in _some_shots(curves) and math.isnan(curve.values[-1])
-    )
+    columns = [curve for curve in curves if curve.classifier in SHOWN and curve.shots in _some_shots(curves)]
+    undefined = dict.fromkeys(f"{ABSENT}: {curve.undefined}." for curve in columns if math.isnan(curve.values[-1]))
     return " ".join(part for part in (*sentences, *flags, *undefined) if part)
 
 
