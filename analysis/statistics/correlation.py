@@ -65,12 +65,12 @@ def within(x: Array, y: Array, group: NDArray[np.int64]) -> Correlation:
 
 
 def between(x: Array, y: Array, group: NDArray[np.int64]) -> Correlation:
-    """Of the groups' means of x and of y: n is the number of groups, which Fisher's interval takes to be independent."""
+    """Of the groups' means of x and of y: n is the number of groups. Fisher's interval takes them to be independent."""
     numbers = np.unique(group)
     n = len(numbers)
     scales = [float(np.abs(values).max(initial=0)) for values in (x, y)]
-    means = [np.array([values[group == number].mean() for number in numbers]) for values in (x, y)]
-    value, why = _pearson(*means, scales)
+    x, y = (np.array([values[group == number].mean() for number in numbers]) for values in (x, y))
+    value, why = _pearson(x, y, scales)
     if why:
         return Correlation(math.nan, math.nan, math.nan, n, n, "", why)
     limits = _fisher(value, n, "runs are taken to be independent")
@@ -88,7 +88,7 @@ def _centred(values: Array, index: NDArray[np.int64], groups: list[int]) -> Arra
 def _pearson(x: Array, y: Array, scales: list[float]) -> tuple[float, str]:
     """r of values that are known to `scales` times the rounding of float64, and why it is NaN."""
     if len(x) < LEAST:
-        return math.nan, f"n = {len(x)}, at least {LEAST} are needed"
+        return math.nan, f"n = {len(x)}, {LEAST} are needed"
     a, b = x - x.mean(), y - y.mean()
     for centred, scale, name in ((a, scales[0], "alignment"), (b, scales[1], "accuracy")):
         if np.abs(centred).max() <= _ROUNDING * scale:

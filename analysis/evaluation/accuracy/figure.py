@@ -20,10 +20,11 @@ from analysis.statistics.proportions import Interval
 
 NAMES: Final = ("accuracy.png", "accuracy.svg")
 _MARKERS: Final = "os^DvPX*<>"  # of runs; those beyond begin anew
-_SMALLEST, _LARGEST = 4.0, 11.0  # points, of the first and the last step
+_SMALLEST, _LARGEST = 4.0, 13.0  # points, of the first and the last step
+_CROSS: Final = 9.0
 _PANELS: Final[tuple[tuple[Quantity, str, str], ...]] = (
     ("accuracy", "a  Accuracy", "test accuracy, %"),
-    ("difference", "b  Accuracy less the reference's", "percentage points, same samples"),
+    ("difference", "b  Less the reference's", "accuracy less the reference's, percentage points"),
 )
 _MOST_STEPS, _MOST_RUNS, _MOST_NAME = 6, 8, 44
 _LEGEND_CHARACTERS: Final = 135
@@ -54,9 +55,8 @@ def draw(accuracies: Accuracies) -> Figure:
         axes = figure.add_subplot(grid[column])
         axes.set_title(heading)
         _panel(axes, points, of, by_arm)
-        axes.set_xlabel(
-            f"alignment to the reference: {MEASURES[accuracies.asked.measure]} of {accuracies.asked.feature}"
-        )
+        asked = accuracies.asked
+        axes.set_xlabel(f"alignment to the reference: {MEASURES[asked.measure]} of {asked.feature}")
         axes.set_ylabel(unit)
         left = float(axes.get_position().x0)
         for row, text in enumerate(remarks[of]):
@@ -82,7 +82,7 @@ def _head(figure: Figure, accuracies: Accuracies, height: float) -> None:
 
 
 def _styles(points: Sequence[Point]) -> dict[str, Style]:
-    """A style for every arm by its name, in whichever runs it is; what it is called where runs differ in it is short."""
+    """A style for every arm by its name, in whichever runs it is; where runs differ in it, its label is its name."""
     arms: dict[str, Any] = {}
     differing = set()
     for run in dict.fromkeys(point.run for point in points):
@@ -100,7 +100,9 @@ def _styles(points: Sequence[Point]) -> dict[str, Style]:
 def _look(point: Point, style: Style, marker: str, size: float) -> dict[str, Any]:
     """How a point is drawn: controls hollow, step 0 a cross."""
     look: dict[str, Any] = {"color": style.colour, "markersize": size, "linestyle": "none"}
-    look |= {"marker": "x" if point.step == 0 else marker, "markeredgewidth": 1.5}
+    look |= {"marker": marker, "markeredgewidth": 1.5}
+    if point.step == 0:
+        return look | {"marker": "x", "markersize": _CROSS}
     return look if point.objective else look | {"markerfacecolor": "white"}
 
 
@@ -115,10 +117,10 @@ def _panel(axes: Axes, points: Sequence[Point], of: Quantity, by_arm: dict[str, 
         look = _look(point, by_arm[point.arm], markers[point.name], sizes[point.step])
         y = Interval(*(100 * number for number in value))
         bars = {"xerr": _bar(point.alignment), "yerr": _bar(y), "elinewidth": 1.1, "capsize": 0}
-        order = 3 if point.objective else 2.5
+        order = 5 if point.step == 0 else 3 if point.objective else 2.5
         axes.errorbar([point.alignment.value], [y.value], **bars, **look, zorder=order)
         if of == "accuracy" and not math.isnan(point.reference_accuracy.value):
-            tick = {"marker": "_", "color": "#1A1A1A", "markersize": 14, "markeredgewidth": 1.6, "linestyle": "none"}
+            tick = {"marker": "_", "color": "#1A1A1A", "markersize": 15, "markeredgewidth": 1.6, "linestyle": "none"}
             axes.plot([point.alignment.value], [100 * point.reference_accuracy.value], **tick, zorder=4)
     if of == "difference":
         axes.axhline(0, color=GREY, linewidth=1)
@@ -166,7 +168,14 @@ def _step_handles(points: Sequence[Point]) -> list[Line2D]:
     chosen = dict.fromkeys(steps[round(k * (len(steps) - 1) / max(1, count - 1))] for k in range(count))
     look = {"color": GREY, "linestyle": "none", "markeredgewidth": 1.5}
     return [
-        Line2D([], [], **look, marker="o" if step else "x", markersize=sizes[step], label=f"step {step:,}")
+        Line2D(
+            [],
+            [],
+            **look,
+            marker="o" if step else "x",
+            markersize=sizes[step] if step else _CROSS,
+            label=f"step {step:,}",
+        )
         for step in chosen
     ]
 

@@ -1,4 +1,4 @@
-"""The tables of accuracy beside alignment: accuracy.csv, the last step for a terminal, and the correlations as lines."""
+"""Accuracy beside alignment: accuracy.csv, the last step for a terminal, and the correlations as lines."""
 
 import csv
 import io
@@ -108,12 +108,9 @@ def about(accuracies: Accuracies) -> str:
 def lines(accuracies: Accuracies) -> Iterator[str]:
     """Every correlation in words, and what a reader of them must know."""
     for one in accuracies.correlations:
-        runs = one.correlation.groups
         of = f"{one.scope} runs, alignment and {_OF[one.of]}, {_ARMS[one.arms]}"
-        counts = f"n = {one.correlation.n} points of {runs} run{'s' * (runs != 1)}"
-        counts = counts if one.scope == "within" else f"n = {runs} run{'s' * (runs != 1)}"
         words = f" ({one.correlation.interval})" if one.correlation.interval else ""
-        yield f"{of}: {number(one.correlation)}, {counts}{words}"
+        yield f"{of}: {number(one.correlation)}{_counts(one)}{words}"
     yield "step 0 is in no correlation. " + CONFOUNDED
     yield from accuracies.flags
 
@@ -128,9 +125,16 @@ def number(correlation: Correlation) -> str:
 
 def remark(one: Correlated) -> str:
     """A correlation as a figure has it."""
+    return f"{_ARMS[one.arms]}, {one.scope} runs: {number(one.correlation)}{_counts(one)}"
+
+
+def _counts(one: Correlated) -> str:
+    """How many points and runs; an undefined value has said it."""
     runs = one.correlation.groups
-    counts = "" if one.correlation.undefined else f", n = {one.correlation.n}"
-    return f"{_ARMS[one.arms]}, {one.scope} runs: {number(one.correlation)}{counts}, {runs} run{'s' * (runs != 1)}"
+    runs = f"{runs} run{'s' * (runs != 1)}"
+    if one.correlation.undefined:
+        return ""
+    return f", n = {one.correlation.n} points of {runs}" if one.scope == "within" else f", n = {runs}"
 
 
 def shots_word(shots: int | None) -> str:
