@@ -74,7 +74,7 @@ def over_steps(content: Content) -> Chart | None:
     return Chart(
         id="probe_steps",
         title="Accuracy over steps",
-        lead="On test, at every step that was probed; bars: 95 % intervals. Other numbers of shots and means over classes: probe.csv.",
+        lead="On test, at every step that was probed; bars: 95 % intervals. All numbers of shots: probe.csv.",
         data=[trace for curve in shown for trace in line(curve, style_of[curve.arm], choice=entry(curve))],
         layout=base_layout(),
         choices=tuple(dict.fromkeys(map(entry, shown))),

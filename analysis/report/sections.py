@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from analysis.output.styles import styles
-from analysis.report import charts, few_shot_chart, figures, picture_chart, probe_charts, wording
+from analysis.report import accuracy_chart, charts, few_shot_chart, figures, picture_chart, probe_charts, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.evaluated import TABLES
@@ -23,6 +23,7 @@ USEFULNESS: Final[dict[str, Callable[[Content], Chart | None]]] = {
     "probe_shots": probe_charts.against_shots,
     "probe_steps": probe_charts.over_steps,
     "few_shot": few_shot_chart.chart,
+    "accuracy": accuracy_chart.chart,
 }
 
 

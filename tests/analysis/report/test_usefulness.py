@@ -13,10 +13,11 @@ from plotly import graph_objects
 import analysis
 from analysis.cli import main
 from analysis.evaluation import few_shot as errors
+from analysis.evaluation.accuracy import accuracy
+from analysis.evaluation.accuracy import table as accuracy_table
 from analysis.evaluation.few_shot import table as few_shot_table
-from analysis.evaluation.probe import table as probe_table
-from analysis.report import content_of, few_shot_chart, page, probe_charts
-from analysis.report.usefulness import Usefulness, read_usefulness
+from analysis.report import accuracy_chart, content_of, few_shot_chart, page, probe_charts
+from analysis.report.usefulness import READERS, Usefulness, read_usefulness
 from coupled.driver.train import train
 
 pytestmark = pytest.mark.kernels
@@ -32,6 +33,7 @@ def path(tmp_path_factory):
     run = analysis.open_run(path)
     evaluation = analysis.Evaluation(run, size=60)
     few_shot_table.write(run, errors.few_shot(evaluation, shots=[1, 3, 10], draws=3, labelling="shape"))
+    accuracy_table.write(accuracy([evaluation], classifier="centre", labelling="shape"))
     shutil.rmtree(path / "analysis/features")
     return path
 
@@ -122,11 +124,43 @@ def test_the_level_of_guessing_is_a_line_that_is_named(content):
     assert any("1 − 1/C" in style.label for style in chart.legend)
 
 
+@pytest.mark.parametrize("number, quantity", enumerate(["accuracy", "difference"]))
+def test_accuracies_beside_alignment_are_those_of_the_table(path, content, number, quantity):
+    chart = accuracy_chart.chart(content)
+    (own,) = (t for t in chart.data if t["meta"] == {"arm": "nscl", "choice": chart.choices[number]})
+    wanted = rows(path, "accuracy.csv")
+    assert own["customdata"] == [0, 3] and len(wanted) == 2 and chart.arms == ("nscl",)
+    for axis, column in {"x": "alignment", "y": quantity}.items():
+        value, low, high = (np.array([float(row[column + edge]) for row in wanted]) for edge in ("", "_low", "_high"))
+        np.testing.assert_allclose(own[axis], value, rtol=1e-5)
+        bars = own[f"error_{axis}"]
+        np.testing.assert_allclose(bars["array"], np.maximum(high - value, 0), rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(bars["arrayminus"], np.maximum(value - low, 0), rtol=1e-4, atol=1e-9)
+    assert "step 3" in own["text"][1] and graph_objects.Figure(data=chart.data, layout=chart.layout).data
+
+
+def test_points_of_other_runs_are_told_apart(content):
+    points = content.usefulness.points
+    others = [replace(point, run="<b>other", arm=arm) for point in points for arm in ("nscl", "elsewhere")]
+    chart = accuracy_chart.chart(replace(content, usefulness=Usefulness(points=[*points, *others])))
+    lines = {(t["meta"]["arm"], t["marker"]["symbol"]) for t in chart.data}
+    assert lines == {("nscl", "circle"), ("nscl", "square"), (None, "square")}
+    assert "&lt;b&gt;other" in chart.data[1]["text"][0] and "other runs" in chart.legend[0].label
+    assert any("2 runs" in note for note in chart.notes)
+
+
+def test_too_many_points_are_left_out_and_the_page_says_so(content, monkeypatch):
+    monkeypatch.setattr(accuracy_chart, "MOST_POINTS", 3)
+    points = [replace(point, run=name) for name in ("a", "b") for point in content.usefulness.points]
+    chart = accuracy_chart.chart(replace(content, usefulness=Usefulness(points=points)))
+    assert sum(len(t["x"]) for t in chart.data) == 2 * 2 and any("Of 4 points 2" in note for note in chart.notes)
+
+
 def test_the_page_has_the_section_with_its_charts_and_legends(content):
     html = page(content)
     (section,) = re.findall(r'<section id="usefulness".*?</section>', html, re.DOTALL)
-    assert all(f'id="plot-{chart}"' in section for chart in ("probe_shots", "probe_steps", "few_shot"))
-    assert "probe.csv, few_shot.csv" in section and "bound Cantelli" in section and "alone" not in section
+    assert all(f'id="plot-{chart}"' in section for chart in ("probe_shots", "probe_steps", "few_shot", "accuracy"))
+    assert "probe.csv, few_shot.csv, accuracy.csv" in section and "bound Cantelli" in section and "alone" not in section
 
 
 def test_of_several_runs_the_first_is_shown_and_named(content):
@@ -148,21 +182,21 @@ def edited(path, tmp_path, name, change):
 
 
 SPOILT = [
-    (lambda text: text.replace("step,arm", "arm,step", 1).replace("setting,step", "step,setting", 1), "columns"),
-    (lambda text: text.replace(",nscl,", ",other,"), "arms"),
-    (lambda text: text.replace(",test,", ",both,"), "unknown"),
+    (lambda text: text.replace("arm,", "name,", 1), "columns"),
+    (lambda text: text.replace(",nscl,", ",other,"), "other"),
+    (lambda text: text.replace(",h,", ",g,"), "unknown"),
     (lambda text: text + "a,b\n", ""),
     (lambda text: "", "columns"),
     (lambda text: text.replace("\n", '\n"', 1), ""),
 ]
 
 
-@pytest.mark.parametrize("name", [probe_table.CSV_NAME, few_shot_table.CSV_NAME])
+@pytest.mark.parametrize("part, name", [(part, name) for part, (name, _) in READERS.items()])
 @pytest.mark.parametrize("change, why", SPOILT)
-def test_a_table_that_is_none_of_ours_leaves_its_reason(path, tmp_path, name, change, why):
+def test_a_table_that_is_none_of_ours_leaves_its_reason(path, tmp_path, part, name, change, why):
     left, (reason,) = edited(path, tmp_path, name, change)
     assert f"{name} is not a table of " in reason and why in reason and "\n" not in reason
-    assert bool(left.accuracies) == (name != probe_table.CSV_NAME) and bool(left.errors) == bool(not left.accuracies)
+    assert [own for own in READERS if not getattr(left, own)] == [part]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +212,10 @@ def test_a_table_that_is_none_of_ours_leaves_its_reason(path, tmp_path, name, ch
         ("few_shot.csv", lambda text: re.sub(r"(?m)^exact,3,", "exact,-3,", text), "cannot be"),
         ("few_shot.csv", lambda text: re.sub(r"(,z,shape,\d+,\d+),[^,]*", r"\1,inf", text), "cannot be"),
         ("few_shot.csv", lambda text: re.sub(r"(?m)^exact,3,", "exact,99999999999999999999,", text), "cannot be"),
+        ("accuracy.csv", lambda text: text.replace(",centre,all,", ",centre,0,"), "unknown"),
+        ("accuracy.csv", lambda text: text.replace(",centre,all,", ",centre,5,", 1), "other things"),
+        ("accuracy.csv", lambda text: re.sub(r",all,[^,]*", ",all,inf", text), "cannot be"),
+        ("accuracy.csv", lambda text: text + text.splitlines()[-1] + "\n", "twice"),
     ],
 )
 def test_numbers_that_cannot_be_leave_their_reason(path, tmp_path, name, change, why):
