@@ -30,8 +30,12 @@ from analysis.divergence.layers import LayerMap, layers
 from analysis.evaluation.alignment import alignment
 from analysis.evaluation.alignment.models import compare
 from analysis.evaluation.features import Evaluation
+from analysis.evaluation.few_shot import FewShot, few_shot
 from analysis.evaluation.geometry import geometry
 from analysis.evaluation.losses import losses
+from analysis.evaluation.picture import Pictures, picture
+from analysis.evaluation.probe import probe
+from analysis.evaluation.probe.curves import AccuracyCurve
 from analysis.foreign import Origin, import_checkpoints
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve
@@ -40,16 +44,19 @@ from analysis.runs.seeds import over_seeds
 from analysis.statistics.estimates import Estimate, estimate
 
 __all__ = [
+    "AccuracyCurve",
     "Axes",
     "ClassGeometry",
     "ClassPairs",
     "Curve",
     "Estimate",
     "Evaluation",
+    "FewShot",
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
     "Origin",
+    "Pictures",
     "Run",
     "SimilarityDrift",
     "Simplex",
@@ -65,6 +72,7 @@ __all__ = [
     "divergence",
     "effective_rank",
     "estimate",
+    "few_shot",
     "geometry",
     "growth",
     "import_checkpoints",
@@ -74,6 +82,8 @@ __all__ = [
     "losses",
     "open_run",
     "over_seeds",
+    "picture",
+    "probe",
     "procrustes_distance",
     "rsa",
     "similarity_drift",

@@ -5,13 +5,19 @@ from typing import Any, Final
 
 from analysis.commands import printing
 from analysis.commands.evaluated import add_options, counted, evaluations
+from analysis.evaluation.features import Evaluation
+from analysis.evaluation.few_shot import FewShot, few_shot
+from analysis.evaluation.few_shot import figure as errors_figure
+from analysis.evaluation.few_shot import table as errors_table
 from analysis.evaluation.probe import figure, probe, table
 from analysis.evaluation.probe.curves import NOT_OPTIMAL
-from analysis.evaluation.probe.settings import DRAWS, FEATURES, GROUPS, PROTOCOLS, SHOTS, settings
+from analysis.evaluation.probe.settings import DRAWS, FEATURES, GROUPS, PROTOCOLS, SHOTS, Settings, settings
 from analysis.output import files
 from coupled.terminal.console import Console
 
-RESULTS: Final = (table.CSV_NAME, *figure.NAMES)
+RESULTS: Final = (
+    table.CSV_NAME, *figure.NAMES, errors_table.CSV_NAME, errors_table.PAIRS_NAME, *errors_figure.NAMES,
+)  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -21,7 +27,8 @@ def add(commands: Any) -> None:
         help="accuracy of centres, linear probes and kNN at any number of labels: table, figure, CSV",
         description="Writes RUN/analysis/probe.csv, probe.png and probe.svg for each run, finished or not: train and "
         "test accuracy of the nearest class centre, a linear probe and k nearest neighbours on frozen h and z of kept "
-        "checkpoints, C-way and two-way, with intervals, and the paired differences to the reference's.",
+        "checkpoints, C-way and two-way, with intervals, and the paired differences to the reference's. few_shot.csv, "
+        "few_shot.png and few_shot.svg hold the few-shot error of the nearest centre beside three bounds on it.",
     )
     add_options(command)
     command.add_argument(
@@ -35,6 +42,9 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     command.add_argument("--classifiers", nargs="+", choices=GROUPS, default=GROUPS, help="default: all three")
     command.add_argument("--features", nargs="+", choices=FEATURES, help="default: h and z")
+    command.add_argument(
+        "--pairs", action="store_true", help="also few_shot_pairs.csv: what every pair of classes adds to a bound"
+    )
     command.set_defaults(run=run)
 
 
@@ -44,18 +54,32 @@ def run(options: argparse.Namespace) -> int:
         "shots": options.shots, "draws": options.draws, "protocol": options.protocol,
         "groups": options.classifiers, "features": options.features,
     }  # fmt: skip
-    settings(**asked)
+    chosen = settings(**asked)
     for evaluation in evaluations(options):
+        of_run = evaluation.run
         with counted(evaluation):
-            of_run, curves = evaluation.run, probe(evaluation, **asked)
+            curves = probe(evaluation, **asked)
+            measured = _errors(evaluation, chosen, options.pairs)
         paths = [table.write(of_run, curves), *figure.save(of_run, curves)]
+        tables = [*table.printed(of_run, curves)]
+        if measured is not None:
+            paths += [*errors_table.write(of_run, measured), *errors_figure.save(of_run, measured)]
+            tables += errors_table.printed(of_run, measured)
         files.remove_others(of_run.path / files.FOLDER, RESULTS, paths)
-        for part in table.printed(of_run, curves):
+        for part in tables:
             Console().print(part)
-        for flag in dict.fromkeys(flag for curve in curves for flag in curve.flags if flag.startswith(NOT_OPTIMAL)):
-            printing.warning(flag)
+        short = dict.fromkeys(flag for curve in curves for flag in curve.flags if flag.startswith(NOT_OPTIMAL))
+        for fault in (*short, *(() if measured is None else measured.violations())):
+            printing.warning(fault)
         printing.results(paths)
     return 0
+
+
+def _errors(evaluation: Evaluation, chosen: Settings, pairs: bool) -> FewShot | None:
+    """Errors of the nearest centre beside their bounds; None where it is not asked for, or no number of shots is."""
+    if "centre" not in chosen.groups or not chosen.few:
+        return None
+    return few_shot(evaluation, shots=chosen.few, draws=chosen.draws, features=chosen.features, pairs=pairs)
 
 
 def shots(text: str) -> int | None:

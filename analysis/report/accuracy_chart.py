@@ -43,7 +43,8 @@ def chart(content: Content) -> Chart | None:
     shots = "all samples" if first.shots is None else f"{first.shots} shots a class"
     lead = (
         f"On test: alignment of {first.feature} to the arm's reference, and the accuracy of a classifier "
-        f"on it ({_NAMES[first.classifier]}), fitted to {shots}. A line joins the kept steps of one arm of one run, in their order."
+        f"on it ({_NAMES[first.classifier]}), fitted to {shots}. A line joins "
+        "the kept steps of one arm of one run, in their order."
     )
     apart = any(arm not in arms for _, arm in shown)
     return Chart(

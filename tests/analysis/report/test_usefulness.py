@@ -124,7 +124,7 @@ def test_the_level_of_guessing_is_a_line_that_is_named(content):
     assert any("1 − 1/C" in style.label for style in chart.legend)
 
 
-@pytest.mark.parametrize("number, quantity", enumerate(["accuracy", "difference"]))
+@pytest.mark.parametrize("number, quantity", [(0, "accuracy"), (1, "difference")])
 def test_accuracies_beside_alignment_are_those_of_the_table(path, content, number, quantity):
     chart = accuracy_chart.chart(content)
     (own,) = (t for t in chart.data if t["meta"] == {"arm": "nscl", "choice": chart.choices[number]})
