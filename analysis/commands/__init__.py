@@ -3,10 +3,22 @@
 from collections.abc import Sequence
 from typing import Final
 
-from analysis.commands import alignment, bounds, curves, divergence, geometry, import_, losses, picture, probe, report
+from analysis.commands import (
+    accuracy,
+    alignment,
+    bounds,
+    curves,
+    divergence,
+    geometry,
+    import_,
+    losses,
+    picture,
+    probe,
+    report,
+)
 from coupled.terminal.entry import Parser
 
-COMMANDS: Final = (curves, bounds, divergence, alignment, losses, geometry, probe, picture, report, import_)
+COMMANDS: Final = (curves, bounds, divergence, alignment, losses, geometry, probe, accuracy, picture, report, import_)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     )
     add_options(command)
     command.add_argument(
-        "--shots", nargs="+", type=_shots, metavar="M",
+        "--shots", nargs="+", type=shots, metavar="M",
         help=f"train samples a class, numbers and `all` (default: {' '.join(map(_word, SHOTS))})",
     )  # fmt: skip
     command.add_argument("--draws", type=int, metavar="N", help=f"draws of shots (default: {DRAWS})")
@@ -82,7 +82,8 @@ def _errors(evaluation: Evaluation, chosen: Settings, pairs: bool) -> FewShot | 
     return few_shot(evaluation, shots=chosen.few, draws=chosen.draws, features=chosen.features, pairs=pairs)
 
 
-def _shots(text: str) -> int | None:
+def shots(text: str) -> int | None:
+    """Shots as they are given: a whole number, or `all`, which is None."""
     if text == "all":
         return None
     try:

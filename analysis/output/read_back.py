@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -14,9 +15,25 @@ from analysis.runs.run import Run
 from coupled.errors import UserError
 from coupled.store import REAL
 
+T = TypeVar("T")
+
 LARGEST: Final = 256 << 20  # bytes
 _OF_ROW: Final = ("step", "value", "low", "high", "null_low", "null_high", "note")
 _FACTS: Final = tuple(name for name in HEADER if name not in _OF_ROW)
+
+
+def read_table(path: Path, what: str, read: Callable[[Iterator[list[str]]], T]) -> T | None:
+    """What `read` makes of the lines of a CSV file, as lists of cells; None where there is no such file.
+
+    UserError where it is no such file of this run: `what` names it, "a table of curves".
+    """
+    if not path.is_file():
+        return None
+    try:
+        return read(csv.reader(io.StringIO(REAL.read(path, LARGEST).decode(), newline=""), strict=True))
+    except (OSError, ValueError, OverflowError, KeyError, IndexError, csv.Error) as error:
+        reason = f"{path} is not {what} of this run ({error})"
+        raise UserError(reason, "the command that made it makes it again", "or remove it") from None
 
 
 def read_curves(run: Run, name: str) -> list[Curve] | None:
@@ -24,21 +41,27 @@ def read_curves(run: Run, name: str) -> list[Curve] | None:
 
     UserError where it is not such a file of this run.
     """
-    path = run.path / files.FOLDER / name
-    if not path.is_file():
-        return None
-    try:
-        rows = list(csv.reader(io.StringIO(REAL.read(path, LARGEST).decode(), newline=""), strict=True))
-        if tuple(rows[0][: len(HEADER)]) != HEADER:
+    return read_curves_of(run, name, (), lambda curve, _: curve)
+
+
+def read_curves_of(
+    run: Run, name: str, more: Sequence[str], of: Callable[[Curve, Mapping[str, str]], T]
+) -> list[T] | None:
+    """`read_curves` of curves that have `more` columns, the same at all steps: what is made `of` each and its cells
+    there, or a ValueError.
+    """
+    header, facts = (*HEADER, *more), (*_FACTS, *more)
+
+    def read(lines: Iterator[list[str]]) -> list[T]:
+        if tuple(next(lines, [])[: len(header)]) != header:
             raise ValueError("its columns are others")
         by_facts: dict[tuple[str, ...], list[dict[str, str]]] = {}
-        for row in rows[1:]:
-            cells: dict[str, str] = dict(zip(HEADER, row, strict=False))
-            by_facts.setdefault(tuple(cells[fact] for fact in _FACTS), []).append(cells)
-        return [_curve(run, dict(zip(_FACTS, facts, strict=True)), cells) for facts, cells in by_facts.items()]
-    except (OSError, ValueError, OverflowError, KeyError, IndexError, csv.Error) as error:
-        reason = f"{path} is not a table of curves of this run ({error})"
-        raise UserError(reason, "the command that made it makes it again", "or remove it") from None
+        for line in lines:
+            cells: dict[str, str] = dict(zip(header, line, strict=False))
+            by_facts.setdefault(tuple(cells[fact] for fact in facts), []).append(cells)
+        return [of(_curve(run, rows[0], rows), rows[0]) for rows in by_facts.values()]
+
+    return read_table(run.path / files.FOLDER / name, "a table of curves", read)
 
 
 def _curve(run: Run, facts: dict[str, str], rows: Sequence[dict[str, str]]) -> Curve:

@@ -26,8 +26,9 @@ class Chart:
     """One figure: `data` and `layout` as plotly.js takes them, and what the page puts around it.
 
     `x`: "step" follows the page's choice of axis, "rate" can also be drawn over the cumulative learning rate, "own" is
-    left alone, "panels" are squares with axes of their own. `choices`: entries of a menu, of which one is shown.
-    `y_log`: is there a switch for y, and how it stands at first (None: no switch).
+    left alone, "numbers" are numbers on the axis that `layout` has, "panels" are squares with axes of their own.
+    `choices`: entries of a menu, of which one is shown. `y_log`: is there a switch for y, and how it stands at first
+    (None: no switch). `legend`: looks that are not of arms.
     """
 
     id: str
@@ -35,12 +36,13 @@ class Chart:
     lead: str
     data: list[Trace]
     layout: dict[str, Any]
-    x: Literal["step", "rate", "own", "panels"] = "step"
+    x: Literal["step", "rate", "own", "numbers", "panels"] = "step"
     choices: tuple[str, ...] = ()
     menu: str = ""
     y_log: bool | None = None
     alt: str = ""
     arms: tuple[str, ...] = ()
+    legend: tuple[Style, ...] = ()
     notes: tuple[str, ...] = ()
 
 

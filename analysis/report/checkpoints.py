@@ -27,6 +27,7 @@ def bodies(content: Content, drawn: Sequence[Chart | None]) -> dict[str, str] | 
         "shared": _shared(content, origin),
         **missing,
         "evaluated": sections.evaluated(content, drawn) + items(_flags(content)),
+        "usefulness": sections.usefulness(content, drawn),
         "pictures": picture_chart.section(content, drawn),
         "reproduce": _reproduce(content, origin),
         "notes": sections.notes(content),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from analysis.evaluation.picture import Pictures
 from analysis.report.gather import Gathered, PageTable, gather
 from analysis.report.layers import LayerGrid
+from analysis.report.usefulness import Usefulness
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
 from analysis.runs.seeds import by_seed, over_seeds
@@ -26,9 +27,10 @@ class Content:
     """What a report shows: runs of one config at one or several seeds, and what was measured in them.
 
     Curves are means over seeds where there are several (`interval` is then their range). Each of `tables` comes with
-    the seed that it is of. `layers`, `pictures` and `rates`, the cumulative learning rate of the first t steps, are
-    of the first run. `evaluated`: what other commands have left of kept checkpoints, by chart. `missing` says in words
-    why something is not there, by section ("bounds", "divergence", "layers", "evaluated", "pictures").
+    the seed that it is of. `layers`, `usefulness`, `pictures` and `rates`, the cumulative learning rate of the first t
+    steps, are of the first run. `evaluated`: what other commands have left of kept checkpoints, by chart. `missing`
+    says in words why something is not there, by section ("bounds", "divergence", "layers", "evaluated", "usefulness",
+    "pictures").
     """
 
     runs: tuple[Run, ...]
@@ -39,6 +41,7 @@ class Content:
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
     evaluated: dict[str, list[Curve]] = field(default_factory=dict)
+    usefulness: Usefulness = field(default_factory=Usefulness)
     pictures: Pictures | None = None
     rates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     missing: dict[str, list[str]] = field(default_factory=dict)
@@ -87,6 +90,7 @@ def combine(gathered: Sequence[Gathered]) -> Content:
             chart: merged([part.evaluated.get(chart, []) for part in gathered])
             for chart in dict.fromkeys(chart for part in gathered for chart in part.evaluated)
         },
+        usefulness=gathered[0].usefulness,
         pictures=gathered[0].pictures,
         rates=_cumulative_rates(gathered[0].run),
         missing={section: list(dict.fromkeys(reasons)) for section, reasons in missing.items()},

@@ -14,6 +14,7 @@ from analysis.evaluation.losses.table import CSV_NAME as LOSSES
 from analysis.evaluation.picture.table import CSV_NAME as PICTURE
 from analysis.output import files
 from analysis.output.read_back import LARGEST, read_curves
+from analysis.report.usefulness import READERS
 from analysis.runs.curve import Curve
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
@@ -80,7 +81,10 @@ def check_reportable(run: Run) -> None:
     """UserError for a run of which a report has nothing to show: without a committed step, or, of imported checkpoints,
     without a table that another command has left.
     """
-    tables = [run.path / files.FOLDER / name for name in (*(name for name, _ in TABLES.values()), PICTURE)]
+    tables = [
+        run.path / files.FOLDER / name
+        for name in (*(name for of in (TABLES, READERS) for name, _ in of.values()), PICTURE)
+    ]
     if IMPORTED not in run.facts or not any(path.is_file() for path in tables):
         check_steps(run)
 

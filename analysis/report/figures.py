@@ -59,7 +59,8 @@ def figure(content: Content, chart: Chart) -> str:
     if chart.y_log is not None:
         checked = " checked" if chart.y_log else ""
         controls.append(f'<label><input type="checkbox" data-log="{chart.id}"{checked}> log y</label>')
-    legend = "".join(f"<span>{swatch(style_of[arm])} {text(style_of[arm].label)}</span>" for arm in chart.arms)
+    looks = [*chart.legend, *(style_of[arm] for arm in chart.arms)]
+    legend = "".join(f"<span>{swatch(style)} {text(style.label)}</span>" for style in looks)
     legend = legend if chart.id not in ("bounds", "layers") else ""
     height = int(chart.layout["height"])
     return (

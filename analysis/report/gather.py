@@ -13,6 +13,7 @@ from analysis.evaluation.picture import Pictures
 from analysis.report.evaluated import check_reportable, evaluated
 from analysis.report.layers import LayerGrid, layer_grids
 from analysis.report.pictures import read_pictures
+from analysis.report.usefulness import Usefulness, read_usefulness
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
 from coupled.config.formats import IMPORTED
@@ -62,6 +63,7 @@ class Gathered:
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
     evaluated: dict[str, list[Curve]] = field(default_factory=dict)
+    usefulness: Usefulness = field(default_factory=Usefulness)
     pictures: Pictures | None = None
     missing: dict[str, list[str]] = field(default_factory=dict)
 
@@ -95,8 +97,7 @@ def gather(
     if IMPORTED in run.facts:
         for section, function in OF_RECORDS.items():
             gathered.unless_missing(section, function, run)
-        gathered.evaluated, gathered.missing["evaluated"] = evaluated(run)
-        gathered.pictures, gathered.missing["pictures"] = read_pictures(run)
+        _read_beside(run, gathered)
         return gathered
     working("curves")
     gathered.curves = curves(run)
@@ -115,7 +116,13 @@ def gather(
     gathered.table("divergence", _GROWTH, gathered.growth)
     working("layers")
     gathered.layers = layer_grids(run, gathered.missing)
-    gathered.evaluated, gathered.missing["evaluated"] = evaluated(run)
-    gathered.pictures, gathered.missing["pictures"] = read_pictures(run)
+    _read_beside(run, gathered)
     gathered.missing = {section: list(dict.fromkeys(reasons)) for section, reasons in gathered.missing.items()}
     return gathered
+
+
+def _read_beside(run: Run, gathered: Gathered) -> None:
+    """What other commands have left of kept checkpoints."""
+    gathered.evaluated, gathered.missing["evaluated"] = evaluated(run)
+    gathered.usefulness, gathered.missing["usefulness"] = read_usefulness(run)
+    gathered.pictures, gathered.missing["pictures"] = read_pictures(run)

@@ -51,7 +51,7 @@ function draw(chart) {
   if (chart.x === "panels") {
     arrangePanels(layout, data, node);
   } else if (chart.x !== "own") {
-    Object.assign(layout.xaxis, stepsAxis(chart, data));
+    if (chart.x !== "numbers") Object.assign(layout.xaxis, stepsAxis(chart, data));
     layout.yaxis.type = state.log[chart.id] ? "log" : "linear";
     if (state.log[chart.id]) {
       // What is not positive has no place on this axis; plotly would draw a line down to its edge.

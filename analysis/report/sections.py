@@ -1,21 +1,30 @@
 """The sections of a report in their order: each a function from the content to HTML."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from analysis.output.styles import styles
-from analysis.report import charts, figures, picture_chart, wording
+from analysis.report import accuracy_chart, charts, few_shot_chart, figures, picture_chart, probe_charts, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.evaluated import TABLES
 from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
 from analysis.report.markup import table as html_table
+from analysis.report.usefulness import READERS
 from analysis.runs.controls import nudge_of
 from coupled.config import Arm
 from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
 from coupled.reading.imported import imported
 from coupled.terminal.shell import shell
+
+# The charts of how useful the representations are, by id.
+USEFULNESS: Final[dict[str, Callable[[Content], Chart | None]]] = {
+    "probe_shots": probe_charts.against_shots,
+    "probe_steps": probe_charts.over_steps,
+    "few_shot": few_shot_chart.chart,
+    "accuracy": accuracy_chart.chart,
+}
 
 
 def shared(content: Content) -> str:
@@ -90,6 +99,20 @@ def evaluated(content: Content, drawn: Sequence[Chart | None]) -> str:
         return ""
     lead = "Made by coupled-analyze alignment, losses and geometry, whose CSV files lie beside this page."
     return paragraph(lead, "lead") + reasons + figures.figures(content, drawn, tuple(there))
+
+
+def usefulness(content: Content, drawn: Sequence[Chart | None]) -> str:
+    """What was found of how useful the representations are; "" where no command was called."""
+    there = {chart.id: chart for chart in drawn if chart is not None and chart.id in USEFULNESS}
+    reasons = "".join(paragraph(reason, "absent") for reason in content.missing.get("usefulness", []))
+    if not there and not reasons:
+        return ""
+    names = [name for part, (name, _) in READERS.items() if getattr(content.usefulness, part)]
+    lead = f"What earlier commands found of kept checkpoints; their numbers: {', '.join(names)} beside this page."
+    if len(content.runs) > 1:
+        lead += f" All of it is of {content.run.name} (seed {content.run.config.seed}) alone."
+    lead = paragraph(lead, "lead") if names else ""
+    return lead + reasons + f'<div class="grid">{figures.figures(content, drawn, tuple(there))}</div>'
 
 
 def reproduce(content: Content) -> str:
@@ -212,5 +235,6 @@ def all_charts(content: Content) -> list[Chart | None]:
         charts.divergence(content),
         charts.layer_map(content),
         *(charts.on_whole_splits(content, chart) for chart in TABLES),
+        *(chart(content) for chart in USEFULNESS.values()),
         picture_chart.chart(content),
     ]

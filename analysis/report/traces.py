@@ -66,8 +66,27 @@ def line(
     if few and strong:
         own["marker"] = {"color": style.colour, "size": 6}
     if curve.interval is not None:
-        own |= _spread(curve.interval, at, values, style.colour if few and strong else None)
+        own |= interval(curve.interval, at, values, style.colour if few and strong else None)
     return [*bands, own]
+
+
+def points(
+    x: Sequence[float], values: Sequence[float], style: Style, *, name: str, meta: Trace, band: Band | None = None
+) -> Trace:
+    """Markers at numbers that are no steps, joined by a line, with their intervals as bars."""
+    shown = np.array(values, np.float64)
+    own: Trace = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": numbers(np.array(x, np.float64)),
+        "y": numbers(shown),
+        "name": escaped(name),
+        "line": {"color": style.colour, "dash": _DASHES[style.line], "width": 2},
+        "marker": {"color": style.colour, "size": 6},
+        "meta": meta,
+        "hovertemplate": "%{y:.4~g}",
+    }
+    return own if band is None else own | interval(band, np.arange(len(shown)), shown, style.colour)
 
 
 def _width(few: bool, strong: bool) -> float:
@@ -75,7 +94,7 @@ def _width(few: bool, strong: bool) -> float:
     return 2 if few and strong else 1.5 if strong else 1
 
 
-def _spread(band: Band, at: NDArray[np.intp], values: NDArray[np.float64], bars: str | None) -> Trace:
+def interval(band: Band, at: NDArray[np.intp], values: NDArray[np.float64], bars: str | None) -> Trace:
     """The interval in the hover text, and as bars if there is a colour for them."""
     low, high = numbers(band.low[at]), numbers(band.high[at])
     known = np.isfinite(band.low[at]) & np.isfinite(band.high[at])

@@ -71,7 +71,7 @@ def pairs_across(own: Evaluation, other: Evaluation) -> list[Pair]:
     if units[0] != units[1]:
         sides = [f"steps of {run.path} are {unit}" for run, unit in zip((a, b), units, strict=True)]
         raise UserError(sides[0], sides[1], "import with --batch, so that epochs have steps")
-    names = [_data_set(run) for run in (a, b)]
+    names = [data_set(run) for run in (a, b)]
     if names[0] != names[1]:
         sides = [f"{run.path} is of {name}" for run, name in zip((a, b), names, strict=True)]
         raise UserError(sides[0], sides[1], "compare runs of one data set")
@@ -106,7 +106,7 @@ def _unit(side: Evaluation) -> str:
     return "steps" if side.imported is None else side.imported.unit
 
 
-def _data_set(run: Run) -> str:
+def data_set(run: Run) -> str:
     """What says which images a run's ids mean: the data set, and the part of it that is left."""
     data = run.config.data
     parts = {"seed": data.seed, "listing": data.listing, "classes": data.classes, "per_class": data.per_class}

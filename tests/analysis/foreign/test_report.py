@@ -70,3 +70,12 @@ def test_pictures_alone_make_a_page_too(imported_run, tmp_path):
     assert main(["report", str(path)]) == 0
     html = (path / "analysis" / "report.html").read_text(encoding="utf-8")
     assert 'id="plot-pictures"' in html and '<section id="evaluated"' not in html
+
+
+def test_probes_alone_make_a_page_too(imported_run, tmp_path):
+    path = shutil.copytree(imported_run, tmp_path / "second")
+    options = ["--samples", "40", "--shots", "1", "all", "--draws", "2", "--classifiers", "centre"]
+    assert main(["probe", str(path), *options]) == 0
+    assert main(["report", str(path)]) == 0
+    html = (path / "analysis" / "report.html").read_text(encoding="utf-8")
+    assert 'id="plot-probe_shots"' in html and '<section id="evaluated"' not in html
