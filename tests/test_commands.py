@@ -37,6 +37,7 @@ COMMANDS = {
     "divergence": (analyse, "divergence T"),
     "geometry": (analyse, "geometry T --samples 8 --steps 3"),
     "losses": (analyse, "losses T --samples 8 --steps 0 3"),
+    "accuracy": (analyse, "accuracy T U --samples 8 --steps 3 --classifier centre"),
     "picture": (analyse, "picture T --samples 8 --steps 3 --method pca"),
     "report": (analyse, "report T"),
     "help of analyse": (analyse, "--help"),

@@ -26,7 +26,7 @@ _PANELS: Final[tuple[tuple[Quantity, str, str], ...]] = (
     ("accuracy", "a  Accuracy", "test accuracy, %"),
     ("difference", "b  Less the reference's", "accuracy less the reference's, percentage points"),
 )
-_MOST_STEPS, _MOST_RUNS, _MOST_NAME = 6, 8, 44
+_MOST_STEPS, _MOST_RUNS, _MOST_NAME = 6, 8, 58
 _LEGEND_CHARACTERS: Final = 135
 _TOP, _PANEL, _LINE = 1.25, 4.6, 0.27  # inches
 
@@ -178,6 +178,10 @@ def _step_handles(points: Sequence[Point]) -> list[Line2D]:
         )
         for step in chosen
     ]
+
+
+def _of_step(step: int, size: float) -> dict[str, Any]:
+    return {"marker": "o", "markersize": size} if step else {"marker": "x", "markersize": _CROSS}
 
 
 def _run_handles(points: Sequence[Point]) -> list[Line2D]:

@@ -125,7 +125,8 @@ def number(correlation: Correlation) -> str:
 
 def remark(one: Correlated) -> str:
     """A correlation as a figure has it."""
-    return f"{_ARMS[one.arms]}, {one.scope} runs: {number(one.correlation)}{_counts(one)}"
+    # Two panels stand beside each other: no room for all words.
+    return f"{_ARMS[one.arms]}, {one.scope} runs: {number(one.correlation)}{_counts(one).replace(' points of', ',')}"
 
 
 def _counts(one: Correlated) -> str:
