@@ -27,6 +27,7 @@ from analysis.curves import curves
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
 from analysis.divergence.layers import LayerMap, layers
+from analysis.evaluation.accuracy import Accuracies, accuracy
 from analysis.evaluation.alignment import alignment
 from analysis.evaluation.alignment.models import compare
 from analysis.evaluation.features import Evaluation
@@ -44,6 +45,7 @@ from analysis.runs.seeds import over_seeds
 from analysis.statistics.estimates import Estimate, estimate
 
 __all__ = [
+    "Accuracies",
     "AccuracyCurve",
     "Axes",
     "ClassGeometry",
@@ -60,6 +62,7 @@ __all__ = [
     "Run",
     "SimilarityDrift",
     "Simplex",
+    "accuracy",
     "alignment",
     "augmentation_collapse",
     "bounds",
