@@ -13,6 +13,7 @@ from analysis.evaluation.probe import figure, probe, table
 from analysis.evaluation.probe.curves import NOT_OPTIMAL
 from analysis.evaluation.probe.settings import DRAWS, FEATURES, GROUPS, PROTOCOLS, SHOTS, Settings, settings
 from analysis.output import files
+from coupled.errors import UserError
 from coupled.terminal.console import Console
 
 RESULTS: Final = (
@@ -79,7 +80,12 @@ def _errors(evaluation: Evaluation, chosen: Settings, pairs: bool) -> FewShot | 
     """Errors of the nearest centre beside their bounds; None where it is not asked for, or no number of shots is."""
     if "centre" not in chosen.groups or not chosen.few:
         return None
-    return few_shot(evaluation, shots=chosen.few, draws=chosen.draws, features=chosen.features, pairs=pairs)
+    try:
+        return few_shot(evaluation, shots=chosen.few, draws=chosen.draws, features=chosen.features, pairs=pairs)
+    except UserError as error:
+        # Accuracies, which took the time, are there.
+        printing.warning(f"no errors beside bounds: {error}")
+        return None
 
 
 def shots(text: str) -> int | None:

@@ -4,6 +4,7 @@ the same for every arm, step and run of a data set.
 Shapes: labels (n,) of evaluated samples, C classes that are present, m shots of each.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -51,10 +52,11 @@ def with_replacement(labels: Tensor, draw: int, m: int, split: SplitName) -> Ten
     return torch.stack(drawn)
 
 
-def class_pairs(count: int) -> list[tuple[int, int]]:
+@lru_cache(maxsize=16)
+def class_pairs(count: int) -> tuple[tuple[int, int], ...]:
     """All pairs i < j of `count` classes, in an order by address."""
     pairs = torch.combinations(torch.arange(count), 2)
-    return [(i, j) for i, j in pairs[permutation(0, Purpose.CLASS_PAIRS, len(pairs), a=count)].tolist()]
+    return tuple((i, j) for i, j in pairs[permutation(0, Purpose.CLASS_PAIRS, len(pairs), a=count)].tolist())
 
 
 def chosen_pairs(count: int) -> list[tuple[int, int]]:

@@ -81,11 +81,14 @@ class Point:
 
 def points_of(evaluation: Evaluation, asked: Asked, name: str, differs: str) -> list[Point]:
     """The points of a run: every arm with a reference at every step. UserError as `probe` gives it."""
-    curves = [
-        curve
-        for curve in probe(evaluation, shots=(asked.shots,), groups=(asked.classifier,), features=(asked.feature,))
-        if (curve.labelling, curve.split) == (asked.labelling, _SPLIT)
-    ]
+    probed = probe(
+        evaluation,
+        shots=(asked.shots,),
+        groups=(asked.classifier,),
+        features=(asked.feature,),
+        labelling=asked.labelling,
+    )
+    curves = [curve for curve in probed if curve.split == _SPLIT]
     ways = max(curve.ways for curve in curves)
     by_key = {(curve.measure, curve.arm): curve for curve in curves if curve.ways == ways}
     arms = arms_with_reference(evaluation.run)

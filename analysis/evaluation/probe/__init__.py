@@ -10,6 +10,7 @@ from itertools import count
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from analysis.extra import alone
 from analysis.runs.parallel import side_by_side
 from coupled.arms.network import meta_network
 from coupled.data.splits import SplitName, content_digest
-from coupled.errors import UserError
+from coupled.errors import UserError, unknown
 
 _TASKS_BYTES: Final = 3 << 29  # that places side by side may take
 _Key = tuple[str, int, str, str]  # arm, step, feature, labelling
@@ -37,6 +38,7 @@ def probe(
     protocol: str = "default",
     groups: Sequence[str] = GROUPS,
     features: Sequence[str] | None = None,
+    labelling: str | None = None,
 ) -> list[AccuracyCurve]:
     """Accuracies on train and test of every arm at each step that is evaluated, and their differences to the
     reference's, under every labelling of the run: C-way and two-way.
@@ -44,7 +46,8 @@ def probe(
     shots: samples of train a class that a classifier is fitted to; None is all of them. Default: 1 5 10 20 50 100 200
     500 and all. draws: of shots (default 10). groups: "centre" (nearest class centre), "linear" (the linear probe at
     its optimum, docs/theory.md (87)), "knn" (5, 10 and 20 nearest neighbours by cosine, (88)). protocol "p1", "p2": the
-    linear probe of the first or second paper's code (89), and their feature and shots where none are given.
+    linear probe of the first or second paper's code (89), and their feature and shots where none are given. labelling:
+    one of the run's (default: all).
 
     Raises UserError for a data set without labels or with one class, for what cannot be, where scikit-learn is not
     installed, and what `Evaluation` raises.
@@ -53,9 +56,15 @@ def probe(
     run, labels = evaluation.run, {split: evaluation.sample(split).labels for split in SPLITS}
     if not labels["train"]:
         raise UserError(f"the data set of {run.path} has no labels", "a probe is fitted to labelled samples")
-    for labelling, of_samples in labels["train"].items():
-        if len(of_samples.unique()) < 2:
-            raise UserError(f"{labelling}: all train samples are of one class", "a probe tells classes apart")
+    if labelling is not None and labelling not in labels["train"]:
+        raise unknown("labelling", labelling, labels["train"])
+    chosen_labellings = [labelling] if labelling is not None else list(labels["train"])
+    for name in chosen_labellings:
+        own, of_test = labels["train"][name], labels["test"][name]
+        if len(own.unique()) < 2:
+            raise UserError(f"{name}: all train samples are of one class", "a probe tells classes apart")
+        if not torch.isin(of_test, own).any():
+            raise UserError(f"{name}: no test sample is of a class of train", "take more with --samples, or --all")
     evaluation.prepare(kinds=("plain",))
     kept, done = Kept(evaluation.folder), count(1)
     places = [(arm, step, feature) for step in evaluation.steps for arm in run.arms for feature in chosen.features]
@@ -63,9 +72,9 @@ def probe(
     def work(place: tuple[str, int, str]) -> Iterator[tuple[_Key, dict[str, NDArray]]]:
         arm, step, feature = place
         f: dict[SplitName, Tensor] = {split: evaluation.features(Place(arm, step, split), feature) for split in SPLITS}
-        for labelling in labels["train"]:
-            of_labelling: dict[SplitName, Tensor] = {split: labels[split][labelling] for split in SPLITS}
-            yield (arm, step, feature, labelling), _columns(kept, f, of_labelling, chosen)
+        for name in chosen_labellings:
+            of_labelling: dict[SplitName, Tensor] = {split: labels[split][name] for split in SPLITS}
+            yield (arm, step, feature, name), _columns(kept, f, of_labelling, chosen)
         evaluation.progress(f"probes of {run.name}", next(done), len(places))
 
     # The nearest centre alone needs no library.
@@ -73,10 +82,10 @@ def probe(
         columns = dict(side_by_side(places, work, most=max(1, _TASKS_BYTES // _task_bytes(evaluation))))
     return [
         curve
-        for labelling in labels["train"]
+        for name in chosen_labellings
         for feature in chosen.features
         for arm in run.arms
-        for curve in accuracies(_subject(evaluation, arm, feature, labelling, columns), chosen)
+        for curve in accuracies(_subject(evaluation, arm, feature, name, columns), chosen)
     ]
 
 
@@ -106,9 +115,10 @@ def _subject(
 
 
 def _task_bytes(evaluation: Evaluation) -> int:
-    """What one place takes at most: features in float64 a few times, and the neighbours of every sample."""
+    """What one place takes at most: features in float64 a few times, scores of classes, guesses of all draws."""
+    classes = max(len(labels.unique()) for labels in evaluation.sample("train").labels.values())
     n, width = sum(len(evaluation.sample(split)) for split in SPLITS), meta_network(evaluation.run.config).feature_dim
-    return n * (4 * 8 * width + 330 * 24)
+    return n * (4 * 8 * width + 4 * 8 * classes + 4000)
 
 
 def _columns(

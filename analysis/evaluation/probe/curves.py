@@ -38,7 +38,8 @@ class AccuracyCurve(Curve):
     measure: "accuracy", the share of samples that are put into their class, or "class_accuracy", the mean over classes
     of that share; with "_difference": arm less `reference`, of the same shots and samples. ways: among how many classes
     one is chosen. shots: samples a class, None for all. draws: that values are means over. gradient: the largest of the
-    linear probes' fits, over steps and draws, relative to that at 0; NaN of other classifiers.
+    linear probes' fits, over steps and draws (of a difference: of both arms), relative to that at 0; NaN of other
+    classifiers. protocol: whose linear probe it is.
     """
 
     classifier: str
@@ -46,6 +47,7 @@ class AccuracyCurve(Curve):
     shots: int | None
     draws: int
     gradient: float
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class _Counts:
         test = subject.labels["test"]
         known = torch.isin(test, self.classes)
         self.unknown = int((~known).sum())
+        both = len(test[known].unique())
+        self.pairs = both * (both - 1) // 2  # of classes that both splits have
         of_test = torch.searchsorted(self.classes, test[known])
         self.index: dict[SplitName, NDArray] = {"train": index.numpy(), "test": of_test.numpy()}
         self.sizes = {split: np.bincount(own, minlength=self.count) for split, own in self.index.items()}
@@ -129,7 +133,11 @@ def _interval(
     values, limits = _drawn(kind, chosen, own, step), (0.0, 1.0)
     if other is not None:
         values, limits = values - _drawn(kind, chosen, other, step), (-1.0, 1.0)
+    if not len(values):
+        return _NO_INTERVAL
     value, low, high = over_draws(values)
+    if kind.shots is None and len(values) == counts.pairs:
+        return Interval(value, math.nan, math.nan)  # of all pairs there is no sampling
     return Interval(value, *(float(np.clip(limit, *limits)) for limit in (low, high)))
 
 
@@ -147,6 +155,8 @@ def _over_samples(
     """Of one fit to all samples: by which samples it put into their class."""
     name, index, sizes = f"all.{kind.classifier}.{kind.split}", counts.index[kind.split], counts.sizes[kind.split]
     there = sizes > 0
+    if name not in own:
+        return _NO_INTERVAL
     right = own[name][step].astype(bool)
     if other is None:
         hits = np.bincount(index[right], minlength=counts.count)
@@ -168,8 +178,9 @@ def _curve(
 ) -> AccuracyCurve:
     value, low, high = (np.array(column, np.float64) for column in zip(*intervals, strict=True))
     ways = 2 if kind.way else counts.count
-    draws = _draws(kind, chosen)
-    gradient = _gradient(subject, kind, chosen)
+    draws = _draws(counts, kind, chosen)
+    sides = [subject.columns, *([subject.of_reference] if reference is not None and subject.of_reference else [])]
+    gradient = max(_gradient(side, kind, chosen) for side in sides)
     measures = ACCURACIES if reference is None else DIFFERENCES
     return AccuracyCurve(
         measure=measures[kind.average],
@@ -184,7 +195,7 @@ def _curve(
         split=kind.split,
         labelling=subject.labelling,
         estimator=_meaning(kind, ways, draws, chosen, reference),
-        undefined=_undefined(counts, kind),
+        undefined=_undefined(counts, kind, ways),
         flags=tuple(_flags(subject, counts, kind, chosen, gradient)),
         interval=Band(low, high, _interval_words(kind, draws)) if draws > 1 or not np.isnan(low).all() else None,
         classifier=kind.classifier,
@@ -192,22 +203,25 @@ def _curve(
         shots=kind.shots,
         draws=draws,
         gradient=gradient,
+        protocol=chosen.protocol,
     )
 
 
-def _draws(kind: _Kind, chosen: Settings) -> int:
+def _draws(counts: _Counts, kind: _Kind, chosen: Settings) -> int:
     """How many fits a value is the mean of, the centres' two-way accuracies of all samples being one."""
-    one = kind.shots is None and (kind.way == 0 or kind.classifier == "centre")
-    return 1 if one else chosen.draws
+    if kind.shots is not None:
+        return chosen.draws
+    return 1 if kind.way == 0 or kind.classifier == "centre" else min(chosen.draws, counts.pairs)
 
 
-def _gradient(subject: Subject, kind: _Kind, chosen: Settings) -> float:
+def _gradient(columns: Mapping[str, NDArray], kind: _Kind, chosen: Settings) -> float:
     if kind.classifier != "linear":
         return math.nan
     if kind.shots is None:
-        of_all = subject.columns["all.linear.gradient"]
-        return float((of_all[:, 1:] if kind.way else of_all[:, :1]).max())
-    return float(subject.columns["few.linear.gradient"][:, kind.way, chosen.few.index(kind.shots)].max())
+        gradients = columns["all.linear.gradient"][:, 1:] if kind.way else columns["all.linear.gradient"][:, :1]
+    else:
+        gradients = columns["few.linear.gradient"][:, kind.way, chosen.few.index(kind.shots)]
+    return float(gradients.max()) if gradients.size else math.nan
 
 
 def _meaning(kind: _Kind, ways: int, draws: int, chosen: Settings, reference: str | None) -> str:
@@ -226,12 +240,28 @@ def _interval_words(kind: _Kind, draws: int) -> str:
     return f"95 % interval over {kind.split} samples"
 
 
-def _undefined(counts: _Counts, kind: _Kind) -> str:
+def _undefined(counts: _Counts, kind: _Kind, ways: int) -> str:
     if kind.shots is not None and kind.shots > counts.least:
         return f"class {counts.smallest} has {counts.least} train samples, fewer than {kind.shots} shots"
-    if kind.classifier.startswith("knn"):
-        return f"{kind.classifier[3:]} neighbours among fewer shots"
+    if kind.way and not counts.pairs:
+        return "train and test have fewer than two classes in common"
+    there = len(counts.index["train"]) if kind.shots is None else kind.shots * ways
+    if kind.classifier.startswith("knn") and int(kind.classifier.removeprefix("knn")) > there:
+        return f"{kind.classifier.removeprefix('knn')} neighbours among fewer shots"
     return "undefined"
+
+
+def _to_the_first(counts: _Counts, kind: _Kind, chosen: Settings, columns: Mapping[str, NDArray]) -> bool:
+    """At some step, does every draw put all samples into the first class?"""
+    sizes = counts.sizes[kind.split]
+    if kind.way:
+        return False
+    if kind.shots is None:
+        right = columns.get(f"all.{kind.classifier}.{kind.split}")
+        return right is not None and bool((right.astype(bool) == (counts.index[kind.split] == 0)).all(1).any())
+    rates = columns[f"few.{kind.classifier}"][:, 0, chosen.few.index(kind.shots), :, SPLITS.index(kind.split)]
+    expected = np.array([sizes[0] / sizes.sum(), (sizes[0] > 0) / (sizes > 0).sum()])
+    return bool((np.abs(rates - expected) < 1e-12).all((1, 2)).any())
 
 
 def _flags(subject: Subject, counts: _Counts, kind: _Kind, chosen: Settings, gradient: float) -> Iterator[str]:
@@ -240,11 +270,14 @@ def _flags(subject: Subject, counts: _Counts, kind: _Kind, chosen: Settings, gra
         yield f"{counts.unknown} test samples are of classes that train lacks: left out"
     if (absent := int((counts.sizes["test"] == 0).sum())) and kind.split == "test":
         yield f"{absent} classes of train have no test samples: in no mean over classes"
+    if kind.way and kind.shots is not None and kind.classifier != "centre" and chosen.draws > counts.pairs > 0:
+        yield f"there are {counts.pairs} pairs of classes: draws repeat them"
+    if _to_the_first(counts, kind, chosen, subject.columns):
+        yield "at some step all samples go to the first class: equal centres, or features that say nothing of classes"
     if kind.split == "train":
         yield "the shots are among these samples"
     if kind.classifier == "linear" and gradient > SMALLEST:
         if chosen.protocol == "default":
             yield f"{NOT_OPTIMAL}: gradient {gradient:.2g} of that at 0"
         else:
-            stop = f"protocol {chosen.protocol} ends after a fixed number of steps"
-            yield f"{stop}, at a gradient {gradient:.2g} of that at 0"
+            yield f"protocol {chosen.protocol} ends after a fixed number of steps, at no optimum"

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
 
 from analysis.evaluation.probe.curves import AccuracyCurve
 from analysis.evaluation.probe.table import HEADS, SHOWN
@@ -48,8 +49,9 @@ def draw(run: Run, curves: Sequence[AccuracyCurve]) -> Figure:
     text = "   ·   ".join(
         [
             f"{shown[0].n:,} test images, {ways} classes: {labelling}",
-            f"bands: 95 % intervals ({draws} draws)" if draws > 1 else "bars: 95 % intervals over samples",
+            f"bands: 95 % intervals ({draws} draws), of all: over samples" if draws > 1 else "bars: 95 % intervals",
             f"shots: step {step:,}",
+            *([] if shown[0].protocol == "default" else [f"protocol {shown[0].protocol}"]),
         ]
     )
     frame = Frame(run, [], style_of, text=text, temperature=False)
@@ -99,7 +101,7 @@ def _against_shots(
         if there:
             at = [m for m in few if m in of_arm]
             axes.plot(at, _last(there, "value"), color=colour, marker="o", markersize=3, linewidth=1.6)
-            axes.fill_between(at, _last(there, "low"), _last(there, "high"), color=colour, alpha=0.16, lw=0)
+            _band(axes, at, _last(there, "low"), _last(there, "high"), colour)
         if None in of_arm:
             value, low, high = (_last([of_arm[None]], what)[0] for what in ("value", "low", "high"))
             bars = np.nan_to_num([[value - low], [high - value]])
@@ -128,6 +130,14 @@ def _over_steps(axes: Axes, run: Run, curves: Sequence[AccuracyCurve], style_of:
         colour = style_of[curve.arm].colour
         axes.plot(curve.steps, curve.values, color=colour, marker="o", markersize=3, linewidth=1.6)
         if curve.interval is not None:
-            axes.fill_between(curve.steps, curve.interval.low, curve.interval.high, color=colour, alpha=0.16, lw=0)
+            _band(axes, curve.steps, curve.interval.low, curve.interval.high, colour)
     steps_axis(axes, run, max(int(curve.steps[-1]) for curve in curves), narrow=True)
     axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _band(axes: Axes, at: ArrayLike, low: ArrayLike, high: ArrayLike, colour: str) -> None:
+    """The range between low and high; a bar where it is of one point, which a band would not show."""
+    if np.size(at) == 1:
+        axes.vlines(at, low, high, color=colour, linewidth=1.2)
+    else:
+        axes.fill_between(at, low, high, color=colour, alpha=0.16, lw=0)

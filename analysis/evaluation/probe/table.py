@@ -40,7 +40,10 @@ def rich_table(run: Run, curves: Sequence[AccuracyCurve]) -> Table:
     shots = _some_shots(shown)
     classifiers = [name for name in SHOWN if any(curve.classifier == name for curve in shown)]
     compared, most = "linear" if "linear" in classifiers else classifiers[0], shots[-1]
-    heading = f"{title(run)}; {ways}-way accuracy on test, labels {first.labelling}, step {int(first.steps[-1]):,}"
+    whose = "" if first.protocol == "default" else f", protocol {first.protocol}"
+    heading = (
+        f"{title(run)}; {ways}-way accuracy on test, labels {first.labelling}, step {int(first.steps[-1]):,}{whose}"
+    )
     table = Table(title=heading, caption=_notes(shown, compared, most), title_justify="left", caption_justify="left")
     table.add_column("of", no_wrap=True)
     table.add_column("arm", overflow="fold")

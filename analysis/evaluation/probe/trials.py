@@ -21,7 +21,8 @@ from analysis.evaluation.samples import SPLITS
 from analysis.evaluation.shots import Shots, chosen_pairs, pair_of_draw
 from coupled.theory.scale import exponent, largest, shifted
 
-FORMAT: Final = 1  # another number when the columns here change
+_NUMBERS: Final = 1 << 21  # float64 numbers that a block of rows makes
+FORMAT: Final = 2  # another number when the columns here change
 Columns = dict[str, Tensor]
 
 
@@ -42,6 +43,8 @@ class Probed:
         self.train, self.test = shifted(train.double(), by), shifted(test[known].double(), by)
         self.test_index = torch.searchsorted(self.classes, test_labels[known])
         self.labels = labels
+        # Classes that both splits have: pairs are of these.
+        self.both = torch.isin(torch.arange(self.count), self.test_index).nonzero()[:, 0]
         self.splits = ((self.train, self.index), (self.test, self.test_index))
         self.sizes = tuple(index.bincount(minlength=self.count) for _, index in self.splits)
 
@@ -73,7 +76,8 @@ class _Two:
     """The samples of one pair of classes: the pair of a draw."""
 
     def __init__(self, probed: Probed, draw: int) -> None:
-        self.pair = pair_of_draw(probed.count, draw)
+        first, second = pair_of_draw(len(probed.both), draw)
+        self.pair = int(probed.both[first]), int(probed.both[second])
         indices = torch.cat([index for _, index in probed.splits])
         # Of train samples, then of test samples: which are of the pair, and of which of the two.
         self.rows = ((indices == self.pair[0]) | (indices == self.pair[1])).nonzero()[:, 0]
@@ -132,15 +136,14 @@ def _centre_of_draw(probed: Probed, shots: Shots, settings: Settings) -> Columns
 
 
 def _of_centres(probed: Probed, means: Tensor) -> Tensor:
-    """Rates (2 ways, K, 2, 2) of sets of centres (K, C, d); two-way: means over pairs of which both have samples."""
-    i, j = torch.tensor(chosen_pairs(probed.count)).T
+    """Rates (2 ways, K, 2, 2) of sets of centres (K, C, d); two-way: means over pairs of classes."""
+    pairs = torch.tensor(chosen_pairs(len(probed.both)), dtype=torch.int64).view(-1, 2)
+    i, j = probed.both[pairs].T
     of_splits = []
     for (f, index), sizes in zip(probed.splits, probed.sizes, strict=True):
         among_all, against = nearest_centre.hits(f, index, means, ties="first")
-        there = (sizes[i] > 0) & (sizes[j] > 0)
-        first, second = i[there], j[there]
-        hits = torch.stack([against[:, first, second], against[:, second, first]], 2)  # (K, pairs, 2)
-        two_way = _rates(hits, torch.stack([sizes[first], sizes[second]], 1)).mean(1)
+        hits = torch.stack([against[:, i, j], against[:, j, i]], 2)  # (K, pairs, 2)
+        two_way = _rates(hits, torch.stack([sizes[i], sizes[j]], 1)).mean(1)
         of_splits.append(torch.stack([_rates(among_all, sizes), two_way]))
     return torch.stack(of_splits, 2)
 
@@ -148,8 +151,8 @@ def _of_centres(probed: Probed, means: Tensor) -> Tensor:
 def _linear_of_all(probed: Probed, settings: Settings) -> Columns:
     fitted = _fit(settings, probed.train, probed.index, probed.count)
     columns = _correct(probed, "linear", probed.guesses(fitted))
-    pairs = [_linear_of_pair(probed, _Two(probed, draw), None, settings) for draw in range(settings.draws)]
-    columns["linear.two_way"] = torch.stack([rates for rates, _ in pairs])
+    pairs = [_linear_of_pair(probed, two, None, settings) for two in _distinct(probed, settings)]
+    columns["linear.two_way"] = _stacked([rates for rates, _ in pairs])
     gradients = [fitted.gradient, *(gradient for _, gradient in pairs)]
     return {**columns, "linear.gradient": torch.tensor(gradients, dtype=torch.float64)}
 
@@ -160,7 +163,7 @@ def _linear_of_few(probed: Probed, draws: Sequence[Shots], settings: Settings) -
 
 def _linear_of_draw(probed: Probed, shots: Shots, draw: int, settings: Settings) -> Columns:
     rates, gradients = _nothing(settings), torch.full((2, len(settings.few)), math.nan, dtype=torch.float64)
-    two, fitted = _Two(probed, draw), None
+    two, fitted = _pair(probed, draw), None
     for k, m in enumerate(settings.few):
         if m > shots.most:
             break
@@ -169,7 +172,8 @@ def _linear_of_draw(probed: Probed, shots: Shots, draw: int, settings: Settings)
         fitted = _fit(settings, probed.train[rows], probed.index[rows], probed.count, fitted)
         rates[0, k] = probed.rates(probed.guesses(fitted))
         gradients[0, k] = fitted.gradient
-        rates[1, k], gradients[1, k] = _linear_of_pair(probed, two, drawn, settings)
+        if two is not None:
+            rates[1, k], gradients[1, k] = _linear_of_pair(probed, two, drawn, settings)
     return {"linear": rates, "linear.gradient": gradients}
 
 
@@ -183,7 +187,8 @@ def _linear_of_pair(probed: Probed, two: _Two, drawn: Tensor | None, settings: S
 
 def _guesses(fitted: Fitted, f: Tensor) -> Tensor:
     """The class (n,) of the largest score; of equal ones the first. f is of ordinary size."""
-    return (f @ fitted.weights.T).argmax(1)
+    step = max(1, _NUMBERS // len(fitted.weights))
+    return torch.cat([(rows @ fitted.weights.T).argmax(1) for rows in f.split(step)])
 
 
 def _fit(settings: Settings, f: Tensor, index: Tensor, classes: int, start: Fitted | None = None) -> Fitted:
@@ -196,8 +201,24 @@ def _knn_of_all(probed: Probed, settings: Settings) -> Columns:
     every, columns = torch.arange(len(probed.train)), Columns()
     for name, guesses in _voted(probed, every, probed.index, probed.count).items():
         columns |= _correct(probed, name, guesses)
-    pairs = [_knn_of_pair(probed, _Two(probed, draw), None) for draw in range(settings.draws)]
-    return columns | {f"{name}.two_way": torch.stack([of[name] for of in pairs]) for name in pairs[0]}
+    pairs = [_knn_of_pair(probed, two, None) for two in _distinct(probed, settings)]
+    return columns | {f"knn{k}.two_way": _stacked([of[f"knn{k}"] for of in pairs]) for k in NEIGHBOURS}
+
+
+def _pair(probed: Probed, draw: int) -> _Two | None:
+    """The pair of a draw; None where fewer than two classes are in both splits."""
+    return _Two(probed, draw) if len(probed.both) > 1 else None
+
+
+def _distinct(probed: Probed, settings: Settings) -> list[_Two]:
+    """A pair of classes for each draw, none of them twice: fits to all samples of a pair are one."""
+    count = len(probed.both)
+    return [_Two(probed, draw) for draw in range(min(settings.draws, count * (count - 1) // 2))]
+
+
+def _stacked(rates: Sequence[Tensor]) -> Tensor:
+    """Rates (pairs, 2, 2), also of none."""
+    return torch.stack([*rates]) if rates else torch.empty(0, 2, 2, dtype=torch.float64)
 
 
 def _knn_of_few(probed: Probed, draws: Sequence[Shots], settings: Settings) -> Columns:
@@ -206,8 +227,9 @@ def _knn_of_few(probed: Probed, draws: Sequence[Shots], settings: Settings) -> C
         return _by_draw([{f"knn{k}": _nothing(settings) for k in NEIGHBOURS} for _ in draws])
     of_draws = []
     for draw, shots in enumerate(draws):
-        columns, two = {f"knn{k}": _nothing(settings) for k in NEIGHBOURS}, _Two(probed, draw)
-        for at, m in enumerate(possible):
+        columns, two = {f"knn{k}": _nothing(settings) for k in NEIGHBOURS}, _pair(probed, draw)
+        for at, m in enumerate(possible if two is not None else ()):
+            assert two is not None
             for name, rates in _knn_of_pair(probed, two, shots.first(m)).items():
                 columns[name][1, at] = rates
         of_draws.append(columns)

@@ -202,12 +202,10 @@ class Halved:
 
 
 def test_one_class_and_no_labels_are_one_line(evaluation, monkeypatch):
-    sample = evaluation.sample("train")
-    monkeypatch.setitem(evaluation._samples, "train", Halved(sample))
-    evaluation._samples["train"].labels = {"one": torch.zeros(80, dtype=torch.int64)}
-    with pytest.raises(UserError, match="one: all train samples are of one class"):
+    labels_of(monkeypatch, evaluation, torch.zeros(80, dtype=torch.int64), torch.zeros(80, dtype=torch.int64))
+    with pytest.raises(UserError, match="own: all train samples are of one class"):
         probe(evaluation)
-    evaluation._samples["train"].labels = {}
+    evaluation.sample("train").labels = {}
     with pytest.raises(UserError, match="has no labels"):
         probe(evaluation)
 
@@ -222,7 +220,9 @@ def test_a_second_call_fits_nothing(evaluation, curves, monkeypatch):
 def test_a_paper_s_protocol_has_its_feature_and_shots_and_says_that_it_is_no_optimum(evaluation, monkeypatch):
     curves = probe(evaluation, protocol="p2", groups=["linear"], draws=2)
     assert {(c.feature, c.shots) for c in curves} == {("h", None)}
-    assert any("protocol p2 ends after a fixed number of steps" in flag for c in curves for flag in c.flags)
+    assert any(
+        "protocol p2 ends after a fixed number of steps, at no optimum" in flag for c in curves for flag in c.flags
+    )
     assert settings(protocol="p1").features == ("z",)
 
 
@@ -280,3 +280,61 @@ def test_the_command_writes_table_and_figure_and_ends_with_where_they_are(traine
 def test_shots_that_are_no_number_are_refused(trained, capsys):
     assert main(["probe", str(trained), "--shots", "ten"]) == 2
     assert "'ten' is neither a whole number nor all" in capsys.readouterr().err
+
+
+def labels_of(monkeypatch, evaluation, train, test):
+    """The evaluation's samples with other labels, (n,) integers."""
+    for split, labels in (("train", train), ("test", test)):
+        sample = Halved(evaluation.sample(split))
+        sample.labels = {"own": labels}
+        monkeypatch.setitem(evaluation._samples, split, sample)
+
+
+def test_pairs_are_of_classes_that_both_splits_have(evaluation, monkeypatch):
+    labels_of(monkeypatch, evaluation, torch.arange(80) % 4, torch.arange(80) % 2)
+    curves = probe(evaluation, shots=[3, None], draws=4, features=["h"])
+    two_way = [c for c in curves if c.ways == 2 and c.measure == "accuracy" and not c.classifier.startswith("knn1")]
+    assert two_way and all(np.isfinite(c.values).all() for c in two_way if c.classifier in ("centre", "linear", "knn5"))
+    assert {c.draws for c in two_way if c.shots is None} == {1}
+    assert any("there are 1 pairs of classes: draws repeat them" in flag for c in curves for flag in c.flags)
+    (fourway, *_) = [c for c in curves if c.ways == 4 and c.split == "test"]
+    assert "2 classes of train have no test samples: in no mean over classes" in fourway.flags
+
+
+def test_all_pairs_of_all_samples_have_no_interval_as_none_is_drawn(evaluation, monkeypatch):
+    labels_of(monkeypatch, evaluation, torch.arange(80) % 3, torch.arange(80) % 3)
+    for draws, drawn in ((2, 2), (3, 3), (50, 3)):
+        curves = probe(evaluation, shots=[None], draws=draws, groups=["linear"], features=["h"])
+        (curve, *_) = [c for c in curves if c.ways == 2 and c.split == "test"]
+        assert curve.draws == drawn and np.isnan(curve.interval.low).all() == (drawn == 3)
+
+
+def test_splits_without_a_class_in_common_are_refused_before_any_work(evaluation, monkeypatch):
+    labels_of(monkeypatch, evaluation, torch.arange(80) % 2, 5 + torch.arange(80) % 2)
+    with pytest.raises(UserError, match="no test sample is of a class of train"):
+        probe(evaluation)
+
+
+def test_fewer_samples_than_neighbours_are_undefined_with_their_reason(trained, folder):
+    few = Evaluation(analysis.open_run(trained), steps=[6], size=12, output=folder)
+    curves = probe(few, shots=[None], draws=2, groups=["knn"], features=["h"], labelling="size")
+    (curve, *_) = [c for c in curves if c.classifier == "knn20"]
+    assert math.isnan(curve.at(6)) and curve.undefined == "20 neighbours among fewer shots"
+
+
+def test_features_that_say_nothing_are_flagged(evaluation, monkeypatch):
+    monkeypatch.setattr(Evaluation, "features", lambda self, place, column: torch.ones(80, 3))
+    curves = probe(evaluation, shots=[3, None], draws=2, features=["h"])
+    c_way = [c for c in curves if (c.labelling, c.ways) == ("texture", 4) and c.classifier in ("centre", "linear")]
+    c_way = [c for c in c_way if c.reference is None]
+    assert c_way and all(any("all samples go to the first class" in flag for flag in c.flags) for c in c_way)
+
+
+def test_nothing_is_said_of_a_first_class_where_features_tell_classes_apart(curves):
+    named = [c for c in curves if c.classifier in ("centre", "linear") and c.shots is None and c.labelling == "texture"]
+    assert not any("first class" in flag for c in named for flag in c.flags)
+
+
+def test_an_unknown_labelling_is_refused(evaluation):
+    with pytest.raises(UserError, match="labelling colours"):
+        probe(evaluation, labelling="colours")

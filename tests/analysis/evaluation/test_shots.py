@@ -11,7 +11,7 @@ LABELS = torch.arange(60) % 3
 def test_golden_shots_and_pairs():
     assert shots.Shots(LABELS, 0).first(3).tolist() == [[33, 12, 54], [37, 28, 46], [47, 2, 50]]
     assert shots.with_replacement(LABELS, 1, 4, "test").tolist() == [[15, 39, 39, 42], [49, 4, 55, 52], [35, 8, 35, 11]]
-    assert shots.class_pairs(4) == [(0, 3), (1, 3), (1, 2), (0, 2), (0, 1), (2, 3)]
+    assert list(shots.class_pairs(4)) == [(0, 3), (1, 3), (1, 2), (0, 2), (0, 1), (2, 3)]
 
 
 def test_shots_are_of_their_class_and_differ_from_each_other():

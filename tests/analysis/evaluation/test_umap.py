@@ -16,7 +16,7 @@ from analysis.evaluation.picture.embedding import Umap
 from coupled.driver.train import train
 from coupled.errors import UserError
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.slow, pytest.mark.kernels]
 
 
 def test_a_second_call_takes_no_second_umap_and_gives_equal_bytes(tmp_path, monkeypatch):
