@@ -47,7 +47,7 @@ class AccuracyCurve(Curve):
     shots: int | None
     draws: int
     gradient: float
-    protocol: str
+    protocol: str = "default"
 
 
 @dataclass(frozen=True)
@@ -251,17 +251,24 @@ def _undefined(counts: _Counts, kind: _Kind, ways: int) -> str:
     return "undefined"
 
 
-def _to_the_first(counts: _Counts, kind: _Kind, chosen: Settings, columns: Mapping[str, NDArray]) -> bool:
-    """At some step, does every draw put all samples into the first class?"""
-    sizes = counts.sizes[kind.split]
+def _to_one_class(counts: _Counts, kind: _Kind, chosen: Settings, columns: Mapping[str, NDArray]) -> bool:
+    """At some step, does every fit put all samples into one class, by what it gets right?"""
+    sizes, index = counts.sizes[kind.split], counts.index[kind.split]
     if kind.way:
         return False
     if kind.shots is None:
         right = columns.get(f"all.{kind.classifier}.{kind.split}")
-        return right is not None and bool((right.astype(bool) == (counts.index[kind.split] == 0)).all(1).any())
+        if right is None:
+            return False
+        hits = np.stack([np.bincount(index[of_step.astype(bool)], minlength=counts.count) for of_step in right])
+        # All samples of one class, and none of another.
+        whole = ((hits == sizes) & (sizes > 0)).sum(1) == 1
+        return bool((whole & (np.count_nonzero(hits, axis=1) == 1)).any())
     rates = columns[f"few.{kind.classifier}"][:, 0, chosen.few.index(kind.shots), :, SPLITS.index(kind.split)]
-    expected = np.array([sizes[0] / sizes.sum(), (sizes[0] > 0) / (sizes > 0).sum()])
-    return bool((np.abs(rates - expected) < 1e-12).all((1, 2)).any())
+    there = sizes[sizes > 0]
+    shares = np.stack([there / sizes.sum(), np.full(len(there), 1 / len(there))], 1)  # (classes, 2)
+    apart = np.abs(rates[:, :, None] - shares).max(3)  # (steps, draws, classes)
+    return bool((apart.min(2) < 1e-12).all(1).any())
 
 
 def _flags(subject: Subject, counts: _Counts, kind: _Kind, chosen: Settings, gradient: float) -> Iterator[str]:
@@ -272,8 +279,8 @@ def _flags(subject: Subject, counts: _Counts, kind: _Kind, chosen: Settings, gra
         yield f"{absent} classes of train have no test samples: in no mean over classes"
     if kind.way and kind.shots is not None and kind.classifier != "centre" and chosen.draws > counts.pairs > 0:
         yield f"there are {counts.pairs} pairs of classes: draws repeat them"
-    if _to_the_first(counts, kind, chosen, subject.columns):
-        yield "at some step all samples go to the first class: equal centres, or features that say nothing of classes"
+    if _to_one_class(counts, kind, chosen, subject.columns):
+        yield "at some step all samples go to one class: equal centres, or features that say nothing of classes"
     if kind.split == "train":
         yield "the shots are among these samples"
     if kind.classifier == "linear" and gradient > SMALLEST:

@@ -327,12 +327,12 @@ def test_features_that_say_nothing_are_flagged(evaluation, monkeypatch):
     curves = probe(evaluation, shots=[3, None], draws=2, features=["h"])
     c_way = [c for c in curves if (c.labelling, c.ways) == ("texture", 4) and c.classifier in ("centre", "linear")]
     c_way = [c for c in c_way if c.reference is None]
-    assert c_way and all(any("all samples go to the first class" in flag for flag in c.flags) for c in c_way)
+    assert c_way and all(any("all samples go to one class" in flag for flag in c.flags) for c in c_way)
 
 
-def test_nothing_is_said_of_a_first_class_where_features_tell_classes_apart(curves):
+def test_nothing_is_said_of_one_class_where_features_tell_classes_apart(curves):
     named = [c for c in curves if c.classifier in ("centre", "linear") and c.shots is None and c.labelling == "texture"]
-    assert not any("first class" in flag for c in named for flag in c.flags)
+    assert not any("go to one class" in flag for c in named for flag in c.flags)
 
 
 def test_an_unknown_labelling_is_refused(evaluation):
