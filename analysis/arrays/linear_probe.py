@@ -77,7 +77,8 @@ def predicted(fitted: Fitted, f: Tensor) -> Tensor:
     # A product of ordinary sizes is in range; a power of two changes no order.
     weights, by = scaled(fitted.weights), -exponent(largest(f))
     step = max(1, _NUMBERS // max(weights.shape))
-    return torch.cat([(shifted(rows.double(), by) @ weights.T).argmax(1) for rows in f.split(step)])
+    blocks = (rows.double() for rows in f.split(step))
+    return torch.cat([((shifted(rows, by) if bool(by) else rows) @ weights.T).argmax(1) for rows in blocks])
 
 
 def gradient(weights: Tensor, f: Tensor, index: Tensor, strength: float) -> Tensor:

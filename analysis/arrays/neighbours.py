@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.arrays.walked_neighbours import elect, walk
 from analysis.extra import alone, extra
 from coupled.errors import UserError
 from coupled.theory import rounding
@@ -64,6 +63,8 @@ class Neighbours:
         orders: positions (D, M), each once in a row; ends: ascending, up to M. Positions (D, E, queries, k) int64, in
         the order of `nearest`; −1 where there are fewer shots than k. Equal to `nearest` of each, in one pass.
         """
+        from analysis.arrays.walked_neighbours import walk  # numba takes its time to load, and few commands need it
+
         # In 32 bits, as the walk is bound by what it reads.
         walked, of_ends = np.ascontiguousarray(orders.numpy().astype(np.uint32)), np.array(ends, np.int64)
         assert of_ends.size and (np.diff(of_ends) > 0).all() and 1 <= of_ends[0] <= of_ends[-1] <= walked.shape[1]
@@ -100,6 +101,8 @@ def votes(nearest: Tensor, index: Tensor, classes: int, ks: Sequence[int] = ()) 
 
     nearest: positions (…, k), −1 where there is none; index: the class (n,) of each candidate, 0 … C−1.
     """
+    from analysis.arrays.walked_neighbours import elect
+
     *shape, k = nearest.shape
     rows, of_ks = np.ascontiguousarray(nearest.reshape(-1, k).numpy()), np.array(ks or [k], np.int64)
     elected = np.empty((len(of_ks), len(rows)), np.int64)

@@ -1,7 +1,5 @@
 """The tables of divergence: divergence.csv, growth.csv, layers.csv, and what the terminal shows."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -12,8 +10,7 @@ from rich.table import Table
 
 from analysis.divergence.growth import Growth, growth
 from analysis.divergence.layers import layers
-from analysis.output import files
-from analysis.output.csv import write_csv
+from analysis.output.csv import write_csv, write_rows
 from analysis.output.table import ABSENT, title
 from analysis.runs.controls import arms_with_reference
 from analysis.runs.curve import Curve, pick
@@ -58,7 +55,7 @@ def without_layers(run: Run) -> list[str]:
 def write_growth(run: Run, growths: Iterable[Growth]) -> Path:
     """Writes RUN/analysis/growth.csv, a row per arm, layer (empty: all shared weights) and window; NaN is empty."""
     rows = [[*(_cell(getattr(one, name)) for name in _FIELDS), one.better, one.undefined] for one in growths]
-    return _write(run, GROWTH_NAME, (*_FIELDS, "better", "note"), rows)
+    return write_rows(run, GROWTH_NAME, (*_FIELDS, "better", "note"), rows)
 
 
 def write_layers(run: Run) -> Path:
@@ -72,7 +69,7 @@ def write_layers(run: Run) -> Path:
         for i, layer in enumerate(maps[0].layers):
             counted = str(bool(maps[0].in_weight_gap[i])).lower()
             rows.append([arm, maps[0].reference, layer, counted, step, *(_cell(float(final[i])) for final in finals)])
-    return _write(run, LAYERS_NAME, ("arm", "reference", "layer", "in_weight_gap", "step", *_OF_LAYER), rows)
+    return write_rows(run, LAYERS_NAME, ("arm", "reference", "layer", "in_weight_gap", "step", *_OF_LAYER), rows)
 
 
 def excess_at_end(curves: Sequence[Curve], arm: str) -> list[tuple[int, float, str]]:
@@ -145,11 +142,3 @@ def _cell(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(value)
     return value
-
-
-def _write(run: Run, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return files.write(run.path / files.FOLDER / name, text.getvalue().encode())

@@ -54,3 +54,12 @@ def _edges(band: Band | None, curve: Curve) -> tuple[list[float], list[float]]:
 def number_cell(value: float) -> str:
     """A number as every CSV file has it: full precision, and nothing where it is undefined."""
     return "" if math.isnan(value) else repr(value)
+
+
+def write_rows(run: Run, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Writes RUN/analysis/`name`, a header and rows of cells, UTF-8."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return files.write(run.path / files.FOLDER / name, text.getvalue().encode())

@@ -1,9 +1,7 @@
 """The tables of few-shot error: few_shot.csv, few_shot_pairs.csv, and the last step for a terminal."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +9,7 @@ from rich.table import Table
 
 from analysis.arrays.few_shot_bounds import BOUNDS
 from analysis.evaluation.few_shot import FEATURES, FewShot, Row, a_of
-from analysis.output import files
-from analysis.output.csv import number_cell
+from analysis.output.csv import number_cell, write_rows
 from analysis.output.table import ABSENT, title
 from analysis.runs.run import Run
 
@@ -37,19 +34,11 @@ def write(run: Run, measured: FewShot) -> list[Path]:
     where each pair has its own. An undefined number is an empty cell, and `note` says why.
     few_shot_pairs.csv: C-way what each ordered pair contributes, two-way the bounds of each pair beside its error.
     """
-    paths = [_write(run, CSV_NAME, HEADER, map(_cells, measured.rows))]
+    paths = [write_rows(run, CSV_NAME, HEADER, map(_cells, measured.rows))]
     if any(row.pairs is not None for row in measured.rows):
         pairs = (cells for row in measured.rows for cells in _pair_cells(row))
-        paths.append(_write(run, PAIRS_NAME, PAIRS_HEADER, pairs))
+        paths.append(write_rows(run, PAIRS_NAME, PAIRS_HEADER, pairs))
     return paths
-
-
-def _write(run: Run, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
 
 
 def _about(row: Row) -> list[object]:

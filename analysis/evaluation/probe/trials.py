@@ -14,14 +14,13 @@ from torch import Tensor
 
 from analysis.arrays import nearest_centre
 from analysis.arrays.adam_probe import adam_probe
-from analysis.arrays.linear_probe import Fitted, linear_probe
+from analysis.arrays.linear_probe import Fitted, linear_probe, predicted
 from analysis.arrays.neighbours import Neighbours, votes
 from analysis.evaluation.probe.settings import NEIGHBOURS, Group, Settings
 from analysis.evaluation.samples import SPLITS
 from analysis.evaluation.shots import Shots, chosen_pairs, pair_of_draw
 from coupled.theory.scale import exponent, largest, shifted
 
-_NUMBERS: Final = 1 << 21  # float64 numbers that a block of rows makes
 FORMAT: Final = 2  # another number when the columns here change
 Columns = dict[str, Tensor]
 
@@ -60,7 +59,7 @@ class Probed:
 
     def guesses(self, fitted: Fitted) -> Tensor:
         """The classes (T + E,) that a linear probe puts train samples, then test samples, into."""
-        return torch.cat([_guesses(fitted, f) for f, _ in self.splits])
+        return torch.cat([predicted(fitted, f) for f, _ in self.splits])
 
     def rows(self, positions: Tensor) -> Tensor:
         """Features at positions among the train samples, then the test samples; ascending."""
@@ -182,13 +181,7 @@ def _linear_of_pair(probed: Probed, two: _Two, drawn: Tensor | None, settings: S
     rows = two.train if drawn is None else drawn[list(two.pair)].flatten()
     index = (probed.index[rows] == two.pair[1]).long()
     fitted = _fit(settings, probed.train[rows], index, 2)
-    return two.rates(_guesses(fitted, probed.rows(two.rows))), fitted.gradient
-
-
-def _guesses(fitted: Fitted, f: Tensor) -> Tensor:
-    """The class (n,) of the largest score; of equal ones the first. f is of ordinary size."""
-    step = max(1, _NUMBERS // len(fitted.weights))
-    return torch.cat([(rows @ fitted.weights.T).argmax(1) for rows in f.split(step)])
+    return two.rates(predicted(fitted, probed.rows(two.rows))), fitted.gradient
 
 
 def _fit(settings: Settings, f: Tensor, index: Tensor, classes: int, start: Fitted | None = None) -> Fitted:
