@@ -163,6 +163,22 @@ def test_differences_are_paired_over_draws(evaluation, curves):
     assert less.interval.high[-1] == pytest.approx(expected.mean() + half, abs=1e-9)
 
 
+@pytest.mark.parametrize("measure", ["accuracy", "class_accuracy"])
+def test_every_difference_is_the_arm_s_accuracy_less_its_reference_s(curves, measure):
+    own = {key(c): c for c in curves if c.measure == measure}
+    less = [c for c in curves if c.measure == f"{measure}_difference"]
+    moved = 0
+    for curve in less:
+        expected = own[key(curve)].values - own[("cl", *key(curve)[1:])].values
+        assert np.allclose(curve.values, expected, rtol=0, atol=1e-12, equal_nan=True) and curve.reference == "cl"
+        moved += curve.shots is None and curve.ways > 2 and bool((expected != 0).any())
+    assert moved > 0  # so that a wrong sign is seen where one fit is compared sample by sample
+
+
+def key(curve):
+    return curve.arm, curve.split, curve.feature, curve.labelling, curve.classifier, curve.ways, curve.shots
+
+
 def test_more_shots_than_a_class_has_are_undefined_with_their_reason(evaluation):
     (curve, *_) = probe(evaluation, shots=[79], draws=2, groups=["centre"], features=["h"])
     assert math.isnan(curve.at(6)) and "fewer than 79 shots" in curve.undefined
