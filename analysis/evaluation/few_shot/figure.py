@@ -94,7 +94,10 @@ def _panel(axes: Axes, rows: Sequence[Row], style_of: Mapping[str, Style]) -> No
 def _range(axes: Axes, rows: Sequence[Row], guess: float) -> None:
     """From below the least number to well above the error of guessing, from where on bounds are vacuous."""
     numbers = [number for row in rows for number in (row.error, *(bound.value for bound in row.bounds.values()))]
-    low, top = min([number for number in numbers if number > 0] + [guess / 5]) / 3.4, _ABOVE * guess
+    top = _ABOVE * guess
+    far = _not_drawn(rows, top)
+    # Below the least line there is room for the words.
+    low = min([number for number in numbers if number > 0] + [guess / 5]) / (8 if far else 3.4)
     axes.set_ylim(low, top)
     axes.axhspan(guess, top, color=_SHADE, zorder=0)
     axes.axhline(guess, color=GREY, linewidth=1)
@@ -102,8 +105,8 @@ def _range(axes: Axes, rows: Sequence[Row], guess: float) -> None:
     clear = {"facecolor": _SHADE, "edgecolor": "none", "pad": 1.5}
     axes.text(0.03, 0.97, f"vacuous: ≥ {guess:.3g}", va="top", bbox=clear, **words)
     axes.text(0.03, 0.03, _SETTINGS[rows[0].setting], va="bottom", **words)
-    if far := _not_drawn(rows, top):
-        axes.text(0.97, 0.84, far, ha="right", va="top", **words)
+    if far:
+        axes.text(0.03, 0.17, far, va="bottom", **{**words, "fontsize": 8.5})
 
 
 def _not_drawn(rows: Sequence[Row], top: float) -> str:
@@ -118,9 +121,9 @@ def _not_drawn(rows: Sequence[Row], top: float) -> str:
         }
         hidden = [arm for arm, value in least.items() if value > top]
         if hidden:
-            whose = "all arms" if len(hidden) == len(arms) else f"{len(hidden)} of {len(arms)} arms"
-            parts.append(f"{WORDS[name]} of {whose} (≥ {min(least[arm] for arm in hidden):.2g})")
-    return f"above: {', '.join(parts)}" if parts else ""
+            whose = "" if len(hidden) == len(arms) else f", {len(hidden)} of {len(arms)} arms"
+            parts.append(f"above: {WORDS[name]}{whose} (≥ {min(least[arm] for arm in hidden):.2g})")
+    return "\n".join(parts)  # a line each: a panel is narrow
 
 
 def _ticks(axes: Axes, shots: Sequence[int]) -> None:
