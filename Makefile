@@ -1,5 +1,5 @@
 # make demo: install, train the quickstart, draw its figure.
-# make test | test-kernels | test-slow | lint: what CI runs (docs/contributing.md).
+# make test | test-kernels | test-slow | lint: what CI runs (docs/contributing.md). make test-gpu: docs/gpu.md.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The float kernels of a CPU without vector extensions: torch's own, and those of its convolutions.
 PLAIN_KERNELS := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
 
-.PHONY: demo test test-kernels test-slow lint install
+.PHONY: demo test test-kernels test-slow test-gpu lint install
 
 demo: .venv/installed
 	$(BIN)/coupled-run train configs/quickstart.toml
@@ -40,3 +40,7 @@ install: .venv/installed
 .venv/installed-dev: .venv/installed
 	$(PIP) --editable ".[test,lint]"
 	touch $@
+
+# On a machine with a GPU: docs/gpu.md. With that machine's own Python; it installs nothing.
+test-gpu:
+	$(PYTHON) tests/device

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coupled.data import register_data_set as register_data_set
     from coupled.driver.train import resume as resume
     from coupled.driver.train import train as train
+    from coupled.memory import tune_memory as tune_memory
     from coupled.objectives.registry import register_objective as register_objective
     from coupled.reading.export import export as export
     from coupled.verification import verify as verify
@@ -26,10 +27,21 @@ _HOMES = {
     "register_objective": "coupled.objectives",
     "resume": "coupled.driver.train",
     "train": "coupled.driver.train",
+    "tune_memory": "coupled.memory",
     "verify": "coupled.verification",
 }
 
-__all__ = ["diff", "export", "load", "register_data_set", "register_objective", "resume", "train", "verify"]
+__all__ = [
+    "diff",
+    "export",
+    "load",
+    "register_data_set",
+    "register_objective",
+    "resume",
+    "train",
+    "tune_memory",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -80,7 +80,8 @@ def words(
     """
     assert first % 4 == 0, f"word {first} is inside a block"
     assert 0 <= seed < 1 << 64, f"seed {seed} is not an unsigned 64-bit integer"
-    given = [torch.as_tensor(field, dtype=torch.int64) for field in (a, b, c)]
+    device = next((field.device for field in (a, b, c) if isinstance(field, Tensor)), None)
+    given = [torch.as_tensor(field, dtype=torch.int64, device=device) for field in (a, b, c)]
     given[2] = given[2] | int(purpose) << 24
     fields = torch.stack(torch.broadcast_tensors(*given), dim=-1)
     block = torch.arange(first // 4, -(-(first + count) // 4), dtype=torch.int64, device=fields.device)

@@ -1,6 +1,6 @@
 """What all arms share at a step: ids, labels, the integer draws of both views, pixels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.order import Balanced, Uniform
 from coupled.inputs.pixels import Pixels
+from coupled.inputs.side_stream import SideStream
 from coupled.objectives.masks import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis
 
@@ -37,6 +38,12 @@ class Batch:
     labels: Mapping[str, Tensor]
     pairs: Mapping[str | None, PairMasks]
 
+    def on_device(self) -> Iterator[Tensor]:
+        """The tensors that are on the arms' device."""
+        yield self.pixels
+        for masks in self.pairs.values():
+            yield from (masks.others, masks.different, masks.same, masks.kept, masks.labels)
+
 
 # step, ids, visits, words, crops: see `Source.drawn`.
 Drawn = tuple[int, Tensor, Tensor, Tensor, Tensor]
@@ -45,20 +52,22 @@ Drawn = tuple[int, Tensor, Tensor, Tensor, Tensor]
 class Stream:
     """A run's batches in order, made ahead of the steps that take them; their bytes are those of `Source.at`.
 
-    Image folders: `data.workers` processes decode and crop. Images in memory, on a CPU: one thread makes whole batches.
-    On a GPU they are made when asked for, since the device works while the host goes on anyway.
+    Image folders: `data.workers` processes decode and crop. Images in memory: one thread makes whole batches, on a GPU
+    on a stream of its own.
     """
 
     def __init__(self, source: "Source", steps: int) -> None:
         self._finish: Callable[[Any], Batch] = lambda batch: batch
+        self._ahead: Ahead[Any] | AheadThread[Any]
         if isinstance(source.split, FileSplit):
             views.load_kernels()  # once, for all the workers that will be forked
             self._ahead = Ahead(source.drawn, source.config.data.workers, steps)
             self._finish = source.finished
-        elif source.device.type == "cpu":
-            self._ahead = AheadThread(source.at, steps)
+        elif source.device.type == "cuda":
+            side = SideStream(source.at)
+            self._ahead, self._finish = AheadThread(side.begin, steps), side.arrived
         else:
-            self._ahead = Ahead(source.at, 0, steps)
+            self._ahead = AheadThread(source.at, steps)
 
     def at(self, step: int) -> Batch:
         """The batch of `step`; cheap for the one after the last, at the price of a start for any other."""

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from coupled.models.batchnorm_cuda import FusedNormalise
+
 # One row in so many makes the shift; at least this share of the batch bounds its distance from the mean.
 _SHIFT_EVERY = 8
 
@@ -167,7 +169,8 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._evaluate(x)
-        y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
+        normalise = FusedNormalise if x.is_cuda else _Normalise
+        y, mean, variance = normalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
         n, dtype = x.numel() // x.shape[1] * (self.across.size if self.across else 1), self.running_mean.dtype
         self._seen.append((mean.to(dtype), (variance * (n / max(n - 1, 1))).to(dtype)))
         return y

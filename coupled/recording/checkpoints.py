@@ -21,9 +21,22 @@ def open_rows_of(owner: str) -> str:
 def captured(arm: Arm) -> Arrays:
     """One arm whole, copied to the host: `weights.<name>`, `buffers.<name>`, `optimiser.<name>` (flat, like weights).
 
-    A deliberate sync on a GPU: what is written must be of this step, whatever the arm does next.
+    Flat vectors travel, not layers. A deliberate sync on a GPU: what is written must be of this step, whatever the arm
+    does next.
     """
-    return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in tensors(arm).items()}
+    state = arm.state
+    arrays = {}
+    for group, flat, segments in (
+        ("weights", state.weights, state.weight_segments),
+        ("buffers", state.buffers, state.buffer_segments),
+    ):
+        host = _on_host(flat)
+        arrays |= {f"{group}.{segment.name}": segment.view(host).numpy() for segment in segments}
+    return arrays | {f"optimiser.{name}": _on_host(flat).numpy() for name, flat in arm.optimiser.tensors().items()}
+
+
+def _on_host(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
 
 
 def saved_bytes(arms: Mapping[str, Arrays], fingerprint: str) -> dict[str, bytes]:

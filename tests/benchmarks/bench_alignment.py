@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 import analysis
-from coupled.cli import _keep_freed_memory
+from coupled.memory import tune_memory
 
 CASES = ((50_000, 512, False), (10_000, 128, True), (10_000, 512, True), (10_000, 2048, False))
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--case", type=int, help="run one case and print its row")
     options = parser.parse_args()
     if options.case is not None:
-        _keep_freed_memory()
+        tune_memory()
         torch.set_num_threads(options.threads)
         print(case(*CASES[options.case]))
         return

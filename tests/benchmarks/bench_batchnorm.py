@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupled.cli import _keep_freed_memory
+from coupled.memory import tune_memory
 from coupled.models.batchnorm import BatchNorm
 from coupled.models.resnet import Projector, SmallResNet
 from coupled.objectives.losses import loss
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
-    _keep_freed_memory()
+    tune_memory()
     torch.set_num_threads(options.threads)
     columns = [f"{whose} {layout}" for whose in ("torch", "ours") for layout in LAYOUTS]
     table = Table("ms", *columns)

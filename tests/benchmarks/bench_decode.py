@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from drawn_pictures import picture
 from picture_bytes import encoded, flip, jpegs, parts_of_jpeg
 
-from coupled.cli import _keep_freed_memory
 from coupled.data import decode
 from coupled.data.unfit import Unfit
+from coupled.memory import tune_memory
 
 SIZE = (500, 375)
 
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--flips", type=int, default=200)
     options = parser.parse_args()
-    _keep_freed_memory()
+    tune_memory()
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files().items():
             path = Path(folder) / ("x.png" if name.startswith("PNG") else "x.jpg")

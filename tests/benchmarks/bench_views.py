@@ -15,7 +15,7 @@ import torch
 from torchvision.transforms import v2
 
 from coupled.address import Purpose
-from coupled.cli import _keep_freed_memory
+from coupled.memory import tune_memory
 from coupled.views import Blur, Recipe, recipe, two_views, view_words
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=1_000_000, help="of all views together; at most 256 images")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
-    _keep_freed_memory()
+    tune_memory()
     torch.set_num_threads(given.threads)
     for name, height, size in CASES:
         count = min(256, max(8, given.pixels // (2 * size * size)))

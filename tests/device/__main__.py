@@ -1,0 +1,66 @@
+"""`make test-gpu`: what only a GPU can show, in one script; without one, the parts that a CPU can do.
+
+Run by the machine's own Python: `python3 tests/device [GROUP …]`. It installs nothing and needs torch, torchvision,
+numpy, safetensors, rich and numba. Each group of parts is a process of its own and each part is guarded, so that one
+failure hides no other. PASS, FAIL or LEFT OUT is one line a part; a table of all parts and of the speeds comes last.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
+
+import parts  # noqa: E402
+
+GROUPS = ("kernels", "training", "ranks", "speed")
+SECONDS = {"speed": 200}  # that a group may take; 150 where nothing is said
+
+
+def main(argv: list[str]) -> int:
+    """Runs the groups asked for, all by default; 1 if a part failed."""
+    if argv[:1] == ["--group"]:
+        parts.run_group(argv[1], Path(argv[2]))
+        return 0
+    asked = argv or list(GROUPS)
+    together = [group for group in asked if group != "speed"]
+    with ThreadPoolExecutor() as pool:
+        results = [row for rows in pool.map(_run, together) for row in rows]
+    for group in set(asked) - set(together):  # alone on the device
+        results += _run(group)
+    print(f"\n{'part':44} {'result':9} {'s':>6}")
+    for row in results:
+        print(f"{row['group'] + '/' + row['part']:44} {row['result']:9} {row['seconds']:6.1f}  {row['note']}")
+    for row in results:
+        if row["table"]:
+            print("\n" + row["table"])
+    counts = {result: sum(row["result"] == result for row in results) for result in ("PASS", "FAIL", "LEFT OUT")}
+    print("\n" + ", ".join(f"{count} {result}" for result, count in counts.items()))
+    return 1 if counts["FAIL"] else 0
+
+
+def _run(group: str) -> list[dict]:
+    """The results of one group; what a process that ended by itself had not come to is a failure."""
+    file = Path(os.environ.get("OUT") or "/tmp") / f"device-{group}.jsonl"
+    file.unlink(missing_ok=True)
+    started = time.perf_counter()
+    environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, str(HERE), "--group", group, str(file)]
+    try:
+        code = str(subprocess.run(command, env=environment, timeout=SECONDS.get(group, 150), check=False).returncode)
+    except subprocess.TimeoutExpired:
+        code = "stopped: out of time"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    if code != "0":
+        seconds = time.perf_counter() - started
+        rows.append(parts.row(group, "(the process)", "FAIL", seconds, f"ended with {code}"))
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,191 @@
+"""Speed on the device: ours, in turns with the same networks as plain PyTorch trains them."""
+
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+import torch
+from helpers import tables
+from parts import check, part
+
+from coupled.bench.stock import Stock
+from coupled.config import Config, Schedule, from_tables
+from coupled.driver.assembly import assemble
+from coupled.driver.loop import advance
+from coupled.driver.run import Run
+
+STYLES = {"float32": {}, "TF32": {"tf32": True}, "bf16": {"precision": "bf16"}}
+BLOCKS, STEPS = 4, 4
+
+
+def config_of(
+    folder: str, encoder: str, style: str, size: int, layout: str = "channels_last", **more: object
+) -> Config:
+    """Two arms at the size users work at, default recording, panels apart."""
+    given = tables(
+        name=f"{encoder}-{style}-{layout}",
+        data={"name": "shapes", "labelling": "size", "per_class": 4096 // 2},
+        batches={"size": size},
+        views={"size": 32},
+        model={"encoder": encoder, "projection_hidden": 512, "projection_dim": 128, "width": 64},
+        train={"steps": 1000, "device": "cuda", "memory_format": layout, "views_forward": "joint", **STYLES[style]},
+        panel={"size": 1024, "surrogate_size": 128},
+        checkpoints={"keep": {"steps": [0]}},
+        arms={"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}},
+        paths={"runs": folder},
+        **more,
+    )
+    return from_tables(given)
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Milliseconds by the device's own clock, of an act and all that it enqueues."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    act()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
+def peak_of(act: Callable[[], object]) -> float:
+    """The most memory that an act holds, GiB."""
+    torch.cuda.reset_peak_memory_stats()
+    act()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() / 2**30
+
+
+def measured(encoder: str, style: str, size: int) -> str:
+    """One row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = config_of(folder, encoder, style, size)
+        run = assemble(config)
+        off = {name: Schedule() for name in vars(config.record)}
+        silent = assemble(replace(config, name="silent", record=replace(config.record, **off)))
+        with run, silent:
+            device, at = run.source.device, defaultdict(int)
+
+            def steps(which: Run) -> None:
+                for _ in range(STEPS):
+                    advance(which, at[which.config.name])
+                    at[which.config.name] += 1
+
+            batch = run.source.at(0)
+            last = Stock(config, device, torch.channels_last)
+            acts: dict[str, Callable[[], object]] = {
+                "ours": lambda: steps(run),
+                "silent": lambda: steps(silent),
+                "bare": lambda: [bare(run, batch) for _ in range(STEPS)],
+                "stock": lambda: [last.step(batch) for _ in range(STEPS)],
+            }
+            peaks = {name: peak_of(act) for name, act in acts.items()}
+            times = defaultdict(list)
+            for _ in range(BLOCKS):
+                for name, act in acts.items():
+                    times[name].append(timed(act) / STEPS)
+            ms = {name: median(values) for name, values in times.items()}
+            views = median(timed(lambda k=k: run.source.at(k)) for k in range(20, 24))
+            panel = timed(lambda: run.recorder.observers["panel"].state(_Seen(run)))
+        return (
+            f"{encoder:9} {style:8} {size:5} "
+            f"{ms['ours']:8.1f} {ms['silent']:8.1f} {ms['bare']:8.1f} {ms['stock']:8.1f} "
+            f"{ms['ours'] / ms['stock']:6.2f} {ms['bare'] / ms['stock']:6.2f} {views:7.1f} {panel:7.1f} "
+            f"{peaks['ours']:6.1f} {peaks['stock']:6.1f}"
+        )
+
+
+class _Seen:
+    """What a panel's observer asks of an observation."""
+
+    def __init__(self, run: Run) -> None:
+        self.arms = run.arms
+
+
+def bare(run: Run, batch: object) -> None:
+    """Forward, backward and update of the run's arms on a fixed batch."""
+    for arm in run.arms.values():
+        arm.forward_backward(batch)  # type: ignore[arg-type]
+    for arm in run.arms.values():
+        arm.update(0.1)
+
+
+HEAD = (
+    "ms a step, two arms, 32 px, CIFAR stem\nencoder   numbers      B     ours  no rec.     bare    stock  ratio "
+    "bare/s   views   panel  GiB  stock GiB"
+)
+
+
+def _rows(cells: list[tuple[str, str, int]]) -> tuple[str, str]:
+    lines, failed = [], []
+    for encoder, style, size in cells:
+        for _ in range(2):
+            try:
+                lines.append(measured(encoder, style, size))
+                break
+            except torch.OutOfMemoryError:
+                size //= 2
+                torch.cuda.empty_cache()
+            except Exception as error:
+                failed.append(f"{encoder} {style}: {type(error).__name__} {str(error)[:200]}")
+                break
+        print(lines[-1] if lines else failed[-1], flush=True)
+        torch.cuda.empty_cache()
+    check(not failed, "; ".join(failed) + "\n" + "\n".join(lines))
+    return f"{len(lines)} rows", "\n".join([HEAD, *lines])
+
+
+def _profile(encoder: str, style: str, size: int, layout: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        config = config_of(folder, encoder, style, size, layout)
+        run = assemble(config)
+        with run:
+            for step in range(3):
+                advance(run, step)
+            torch.cuda.synchronize()
+            activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
+            with torch.profiler.profile(activities=activities) as profile:
+                advance(run, 3)
+                torch.cuda.synchronize()
+            stock = Stock(config, run.source.device, torch.channels_last)
+            batch = run.source.at(0)
+            stock.step(batch)
+            torch.cuda.synchronize()
+            with torch.profiler.profile(activities=activities) as other:
+                stock.step(batch)
+                torch.cuda.synchronize()
+    return f"{encoder} {style} B = {size}\nours\n{_kernels(profile)}\nstock\n{_kernels(other)}"
+
+
+def _kernels(profile: torch.profiler.profile) -> str:
+    events = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    time, count = Counter[str](), Counter[str]()
+    for event in events:
+        time[event.name[:110]] += event.device_time_total
+        count[event.name[:110]] += 1
+    total = sum(time.values())
+    lines = [f"{total / 1e3:.1f} ms in {len(events)} launches"]
+    lines += [f"{us / 1e3:8.2f} ms {count[name]:5} {name}" for name, us in time.most_common(22)]
+    return "\n".join(lines)
+
+
+@part()
+def where_a_step_of_resnet50_in_bf16_goes() -> tuple[str, str]:
+    return "", _profile("resnet50", "bf16", 256, "channels_last")
+
+
+@part()
+def where_a_step_of_resnet18_in_bf16_goes() -> tuple[str, str]:
+    return "", _profile("resnet18", "bf16", 1024, "channels_last")
+
+
+@part()
+def the_bench_table() -> tuple[str, str]:
+    return _rows([(e, s, 1024) for e in ("resnet18", "resnet50") for s in ("bf16", "TF32", "float32")])
+
+
+@part()
+def small_networks() -> tuple[str, str]:
+    return _rows([("resnet-small", "float32", 128), ("resnet18", "bf16", 128)])
