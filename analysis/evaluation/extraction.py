@@ -20,13 +20,13 @@ from torch import Tensor
 from analysis.evaluation.cache import Table
 from analysis.evaluation.networks import network_at
 from analysis.runs.run import Run
-from coupled.arms.network import meta_network
+from coupled.arms.network import evaluation_chunk, meta_network
 from coupled.data.splits import FileSplit, Split
 from coupled.data.workers import Ahead
 from coupled.errors import UserError
 from coupled.inputs.pixels import Pixels
 from coupled.models import Network
-from coupled.models.embedding import CHUNK, embed
+from coupled.models.embedding import embed
 from coupled.runtime import one_thread
 
 _PIXEL_BYTES: Final = 64 << 20  # of images that are held at a time
@@ -111,7 +111,8 @@ def _extract_group(work: Work, tables: Mapping[Any, Table], group: Mapping[Any, 
 def _chunks(work: Work, rows: slice) -> list[slice]:
     """The rows in pieces whose images are held at a time, each but the last a multiple of a forward's."""
     image = 3 * work.pixels.size**2 * 4 * work.views
-    size = max(1, _PIXEL_BYTES // image // CHUNK) * CHUNK
+    forward = evaluation_chunk(work.run.config)
+    size = max(1, _PIXEL_BYTES // image // forward) * forward
     return [slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)]
 
 
@@ -140,7 +141,7 @@ class _Embedding:
     """Forward passes of several networks over the same images."""
 
     def __init__(self, work: Work, stack: ExitStack) -> None:
-        self._work, self._pool = work, None
+        self._work, self._pool, self._chunk = work, None, evaluation_chunk(work.run.config)
         if work.pixels.device.type == "cpu":
             threads = torch.get_num_threads()
             stack.enter_context(one_thread())
@@ -150,14 +151,15 @@ class _Embedding:
     def rows(self, networks: Sequence[Network], pixels: Tensor) -> list[dict[str, Tensor]]:
         """What each network makes of the images of a chunk, view 1 first: columns on the CPU, (rows, …)."""
         by_view = pixels.chunk(self._work.views)
-        images = [torch.cat(views) for views in zip(*(view.split(CHUNK) for view in by_view), strict=True)]
+        images = [torch.cat(views) for views in zip(*(view.split(self._chunk) for view in by_view), strict=True)]
         calls = (self._pool.map if self._pool else map)(self._of_images, *zip(*product(networks, images), strict=True))
         features = list(calls)
         of_networks = [features[start : start + len(images)] for start in range(0, len(features), len(images))]
         return [{name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]} for pieces in of_networks]
 
     def _of_images(self, network: Network, images: Tensor) -> dict[str, Tensor]:
-        h, z, *stages = embed(network, images, self._work.run.config.train.precision, stages=self._work.stages)
+        precision = self._work.run.config.train.precision
+        h, z, *stages = embed(network, images, precision, chunk=self._chunk, stages=self._work.stages)
         if stages:
             columns = {f"stage.{k}": stage for k, stage in enumerate(stages)}
         elif self._work.views == 1:

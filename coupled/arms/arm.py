@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from coupled.arms.network import build_network
+from coupled.arms.network import build_network, evaluation_chunk
 from coupled.arms.optimisers import Optimiser
 from coupled.config import Arm as ArmConfig
 from coupled.config import Config
@@ -43,7 +43,7 @@ class Arm:
         self._data = data
         for norm in self._norms:
             norm.across = data
-        self._device, self._train = device, config.train
+        self._device, self._train, self._chunk = device, config.train, evaluation_chunk(config)
         # Compiled once per network; evaluation runs the plain one.
         self._training_network = torch.compile(self.network, dynamic=False) if config.train.compile else self.network
         self.loss = self.z = self.sigma = torch.empty(0)
@@ -94,7 +94,7 @@ class Arm:
 
         Weights, statistics and the mode are left as they were.
         """
-        return embed(self.network, images, self._train.precision, stages=stages)
+        return embed(self.network, images, self._train.precision, chunk=self._chunk, stages=stages)
 
 
 def _classes(config: Config, spec: ArmConfig) -> int | None:
