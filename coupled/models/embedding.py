@@ -1,7 +1,6 @@
 """The forward pass in evaluation mode: what panels and evaluations see of a network."""
 
 from contextlib import AbstractContextManager, nullcontext
-
 from typing import Any, Final
 
 import torch
