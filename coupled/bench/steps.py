@@ -93,13 +93,13 @@ class Bench:
 
 
 def bench(config: Config, steps: int = 50) -> Bench:
-    """Time `steps` steps of `config` in five blocks or more, rounded up to whole ones of at most ten, after a few to
-    warm up. Raises UserError, RunStopped.
+    """Time `steps` steps of `config`, rounded up to whole blocks (`in_blocks`), after a few to warm up. Raises UserError,
+    RunStopped.
     """
     if steps < 1:
         raise UserError(f"{steps} steps", "at least 1 is needed")
-    block = min(BLOCK, max(1, steps // BLOCKS))
-    total = WARM_UP + -(-steps // block) * block
+    block, count = in_blocks(steps)
+    total = WARM_UP + block * count
     at = Schedule(steps=tuple(range(WARM_UP, total + 1, block)))
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         short = _without_panels(shortened(config, "bench", total, scratch, at))
@@ -121,6 +121,12 @@ def bench(config: Config, steps: int = 50) -> Bench:
             flops=step_flops(short, parts.device, timer.batch),
             multiplying=multiplying_rate(short, parts.device, timer.clock),
         )
+
+
+def in_blocks(steps: int) -> tuple[int, int]:
+    """The length of a block, and how many give at least `steps` steps."""
+    length = min(BLOCK, max(1, steps // BLOCKS))
+    return length, -(-steps // length)
 
 
 def shortened(config: Config, name: str, steps: int, runs: str, checkpoints: Schedule) -> Config:
@@ -199,6 +205,13 @@ def _summary(
     )
 
 
+def _host_seconds(act: Callable[[], object]) -> float:
+    """Seconds until a call returns, by the host's clock."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
 class Timer(Silent):
     """A reporter that times the acts it wraps, and after every block of `length` steps does as many of the others.
 
@@ -235,7 +248,7 @@ class Timer(Silent):
             self.memory = torch.cuda.max_memory_allocated(source.device)
         self.batch = source.at(0)
         # The thread that makes views ahead does so while others have their turn: it is given time to end.
-        self.pause = 2 * timed(self.clock, source.at, 1)
+        self.pause = 2 * _host_seconds(lambda: source.at(1))
         self.copies = build_arms(self.run.config, source.device)
         self.rate = peak(self.run.config.optimiser, self.run.config.batches.size)
         self.stock, self.layout = faster_stock(self.run.config, source.device, self.batch, self.clock)
@@ -258,9 +271,7 @@ class Timer(Silent):
         for act, start, end in self.spans:
             times[act] += seconds(start, end)
         closing, whole = seconds(*boundary), seconds(self.started, ended)
-        drained = time.perf_counter()
-        self.run.writer.drain()
-        drained = time.perf_counter() - drained
+        drained = _host_seconds(self.run.writer.drain)
         time.sleep(self.pause)
         bare = self._block_of(lambda k: self._bare_step())
         stock = self._block_of(lambda k: self.stock.step(self.batch))
