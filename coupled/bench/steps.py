@@ -93,8 +93,9 @@ class Bench:
 
 
 def bench(config: Config, steps: int = 50) -> Bench:
-    """Time `steps` steps of `config`, rounded up to whole blocks (`in_blocks`), after a few to warm up. Raises UserError,
-    RunStopped.
+    """Time `steps` steps of `config`, rounded up to whole blocks (`in_blocks`), after a few to warm up.
+
+    Raises UserError, RunStopped.
     """
     if steps < 1:
         raise UserError(f"{steps} steps", "at least 1 is needed")
@@ -102,7 +103,7 @@ def bench(config: Config, steps: int = 50) -> Bench:
     total = WARM_UP + block * count
     at = Schedule(steps=tuple(range(WARM_UP, total + 1, block)))
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        short = _without_panels(shortened(config, "bench", total, scratch, at))
+        short = without_panels(shortened(config, "bench", total, scratch, at))
         parts = build(short)
         if parts.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(parts.device)
@@ -141,7 +142,7 @@ def shortened(config: Config, name: str, steps: int, runs: str, checkpoints: Sch
     )
 
 
-def _without_panels(config: Config) -> Config:
+def without_panels(config: Config) -> Config:
     """The same run, whose steps meet no panel."""
     record = replace(config.record, panel=Schedule(), surrogate=Schedule())
     return replace(config, record=record, panel=replace(config.panel, stages=False))
