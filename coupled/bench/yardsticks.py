@@ -54,7 +54,9 @@ def multiplying_rate(config: Config, device: torch.device, clock: Clock) -> floa
     """Floating-point operations a second of a large matrix product in the precision of a config's convolutions."""
     dtype = torch.bfloat16 if config.train.precision == "bf16" else getattr(torch, config.train.dtype)
     side = _SIDE[device.type]
-    matrix, product = torch.ones(side, side, dtype=dtype, device=device), torch.empty(0, dtype=dtype, device=device)
+    generator = torch.Generator(device).manual_seed(0)  # random: a GPU multiplies constants faster, on less power
+    matrix = torch.randn(side, side, generator=generator, device=device).to(dtype)
+    product = torch.empty_like(matrix)
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
     try:
