@@ -1,79 +1,133 @@
-"""`coupled-run bench`: where a step's time goes, and how far it is from bare compute.
+"""`coupled-run bench`: where a step's time goes, and how far it is from what stock PyTorch takes.
 
-The run's own loop is timed, act by act, on a scratch directory, with a checkpoint every ten steps. After every ten the
-same arms, copies with weights of their own, do ten bare ones: forward, backward and optimiser on a fixed batch, same
-threads and layout; and a second run, which records nothing, does ten of its own. All are taken in turns so that a busy
-machine slows all, and compared by medians.
+The run's own loop is timed on a scratch directory in blocks of steps. After every block come as many steps, on a fixed
+batch, of copies of the arms (bare compute: forward, backward and optimiser) and of stock networks (`stock.py`), and as
+many of a second run that records nothing. All are taken in turns so that a busy machine slows all, each is compared
+with ours of the same block, and medians over the blocks are given. Panels are timed afterwards, against an evaluation
+forward by stock networks.
 """
 
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import torch
 
 from coupled.arms.initial import build_arms
+from coupled.bench.clock import Clock, Mark
+from coupled.bench.yardsticks import evaluate, faster_stock, in_turns, multiplying_rate, step_flops, timed
 from coupled.config import Config, Schedule
-from coupled.driver.assembly import assemble
+from coupled.driver.assembly import Parts, assemble, build, start_run
 from coupled.driver.loop import advance, lockstep
 from coupled.driver.reporter import Silent
 from coupled.driver.run import Run
 from coupled.errors import UserError
+from coupled.recording.schedule import checkpoint_steps
 from coupled.theory.learning_rate import peak
 
 # The acts of a step in their order. `data` is what the loop waits for (ids, labels, pair masks, pixels); the
 # certificate's digests are with `guard`.
 ACTS = ("data", "forward", "backward", "guard", "observe", "optimiser", "record")
 WARM_UP = 5
-# Steps in a row, then as many bare ones: whoever makes views ahead has a head start of two batches, not of every one.
-BLOCK = 10
+# Steps in a row, at most, before the others have their turn, and how many such blocks there are at least.
+# Whoever makes views ahead has a head start of two batches, not of every one.
+BLOCK, BLOCKS = 10, 5
+
+
+@dataclass(frozen=True)
+class Block:
+    """Seconds a step in one block, by act and in all (`step`), panels and what a checkpoint takes apart.
+
+    `boundary`: at its end, to close shards and commit a checkpoint, waiting for the disk included. `recording`: the
+    whole block, that included, over the same of a run that records nothing.
+    """
+
+    acts: dict[str, float]
+    step: float
+    boundary: float
+    bare: float
+    stock: float
+    recording: float
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Seconds: medians over the timed steps, but for `record`, whose mean is taken, as shards are written in lumps.
+    """Seconds: medians over the blocks.
 
-    `step` is the median of all acts but record together, plus record; `ratio` = step / bare. `views` is what
-    making a batch takes in this process by itself; in a run another thread or process makes it ahead (not on a GPU),
-    and `data` is the wait for it. `panel` is the longest observation of both panels by every
-    arm, which is left out of `step` and of `acts`. `recording` is a block of ten steps with everything recorded, a
-    checkpoint included and the disk waited for, over ten of a run that records nothing: the median over the blocks
-    without a panel, each beside its own.
+    `step` has all acts but panels; of a checkpoint with the shards that close at it, as much a step as the config's own
+    schedule gives, and that is the act `record`. `ratio` = step / stock and `bare_ratio` = step / bare: medians of the
+    blocks' ratios. `layout`: the layout of the stock networks. `views` is what making a batch takes in this process by
+    itself; in a run another thread or process makes it ahead (not on a GPU), and `data` is the wait for it. `panel` is
+    one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation forward of
+    the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of a stock
+    step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by the run
+    alone; None on a CPU.
     """
 
     steps: int
+    blocks: int
     acts: dict[str, float]
     step: float
     bare: float
-    views: float
-    panel: float
+    stock: float
+    ratio: float
+    bare_ratio: float
     recording: float
+    layout: str
+    views: float
+    panel: float | None
+    panel_ratio: float | None
+    flops: int
+    multiplying: float
+    memory: int | None
 
     @property
-    def ratio(self) -> float:
-        return self.step / self.bare
+    def looking(self) -> float:
+        """The share of the step that observers and the guard take."""
+        return (self.acts["observe"] + self.acts["guard"]) / self.step
 
 
-def bench(config: Config, steps: int = 40) -> Bench:
-    """Time `steps` steps of `config`, rounded up to tens, after a few to warm up. Raises UserError, RunStopped."""
+def bench(config: Config, steps: int = 50) -> Bench:
+    """Time `steps` steps of `config`, rounded up to whole blocks (`in_blocks`), after a few to warm up.
+
+    Raises UserError, RunStopped.
+    """
     if steps < 1:
         raise UserError(f"{steps} steps", "at least 1 is needed")
-    steps = -(-steps // BLOCK) * BLOCK
-    with tempfile.TemporaryDirectory() as scratch:
-        total = steps + WARM_UP
-        at = tuple(range(WARM_UP + BLOCK, total, BLOCK))
-        short = shortened(config, "bench", total, scratch, Schedule(steps=at))
-        run, silent = assemble(short), assemble(_unrecorded(short))
-        assert run is not None and silent is not None
-        with run, silent:
-            timer = Timer(run, silent)
-            lockstep(run, timer)
-        views = median(timer.seconds_of(run.source.at, step) for step in range(WARM_UP))
-    return replace(timer.result(), views=views)
+    block, count = in_blocks(steps)
+    total = WARM_UP + block * count
+    at = Schedule(steps=tuple(range(WARM_UP, total + 1, block)))
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        short = without_panels(shortened(config, "bench", total, scratch, at))
+        parts = build(short)
+        if parts.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(parts.device)
+        run = start_run(parts)
+        assert run is not None
+        timer = Timer(stack.enter_context(run), block, lambda: stack.enter_context(_silent(short)))
+        lockstep(run, timer)
+        panel = _panels(config, parts, timer)
+        source = parts.source
+        views = median(timed(timer.clock, source.at, step) for step in range(WARM_UP))
+        return _summary(
+            config,
+            timer,
+            views=views,
+            panel=panel,
+            flops=step_flops(short, parts.device, timer.batch),
+            multiplying=multiplying_rate(short, parts.device, timer.clock),
+        )
+
+
+def in_blocks(steps: int) -> tuple[int, int]:
+    """The length of a block, and how many give at least `steps` steps."""
+    length = min(BLOCK, max(1, steps // BLOCKS))
+    return length, -(-steps // length)
 
 
 def shortened(config: Config, name: str, steps: int, runs: str, checkpoints: Schedule) -> Config:
@@ -88,29 +142,88 @@ def shortened(config: Config, name: str, steps: int, runs: str, checkpoints: Sch
     )
 
 
-def _unrecorded(config: Config) -> Config:
+def without_panels(config: Config) -> Config:
+    """The same run, whose steps meet no panel."""
+    record = replace(config.record, panel=Schedule(), surrogate=Schedule())
+    return replace(config, record=record, panel=replace(config.panel, stages=False))
+
+
+def _silent(config: Config) -> Run:
     """The same training, with no stream and no checkpoint."""
     off = {field.name: Schedule() for field in fields(config.record)}
-    return replace(
-        config,
-        name="silent",
-        record=replace(config.record, **off),
-        panel=replace(config.panel, stages=False),
-        checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=Schedule()),
+    silent = assemble(
+        replace(
+            config,
+            name="silent",
+            record=replace(config.record, **off),
+            checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=Schedule()),
+        )
+    )
+    assert silent is not None
+    return silent
+
+
+def _panels(config: Config, parts: Parts, timer: "Timer") -> tuple[float, float] | None:
+    """Seconds of one observation of the panels that the config records, and its ratio to stock; None without any."""
+    panels = parts.panels
+    acts = {"panel": panels.panel, "surrogate": panels.surrogate}
+    recorded = [stream for stream in acts if getattr(config.record, stream) != Schedule()]
+    if not recorded:
+        return None
+    images = [panels.images[stream] for stream in recorded]
+    turns = min(BLOCKS, len(timer.blocks))
+    return in_turns(
+        timer.clock,
+        lambda: [acts[stream](parts.arms) for stream in recorded],
+        lambda: evaluate(timer.stock, images),
+        turns,
     )
 
 
-class Timer(Silent):
-    """A reporter that times the acts it wraps, and after every block of steps does as many bare and unrecorded ones."""
+def _summary(
+    config: Config, timer: "Timer", *, views: float, panel: tuple[float, float] | None, flops: int, multiplying: float
+) -> Bench:
+    blocks, share = timer.blocks, len(checkpoint_steps(config)) / max(1, config.train.steps)
+    record = median(block.boundary for block in blocks) * share
+    acts = {act: median(block.acts[act] for block in blocks) for act in ACTS}
+    return Bench(
+        steps=len(blocks) * timer.length,
+        blocks=len(blocks),
+        acts=acts | {"record": acts["record"] + record},
+        step=median(block.step for block in blocks) + record,
+        bare=median(block.bare for block in blocks),
+        stock=median(block.stock for block in blocks),
+        ratio=median((block.step + record) / block.stock for block in blocks),
+        bare_ratio=median((block.step + record) / block.bare for block in blocks),
+        recording=median(block.recording for block in blocks),
+        layout=timer.layout,
+        views=views,
+        panel=None if panel is None else panel[0],
+        panel_ratio=None if panel is None else panel[1],
+        flops=flops,
+        multiplying=multiplying,
+        memory=timer.memory,
+    )
 
-    def __init__(self, run: Run, silent: Run) -> None:
-        self.run, self.silent, self.times = run, silent, defaultdict[str, float](float)
-        self.recording: list[float] = []
-        self.rows: list[dict[str, float]] = []
-        self.bare: list[float] = []
-        self.copies = build_arms(run.config, run.source.device)
-        self.rate = peak(run.config.optimiser, run.config.batches.size)
-        self.batch = run.source.at(0)
+
+def _host_seconds(act: Callable[[], object]) -> float:
+    """Seconds until a call returns, by the host's clock."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+class Timer(Silent):
+    """A reporter that times the acts it wraps, and after every block of `length` steps does as many of the others.
+
+    What a run is compared with is built after its first steps: until then it has the device to itself.
+    """
+
+    def __init__(self, run: Run, length: int, silent: Callable[[], Run]) -> None:
+        self.run, self.length, self.clock, self._make_silent = run, length, Clock(run.source.device), silent
+        self.memory: int | None = None
+        self.blocks: list[Block] = []
+        self.spans: list[tuple[str, Mark, Mark]] = []
         self._wrap(run.stream, "at", "data")
         for arm in run.arms.values():
             self._wrap(arm, "forward", "forward")
@@ -118,79 +231,83 @@ class Timer(Silent):
             self._wrap(arm, "update", "optimiser")
         self._wrap(run.recorder, "observe", "observe")
         self._wrap(run.recorder, "observe_update", "observe")
-        for stream in ("panel", "surrogate"):
-            self._wrap(run.recorder.observers[stream], "state", "panel")
         self._wrap(run, "checkpoint", "record")
 
-    def begin(self, run: Run) -> None:
-        self.started = self._now()
-
     def stepped(self, step: int) -> None:
-        row = dict(self.times) | {"step": self._now() - self.started}
-        if step > WARM_UP:
-            self.rows.append(row)
-            if len(self.rows) % BLOCK == 0:
-                self._end_block(step)
-        else:
-            advance(self.silent, step - 1)
-            if step == WARM_UP:
-                self._bare_step()
-                self.run.writer.drain()
-                self.block_started = self._now()
-        self.times.clear()
-        self.started = self._now()
+        if step == WARM_UP:
+            self.run.writer.drain()
+            self._prepare()
+            self._begin_block()
+        elif step > WARM_UP and (step - WARM_UP) % self.length == 0:
+            self._end_block(step)
+            self._begin_block()
+
+    def _prepare(self) -> None:
+        """Build what the run is compared with, and warm it up."""
+        source = self.run.source
+        if source.device.type == "cuda":
+            self.memory = torch.cuda.max_memory_allocated(source.device)
+        self.batch = source.at(0)
+        # The thread that makes views ahead does so while others have their turn: it is given time to end.
+        self.pause = 2 * _host_seconds(lambda: source.at(1))
+        self.copies = build_arms(self.run.config, source.device)
+        self.rate = peak(self.run.config.optimiser, self.run.config.batches.size)
+        self.stock, self.layout = faster_stock(self.run.config, source.device, self.batch, self.clock)
+        self.silent = self._make_silent()
+        for step in range(2):
+            self._bare_step()
+            advance(self.silent, step)
+
+    def _begin_block(self) -> None:
+        time.sleep(self.pause)
+        self.spans.clear()
+        self.started = self.clock.mark()
 
     def _end_block(self, step: int) -> None:
-        """Wait for what this block wrote, then take the bare and the unrecorded steps beside it."""
-        self.run.writer.drain()
-        recorded = self._now() - self.block_started
-        self.bare += [self._bare_step() for _ in range(BLOCK)]
-        silent = sum(self.seconds_of(advance, self.silent, step - BLOCK + k) for k in range(BLOCK))
-        if not any("panel" in row for row in self.rows[-BLOCK:]):
-            self.recording.append(recorded / silent)
-        self.block_started = self._now()
+        """Wait for what this block wrote, then take the bare, the stock and the unrecorded steps beside it."""
+        ended = self.clock.mark()
+        boundary = [(start, end) for act, start, end in self.spans if act == "record"][-1]
+        seconds = self.clock.seconds
+        times = defaultdict[str, float](float)
+        for act, start, end in self.spans:
+            times[act] += seconds(start, end)
+        closing, whole = seconds(*boundary), seconds(self.started, ended)
+        drained = _host_seconds(self.run.writer.drain)
+        time.sleep(self.pause)
+        bare = self._block_of(lambda k: self._bare_step())
+        stock = self._block_of(lambda k: self.stock.step(self.batch))
+        silent = self._block_of(lambda k: advance(self.silent, step - WARM_UP - self.length + 2 + k))
+        times["guard"] = whole - sum(times.values())
+        times["record"] -= closing
+        self.blocks.append(
+            Block(
+                acts={act: times[act] / self.length for act in ACTS},
+                step=(whole - closing) / self.length,
+                boundary=closing + drained,
+                bare=bare,
+                stock=stock,
+                recording=(whole + drained) / self.length / silent,
+            )
+        )
 
-    def result(self) -> Bench:
-        panel = [row["panel"] for row in self.rows if "panel" in row] or [0.0]
-        for row in self.rows:
-            observed, written = row.pop("panel", 0.0), row.get("record", 0.0)
-            row["observe"] = row.get("observe", 0.0) - observed
-            row["rest"] = row["step"] - observed - written
-            row["guard"] = row["rest"] - sum(row.get(act, 0.0) for act in ACTS if act not in ("guard", "record"))
-        acts = {act: median(row.get(act, 0.0) for row in self.rows) for act in ACTS}
-        acts["record"] = fmean(row.get("record", 0.0) for row in self.rows)
-        recording = median(self.recording) if self.recording else float("nan")
-        step = median(row["rest"] for row in self.rows) + acts["record"]
-        return Bench(len(self.rows), acts, step, median(self.bare), 0.0, max(panel), recording)
+    def _block_of(self, act: Callable[[int], None]) -> float:
+        """Seconds a step of as many steps as a block has, of something else."""
+        return timed(self.clock, lambda: [act(k) for k in range(self.length)]) / self.length
 
-    def seconds_of(self, act: Callable[..., object], *arguments: object) -> float:
-        """How long one call takes."""
-        started = self._now()
-        act(*arguments)
-        return self._now() - started
-
-    def _bare_step(self) -> float:
-        started = self._now()
+    def _bare_step(self) -> None:
         for arm in self.copies.values():
             arm.forward_backward(self.batch)
         for arm in self.copies.values():
             arm.update(self.rate)
-        return self._now() - started
 
     def _wrap(self, owner: Any, method: str, act: str) -> None:
         inner: Callable[..., Any] = getattr(owner, method)
 
-        def timed(*arguments: Any, **options: Any) -> Any:
-            started = self._now()
+        def timed_inner(*arguments: Any, **options: Any) -> Any:
+            start = self.clock.mark()
             try:
                 return inner(*arguments, **options)
             finally:
-                self.times[act] += self._now() - started
+                self.spans.append((act, start, self.clock.mark()))
 
-        setattr(owner, method, timed)
-
-    def _now(self) -> float:
-        # A GPU works behind the host's back: without waiting for it, an act would be charged to the next.
-        if self.run.source.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        setattr(owner, method, timed_inner)

@@ -36,7 +36,7 @@ _EVAL_BATCH = 256  # images in one evaluation forward
 
 @dataclass(frozen=True)
 class _Learner:
-    """One arm of it. `network` holds the weights; the training forward calls `trained`: it, or what is compiled of it."""
+    """One arm of it. `network` holds the weights; the training forward calls `trained`, compiled or not."""
 
     spec: ArmConfig
     objective: Objective

@@ -6,19 +6,19 @@ from typing import Any
 from rich.table import Table
 
 from coupled.bench.ranks import RankBench, bench_ranks
-from coupled.bench.steps import bench
+from coupled.bench.steps import Bench, bench
 from coupled.commands.options import add_config, add_ranks, is_started, ranks_of
-from coupled.config import load
+from coupled.config import Config, load
 from coupled.ranks.launching import launch
 from coupled.terminal.console import Console
 
 
 def add(commands: Any) -> None:
     """Adds the command to the subparsers `commands`."""
-    purpose = "time the acts of a step, and the step against bare compute of the same arms"
+    purpose = "time the acts of a step, and the step against the same networks in stock PyTorch"
     command = add_config(commands, "bench", purpose)
     add_ranks(command)
-    command.add_argument("--steps", type=int, default=40, help="steps to time (default: 40)")
+    command.add_argument("--steps", type=int, default=50, help="steps to time (default: 50)")
     command.set_defaults(run=run)
 
 
@@ -30,24 +30,48 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.ranks is not None and (ranks := ranks_of(arguments.ranks, config, 1)) > 1:
         return launch(arguments.argv, ranks)
-    times = bench(config, arguments.steps)
+    _print_bench(bench(config, arguments.steps), config)
+    return 0
+
+
+def _print_bench(times: Bench, config: Config) -> None:
     table = Table("act", "ms a step", "of the step", box=None, header_style="bold", padding=(0, 2))
     for act, seconds in times.acts.items():
         table.add_row(act, f"{seconds * 1e3:.2f}", f"{seconds / times.step:.1%}")
     table.add_row("step", f"{times.step * 1e3:.2f}", "")
     table.add_row("bare compute", f"{times.bare * 1e3:.2f}", "")
+    table.add_row("stock", f"{times.stock * 1e3:.2f}", "")
     Console().print(table)
+    print(f"observers and guard: {times.looking:.1%} of the step")
     print(
         f"views: {times.views * 1e3:.0f} ms a batch, made ahead of the step unless on a GPU: data is the wait for them"
     )
-    print(f"panels: {times.panel * 1e3:.0f} ms an observation, not in the step")
-    print(f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint every 10 steps, on disk)")
-    train = config.train
+    print(f"panels: {_panels(times)}")
+    rate, most = times.flops / times.step, times.multiplying
     print(
-        f"ratio to bare compute: {times.ratio:.3f} ({len(config.arms)} arms, B = {config.batches.size}, "
-        f"{train.precision}, {train.memory_format}, {train.threads} threads, {train.device}, {times.steps} steps)"
+        f"compute: {times.flops / 1e9:.4g} GFLOP a step of stock, so {rate / 1e9:.4g} GFLOP/s: {rate / most:.1%} of "
+        f"what a large matrix product reaches here"
     )
-    return 0
+    if times.memory is not None:
+        print(f"memory: {times.memory / 2**30:.2f} GiB of the GPU at most, by the run alone and without panels")
+    print(f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint in every block, on disk)")
+    print(f"ratio to bare compute: {times.bare_ratio:.3f} (our own networks and optimiser on a fixed batch)")
+    model, train = config.model, config.train
+    print(
+        f"ratio to stock: {times.ratio:.3f} ({model.encoder} of width {model.width}, {config.views.size} px, "
+        f"{len(config.arms)} arms, B = {config.batches.size}, {train.precision}, {train.memory_format}, "
+        f"stock {times.layout}, {train.threads} threads, {train.device}; {times.steps} steps, medians of "
+        f"{times.blocks} blocks)"
+    )
+
+
+def _panels(times: Bench) -> str:
+    if times.panel is None or times.panel_ratio is None:
+        return "none is recorded"
+    return (
+        f"{times.panel * 1e3:.0f} ms an observation, not in the step; {times.panel_ratio:.3f} of an evaluation forward "
+        f"of the same images by stock networks"
+    )
 
 
 def _print_rank_bench(speeds: RankBench | None) -> None:

@@ -27,7 +27,7 @@ _OWN_FIELDS = {
 _REFERENCE_BATCH = 256
 # Found with torch 2.14.1 on AVX2: the backward of a strided 1×1 convolution of channels_last inputs with fewer than 8
 # channels corrupts the heap.
-_SAFE_WIDTH = 8
+SAFE_WIDTH = 8
 
 
 def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -> Config:
@@ -224,10 +224,10 @@ def _check_train(config: Config) -> None:
     train = config.train
     _unused(train.tf32 or None, train.device == "cuda", "train.tf32", "train.device = cuda")
     _unused(train.tf32 or None, train.precision == "float32", "train.tf32", "train.precision = float32")
-    if (train.memory_format, train.device) == ("channels_last", "cpu") and config.model.width < _SAFE_WIDTH:
+    if (train.memory_format, train.device) == ("channels_last", "cpu") and config.model.width < SAFE_WIDTH:
         raise UserError(
             f"model.width = {config.model.width} with train.memory_format = channels_last",
-            f"at least {_SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
+            f"at least {SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
             "use contiguous",
         )
     for stream in dataclasses.fields(config.record):

@@ -40,6 +40,11 @@ class Panels:
             | {f"fixed.labels.{name}": values[self.surrogate_ids] for name, values in source.labels.items()},
         }
 
+    @property
+    def images(self) -> dict[str, Tensor]:
+        """The images of each stream, (n, 3, S, S) and (2n, 3, S, S)."""
+        return {"panel": self._pixels, "surrogate": self._surrogate_pixels}
+
     def panel(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
         """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k) of every arm on the panel."""
         rows = {}

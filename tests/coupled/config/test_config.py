@@ -18,6 +18,7 @@ from coupled.config.schema import Arm, Record, Written
 from coupled.config.toml import to_toml
 from coupled.data import DATASETS
 from coupled.errors import UserError
+from coupled.planning.plan import plan
 from coupled.store import canonical_json
 from coupled.theory.learning_rate import peak
 
@@ -27,6 +28,7 @@ assert CONFIGS
 # The papers' recipes need a GPU and data sets that are not ours to ship.
 PAPERS = [path for path in CONFIGS if load(path).train.device == "cuda"]
 OURS = [path for path in CONFIGS if path not in PAPERS]
+BENCHES = sorted((ROOT / "configs/bench").glob("*.toml"))
 
 
 def leaves(cls):
@@ -84,11 +86,11 @@ def test_spelling_out_a_default_changes_nothing():
     assert digest(from_tables(explicit)) == digest(from_tables(tables()))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*CONFIGS, *BENCHES], ids=lambda p: p.stem)
 def test_shipped_configs_load_and_their_resolved_toml_is_the_same_run(path):
     config = load(path)
     assert config.name == path.stem
-    assert path in PAPERS or config.train.threads == 2
+    assert config.train.device == "cuda" or config.train.threads == 2
     assert digest(from_tables({"name": "again", **tomllib.loads(to_toml(config))})) == digest(config)
 
 
@@ -142,6 +144,26 @@ def test_panels_of_shipped_configs_have_the_headline_steps(path):
     config = load(path)
     wanted = {step for step in (10, 30, 100, 300) if step <= config.train.steps}
     assert wanted <= set(config.record.panel.upto(config.train.steps))
+
+
+@pytest.mark.parametrize("path", BENCHES, ids=lambda p: p.stem)
+def test_configs_of_the_bench_differ_in_size_alone_and_can_be_planned(path):
+    config, small = load(path), load(ROOT / "configs/bench/small.toml")
+    assert (config.record, config.panel, config.checkpoints, config.arms) == (
+        small.record,
+        small.panel,
+        small.checkpoints,
+        small.arms,
+    )
+    assert (config.data, config.views, config.train.steps) == (small.data, small.views, small.train.steps)
+    assert f"coupled-run bench configs/bench/{path.name}" in path.read_text()
+    memory = plan(config).memory / 1e9
+    assert config.train.device == "cpu" or f"{memory:.0f} GB" in path.read_text()
+
+
+def test_the_bench_has_the_five_sizes():
+    sizes = {"small", "resnet18_b64", "resnet18_b256", "resnet50_b64", "resnet50_b1024"}
+    assert {path.stem for path in BENCHES} == sizes
 
 
 def write(tmp_path, text):

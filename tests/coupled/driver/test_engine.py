@@ -1,7 +1,5 @@
 """Every way to train, on tiny runs: the exact twin stays at 0, bytes repeat, fields that change bits do."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,6 @@ import analysis
 import coupled
 from coupled.arms.initial import build_arms
 from coupled.arms.network import meta_network
-from coupled.bench.steps import ACTS, Timer, bench
 from coupled.config import digest, fingerprint, from_tables
 from coupled.data import ArraySplit, DataInfo
 from coupled.driver.assembly import assemble
@@ -260,36 +257,6 @@ def test_export_takes_the_suffix_of_what_it_writes_in_any_case(tmp_path):
     path = train(config_of(tmp_path))
     for output in (tmp_path / "a.safetensors", str(tmp_path / "new" / "b.v2.SafeTensors")):
         assert load_file(coupled.export(path, "cl", output=output)).keys()
-
-
-def test_bench_times_every_act_and_leaves_no_run(tmp_path, monkeypatch):
-    """By a clock that moves on by a second whenever it is looked at: an act takes as many as it is called."""
-    looks = itertools.count()
-    monkeypatch.setattr(Timer, "_now", lambda self: float(next(looks)))
-    times = bench(config_of(tmp_path), steps=3)
-    assert (list(times.acts), times.steps) == (list(ACTS), 10)
-    assert [times.acts[act] for act in ("data", "forward", "backward", "optimiser")] == [
-        1,
-        len(TWO),
-        len(TWO),
-        len(TWO),
-    ]
-    assert min(times.panel, times.acts["guard"], times.acts["observe"]) > 0 and times.bare == times.views == 1
-    assert times.step == sum(times.acts.values()) and times.ratio == times.step / times.bare
-    assert not list(tmp_path.iterdir())
-
-
-def test_bench_leaves_panels_out_and_takes_the_mean_of_what_is_written(tmp_path):
-    run, silent = (assemble(config_of(tmp_path / name)) for name in ("run", "silent"))
-    assert run is not None and silent is not None
-    with run, silent:
-        timer = Timer(run, silent)
-    row = {"forward": 3.0, "backward": 4.0, "observe": 6.0, "panel": 5.0, "step": 14.0}
-    timer.rows = [*(dict(row) for _ in range(9)), {**row, "record": 10.0, "step": 24.0}]
-    timer.bare = [8.0, 8.0, 9.0]
-    times = timer.result()
-    assert (times.step, times.bare, times.panel) == (10.0, 8.0, 5.0)
-    assert times.acts["record"] == times.acts["guard"] == times.acts["observe"] == 1.0
 
 
 @pytest.mark.parametrize("model", [{"encoder": "resnet-small"}, {"encoder": "resnet50", "width": 8}, TINY_VIT])

@@ -1,0 +1,85 @@
+"""What the bench counts and prints; nothing here depends on how long a thing takes."""
+
+import itertools
+import re
+
+import pytest
+from helpers import tiny
+
+from coupled.bench.clock import Clock
+from coupled.bench.steps import ACTS, bench, in_blocks
+from coupled.cli import main
+from coupled.config.toml import to_toml
+from coupled.errors import UserError
+
+TWO = {"cl": {"objective": "dcl"}, "twin": {"kind": "twin"}}
+ROWS = [*ACTS, "step", "bare compute", "stock"]
+NO_PANELS = {"record": {"panel": {"log": 0, "last": False}, "surrogate": {"log": 0, "last": False}}}
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock that moves on by a second whenever it is looked at: an act takes as many as it is called."""
+    looks = itertools.count()
+    monkeypatch.setattr(Clock, "mark", lambda self: float(next(looks)))
+
+
+def printed(folder, capsys, *arguments, **sections):
+    path = folder / "tiny.toml"
+    path.write_text(to_toml(tiny(folder, arms=TWO, **sections)))
+    assert main(["bench", str(path), "--steps", "1", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_bench_times_every_act_and_leaves_no_run(ticking, tmp_path):
+    times = bench(tiny(tmp_path, arms=TWO), steps=3)
+    assert (list(times.acts), times.steps, times.blocks) == (list(ACTS), 3, 3)
+    assert [times.acts[act] for act in ("data", "forward", "backward", "optimiser")] == [1, *[len(TWO)] * 3]
+    assert min(times.acts["guard"], times.acts["observe"], times.acts["record"]) > 0
+    assert times.bare == times.stock == times.views == times.panel == times.panel_ratio == 1
+    assert times.step == pytest.approx(sum(times.acts.values()))
+    assert times.ratio == times.bare_ratio == pytest.approx(times.step)
+    assert times.flops > 0 and times.memory is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_counts_as_often_as_the_config_has_one(ticking, tmp_path):
+    """At every step it is a whole act; at two steps of a hundred, a fiftieth of one."""
+    often, seldom = (
+        bench(tiny(tmp_path, arms=TWO, train={"steps": 100}, checkpoints={"keep": keep, "recovery": {"every": 0}}), 2)
+        for keep in ({"every": 1, "last": True}, {"steps": [50, 100], "last": False})
+    )
+    assert often.acts["record"] > 1 and seldom.acts["record"] == pytest.approx(often.acts["record"] * 2 / 101, rel=0.1)
+    assert often.acts["forward"] == seldom.acts["forward"]
+
+
+def test_steps_are_taken_in_five_blocks_or_more_of_at_most_ten(tmp_path):
+    assert {steps: in_blocks(steps) for steps in (1, 4, 11, 40, 50, 60)} == {
+        1: (1, 1),
+        4: (1, 4),
+        11: (2, 6),
+        40: (8, 5),
+        50: (10, 5),
+        60: (10, 6),
+    }
+    with pytest.raises(UserError, match="at least 1"):
+        bench(tiny(tmp_path, arms=TWO), steps=0)
+
+
+def test_bench_prints_every_row_the_ratio_to_stock_last_and_no_nan(tmp_path, capsys):
+    text = printed(tmp_path, capsys)
+    lines = text.splitlines()
+    starts = [line.strip() for line in lines]
+    assert all(any(start.startswith(row) for start in starts) for row in ROWS)
+    assert "nan" not in text.lower() and "inf" not in text.lower()
+    assert re.match(r"ratio to bare compute: \d+\.\d+ ", lines[-2])
+    assert re.match(
+        r"ratio to stock: \d+\.\d+ \(resnet-small of width 4, 12 px, 2 arms, .* stock contiguous", lines[-1]
+    )
+    assert re.search(r"panels: \d+ ms an observation.*; \d+\.\d+ of an evaluation", text)
+    assert re.search(r"observers and guard: \d+\.\d+% of the step", text)
+
+
+def test_bench_says_in_words_what_it_has_not_measured(tmp_path, capsys):
+    text = printed(tmp_path, capsys, **NO_PANELS)
+    assert "panels: none is recorded" in text and "nan" not in text.lower()
