@@ -22,8 +22,8 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 part: Callable[[Any], Any] = njit(**_OPTIONS)  # a function that kernels of its file call
 
 
-def kernel(signature: str) -> Callable[[Any], Any]:
-    """Compile a function at once, for one signature.
+def kernel(signature: str | None = None) -> Callable[[Any], Any]:
+    """Compile a function at once for a signature, or without one at its first call with each kind of arguments.
 
     The code is kept beside its file, or in the user's cache directory, or nowhere if neither can be written.
     """
