@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 
 @cache
@@ -20,9 +21,12 @@ def share(kernel: Callable[[int, int], None], count: int, threads: int) -> None:
 
     Waking the others takes some 50 µs: a kernel that is done sooner has nothing to share.
     """
-    threads = max(1, min(threads, count))
+    threads = min(threads, count)
+    if threads < 2:
+        kernel(0, count)
+        return
     ends = [count * thread // threads for thread in range(1, threads + 1)]
-    others = [_pool().submit(kernel, start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    others = [_pool().submit(kernel, start, stop) for start, stop in pairwise(ends)]
     kernel(0, ends[0])
     for other in others:
         other.result()

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from coupled.models.norm.layout import Layout, at_least_float32
+from coupled.models.norm.layout import at_least_float32
 from coupled.models.norm.passes import passes
 
 
 class _Normalise(torch.autograd.Function):
     """y = weight·(x − mean)/√(var + eps) + bias, with mean and (population) variance of this batch.
 
-    A pass centres x on a shift near the mean, and what the shift misses (`residue`) is taken out in float64: no digit is
-    lost however far the mean is from 0. x itself is kept for the backward, and nothing else of its size.
+    A pass centres x on a shift near the mean, and what the shift misses (`residue`) is taken out in float64: no digit
+    is lost however far the mean is from 0. x itself is kept for the backward, and nothing else of its size.
 
     Over several ranks (`across`) x is a part of the batch; mean and variance are those of the parts, of equal size, put
     together (Chan, Golub & LeVeque 1979). Gradients of weight and bias are this part's share, which the reduction over
@@ -34,45 +34,33 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, across: "Across | None"
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        x, dtype, through = Layout.of(x).dense(x), at_least_float32(x.dtype), passes(x)
-        mean, variance = through.moments(x)
+    ) -> tuple[Tensor, Tensor]:
+        assert x.numel(), "no elements have no statistics"
+        through = passes(x)
+        moments = through.moments()
         if across is not None and across.size > 1:
-            means, variances = across.gathered(torch.stack((mean, variance))).unbind(1)
+            means, variances = across.gathered(moments).unbind(1)
             mean = means.mean(0)
-            variance = (variances + (means - mean).square()).mean(0)
-        shift = mean.to(dtype)
-        residue = mean - shift
-        inverse_std = (variance + eps).rsqrt_()
-        scale = inverse_std * weight
-        offset = -residue * scale if bias is None else bias - residue * scale
-        y = through.normalise(x, torch.stack((shift, scale, offset)).to(dtype))
-        ctx.save_for_backward(x, shift, residue, inverse_std, scale)
-        ctx.dtype, ctx.has_bias, ctx.across = weight.dtype, bias is not None, across
-        ctx.mark_non_differentiable(mean, variance)
-        return y.to(x.dtype), mean, variance
+            moments = torch.stack((mean, (variances + (means - mean).square()).mean(0)))
+        ctx.save_for_backward(through.x, weight, moments)
+        ctx.eps, ctx.has_bias, ctx.across = eps, bias is not None, across
+        ctx.mark_non_differentiable(moments)
+        return through.normalise(moments, weight, bias, eps), moments
 
     @staticmethod
     @once_differentiable
     def backward(  # type: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        x, shift, residue, inverse_std, scale = ctx.saved_tensors
-        gradient, through, n = Layout.of(x).dense(grads[0]), passes(x), x.numel() // x.shape[1]
-        grad_sum, grad_dot = through.products(gradient, x, shift)
-        grad_dot = torch.addcmul(grad_dot, residue, grad_sum, value=-1).mul_(inverse_std)
-        own_sum, own_dot = grad_sum, grad_dot
+        x, weight, moments = ctx.saved_tensors
+        through, gradient, n = passes(x), grads[0], x.numel() // x.shape[1]
+        own = whole = through.products(gradient, moments, ctx.eps)
         if ctx.across is not None and ctx.across.size > 1:
             n *= ctx.across.size
-            grad_sum, grad_dot = ctx.across.gathered(torch.stack((own_sum, own_dot))).sum(0).unbind()
-        # dx = scale·(g − mean g − x̂·mean(g·x̂)), x̂ = (x − shift − residue)·inverse_std, as
-        # scale·g + slope·(x − shift) + offset.
-        share = scale * (-1 / n)
-        slope = share * inverse_std * grad_dot
-        offset = torch.addcmul(share * grad_sum, slope, residue, value=-1)
-        dx = through.differentiate(gradient, x, torch.stack((shift, scale, slope, offset)).to(shift.dtype))
-        grad_bias = own_sum.to(ctx.dtype) if ctx.has_bias else None
-        return dx.to(x.dtype), own_dot.to(ctx.dtype), grad_bias, None, None
+            whole = ctx.across.gathered(own).sum(0)
+        dx = through.differentiate(gradient, moments, weight, ctx.eps, whole / n)
+        grad_bias, grad_weight = own.to(weight.dtype).unbind()
+        return dx, grad_weight, grad_bias if ctx.has_bias else None, None, None
 
 
 class Across(Protocol):
@@ -109,22 +97,22 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._evaluate(x)
-        y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
+        y, moments = _Normalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
         n, dtype = x.numel() // x.shape[1] * (self.across.size if self.across else 1), self.running_mean.dtype
+        mean, variance = moments.unbind()
         self._seen.append((mean.to(dtype), (variance * (n / max(n - 1, 1))).to(dtype)))
         return y
 
     def _evaluate(self, x: Tensor) -> Tensor:
-        """(x − running mean)·scale + bias, in one pass where nobody differentiates."""
-        dtype = at_least_float32(x.dtype)
-        scale = (self.running_var.double() + self.eps).rsqrt_() * self.weight
-        bias = torch.zeros_like(self.weight) if self.bias is None else self.bias
-        table = torch.stack((self.running_mean.to(dtype), scale.to(dtype), bias.to(dtype)))
+        """(x − running mean)·scale + bias: one pass, unless somebody may differentiate it."""
         if not torch.is_grad_enabled():
-            x = Layout.of(x).dense(x)
-            return passes(x).normalise(x, table).to(x.dtype)
-        shift, scale, bias = table.view(3, 1, -1, *(1,) * (x.ndim - 2))
-        return ((x - shift) * scale + bias).to(x.dtype)
+            moments = torch.stack((self.running_mean, self.running_var)).double()
+            return passes(x).normalise(moments, self.weight, self.bias, self.eps)
+        per_channel = (1, -1) + (1,) * (x.ndim - 2)
+        dtype = at_least_float32(x.dtype)
+        scale = (self.running_var.double() + self.eps).rsqrt() * self.weight
+        y = (x - self.running_mean.to(dtype).view(per_channel)) * scale.to(dtype).view(per_channel)
+        return (y if self.bias is None else y + self.bias.to(dtype).view(per_channel)).to(x.dtype)
 
     @torch.no_grad()
     def absorb(self) -> None:

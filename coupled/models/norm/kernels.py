@@ -1,10 +1,10 @@
-"""Batch-norm's passes compiled: x is read twice and y written once, x and the gradient are read twice and dx written.
+"""Batch-norm's passes compiled: x is read twice and y written once; x and the gradient are read twice and dx written.
 
 Shapes: rows (N, W) as in `layout`, C channels; `run` = elements of a channel that lie side by side in a row: H·W
-(contiguous) or 1 (channels_last). A row is cut into tiles of columns that stay in a core's cache.
+(contiguous) or 1 (channels_last). A row is cut into tiles of columns that stay in a core's cache; where all tiles begin
+with channel 0 they are `alike`. `moments` (2, C) are mean and (population) variance.
 A job is N·j/J ≤ row < N·(j+1)/J of J jobs. J depends on nothing but the shape, and sums of jobs are put together in
-their order, so that threads change no bit. Within a job each column is summed in the rows' precision, one row or two at
-a time; all else is float64.
+their order, so that threads change no bit. Up to 64 elements are added in the rows' precision; all else is float64.
 """
 
 from typing import Any
@@ -20,6 +20,15 @@ Sums = NDArray[np.float64]
 _TILE = 1024  # columns: with three values a channel and a row of x and y, 20 of the 32 KiB nearest to a core
 _SHIFT_EVERY = 8  # one row in so many makes the shift of a job; that bounds the shift's distance from the mean
 _BLOCK = 16  # rows that share what is spread over a tile
+_DEPTH = 64  # elements added in the rows' precision
+
+
+@part
+def _tiles(width: int, run: int, channels: int) -> tuple[int, bool]:
+    """The width of a tile, and whether all are alike."""
+    if run == 1 and channels <= _TILE:
+        return min(_TILE // channels * channels, width), True
+    return min(_TILE, width), False
 
 
 @part
@@ -103,13 +112,6 @@ def _add_moments_of_two(row: Rows, other: Rows, shift: Rows, total: Rows, square
 
 
 @part
-def _add_products(gradient: Rows, row: Rows, shift: Rows, total: Rows, dots: Rows) -> None:
-    for i in range(len(total)):
-        total[i] += gradient[i]
-        dots[i] += gradient[i] * (row[i] - shift[i])
-
-
-@part
 def _shift(rows: Rows, run: int, first: int, stop: int, total: Rows, sums: Sums, shift: Rows) -> None:
     """Fill `shift` (C,) with the mean of every eighth row from `first` to `stop`."""
     width, C = rows.shape[1], len(shift)
@@ -126,32 +128,42 @@ def _shift(rows: Rows, run: int, first: int, stop: int, total: Rows, sums: Sums,
 
 
 @kernel()
-def moments(rows: Rows, run: int, begin: int, end: int, sums: Sums) -> None:
+def find_moments(rows: Rows, run: int, begin: int, end: int, sums: Sums) -> None:
     """Fill sums (J, 2, C) from job `begin` to `end` with the job's mean and Σ(x − mean)² of each channel.
 
     The job's shift is within √7·σ of its mean: no digit is lost however far the mean is from 0.
     """
     (N, width), (J, _, C) = rows.shape, sums.shape
-    tile = min(_TILE, width)
-    tiles, shift = np.empty((3, tile), rows.dtype), np.empty(C, rows.dtype)
+    tile, alike = _tiles(width, run, C)
+    spread, totals, squares = np.empty((3, tile), rows.dtype)
+    shift = np.empty(C, rows.dtype)
     for job in range(begin, end):
         first, stop = N * job // J, N * (job + 1) // J
         mean, square = sums[job, 0], sums[job, 1]
-        _shift(rows, run, first, stop, tiles[0], mean, shift)
+        _shift(rows, run, first, stop, totals, mean, shift)
         mean[:] = 0
         square[:] = 0
+        depth = 0
         for low in range(0, width, tile):
             high = min(low + tile, width)
-            wide, total, squares = tiles[0, : high - low], tiles[1, : high - low], tiles[2, : high - low]
-            _spread(shift, run, low, wide)
-            total[:] = 0
-            squares[:] = 0
+            here = high - low
+            if low == 0 or not alike:
+                _spread(shift, run, low, spread[:here])
+            if depth == 0:
+                totals[:] = 0
+                squares[:] = 0
             for row in range(first, stop - 1, 2):
-                _add_moments_of_two(rows[row, low:high], rows[row + 1, low:high], wide, total, squares)
+                _add_moments_of_two(
+                    rows[row, low:high], rows[row + 1, low:high], spread[:here], totals[:here], squares[:here]
+                )
             if (stop - first) % 2:
-                _add_moments(rows[stop - 1, low:high], wide, total, squares)
-            _collect(total, run, low, mean)
-            _collect(squares, run, low, square)
+                _add_moments(rows[stop - 1, low:high], spread[:here], totals[:here], squares[:here])
+            depth += stop - first
+            if not alike or depth + stop - first > _DEPTH or high == width:
+                collected = tile if alike else here
+                _collect(totals[:collected], run, low, mean)
+                _collect(squares[:collected], run, low, square)
+                depth = 0
         n = (stop - first) * (width // C)
         for channel in range(C):
             residue = mean[channel] / n
@@ -161,8 +173,8 @@ def moments(rows: Rows, run: int, begin: int, end: int, sums: Sums) -> None:
 
 
 @kernel("void(float64[:,:,::1], int64, int64, float64[:,::1])")
-def combine(sums: Sums, N: int, elements: int, whole: Sums) -> None:
-    """Fill whole (2, C) with mean and (population) variance of N rows of `elements` a channel, from those of jobs."""
+def combine_moments(sums: Sums, N: int, elements: int, whole: Sums) -> None:
+    """Fill whole (2, C) with the moments of N rows of `elements` a channel, from those of jobs."""
     J, _, C = sums.shape
     n = N * elements
     whole[:] = 0
@@ -177,6 +189,82 @@ def combine(sums: Sums, N: int, elements: int, whole: Sums) -> None:
             whole[1, channel] += sums[job, 1, channel] / n + share * (apart * apart)
 
 
+@part
+def _normalise(row: Rows, shift: Rows, scale: Rows, offset: Rows, y: Rows) -> None:
+    for i in range(len(y)):
+        y[i] = (row[i] - shift[i]) * scale[i] + offset[i]
+
+
+@kernel()
+def normalise(
+    rows: Rows, run: int, first: int, stop: int, moments: Sums, weight: Rows, bias: Rows, eps: float, y: Rows
+) -> None:
+    """Fill y (N, W) from row `first` to `stop` with weight·(x − mean)/√(variance + eps) + bias, all (C,); an empty
+    `bias` is none.
+    """
+    width, C = rows.shape[1], len(weight)
+    shift, scale, offset = np.empty((3, C), rows.dtype)
+    for channel in range(C):
+        shift[channel] = moments[0, channel]
+        factor = weight[channel] / np.sqrt(moments[1, channel] + eps)
+        scale[channel] = factor
+        offset[channel] = (bias[channel] if len(bias) else 0) - (moments[0, channel] - shift[channel]) * factor
+    tile, alike = _tiles(width, run, C)
+    spread = np.empty((3, tile), rows.dtype)
+    for begin in range(first, stop, _BLOCK):
+        end = min(begin + _BLOCK, stop)
+        for low in range(0, width, tile):
+            high = min(low + tile, width)
+            shifts, scales, offsets = spread[0, : high - low], spread[1, : high - low], spread[2, : high - low]
+            if not alike or (begin == first and low == 0):
+                _spread(shift, run, low, shifts)
+                _spread(scale, run, low, scales)
+                _spread(offset, run, low, offsets)
+            for row in range(begin, end):
+                _normalise(rows[row, low:high], shifts, scales, offsets, y[row, low:high])
+
+
+@part
+def _add_products(gradient: Rows, row: Rows, shift: Rows, total: Rows, dots: Rows) -> None:
+    for i in range(len(total)):
+        total[i] += gradient[i]
+        dots[i] += gradient[i] * (row[i] - shift[i])
+
+
+@kernel()
+def find_products(
+    gradients: Rows, rows: Rows, run: int, begin: int, end: int, moments: Sums, eps: float, sums: Sums
+) -> None:
+    """Fill sums (J, 2, C) from job `begin` to `end` with Σg and Σg·x̂ of each channel, x̂ = (x − mean)/√(variance + eps)."""
+    (N, width), (J, _, C) = rows.shape, sums.shape
+    tile, alike = _tiles(width, run, C)
+    spread, totals, dots = np.empty((3, tile), rows.dtype)
+    shift = moments[0].astype(rows.dtype)
+    for job in range(begin, end):
+        first, stop = N * job // J, N * (job + 1) // J
+        sums[job] = 0
+        depth = 0
+        for low in range(0, width, tile):
+            high = min(low + tile, width)
+            here = high - low
+            if not alike or (job == begin and low == 0):
+                _spread(shift, run, low, spread[:here])
+            if depth == 0:
+                totals[:] = 0
+                dots[:] = 0
+            for row in range(first, stop):
+                _add_products(gradients[row, low:high], rows[row, low:high], spread[:here], totals[:here], dots[:here])
+            depth += stop - first
+            if not alike or depth + stop - first > _DEPTH or high == width:
+                collected = tile if alike else here
+                _collect(totals[:collected], run, low, sums[job, 0])
+                _collect(dots[:collected], run, low, sums[job, 1])
+                depth = 0
+        for channel in range(C):
+            dot = sums[job, 1, channel] - (moments[0, channel] - shift[channel]) * sums[job, 0, channel]
+            sums[job, 1, channel] = dot / np.sqrt(moments[1, channel] + eps)
+
+
 @kernel("void(float64[:,:,::1], float64[:,::1])")
 def add_up(sums: Sums, whole: Sums) -> None:
     """Fill whole (2, C) with the sum over jobs of sums (J, 2, C)."""
@@ -188,33 +276,6 @@ def add_up(sums: Sums, whole: Sums) -> None:
                 whole[which, channel] += sums[job, which, channel]
 
 
-@kernel()
-def products(gradients: Rows, rows: Rows, run: int, begin: int, end: int, shift: Rows, sums: Sums) -> None:
-    """Fill sums (J, 2, C) from job `begin` to `end` with Σg and Σg·(x − shift) of each channel."""
-    (N, width), J = rows.shape, len(sums)
-    tile = min(_TILE, width)
-    tiles = np.empty((3, tile), rows.dtype)
-    for job in range(begin, end):
-        first, stop = N * job // J, N * (job + 1) // J
-        sums[job] = 0
-        for low in range(0, width, tile):
-            high = min(low + tile, width)
-            wide, total, dots = tiles[0, : high - low], tiles[1, : high - low], tiles[2, : high - low]
-            _spread(shift, run, low, wide)
-            total[:] = 0
-            dots[:] = 0
-            for row in range(first, stop):
-                _add_products(gradients[row, low:high], rows[row, low:high], wide, total, dots)
-            _collect(total, run, low, sums[job, 0])
-            _collect(dots, run, low, sums[job, 1])
-
-
-@part
-def _normalise(row: Rows, shift: Rows, scale: Rows, offset: Rows, y: Rows) -> None:
-    for i in range(len(y)):
-        y[i] = (row[i] - shift[i]) * scale[i] + offset[i]
-
-
 @part
 def _differentiate(gradient: Rows, row: Rows, shift: Rows, scale: Rows, slope: Rows, offset: Rows, dx: Rows) -> None:
     for i in range(len(dx)):
@@ -222,42 +283,47 @@ def _differentiate(gradient: Rows, row: Rows, shift: Rows, scale: Rows, slope: R
 
 
 @kernel()
-def normalise(rows: Rows, run: int, first: int, stop: int, table: Rows, y: Rows) -> None:
-    """Fill y (N, W) from row `first` to `stop` with (x − shift)·scale + offset: `table` (3, C), in this order."""
-    width = rows.shape[1]
-    tile = min(_TILE, width)
-    tiles = np.empty((3, tile), rows.dtype)
-    for begin in range(first, stop, _BLOCK):
-        end = min(begin + _BLOCK, stop)
-        for low in range(0, width, tile):
-            high = min(low + tile, width)
-            shift, scale, offset = tiles[0, : high - low], tiles[1, : high - low], tiles[2, : high - low]
-            _spread(table[0], run, low, shift)
-            _spread(table[1], run, low, scale)
-            _spread(table[2], run, low, offset)
-            for row in range(begin, end):
-                _normalise(rows[row, low:high], shift, scale, offset, y[row, low:high])
+def differentiate(
+    gradients: Rows,
+    rows: Rows,
+    run: int,
+    first: int,
+    stop: int,
+    moments: Sums,
+    weight: Rows,
+    eps: float,
+    means: Sums,
+    dx: Rows,
+) -> None:
+    """Fill dx (N, W) from row `first` to `stop` with scale·(g − mean g − x̂·mean(g·x̂)), the means (2, C) in this order;
+    scale = weight/√(variance + eps) and x̂ = (x − mean)/√(variance + eps).
 
-
-@kernel()
-def differentiate(gradients: Rows, rows: Rows, run: int, first: int, stop: int, table: Rows, dx: Rows) -> None:
-    """Fill dx (N, W) from row `first` to `stop` with scale·g + slope·(x − shift) + offset: `table` (4, C) is of shift,
-    scale, slope and offset.
+    It is computed as scale·g + (slope·(x − shift) + offset), with the mean in the rows' precision for shift.
     """
-    width = rows.shape[1]
-    tile = min(_TILE, width)
-    tiles = np.empty((4, tile), rows.dtype)
+    width, C = rows.shape[1], len(weight)
+    shift, scale, slope, offset = np.empty((4, C), rows.dtype)
+    for channel in range(C):
+        shift[channel] = moments[0, channel]
+        inverse_std = 1 / np.sqrt(moments[1, channel] + eps)
+        factor = weight[channel] * inverse_std
+        scale[channel] = factor
+        tilt = -factor * inverse_std * means[1, channel]
+        slope[channel] = tilt
+        offset[channel] = -factor * means[0, channel] - tilt * (moments[0, channel] - shift[channel])
+    tile, alike = _tiles(width, run, C)
+    spread = np.empty((4, tile), rows.dtype)
     for begin in range(first, stop, _BLOCK):
         end = min(begin + _BLOCK, stop)
         for low in range(0, width, tile):
             high = min(low + tile, width)
-            shift, scale = tiles[0, : high - low], tiles[1, : high - low]
-            slope, offset = tiles[2, : high - low], tiles[3, : high - low]
-            _spread(table[0], run, low, shift)
-            _spread(table[1], run, low, scale)
-            _spread(table[2], run, low, slope)
-            _spread(table[3], run, low, offset)
+            shifts, scales = spread[0, : high - low], spread[1, : high - low]
+            slopes, offsets = spread[2, : high - low], spread[3, : high - low]
+            if not alike or (begin == first and low == 0):
+                _spread(shift, run, low, shifts)
+                _spread(scale, run, low, scales)
+                _spread(slope, run, low, slopes)
+                _spread(offset, run, low, offsets)
             for row in range(begin, end):
                 _differentiate(
-                    gradients[row, low:high], rows[row, low:high], shift, scale, slope, offset, dx[row, low:high]
+                    gradients[row, low:high], rows[row, low:high], shifts, scales, slopes, offsets, dx[row, low:high]
                 )

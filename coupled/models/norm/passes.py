@@ -1,38 +1,38 @@
-"""What makes batch-norm's passes over memory: compiled kernels on a CPU, torch's operations elsewhere.
+"""What makes batch-norm's passes over memory: compiled kernels on a CPU, torch's operations elsewhere."""
 
-x and gradients are dense in the layout of x; what is per channel is (C,): float64, or where it meets elements their
-dtype, float32 or better, as what is returned.
-"""
-
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from coupled.models.norm import compiled, operations
+from coupled.models.norm.compiled import CompiledPasses
+from coupled.models.norm.operations import OperationPasses
 
 
-class Passes(NamedTuple):
-    """The four passes of a training step; the second is also that of evaluation.
+class Passes(Protocol):
+    """The four passes of a training step over x (N, C) or (N, C, H, W); the second is also that of evaluation.
 
-    `moments(x)`: mean and (population) variance.
-    `normalise(x, table)`: (x − shift)·scale + offset in the layout of x; table (3, C) is of these, in this order.
-    `products(g, x, shift)`: Σg and Σg·(x − shift).
-    `differentiate(g, x, table)`: scale·g + slope·(x − shift) + offset, in the layout of x; table (4, C) is of shift,
-    scale, slope and offset.
+    What is per channel is float64: `moments` (2, C), mean and (population) variance, and sums (2, C).
+    x̂ = (x − mean)/√(variance + eps). What has the shape of x has its layout and dtype too.
     """
 
-    moments: Callable[[Tensor], tuple[Tensor, Tensor]]
-    normalise: Callable[[Tensor, Tensor], Tensor]
-    products: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-    differentiate: Callable[[Tensor, Tensor, Tensor], Tensor]
+    x: Tensor  # dense
 
+    def moments(self) -> Tensor: ...
 
-COMPILED = Passes(compiled.moments, compiled.normalise, compiled.products, compiled.differentiate)
-OPERATIONS = Passes(operations.moments, operations.normalise, operations.products, operations.differentiate)
+    def normalise(self, moments: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+        """weight·x̂ + bias."""
+        ...
+
+    def products(self, gradient: Tensor, moments: Tensor, eps: float) -> Tensor:
+        """Σg and Σg·x̂ of a gradient g in any layout."""
+        ...
+
+    def differentiate(self, gradient: Tensor, moments: Tensor, weight: Tensor, eps: float, means: Tensor) -> Tensor:
+        """weight·(g − mean g − x̂·mean(g·x̂))/√(variance + eps); `means` (2, C) are of g and g·x̂."""
+        ...
 
 
 def passes(x: Tensor) -> Passes:
-    """Those for tensors like x. torch's compiler sees through operations alone."""
-    return COMPILED if x.device.type == "cpu" and not torch.compiler.is_compiling() else OPERATIONS
+    """Those over x. torch's compiler sees through operations alone."""
+    return CompiledPasses(x) if x.device.type == "cpu" and not torch.compiler.is_compiling() else OperationPasses(x)
