@@ -58,7 +58,7 @@ class _Normalise(torch.autograd.Function):
         if ctx.across is not None and ctx.across.size > 1:
             n *= ctx.across.size
             whole = ctx.across.gathered(own).sum(0)
-        dx = through.differentiate(gradient, moments, weight, ctx.eps, whole / n)
+        dx = through.differentiate(gradient, moments, weight, ctx.eps, whole, n)
         grad_bias, grad_weight = own.to(weight.dtype).unbind()
         return dx, grad_weight, grad_bias if ctx.has_bias else None, None, None
 

@@ -69,8 +69,8 @@ def norm_calls(shape: tuple[int, ...], layout: torch.memory_format, theirs: bool
         forget(norm)
 
     def backward() -> None:
-        x.grad = norm.weight.grad = norm.bias.grad = None
-        y.pop().backward(gradient)
+        # Not into x.grad: torch would copy what a function in Python returns, and inside a network does not.
+        torch.autograd.grad(y.pop(), (x, norm.weight, norm.bias), gradient)
 
     @torch.no_grad()
     def evaluate() -> None:

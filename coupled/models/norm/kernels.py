@@ -235,7 +235,7 @@ def _add_products(gradient: Rows, row: Rows, shift: Rows, total: Rows, dots: Row
 def find_products(
     gradients: Rows, rows: Rows, run: int, begin: int, end: int, moments: Sums, eps: float, sums: Sums
 ) -> None:
-    """Fill sums (J, 2, C) from job `begin` to `end` with Σg and Σg·x̂ of each channel, x̂ = (x − mean)/√(variance + eps)."""
+    """Fill sums (J, 2, C) from job `begin` to `end` with Σg and Σg·x̂ of each channel."""
     (N, width), (J, _, C) = rows.shape, sums.shape
     tile, alike = _tiles(width, run, C)
     spread, totals, dots = np.empty((3, tile), rows.dtype)
@@ -292,11 +292,12 @@ def differentiate(
     moments: Sums,
     weight: Rows,
     eps: float,
-    means: Sums,
+    products: Sums,
+    n: int,
     dx: Rows,
 ) -> None:
-    """Fill dx (N, W) from row `first` to `stop` with scale·(g − mean g − x̂·mean(g·x̂)), the means (2, C) in this order;
-    scale = weight/√(variance + eps) and x̂ = (x − mean)/√(variance + eps).
+    """Fill dx (N, W) from row `first` to `stop` with scale·(g − mean g − x̂·mean(g·x̂)), the means being `products`
+    (2, C) over n, scale = weight/√(variance + eps) and x̂ = (x − mean)/√(variance + eps).
 
     It is computed as scale·g + (slope·(x − shift) + offset), with the mean in the rows' precision for shift.
     """
@@ -307,9 +308,9 @@ def differentiate(
         inverse_std = 1 / np.sqrt(moments[1, channel] + eps)
         factor = weight[channel] * inverse_std
         scale[channel] = factor
-        tilt = -factor * inverse_std * means[1, channel]
+        tilt = -factor * inverse_std * (products[1, channel] / n)
         slope[channel] = tilt
-        offset[channel] = -factor * means[0, channel] - tilt * (moments[0, channel] - shift[channel])
+        offset[channel] = -factor * (products[0, channel] / n) - tilt * (moments[0, channel] - shift[channel])
     tile, alike = _tiles(width, run, C)
     spread = np.empty((4, tile), rows.dtype)
     for begin in range(first, stop, _BLOCK):

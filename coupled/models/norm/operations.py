@@ -46,14 +46,17 @@ class OperationPasses:
         grad_sum, grad_dot = self._channel_sums(rows, centred.mul_(rows)).unbind()
         return torch.stack((grad_sum, (grad_dot - residue * grad_sum) * inverse_std))
 
-    def differentiate(self, gradient: Tensor, moments: Tensor, weight: Tensor, eps: float, means: Tensor) -> Tensor:
+    def differentiate(
+        self, gradient: Tensor, moments: Tensor, weight: Tensor, eps: float, products: Tensor, n: int
+    ) -> Tensor:
         rows = self._layout.rows(self._layout.dense(gradient)).to(self._dtype)
         shift, residue, inverse_std = self._of_moments(moments, eps)
         # scale·(g − mean g − x̂·mean(g·x̂)), x̂ = (x − shift − residue)·inverse_std, as
         # scale·g + slope·(x − shift) + offset.
         scale = inverse_std * weight
-        slope = -scale * inverse_std * means[1]
-        offset = -scale * means[0] - slope * residue
+        grad_mean, dot_mean = (products / n).unbind()
+        slope = -scale * inverse_std * dot_mean
+        offset = -scale * grad_mean - slope * residue
         shifts, scales, slopes, offsets = self._spread(torch.stack((shift, scale, slope, offset)))
         dx = torch.empty_like(self.x, dtype=self._dtype)
         dx_rows = self._layout.rows(dx)

@@ -28,8 +28,10 @@ class Passes(Protocol):
         """Σg and Σg·x̂ of a gradient g in any layout."""
         ...
 
-    def differentiate(self, gradient: Tensor, moments: Tensor, weight: Tensor, eps: float, means: Tensor) -> Tensor:
-        """weight·(g − mean g − x̂·mean(g·x̂))/√(variance + eps); `means` (2, C) are of g and g·x̂."""
+    def differentiate(
+        self, gradient: Tensor, moments: Tensor, weight: Tensor, eps: float, products: Tensor, n: int
+    ) -> Tensor:
+        """weight·(g − mean g − x̂·mean(g·x̂))/√(variance + eps), the means being `products` over n."""
         ...
 
 
