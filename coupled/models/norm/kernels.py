@@ -135,7 +135,7 @@ def find_moments(rows: Rows, run: int, begin: int, end: int, sums: Sums) -> None
     """
     (N, width), (J, _, C) = rows.shape, sums.shape
     tile, alike = _tiles(width, run, C)
-    spread, totals, squares = np.empty((3, tile), rows.dtype)
+    spread, totals, squares = np.empty(tile, rows.dtype), np.empty(tile, rows.dtype), np.empty(tile, rows.dtype)
     shift = np.empty(C, rows.dtype)
     for job in range(begin, end):
         first, stop = N * job // J, N * (job + 1) // J
@@ -203,7 +203,7 @@ def normalise(
     `bias` is none.
     """
     width, C = rows.shape[1], len(weight)
-    shift, scale, offset = np.empty((3, C), rows.dtype)
+    shift, scale, offset = np.empty(C, rows.dtype), np.empty(C, rows.dtype), np.empty(C, rows.dtype)
     for channel in range(C):
         shift[channel] = moments[0, channel]
         factor = weight[channel] / np.sqrt(moments[1, channel] + eps)
@@ -238,7 +238,7 @@ def find_products(
     """Fill sums (J, 2, C) from job `begin` to `end` with Σg and Σg·x̂ of each channel."""
     (N, width), (J, _, C) = rows.shape, sums.shape
     tile, alike = _tiles(width, run, C)
-    spread, totals, dots = np.empty((3, tile), rows.dtype)
+    spread, totals, dots = np.empty(tile, rows.dtype), np.empty(tile, rows.dtype), np.empty(tile, rows.dtype)
     shift = moments[0].astype(rows.dtype)
     for job in range(begin, end):
         first, stop = N * job // J, N * (job + 1) // J
@@ -302,7 +302,8 @@ def differentiate(
     It is computed as scale·g + (slope·(x − shift) + offset), with the mean in the rows' precision for shift.
     """
     width, C = rows.shape[1], len(weight)
-    shift, scale, slope, offset = np.empty((4, C), rows.dtype)
+    shift, scale = np.empty(C, rows.dtype), np.empty(C, rows.dtype)
+    slope, offset = np.empty(C, rows.dtype), np.empty(C, rows.dtype)
     for channel in range(C):
         shift[channel] = moments[0, channel]
         inverse_std = 1 / np.sqrt(moments[1, channel] + eps)
