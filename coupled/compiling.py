@@ -1,4 +1,4 @@
-"""How `fused_crop` and `fused_finish` are compiled: numba without any licence to change a float.
+"""How kernels are compiled, in every package that has some: numba without any licence to change a float.
 
 In a kernel every constant is a float32 (a plain literal would widen the arithmetic to float64), a row is a slice of its
 own (LLVM makes no vectors of `row[i + shift]`), and all that it calls is in its own file, the only one whose changes
@@ -22,8 +22,8 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 part: Callable[[Any], Any] = njit(**_OPTIONS)  # a function that kernels of its file call
 
 
-def kernel(signature: str) -> Callable[[Any], Any]:
-    """Compile a function at once, for one signature.
+def kernel(signature: str | None = None) -> Callable[[Any], Any]:
+    """Compile a function at once for a signature, or without one at its first call with each kind of arguments.
 
     The code is kept beside its file, or in the user's cache directory, or nowhere if neither can be written.
     """
