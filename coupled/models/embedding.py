@@ -35,8 +35,8 @@ def chunk_of(network: Network, image_size: int, dtype: torch.dtype, device: str)
     `network` is on the meta device; `device` is where the config trains, "cpu" or "cuda".
     """
     with evaluating(network), _Largest(network) as seen:
-        network(torch.empty(1, 3, image_size, image_size, device="meta", dtype=dtype))
-    fitting = _LARGEST[device] // (seen.elements * dtype.itemsize)
+        network(torch.empty(_MULTIPLE, 3, image_size, image_size, device="meta", dtype=dtype))
+    fitting = _LARGEST[device] * _MULTIPLE // (seen.elements * dtype.itemsize)
     return max(_MULTIPLE, min(_MOST[device], fitting // _MULTIPLE * _MULTIPLE))
 
 
