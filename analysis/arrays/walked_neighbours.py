@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from coupled.views.compiling import kernel
+from coupled.compiling import kernel
 
 
 @kernel("void(float64[:,::1], uint32[:,::1], int64[::1], float64, int64[:,:,:,::1], uint8[:,:,::1])")

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from coupled.views.compiling import Bytes, Floats, Integers, kernel, part
+from coupled.compiling import Bytes, Floats, Integers, kernel, part
 
 _WHITE = np.float32(255)
 

@@ -5,7 +5,7 @@ Shapes: n = views, S = side of a view, P = S·S pixels, C = operators of a view,
 
 import numpy as np
 
-from coupled.views.compiling import Floats, Integers, kernel, part
+from coupled.compiling import Floats, Integers, kernel, part
 from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
 GREY, NORMALISE, IDLE = 4, 5, 6  # further operators, beside the four of the jitter

@@ -200,7 +200,7 @@ def test_commands_that_make_no_view_do_not_load_numba():
 
 def test_code_that_can_be_kept_nowhere_is_compiled_all_the_same():
     """numba finds no place for the code of a function that has no file, as for one whose directories are read-only."""
-    from coupled.views.compiling import kernel
+    from coupled.compiling import kernel
 
     names = {}
     exec("def double(row):\n    for i in range(len(row)):\n        row[i] *= 2", names)

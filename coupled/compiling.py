@@ -1,4 +1,4 @@
-"""How `fused_crop` and `fused_finish` are compiled: numba without any licence to change a float.
+"""How kernels are compiled, in every package that has some: numba without any licence to change a float.
 
 In a kernel every constant is a float32 (a plain literal would widen the arithmetic to float64), a row is a slice of its
 own (LLVM makes no vectors of `row[i + shift]`), and all that it calls is in its own file, the only one whose changes
