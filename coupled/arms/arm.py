@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from coupled.arms.network import build_network, evaluation_chunk
 from coupled.arms.optimisers import Optimiser
+from coupled.arms.squares import Squares
 from coupled.config import Arm as ArmConfig
 from coupled.config import Config
 from coupled.config.arms import objective_of
@@ -24,7 +25,8 @@ from coupled.ranks.mesh import ALONE, Axis
 class Arm:
     """One model in lockstep with the others.
 
-    After `forward_backward`: `loss` 0-d, `z` (2B, d) and `sigma` (2B, 2B), detached; the gradient in `state.gradient`.
+    After `forward_backward`: `loss` 0-d, `z` (2B, d) and `sigma` (2B, 2B), detached; the gradient in `state.gradient`;
+    and `squares` of weights and gradient, until the update.
     All are of the whole batch, also where this process has a part of it (`data`: the ranks that share the arm).
     """
 
@@ -39,6 +41,7 @@ class Arm:
             self.network = build_network(config, classes=classes)
         self.state = FlatState(self.network, getattr(torch, config.train.dtype), device)
         self.optimiser = Optimiser(config.optimiser, self.state)
+        self.squares = Squares(self.state, self.optimiser.layers)
         self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]
         self._data = data
         for norm in self._norms:
@@ -82,10 +85,12 @@ class Arm:
         self.state.gradient.zero_()
         loss.backward()
         add_up(self.state.gradient, self._data)
+        self.squares = Squares(self.state, self.optimiser.layers)
 
     def update(self, learning_rate: float) -> None:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
-        self.optimiser.step(learning_rate)
+        self.optimiser.step(learning_rate, self.squares)
+        self.squares = Squares(self.state, self.optimiser.layers)
         for norm in self._norms:
             norm.absorb()
 

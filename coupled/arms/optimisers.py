@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from coupled.arms.squares import Squares
 from coupled.config.resolved import AdamW, Lars, Sgd
 from coupled.config.resolved import Optimiser as Spec
 from coupled.models.flat import FlatState
@@ -47,16 +48,21 @@ class Optimiser:
         self.names = state_names(spec.name, spec.momentum)
         self._parameter = torch.nn.Parameter(state.weights)
         self._inner = _inner(spec, self._parameter)
-        self._lars = _Lars(spec, state) if isinstance(spec, Lars) else None
-        self._undecayed = _undecayed(state) if spec.name == "adamw" and spec.weight_decay else None
+        self.layers = Segments(state.weight_segments, state.weights.device)
+        self._lars = _Lars(spec, state, self.layers) if isinstance(spec, Lars) else None
+        decays = spec.name == "adamw" and spec.weight_decay
+        self._undecayed = self.layers.spread(_exempt(state)) if decays else None
 
-    def step(self, learning_rate: float) -> None:
-        """One update of the weights by the state's gradient."""
-        gradient = self._state.gradient
-        if self._spec.clip_norm is not None:
-            gradient = clipped(gradient, self._spec.clip_norm)
+    def step(self, learning_rate: float, squares: Squares | None = None) -> None:
+        """One update of the weights by the state's gradient; `squares` of both, if they are known."""
+        squares = squares or Squares(self._state, self.layers)
+        gradient, clip = self._state.gradient, self._spec.clip_norm
+        if clip is not None:
+            gradient = clipped(gradient, squares.gradient.sum().sqrt(), clip)
         if self._lars is not None:
-            gradient = self._lars.scaled(gradient)
+            # Of what it scales: a clipped gradient is rounded.
+            length = squares.gradient if clip is None else self.layers.squares(gradient)
+            gradient = self._lars.scaled(gradient, squares.weights.sqrt(), length.sqrt())
         if self._undecayed is not None:
             keep = torch.full_like(gradient, 1 - learning_rate * self._spec.weight_decay)
             self._state.weights.mul_(keep.masked_fill_(self._undecayed, 1.0))
@@ -86,19 +92,17 @@ class Optimiser:
 class _Lars:
     """The layer-wise part of LARS."""
 
-    def __init__(self, spec: Lars, state: FlatState) -> None:
-        self._trust, self._state = spec.trust, state
-        self._layers = Segments(state.weight_segments, state.weights.device)
+    def __init__(self, spec: Lars, state: FlatState, layers: Segments) -> None:
+        self._trust, self._state, self._layers = spec.trust, state, layers
         self._exempt = _exempt(state)
         self._decay = spec.weight_decay * (~self._exempt).double()
 
-    def scaled(self, gradient: Tensor) -> Tensor:
+    def scaled(self, gradient: Tensor, norm: Tensor, gradient_norm: Tensor) -> Tensor:
         """(g + λw) · trust·‖w‖ / (‖g‖ + λ‖w‖) per layer; the ratio is 1 where exempt, or where ‖w‖ or ‖g‖ is 0.
 
-        docs/theory.md (70).
+        docs/theory.md (70). The norms are float64 (layers,).
         """
         weights, dtype = self._state.weights, gradient.dtype
-        norm, gradient_norm = self._layers.norms(weights), self._layers.norms(gradient)
         ratio = self._trust * norm / (gradient_norm + self._decay * norm)
         # Not torch.where with a number: it would copy the number to a GPU, and wait.
         ratio.masked_fill_(self._exempt | (norm == 0) | (gradient_norm == 0), 1.0)
@@ -111,11 +115,6 @@ class _Lars:
 def _exempt(state: FlatState) -> Tensor:
     """Which parameters have fewer than two axes, bool (layers,)."""
     return torch.tensor([len(segment.shape) < 2 for segment in state.weight_segments], device=state.weights.device)
-
-
-def _undecayed(state: FlatState) -> Tensor:
-    """The elements of those parameters, bool (N,)."""
-    return Segments(state.weight_segments, state.weights.device).spread(_exempt(state))
 
 
 def _inner(spec: Spec, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
@@ -137,11 +136,11 @@ def _inner(spec: Spec, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
     return torch.optim.SGD([parameter], lr=0.0, momentum=spec.momentum, weight_decay=decay, foreach=False)
 
 
-def clipped(gradient: Tensor, most: float) -> Tensor:
-    """The gradient times min(1, most/(‖g‖ + 1e-6)), ‖·‖ of the whole vector in float64 (torch's clip_grad_norm_).
+def clipped(gradient: Tensor, norm: Tensor, most: float) -> Tensor:
+    """The gradient times min(1, most/(‖g‖ + 1e-6)), `norm` being ‖g‖ of the whole vector, float64 0-d (torch's
+    clip_grad_norm_).
 
     docs/theory.md (69). Below the threshold the factor is exactly 1, which changes no bit.
     """
-    norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)
     factor = (most / (norm + _CLIP_EPSILON)).clamp(max=1.0)
     return gradient * factor.to(gradient.dtype)

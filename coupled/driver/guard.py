@@ -8,7 +8,6 @@ from coupled.arms.arm import Arm
 from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
 from coupled.recording import checkpoints
-from coupled.runtime import one_thread
 
 
 def guard(run: Run, step: int, error: UserError | None = None) -> None:
@@ -53,8 +52,7 @@ def _fold(tensor: torch.Tensor) -> torch.Tensor:
 
 def _not_finite(arms: Mapping[str, Arm]) -> dict[str, tuple[bool, bool]]:
     """Whether the loss and the gradient of each arm are not finite."""
-    with one_thread():
-        finite = torch.stack([check for arm in arms.values() for check in _finite(arm)])
+    finite = torch.stack([check for arm in arms.values() for check in _finite(arm)])
     # A deliberate sync: the host must know before the update.
     return {
         name: (not loss, not gradient) for name, (loss, gradient) in zip(arms, finite.view(-1, 2).tolist(), strict=True)
@@ -62,7 +60,7 @@ def _not_finite(arms: Mapping[str, Arm]) -> dict[str, tuple[bool, bool]]:
 
 
 def _finite(arm: Arm) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.isfinite(arm.loss), torch.isfinite(arm.state.gradient).all()
+    return torch.isfinite(arm.loss), arm.squares.finite_gradient()
 
 
 def _first_bad(arms: Sequence[str], bad: Sequence[int]) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from coupled.driver.run import Run
+from coupled.models.segments import Sum
 from coupled.recording.weights import Weights
 from coupled.runtime import one_thread
 from coupled.theory.alignment import linear_cka
@@ -38,7 +39,8 @@ def standings(run: Run) -> list[Standing]:
 def _own(run: Run) -> dict[str, tuple[float, float, float]]:
     arms, dependents = run.arms, run.recorder.dependents
     some = next(iter(arms.values())).z
-    comparisons = Weights(run.recorder.geometry, arms, run.mesh, dependents).comparisons
+    sums = (Sum.SQUARES, Sum.DISTANCES)
+    weights = Weights(run.recorder.geometry, arms, run.mesh, dependents, sums)
     references = dict(
         run.mesh.references(dependents, lambda arm: arms[arm].z if arm in arms else torch.empty_like(some))
     )
@@ -46,6 +48,6 @@ def _own(run: Run) -> dict[str, tuple[float, float, float]]:
     for name, arm in arms.items():
         cka = gap = torch.nan
         if arm.reference is not None:
-            cka, gap = float(linear_cka(arm.z, references[arm.reference])), float(comparisons[name].weight_gap)
+            cka, gap = float(linear_cka(arm.z, references[arm.reference])), float(weights.gap(name))
         rows[name] = (float(arm.loss), cka, gap)
     return rows

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 # Every parameter starts on a 64-byte boundary, where allocations of its own would start; the padding stays 0.
-_ALIGN_BYTES = 64
+ALIGN_BYTES = 64
 # How the names of a classifier head's parameters begin.
 HEAD = "head."
 
@@ -31,7 +31,7 @@ class Segment:
 
 def segments_of(named: list[tuple[str, Tensor]], dtype: torch.dtype) -> list[Segment]:
     """Consecutive aligned segments for named tensors, in their order."""
-    step = _ALIGN_BYTES // dtype.itemsize
+    step = ALIGN_BYTES // dtype.itemsize
     segments, start = [], 0
     for name, tensor in named:
         padded = start + -(-tensor.numel() // step) * step

@@ -1,32 +1,146 @@
-"""Per-layer values of flat vectors: sums, norms, and back to every element. One reduction for all layers at once."""
+"""Per-layer values of flat vectors: sums in float64, and back to every element; here is chosen how sums are taken."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from enum import Enum
+from functools import cached_property
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from coupled.models.flat import Segment
+from coupled.models.flat import ALIGN_BYTES, Segment
+
+
+class Sum(Enum):
+    """A sum over each layer, of one vector w, its reference a, and what both began with, w_0 and a_0."""
+
+    SQUARES = 0  # w²
+    DISTANCES = 1  # (w − a)²
+    RADIAL = 2  # (w − a)(w + a)
+    OPPOSITE = 3  # (w + a)²
+    MOVED = 4  # (w − w_0)²
+    ALONG = 5  # (w − w_0)(a − a_0)
+
+
+class Vectors(NamedTuple):
+    """Flat vectors of one layout and precision. A sum needs those that its formula names."""
+
+    own: Tensor
+    reference: Tensor | None = None
+    start: Tensor | None = None
+    reference_start: Tensor | None = None
+
+    def serve(self, kind: Sum) -> bool:
+        """Are those here that a sum needs?"""
+        need = {Sum.SQUARES: (), Sum.MOVED: (self.start,), Sum.ALONG: self[1:]}.get(kind, (self.reference,))
+        return all(flat is not None for flat in need)
 
 
 class Segments:
-    """Per-layer values of flat vectors of one layout, and back."""
+    """Per-layer values of flat vectors of one layout, and back.
+
+    Vectors may be longer: what lies behind the last segment does not count. The padding has to be 0. Every sum has the
+    same bits whichever others are taken with it, and by any number of threads.
+    """
 
     def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
-        self.lengths = torch.tensor([segment.padded_stop - segment.start for segment in segments], device=device)
-        # Half the memory of int64, and there are fewer layers than that.
-        layers = torch.arange(len(segments), dtype=torch.int32, device=device)
-        self._layer_of = torch.repeat_interleave(layers, self.lengths)
+        self._ends = [(segment.start, segment.padded_stop) for segment in segments]
+        self._size = segments[-1].padded_stop
+        self.lengths = torch.tensor([stop - start for start, stop in self._ends], device=device)
 
-    def sums(self, values: Tensor) -> Tensor:
-        """Σ of a flat float64 vector over each layer; the padding has to be 0."""
-        # unsafe leaves out a check of the lengths that would make a GPU wait for the host at every call.
-        return torch.segment_reduce(values, "sum", lengths=self.lengths, unsafe=True)
+    def squares(self, flat: Tensor) -> Tensor:
+        """Σ w² per layer, float64 (layers,)."""
+        return self.sums(Vectors(flat), [Sum.SQUARES])[Sum.SQUARES]
 
-    def norms(self, flat: Tensor) -> Tensor:
-        """‖·‖ per layer of a flat vector, float64."""
-        # One temporary, not two: on a CPU the fresh memory costs more than the arithmetic.
-        return self.sums(flat.to(torch.float64, copy=True).square_()).sqrt()
+    def distances(self, flat: Tensor, other: Tensor) -> Tensor:
+        """Σ (w − a)² per layer, float64 (layers,)."""
+        return self.sums(Vectors(flat, other), [Sum.DISTANCES])[Sum.DISTANCES]
+
+    def sums(self, vectors: Vectors, wanted: Collection[Sum], copy: Tensor | None = None) -> dict[Sum, Tensor]:
+        """The sums that are wanted, each float64 (layers,) on the vectors' device, in one pass over the vectors, in
+        which `copy` takes what `own` is: (N,), as long as the segments.
+        """
+        assert all(map(vectors.serve, wanted)), (wanted, "a vector is missing")
+        if not wanted and copy is None:
+            return {}
+        order = sorted(wanted, key=lambda kind: kind.value)
+        # Each vector that is not needed may be any.
+        flats = [(vectors.own if flat is None else flat)[: self._size] for flat in vectors]
+        compiled = vectors.own.dtype == torch.float32 and vectors.own.device.type == "cpu"
+        rows = (self._compiled if compiled else self._in_operations)(flats, order, copy)
+        return dict(zip(order, rows.unbind(), strict=True))
 
     def spread(self, values: Tensor) -> Tensor:
         """Per-layer values to every element of its layer and the padding after it."""
         return values.index_select(0, self._layer_of)
+
+    @cached_property
+    def _layer_of(self) -> Tensor:
+        # Half the memory of int64, and there are fewer layers than that.
+        layers = torch.arange(len(self._ends), dtype=torch.int32, device=self.lengths.device)
+        return torch.repeat_interleave(layers, self.lengths)
+
+    @cached_property
+    def _blocks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        from coupled.models.layer_sums import blocks_of
+
+        return blocks_of(self._ends)
+
+    def _compiled(self, flats: Sequence[Tensor], order: Sequence[Sum], copy: Tensor | None) -> Tensor:
+        from coupled.models.layer_sums import sums  # numba takes its time to load, and few commands need it
+
+        arrays = [flat.detach().numpy() for flat in flats]
+        kept = None if copy is None else copy.numpy()
+        columns = [kind.value for kind in order]
+        return torch.from_numpy(sums(arrays, columns, *self._blocks, kept, torch.get_num_threads()))
+
+    def _in_operations(self, flats: Sequence[Tensor], order: Sequence[Sum], copy: Tensor | None) -> Tensor:
+        """For float64 and on a GPU, in few operations."""
+        if copy is not None:
+            copy.copy_(flats[0])
+        if not order:
+            return self.lengths.new_empty((0, len(self.lengths)), dtype=torch.float64)
+        # A GPU sums each segment in one block of threads, however long it is: it is given sums of short rows.
+        width = ALIGN_BYTES // flats[0].itemsize
+        addends = _Addends(*flats)
+        rows = torch.cat([addends.of(kind).view(-1, width).sum(1) for kind in order])
+        lengths = (self.lengths // width).repeat(len(order))
+        # unsafe leaves out a check of the lengths that would make a GPU wait for the host at every call.
+        return torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True).view(len(order), -1)
+
+
+class _Addends:
+    """What sums add up, in float64, (N,). Differences of vectors are taken once."""
+
+    def __init__(self, own: Tensor, reference: Tensor, start: Tensor, reference_start: Tensor) -> None:
+        self._own, self._start = own.double(), start
+        self._reference, self._reference_start = reference, reference_start
+
+    def of(self, kind: Sum) -> Tensor:
+        match kind:
+            case Sum.SQUARES:
+                return self._own * self._own
+            case Sum.DISTANCES:
+                return self._difference * self._difference
+            case Sum.RADIAL:
+                return self._difference * self._total
+            case Sum.OPPOSITE:
+                return self._total * self._total
+            case Sum.MOVED:
+                return self._motion * self._motion
+            case Sum.ALONG:
+                return self._motion * (self._reference.double() - self._reference_start)
+
+    @cached_property
+    def _difference(self) -> Tensor:
+        return self._own - self._reference
+
+    @cached_property
+    def _total(self) -> Tensor:
+        return self._own + self._reference
+
+    @cached_property
+    def _motion(self) -> Tensor:
+        return self._own - self._start

@@ -12,10 +12,10 @@ from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.inputs.certificate import Link
 from coupled.inputs.source import Batch
+from coupled.models.segments import Sum
 from coupled.ranks.mesh import Mesh
 from coupled.recording.panels import Panels
 from coupled.recording.weights import LayerGeometry, Weights
-from coupled.runtime import one_thread
 
 # owner (arm or "shared") → column → value of one step
 Rows = Mapping[str, Mapping[str, Tensor | np.ndarray]]
@@ -25,7 +25,7 @@ Rows = Mapping[str, Mapping[str, Tensor | np.ndarray]]
 class Observation:
     """The state of `step`: the arms that live here, and values that observers share so that each is computed once.
 
-    `dependents`: every reference of the run with the arms compared with it.
+    `dependents`: every reference of the run with the arms compared with it. `looking`: all who look at this step.
     """
 
     step: int
@@ -33,6 +33,7 @@ class Observation:
     mesh: Mesh
     geometry: LayerGeometry
     dependents: Mapping[str, Sequence[str]]
+    looking: Sequence["Observer"]
 
     @cached_property
     def weights(self) -> Weights:
@@ -40,8 +41,13 @@ class Observation:
 
         A meeting of all ranks that write: who asks for it does so on each of them.
         """
-        with one_thread():
-            return Weights(self.geometry, self.arms, self.mesh, self.dependents)
+        sums = frozenset[Sum]().union(*(observer.sums for observer in self.looking))
+        return Weights(self.geometry, self.arms, self.mesh, self.dependents, sums, keep=self._keep)
+
+    @property
+    def _keep(self) -> bool:
+        """Is there an update that weights are to be kept for?"""
+        return False
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,10 @@ class StepObservation(Observation):
 
     batch: Batch
     link: Link
+
+    @property
+    def _keep(self) -> bool:
+        return any(observer.keeps_weights for observer in self.looking)
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,13 @@ class Observer:
     """Looks at each scheduled step for one stream: no training forward, no draw. What it gives are rows of the stream's
     columns, by owner; of arms that live elsewhere, nothing.
 
+    `sums`: those over the weights that its rows come from; `keeps_weights`: it asks what the update moved.
     `on_every_data_rank`: it exchanges something with the ranks that share its arms; others look on the first one alone.
     """
 
     stream: ClassVar[str]
+    sums: ClassVar[frozenset[Sum]] = frozenset()
+    keeps_weights: ClassVar[bool] = False
     on_every_data_rank: ClassVar[bool] = False
 
     def __init__(self, setting: Setting) -> None:

@@ -5,7 +5,7 @@ stream. Every stream's bytes are independent of which others are on.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -63,15 +63,16 @@ class Recorder:
         self.due = {stream: frozenset(due(config, stream)) for stream in streams}
         self.closing = {stream: frozenset(boundaries(config, streams, stream)) for stream in streams}
         self.dependents = dependents(config)
-        self.geometry = LayerGeometry(next(iter(arms.values())).state)
+        self.geometry = LayerGeometry(next(iter(arms.values())).state, config)
         self._stacks: dict[tuple[str, str], Stacks] = defaultdict(lambda: defaultdict(list))
         self._first: dict[str, int] = dict.fromkeys(streams, 0)
         self._seen: StepObservation | None = None
 
     def observe(self, step: int, batch: Batch, link: Link) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
-        seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, batch, link)
-        for observer in self._looking(step):
+        looking = self._looking(step)
+        seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, link)
+        for observer in looking:
             self._put(observer.stream, step, _joined(observer.state(seen), observer.batch(seen)))
         self._seen = seen
 
@@ -79,13 +80,14 @@ class Recorder:
         """What the update from `step` to `step` + 1 moved."""
         seen, self._seen = self._seen, None
         assert seen is not None and seen.step == step, "the step was observed before its update"
-        for observer in self._looking(step):
+        for observer in seen.looking:
             self._put(observer.stream, step, observer.update(seen))
 
     def observe_state(self, step: int) -> None:
         """The state after `step` updates, without a batch."""
-        seen = Observation(step, self.arms, self.mesh, self.geometry, self.dependents)
-        for observer in self._looking(step):
+        looking = self._looking(step)
+        seen = Observation(step, self.arms, self.mesh, self.geometry, self.dependents, looking)
+        for observer in looking:
             self._put(observer.stream, step, observer.state(seen))
 
     def observe_last(self, step: int) -> None:
@@ -98,11 +100,13 @@ class Recorder:
         closing = [stream for stream in self.streams if step in self.closing[stream]]
         self._seal(closing, step - 1, step)
 
-    def _looking(self, step: int) -> Iterator[Observer]:
+    def _looking(self, step: int) -> list[Observer]:
         """The observers that look at a step on this rank."""
-        for stream, observer in self.observers.items():
-            if step in self.due[stream] and (self.mesh.writes or observer.on_every_data_rank):
-                yield observer
+        return [
+            observer
+            for stream, observer in self.observers.items()
+            if step in self.due[stream] and (self.mesh.writes or observer.on_every_data_rank)
+        ]
 
     def _put(self, stream: str, step: int, rows: Rows) -> None:
         held = {owner: row for owner, row in rows.items() if self.mesh.holds(owner)}

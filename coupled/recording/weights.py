@@ -1,105 +1,160 @@
-"""Per-layer geometry of arms' weights, in all and against their references': one pass serves every observer.
+"""Per-layer geometry of arms' weights: in all, against their references', and against what they began with.
 
-Everything here only looks: no forward pass, no draw, no change of mode. Values are float64 tensors on the arms' device;
-the recorder moves them to the host in one transfer a stream.
+One pass over an arm's weights takes all sums that the observers who look at a step want, and a copy for what the update
+moves. Everything here only looks: no forward pass, no draw, no change of mode. Sums of weights come to the host in one
+transfer a step, and all that follows from them is computed there, in float64.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from coupled.arms.arm import Arm
+from coupled.arms.initial import initial_weights
+from coupled.config import Config
 from coupled.models.flat import FlatState, in_weight_gap
-from coupled.models.segments import Segments
+from coupled.models.segments import Segments, Sum, Vectors
 from coupled.ranks.mesh import Mesh
-from coupled.runtime import one_thread
 from coupled.theory.alignment import weight_gap
 
-
-class ArmWeights(NamedTuple):
-    """One arm: its flat weights in float64, without a head, and their squared norm per layer, float64 (layers,)."""
-
-    flat: Tensor
-    squares: Tensor
-
-
-class Comparison(NamedTuple):
-    """Two arms' weights: distance and angle per layer (layers,), and distance and weight gap in all, 0-d."""
-
-    layer_distance: Tensor
-    layer_angle: Tensor
-    distance: Tensor
-    weight_gap: Tensor
+# What is summed of an arm that is compared with none.
+_ALONE: Final = frozenset({Sum.SQUARES, Sum.MOVED})
 
 
 class LayerGeometry(Segments):
-    """Per-layer sums over flat vectors of one layout; what only some arms have (a head) is left out."""
+    """Per-layer sums over flat vectors of one layout; what only some arms have (a head) is left out.
 
-    def __init__(self, state: FlatState) -> None:
+    It keeps the vectors that every step needs again: what arms began with, and room for what they were.
+    """
+
+    def __init__(self, state: FlatState, config: Config) -> None:
         super().__init__(state.shared_segments, state.weights.device)
-        self.shared = state.shared
-        # Indices, not a mask: selecting by a mask would make a GPU wait for the host.
-        counted = [i for i, segment in enumerate(state.shared_segments) if in_weight_gap(segment.name)]
-        self._counted = torch.tensor(counted, device=state.weights.device)
+        self.shared, self._config = state.shared, config
+        self.counted = torch.tensor([in_weight_gap(segment.name) for segment in state.shared_segments])
+        self._starts: dict[str, Tensor] = {}
+        self._rooms: dict[str, Tensor] = {}
 
-    def of(self, flat: Tensor) -> ArmWeights:
-        weights = flat[: self.shared].double()
-        return ArmWeights(weights, self.sums(weights * weights))
-
-    def norms(self, flat: Tensor) -> Tensor:
-        """‖·‖ per layer of a flat vector, float64 (layers,)."""
-        return super().norms(flat[: self.shared])
-
-    def compare(self, own: ArmWeights, reference: ArmWeights) -> Comparison:
-        """Distance and angle per layer, global distance, and the weight gap, of two arms' weights."""
-        difference = own.flat - reference.flat
-        squared = self.sums(difference * difference)
-        distance, norm, reference_norm = squared.sqrt(), own.squares.sqrt(), reference.squares.sqrt()
-        gap = weight_gap(norm[self._counted], reference_norm[self._counted], distance[self._counted])
-        return Comparison(distance, self._angle(own, reference), squared.sum().sqrt(), gap)
-
-    def _angle(self, own: ArmWeights, reference: ArmWeights) -> Tensor:
-        """Angle in radians per layer, [0, π]: 2·atan2(‖u−v‖, ‖u+v‖) of unit vectors (acos fails tiny angles).
-
-        NaN for a layer of norm 0, which has no direction.
+    def starts(self, arms: Collection[str]) -> Mapping[str, Tensor]:
+        """What these arms began with, in the run's precision; equal ones are held once. They are made again from their
+        addresses, also when a run is gone on with.
         """
-        u = own.flat / self.spread(own.squares.sqrt())
-        v = reference.flat / self.spread(reference.squares.sqrt())
-        minus, plus = self.sums((u - v).square()), self.sums((u + v).square())
-        return 2 * torch.atan2(minus.sqrt(), plus.sqrt())
+        if not self._starts.keys() >= set(arms):
+            self._starts = initial_weights(self._config, [*dict.fromkeys([*self._starts, *arms])], self.lengths.device)
+        return self._starts
+
+    def room(self, arm: Arm) -> Tensor:
+        """A vector in which the arm's weights can be kept until its update."""
+        if arm.name not in self._rooms:
+            self._rooms[arm.name] = torch.empty_like(arm.state.weights[: self.shared])
+        return self._rooms[arm.name]
 
 
 class Weights:
-    """The weights of every arm here, and of every reference that one of them is compared with.
+    """The weights of every arm here, and of every reference that one of them is compared with: what the sums of
+    `wanted` say of them.
 
     `dependents`: every reference of the run with the arms compared with it. The weights of one elsewhere come from
-    there: making this is a meeting of all ranks that write.
+    there: making this is a meeting of all ranks that write. With `keep`, `updates` can be asked for after the update.
     """
 
     def __init__(
-        self, geometry: LayerGeometry, arms: Mapping[str, Arm], mesh: Mesh, dependents: Mapping[str, Sequence[str]]
+        self,
+        geometry: LayerGeometry,
+        arms: Mapping[str, Arm],
+        mesh: Mesh,
+        dependents: Mapping[str, Sequence[str]],
+        wanted: Collection[Sum],
+        *,
+        keep: bool = False,
     ) -> None:
-        self._geometry, shared = geometry, geometry.shared
-        self.own = {name: geometry.of(arm.state.weights) for name, arm in arms.items()}
-        self.references: dict[str, ArmWeights] = {}
+        self._geometry, self._arms = geometry, arms
+        self.own = list(arms)
         self._reference_of = {name: arm.reference for name, arm in arms.items() if arm.reference is not None}
-        some = next(iter(arms.values())).state.weights[:shared]
+        weights = {name: arm.state.weights[: geometry.shared] for name, arm in arms.items()}
+        some = next(iter(weights.values()))
+        received = mesh.references(dependents, lambda arm: weights[arm] if arm in arms else torch.empty_like(some))
+        weights |= {name: flat for name, flat in received if name in self._reference_of.values()}
+        starts = geometry.starts(weights) if {Sum.MOVED, Sum.ALONG} & set(wanted) else {}
+        self._kept = {name: geometry.room(arm) for name, arm in arms.items()} if keep else {}
+        sums = {}
+        for name, own in weights.items():
+            reference = self._reference_of.get(name)
+            vectors = Vectors(own, start=starts.get(name))
+            if reference is not None:
+                vectors = Vectors(own, weights[reference], starts.get(name), starts.get(reference))
+            kinds = set(wanted) if reference is not None else _ALONE & set(wanted)
+            sums[name] = geometry.sums(vectors, kinds, self._kept.get(name))
+        self._sums = _on_host(sums)
 
-        def local(arm: str) -> Tensor:
-            return arms[arm].state.weights[:shared] if arm in arms else torch.empty_like(some)
+    @property
+    def compared(self) -> list[str]:
+        """The arms here that have a reference."""
+        return list(self._reference_of)
 
-        for reference, weights in mesh.references(dependents, local):
-            if reference in self._reference_of.values():
-                self.references[reference] = self.own[reference] if reference in arms else geometry.of(weights)
+    def squares(self, arm: str) -> Tensor:
+        """‖w‖² per layer (layers,)."""
+        return self._sums[arm][Sum.SQUARES]
 
-    @cached_property
-    def comparisons(self) -> dict[str, Comparison]:
-        """Every arm here that has a reference, against it."""
-        with one_thread():
-            return {
-                name: self._geometry.compare(self.own[name], self.references[reference])
-                for name, reference in self._reference_of.items()
-            }
+    def distances(self, arm: str) -> Tensor:
+        """‖w − a‖ per layer (layers,); a: the reference's weights."""
+        return self._sums[arm][Sum.DISTANCES].sqrt()
+
+    def distance(self, arm: str) -> Tensor:
+        """‖w − a‖ of all layers, 0-d."""
+        return self._sums[arm][Sum.DISTANCES].sum().sqrt()
+
+    def gap(self, arm: str) -> Tensor:
+        """The weight gap to the reference, 0-d."""
+        counted, reference = self._geometry.counted, self._reference_of[arm]
+        norm, reference_norm = (self.squares(name).sqrt()[counted] for name in (arm, reference))
+        return weight_gap(norm, reference_norm, self.distances(arm)[counted])
+
+    def angles(self, arm: str) -> Tensor:
+        """The angle to the reference in radians per layer (layers,)."""
+        norm, reference_norm = (self.squares(name).sqrt() for name in (arm, self._reference_of[arm]))
+        radial, distances, opposite = (self._sums[arm][kind] for kind in (Sum.RADIAL, Sum.DISTANCES, Sum.OPPOSITE))
+        return angles(norm, reference_norm, radial=radial, distances=distances, opposite=opposite)
+
+    def moved(self, arm: str) -> Tensor:
+        """‖w − w_0‖² per layer (layers,), also of references."""
+        return self._sums[arm][Sum.MOVED]
+
+    def along(self, arm: str) -> tuple[Tensor, Tensor, Tensor]:
+        """⟨w − w_0, a − a_0⟩, ‖w − w_0‖² and ‖a − a_0‖², 0-d."""
+        moved, reference_moved = self.moved(arm), self.moved(self._reference_of[arm])
+        return self._sums[arm][Sum.ALONG].sum(), moved.sum(), reference_moved.sum()
+
+    def updates(self) -> dict[str, Tensor]:
+        """What each arm's update moved each of its layers by, ‖·‖ (layers,), on the arms' device; after the update."""
+        return {
+            name: self._geometry.distances(self._arms[name].state.weights, kept).sqrt()
+            for name, kept in self._kept.items()
+        }
+
+
+def angles(norm: Tensor, reference_norm: Tensor, *, radial: Tensor, distances: Tensor, opposite: Tensor) -> Tensor:
+    """Angle in radians per layer, [0, π]: docs/theory.md (59). NaN for a layer of norm 0, which has no direction.
+
+    All float64 (layers,): ‖w‖, ‖a‖, Σ (w−a)(w+a), Σ (w−a)² and Σ (w+a)². Exactly 0 for w = a, and π for w = −a. With
+    sums good to ε, θ² is good to 4ε(‖w−a‖²/‖w‖‖a‖): all of θ's digits are right unless w and a are longer or shorter
+    than each other by far more than they are turned, and then θ is off by some 1e-9 at most.
+    """
+    longer = (radial / (norm + reference_norm)).square()
+    # Rounding may leave less than nothing of what is all length.
+    across, along = (distances - longer).clamp(min=0), (opposite - longer).clamp(min=0)
+    angle = 2 * torch.atan2(across.sqrt(), along.sqrt())
+    return angle.masked_fill((norm == 0) | (reference_norm == 0), torch.nan)
+
+
+def _on_host(sums: Mapping[str, Mapping[Sum, Tensor]]) -> dict[str, dict[Sum, Tensor]]:
+    """The same, in one transfer."""
+    rows = [(name, kind, row) for name, of_arm in sums.items() for kind, row in of_arm.items()]
+    on_host: dict[str, dict[Sum, Tensor]] = {name: {} for name in sums}
+    if rows:
+        # A deliberate sync: the recorder waits for the rows of every stream anyway.
+        values = torch.stack([row for _, _, row in rows]).cpu()
+        for (name, kind, _), value in zip(rows, values, strict=True):
+            on_host[name][kind] = value
+    return on_host

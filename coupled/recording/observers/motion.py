@@ -3,62 +3,39 @@
 import torch
 from torch import Tensor
 
-from coupled.arms.initial import initial_weights
-from coupled.config import Config
-from coupled.models.segments import Segments
-from coupled.recording.observation import Observation, Observer, Rows, Setting
-from coupled.recording.weights import ArmWeights
+from coupled.models.segments import Sum
+from coupled.recording.observation import Observation, Observer, Rows
 from coupled.runtime import one_thread
 
 
 class Motion(Observer):
-    """docs/theory.md (62). The starts are made again from their addresses, also when a run is gone on with."""
+    """docs/theory.md (62)."""
 
     stream = "motion"
-
-    def __init__(self, setting: Setting) -> None:
-        self._config: Config = setting.config
-        self._starts: dict[str, Tensor] = {}
+    sums = frozenset({Sum.MOVED, Sum.ALONG})
 
     def state(self, seen: Observation) -> Rows:
+        weights = seen.weights
         with one_thread():
-            starts, sums = self._starts_of(seen), seen.geometry
-            references = {name: _moved(of, starts[name], sums) for name, of in seen.weights.references.items()}
             rows = {}
-            for name, of in seen.weights.own.items():
-                moved = references[name] if name in references else _moved(of, starts[name], sums)
-                rows[name] = {"state.moved": moved.squares.sum().sqrt(), "state.layer_moved": moved.squares.sqrt()}
-                reference = seen.arms[name].reference
-                if reference is not None:
-                    rows[name]["state.cosine"] = _cosine(moved, references[reference], sums)
+            for name in weights.own:
+                moved = weights.moved(name)
+                rows[name] = {"state.moved": moved.sum().sqrt(), "state.layer_moved": moved.sqrt()}
+            for name in weights.compared:
+                rows[name]["state.cosine"] = cosine(*weights.along(name))
         return rows
 
-    def _starts_of(self, seen: Observation) -> dict[str, Tensor]:
-        """Those of the arms here and of their references, in the run's precision; equal ones are held once."""
-        if not self._starts:
-            names = dict.fromkeys([*seen.weights.own, *seen.weights.references])
-            self._starts = initial_weights(self._config, names, seen.geometry.lengths.device)
-        return self._starts
 
-
-def _moved(weights: ArmWeights, start: Tensor, sums: Segments) -> ArmWeights:
-    """w_t − w_0 in float64, where both are exact."""
-    moved = weights.flat - start
-    return ArmWeights(moved, sums.sums(moved * moved))
-
-
-def _cosine(own: ArmWeights, reference: ArmWeights, sums: Segments) -> Tensor:
-    """The cosine of two motions, 0-d; NaN where either is 0."""
-    product = sums.sums(own.flat * reference.flat).sum()
+def cosine(product: Tensor, square: Tensor, reference_square: Tensor) -> Tensor:
+    """The cosine of two motions, 0-d, from their product and their squared norms; NaN where either is 0."""
     # The product of two squared norms may leave float64 where neither does, so its root is taken of their digits, and
     # their powers of two are halved. One root of both: for equal motions it is the squared norm itself, the cosine 1.
-    digits, powers = zip(*(torch.frexp(motion.squares.sum()) for motion in (own, reference)), strict=True)
+    digits, powers = zip(*map(torch.frexp, (square, reference_square)), strict=True)
     power = powers[0] + powers[1]
     half = power // 2
     root = (digits[0] * digits[1] * _power_of_two(power - 2 * half)).sqrt()
     quarter = half // 2
-    cosine = product * _power_of_two(-quarter) * _power_of_two(quarter - half) / root
-    return torch.clamp(cosine, -1.0, 1.0)
+    return (product * _power_of_two(-quarter) * _power_of_two(quarter - half) / root).clamp(-1.0, 1.0)
 
 
 def _power_of_two(exponent: Tensor) -> Tensor:

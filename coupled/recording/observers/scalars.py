@@ -10,6 +10,7 @@ from coupled.arms.arm import Arm
 from coupled.config import Arm as ArmConfig
 from coupled.config.arms import objective_of
 from coupled.inputs.source import Batch
+from coupled.models.segments import Sum
 from coupled.objectives.losses import evaluate
 from coupled.objectives.registry import Objective
 from coupled.recording.layout import SHARED, crossed, has_positive_gap
@@ -21,6 +22,7 @@ class Scalars(Observer):
     """What each arm's loss, Σ and weights come to, and what the step adds to the certificate."""
 
     stream = "scalars"
+    sums = frozenset({Sum.SQUARES, Sum.DISTANCES})
 
     def __init__(self, setting: Setting) -> None:
         config = setting.config
@@ -28,10 +30,11 @@ class Scalars(Observer):
         self._with_positive = has_positive_gap(config)
 
     def state(self, seen: Observation) -> Rows:
+        weights = seen.weights
         with one_thread():
-            rows = {name: {"state.norm": of.squares.sum().sqrt()} for name, of in seen.weights.own.items()}
-        for name, comparison in seen.weights.comparisons.items():
-            rows[name] |= {"state.distance": comparison.distance, "state.weight_gap": comparison.weight_gap}
+            rows = {name: {"state.norm": weights.squares(name).sum().sqrt()} for name in weights.own}
+            for name in weights.compared:
+                rows[name] |= {"state.distance": weights.distance(name), "state.weight_gap": weights.gap(name)}
         return rows
 
     def batch(self, seen: StepObservation) -> Rows:

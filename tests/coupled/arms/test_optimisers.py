@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from coupled.arms.optimisers import Optimiser, Segments, clipped, state_names, state_tensors
+from coupled.arms.optimisers import Optimiser, clipped, state_names, state_tensors
 from coupled.config.resolved import AdamW, Lars, Sgd
 from coupled.models.flat import FlatState
 
@@ -52,6 +52,10 @@ def run(optimiser, state, steps, rate=0.1, start=0):
 
 def bits(*tensors):
     return b"".join(t.detach().numpy().tobytes() for t in tensors)
+
+
+def clip(gradient, most):
+    return clipped(gradient, gradient.double().norm(), most)
 
 
 def layer(state, flat, name):
@@ -195,7 +199,7 @@ def test_a_gradient_above_the_threshold_is_clipped_as_torch_does(dtype):
         copy.grad = gradient.clone()
     nn.utils.clip_grad_norm_(copies, 0.7)
     count = sum(copy.numel() for copy in copies)
-    for own, copy in zip(views(state, clipped(state.gradient, 0.7)), copies, strict=True):
+    for own, copy in zip(views(state, clip(state.gradient, 0.7)), copies, strict=True):
         # torch's norm is in the gradients' precision: n squares and their sum, n roundings of eps/2 at most, of which
         # the root halves the effect; a few more for the factor and the product.
         assert torch.allclose(own, copy.grad, rtol=(count / 4 + 5) * torch.finfo(dtype).eps, atol=0)
@@ -204,7 +208,7 @@ def test_a_gradient_above_the_threshold_is_clipped_as_torch_does(dtype):
 @given(seed=st.integers(0, 1000), most=st.floats(1e-3, 1e3))
 def test_a_clipped_norm_is_at_most_the_threshold_and_shorter_gradients_keep_their_bits(seed, most):
     gradient = torch.randn(50, generator=torch.Generator().manual_seed(seed))
-    norm, after = gradient.double().norm(), clipped(gradient, most)
+    norm, after = gradient.double().norm(), clip(gradient, most)
     if norm + 1e-6 <= most:
         assert bits(after) == bits(gradient)
     else:
@@ -218,7 +222,7 @@ def test_a_clipping_step_is_a_step_by_the_clipped_gradient_and_leaves_the_gradie
     one, other = made(), made()
     random_fill(one, one.gradient, 1)
     before = bits(one.gradient)
-    other.gradient.copy_(clipped(one.gradient, 0.7))
+    other.gradient.copy_(clip(one.gradient, 0.7))
     Optimiser(spec(name, clip_norm=0.7), one).step(0.1)
     Optimiser(SPECS[name], other).step(0.1)
     assert bits(one.weights) == bits(other.weights)
@@ -307,14 +311,3 @@ def test_a_step_runs_the_same_operations_for_more_layers_and_never_waits_for_a_g
         n for n in names if any(w in n for w in ("_local_scalar", "nonzero", "masked_select", "where", "index.T"))
     ]
     assert waiting == (["aten._local_scalar_dense.default"] if name == "adamw" else [])
-
-
-def test_segments_sum_and_spread_layer_by_layer():
-    state = made(torch.float64)
-    layers = Segments(state.weight_segments, CPU)
-    expected = [state.weights[s.start : s.stop].norm() for s in state.weight_segments]
-    # Two orders of summing at most 135 squares: as many roundings of eps/2 each at most, halved by the root.
-    assert torch.allclose(layers.norms(state.weights), torch.stack(expected), rtol=135 / 2 * 2.3e-16, atol=0)
-    spread = layers.spread(torch.arange(len(expected)))
-    assert all(bool((spread[s.start : s.padded_stop] == i).all()) for i, s in enumerate(state.weight_segments))
-    assert spread.shape == state.weights.shape
