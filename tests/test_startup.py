@@ -55,3 +55,15 @@ def test_functions_keep_the_names_that_packages_of_theirs_have():
     for name in ("bounds", "curves", "divergence"):
         assert import_module(f"analysis.{name}") is not getattr(analysis, name)
         assert callable(getattr(analysis, name))
+
+
+def test_deterministic_kernels_do_not_load_the_compiler():
+    code = "import torch; from coupled import runtime, load; runtime.configure(load('configs/quickstart.toml'))"
+    check = "assert torch.are_deterministic_algorithms_enabled(); assert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", f"import sys; {code}; {check}"], check=True)
+
+
+def test_a_plan_loads_neither_the_compiler_nor_torchvision():
+    code = "from coupled.cli import main; main(['plan', 'configs/cifar10_resnet50.toml'])"
+    check = "assert not {'torch._dynamo', 'torchvision', 'numba'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", f"import sys; {code}; {check}"], check=True, stdout=subprocess.DEVNULL)
