@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from coupled.models import Network
 
+_VIEWS: Final = 1021  # no number of channels, pixels or tokens has this factor but by design
 _COMPILER: Final = "torch._dynamo"
 _MARK: Final = "__dynamo_disable"  # what torch (2.9 to 2.13) leaves at a function that it has asked the compiler about
 
@@ -25,17 +26,7 @@ class Forward:
 
 
 def forward_of(network: Network, views: int, size: int) -> Forward:
-    """Counted for 2 and 4 views of `size` px, and extended along the straight line between them to `views`."""
-    with _without_compiler():
-        few, more = (_counted(network, torch.empty(n, 3, size, size, device="meta")) for n in (2, 4))
-
-    def at(low: int, high: int) -> int:
-        return low + (high - low) // 2 * (views - 2)
-
-    return Forward(at(few.kept, more.kept), at(few.multiply_adds, more.multiply_adds))
-
-
-def _counted(network: Network, images: Tensor) -> Forward:
+    """Of `views` views of `size` px, from one forward of `_VIEWS`: what has that prime as a factor grows with views."""
     kept: dict[int, Tensor] = {}
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     multiply_adds = 0
@@ -49,16 +40,18 @@ def _counted(network: Network, images: Tensor) -> Forward:
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
         nonlocal multiply_adds
         channels = output.shape[1] if isinstance(module, nn.Conv2d) else output.shape[-1]
-        multiply_adds += output.numel() // channels * sum(p.numel() for p in module.parameters() if p.ndim > 1)
+        weights = sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
+        multiply_adds += output.numel() // channels * weights // _VIEWS * views
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            network(images)
+        with _without_compiler(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(torch.empty(_VIEWS, 3, size, size, device="meta"))
     finally:
         for hook in hooks:
             hook.remove()
-    return Forward(sum(t.untyped_storage().nbytes() // t.itemsize for t in kept.values()), multiply_adds)
+    elements = [tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values()]
+    return Forward(sum(n if n % _VIEWS else n // _VIEWS * views for n in elements), multiply_adds)
 
 
 @contextmanager
