@@ -3,46 +3,112 @@
 `open_run(path).curve("cka", arm="nscl")` is the start.
 """
 
-from analysis.arrays.alignment import (
-    IllConditionedWarning,
-    knn_overlap,
-    linear_cka,
-    procrustes_distance,
-    rsa,
-    similarity_drift,
-)
-from analysis.arrays.axes import Axes, ClassPairs, decision_axes
-from analysis.arrays.collapse import (
-    Simplex,
-    augmentation_collapse,
-    effective_rank,
-    simplex_deviation,
-    within_class_collapse,
-)
-from analysis.arrays.geometry import cdnv, directional_cdnv
-from analysis.arrays.optimum import ClassGeometry, class_geometry
-from analysis.arrays.similarity_drift import SimilarityDrift
-from analysis.bounds import bounds
-from analysis.curves import curves
-from analysis.divergence import divergence
-from analysis.divergence.growth import Growth, growth
-from analysis.divergence.layers import LayerMap, layers
-from analysis.evaluation.accuracy import Accuracies, accuracy
-from analysis.evaluation.alignment import alignment
-from analysis.evaluation.alignment.models import compare
-from analysis.evaluation.features import Evaluation
-from analysis.evaluation.few_shot import FewShot, few_shot
-from analysis.evaluation.geometry import geometry
-from analysis.evaluation.losses import losses
-from analysis.evaluation.picture import Pictures, picture
-from analysis.evaluation.probe import probe
-from analysis.evaluation.probe.curves import AccuracyCurve
-from analysis.foreign import Origin, import_checkpoints
-from analysis.output.csv import write_csv
-from analysis.runs.curve import Curve
-from analysis.runs.run import Run, open_run
-from analysis.runs.seeds import over_seeds
-from analysis.statistics.estimates import Estimate, estimate
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.arrays.alignment import IllConditionedWarning as IllConditionedWarning
+    from analysis.arrays.alignment import knn_overlap as knn_overlap
+    from analysis.arrays.alignment import linear_cka as linear_cka
+    from analysis.arrays.alignment import procrustes_distance as procrustes_distance
+    from analysis.arrays.alignment import rsa as rsa
+    from analysis.arrays.alignment import similarity_drift as similarity_drift
+    from analysis.arrays.axes import Axes as Axes
+    from analysis.arrays.axes import ClassPairs as ClassPairs
+    from analysis.arrays.axes import decision_axes as decision_axes
+    from analysis.arrays.collapse import Simplex as Simplex
+    from analysis.arrays.collapse import augmentation_collapse as augmentation_collapse
+    from analysis.arrays.collapse import effective_rank as effective_rank
+    from analysis.arrays.collapse import simplex_deviation as simplex_deviation
+    from analysis.arrays.collapse import within_class_collapse as within_class_collapse
+    from analysis.arrays.geometry import cdnv as cdnv
+    from analysis.arrays.geometry import directional_cdnv as directional_cdnv
+    from analysis.arrays.optimum import ClassGeometry as ClassGeometry
+    from analysis.arrays.optimum import class_geometry as class_geometry
+    from analysis.arrays.similarity_drift import SimilarityDrift as SimilarityDrift
+    from analysis.bounds import bounds as bounds
+    from analysis.curves import curves as curves
+    from analysis.divergence import divergence as divergence
+    from analysis.divergence.growth import Growth as Growth
+    from analysis.divergence.growth import growth as growth
+    from analysis.divergence.layers import LayerMap as LayerMap
+    from analysis.divergence.layers import layers as layers
+    from analysis.evaluation.accuracy import Accuracies as Accuracies
+    from analysis.evaluation.accuracy import accuracy as accuracy
+    from analysis.evaluation.alignment import alignment as alignment
+    from analysis.evaluation.alignment.models import compare as compare
+    from analysis.evaluation.features import Evaluation as Evaluation
+    from analysis.evaluation.few_shot import FewShot as FewShot
+    from analysis.evaluation.few_shot import few_shot as few_shot
+    from analysis.evaluation.geometry import geometry as geometry
+    from analysis.evaluation.losses import losses as losses
+    from analysis.evaluation.picture import Pictures as Pictures
+    from analysis.evaluation.picture import picture as picture
+    from analysis.evaluation.probe import probe as probe
+    from analysis.evaluation.probe.curves import AccuracyCurve as AccuracyCurve
+    from analysis.foreign import Origin as Origin
+    from analysis.foreign import import_checkpoints as import_checkpoints
+    from analysis.output.csv import write_csv as write_csv
+    from analysis.runs.curve import Curve as Curve
+    from analysis.runs.run import Run as Run
+    from analysis.runs.run import open_run as open_run
+    from analysis.runs.seeds import over_seeds as over_seeds
+    from analysis.statistics.estimates import Estimate as Estimate
+    from analysis.statistics.estimates import estimate as estimate
+
+# Lazily: `coupled-analyze --help` must not load torch.
+_HOMES = {
+    "Accuracies": "analysis.evaluation.accuracy",
+    "AccuracyCurve": "analysis.evaluation.probe.curves",
+    "Axes": "analysis.arrays.axes",
+    "ClassGeometry": "analysis.arrays.optimum",
+    "ClassPairs": "analysis.arrays.axes",
+    "Curve": "analysis.runs.curve",
+    "Estimate": "analysis.statistics.estimates",
+    "Evaluation": "analysis.evaluation.features",
+    "FewShot": "analysis.evaluation.few_shot",
+    "Growth": "analysis.divergence.growth",
+    "IllConditionedWarning": "analysis.arrays.alignment",
+    "LayerMap": "analysis.divergence.layers",
+    "Origin": "analysis.foreign",
+    "Pictures": "analysis.evaluation.picture",
+    "Run": "analysis.runs.run",
+    "SimilarityDrift": "analysis.arrays.similarity_drift",
+    "Simplex": "analysis.arrays.collapse",
+    "accuracy": "analysis.evaluation.accuracy",
+    "alignment": "analysis.evaluation.alignment",
+    "augmentation_collapse": "analysis.arrays.collapse",
+    "bounds": "analysis.bounds",
+    "cdnv": "analysis.arrays.geometry",
+    "class_geometry": "analysis.arrays.optimum",
+    "compare": "analysis.evaluation.alignment.models",
+    "curves": "analysis.curves",
+    "decision_axes": "analysis.arrays.axes",
+    "directional_cdnv": "analysis.arrays.geometry",
+    "divergence": "analysis.divergence",
+    "effective_rank": "analysis.arrays.collapse",
+    "estimate": "analysis.statistics.estimates",
+    "few_shot": "analysis.evaluation.few_shot",
+    "geometry": "analysis.evaluation.geometry",
+    "growth": "analysis.divergence.growth",
+    "import_checkpoints": "analysis.foreign",
+    "knn_overlap": "analysis.arrays.alignment",
+    "layers": "analysis.divergence.layers",
+    "linear_cka": "analysis.arrays.alignment",
+    "losses": "analysis.evaluation.losses",
+    "open_run": "analysis.runs.run",
+    "over_seeds": "analysis.runs.seeds",
+    "picture": "analysis.evaluation.picture",
+    "probe": "analysis.evaluation.probe",
+    "procrustes_distance": "analysis.arrays.alignment",
+    "rsa": "analysis.arrays.alignment",
+    "similarity_drift": "analysis.arrays.alignment",
+    "simplex_deviation": "analysis.arrays.collapse",
+    "within_class_collapse": "analysis.arrays.collapse",
+    "write_csv": "analysis.output.csv",
+}
 
 __all__ = [
     "Accuracies",
@@ -94,3 +160,20 @@ __all__ = [
     "within_class_collapse",
     "write_csv",
 ]
+
+
+class _Package(ModuleType):
+    """`bounds`, `curves` and `divergence` are functions here, also once the packages of these names are loaded."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'analysis' has no attribute {name!r}")

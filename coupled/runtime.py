@@ -20,7 +20,11 @@ def configure(config: Config) -> torch.device:
     # cuBLAS reads this when CUDA starts; without it its reductions may differ from call to call.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(config.train.threads)
-    torch.use_deterministic_algorithms(True)
+    if config.train.compile:
+        torch.use_deterministic_algorithms(True)
+    else:
+        # The same without the compiler's own flag: setting that would load the compiler, which takes as long as torch.
+        torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory it has not written; filling it first would cost 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = False

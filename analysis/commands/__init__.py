@@ -3,22 +3,21 @@
 from collections.abc import Sequence
 from typing import Final
 
-from analysis.commands import (
-    accuracy,
-    alignment,
-    bounds,
-    curves,
-    divergence,
-    geometry,
-    import_,
-    losses,
-    picture,
-    probe,
-    report,
-)
-from coupled.terminal.entry import Parser
+from coupled.terminal.entry import Parser, program_parser
 
-COMMANDS: Final = (curves, bounds, divergence, alignment, losses, geometry, probe, accuracy, picture, report, import_)
+COMMANDS: Final = {
+    "curves": "CKA, RSA, weight gap and losses over steps: table, figure, CSV",
+    "bounds": "bounds on loss gap, drift and alignment beside what was measured: table, figure, CSV",
+    "divergence": "distance, angle and excess of weights, growth exponents, by layer: table, figure, CSV",
+    "alignment": "CKA, RSA and weight gap of kept checkpoints on train and test: table, figures, CSV",
+    "losses": "losses, gaps and bounds of kept checkpoints on train and test: table, figures, CSV",
+    "geometry": "CDNV, collapse, simplex ETF, effective rank on train and test: table, figure, CSV",
+    "probe": "accuracy of centres, linear probes and kNN at any number of labels: table, figure, CSV",
+    "accuracy": "is more alignment better? Accuracy beside alignment at kept checkpoints: table, figure, CSV",
+    "picture": "pictures of h or z by UMAP or PCA, an arm a row, a step a column: figure, CSV",
+    "report": "one self-contained HTML page of everything, beside the CSVs and figures",
+    "import": "make a run directory of checkpoints that the papers' code wrote",
+}
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +28,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """The parser of all commands."""
-    whole = Parser(prog="coupled-analyze", description="Turn the records and kept checkpoints of runs into results.")
-    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in COMMANDS:
-        command.add(commands)
-    return whole
+    about = "Turn the records and kept checkpoints of runs into results."
+    return program_parser("coupled-analyze", about, __name__, COMMANDS)

@@ -1,7 +1,6 @@
 """`coupled-analyze accuracy`: alignment to the reference beside accuracy, over one run or many."""
 
 import argparse
-from typing import Any
 
 from analysis.commands import printing
 from analysis.commands.evaluated import add_options, evaluations
@@ -11,16 +10,15 @@ from analysis.evaluation.probe.curves import NOT_OPTIMAL
 from coupled.errors import printable
 from coupled.terminal.console import Console
 from coupled.terminal.counting import Counting
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "accuracy",
-        help="is more alignment better? Accuracy beside alignment at kept checkpoints: table, figure, CSV",
-        description="Writes accuracy.csv, accuracy.png and accuracy.svg into the first run's analysis/: for every run, "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes accuracy.csv, accuracy.png and accuracy.svg into the first run's analysis/: for every run, "
         "kept step and arm that has a reference, alignment to it and accuracy on test with intervals, the paired "
-        "difference to the reference's accuracy, and correlations within and between runs.",
+        "difference to the reference's accuracy, and correlations within and between runs."
     )
     add_options(command)
     command.add_argument("--classifier", choices=CLASSIFIERS, default="linear", help="default: linear")
@@ -30,7 +28,6 @@ def add(commands: Any) -> None:
     command.add_argument("--feature", choices=FEATURES, default="h", help="default: h")
     command.add_argument("--measure", choices=tuple(MEASURES), default="cka", help="debiased CKA or RSA (default: cka)")
     command.add_argument("--labelling", metavar="NAME", help="whose classes (default: the first run's first labelling)")
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from analysis.commands import printing
 from analysis.commands.evaluated import add_options, counted, evaluation, evaluations
@@ -15,20 +15,19 @@ from analysis.output import files
 from analysis.runs.run import open_run
 from coupled.errors import printable
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 RESULTS: Final = (
     table.CSV_NAME, table.WEIGHTS_NAME, *figure.NAMES, *figure.ACROSS_NAMES, *figure.LAYERS_NAMES,
 )  # fmt: skip
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "alignment",
-        help="CKA, RSA and weight gap of kept checkpoints on train and test: table, figures, CSV",
-        description="Compares every arm with its reference at kept checkpoints, on images of train and test that are "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Compares every arm with its reference at kept checkpoints, on images of train and test that are "
         "the same for every run of a data set. Writes RUN/analysis/alignment.csv, alignment_weights.csv (every layer), "
-        "alignment.png and alignment.svg for each run. Needs no records, and the data set.",
+        "alignment.png and alignment.svg for each run. Needs no records, and the data set."
     )
     add_options(command)
     command.add_argument(
@@ -41,7 +40,6 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--across", type=Path, metavar="RUN2", help="compare arms with those of the same name in another run as well"
     )
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

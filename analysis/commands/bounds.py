@@ -2,26 +2,23 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from analysis.bounds import bounds, figure, table
 from analysis.bounds.checks import violations
 from analysis.commands import printing
 from analysis.runs.run import open_run
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "bounds",
-        help="bounds on loss gap, drift and alignment beside what was measured: table, figure, CSV",
-        description="Writes RUN/analysis/bounds.csv, bounds.png and bounds.svg for each run, finished or not, and "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes RUN/analysis/bounds.csv, bounds.png and bounds.svg for each run, finished or not, and "
         "prints every bound beside what was measured, where its slack comes from and what it assumes. A bound that "
-        "should hold and does not is a warning.",
+        "should hold and does not is a warning."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,25 +3,22 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from analysis.commands import printing
 from analysis.curves import curves, figure, table
 from analysis.runs.run import open_run
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "curves",
-        help="CKA, RSA, weight gap and losses over steps: table, figure, CSV",
-        description="Writes RUN/analysis/curves.csv, curves.png and curves.svg for each run, finished or not, and "
-        "prints each arm against its reference at steps 10, 30, 100, 300 and the last.",
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes RUN/analysis/curves.csv, curves.png and curves.svg for each run, finished or not, and "
+        "prints each arm against its reference at steps 10, 30, 100, 300 and the last."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--markdown", action="store_true", help="print the table as GitHub markdown")
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

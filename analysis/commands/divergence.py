@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from analysis.commands import printing
 from analysis.divergence import divergence, figure, table
@@ -11,22 +10,20 @@ from analysis.divergence.growth import check_window, growth
 from analysis.runs.run import Run, open_run
 from coupled.errors import UserError, printable
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "divergence",
-        help="distance, angle and excess of weights, growth exponents, by layer: table, figure, CSV",
-        description="Writes RUN/analysis/divergence.csv, growth.csv, layers.csv (last step), divergence.png and "
-        "divergence.svg for each run, finished or not, and prints growth exponents and the excess over nudged twins.",
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes RUN/analysis/divergence.csv, growth.csv, layers.csv (last step), divergence.png and "
+        "divergence.svg for each run, finished or not, and prints growth exponents and the excess over nudged twins."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument(
         "--window", action="append", default=[], metavar="FIRST:LAST",
         help="fit growth over these steps as well, such as 1:20; may be given again",
     )  # fmt: skip
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

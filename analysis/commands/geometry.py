@@ -1,7 +1,7 @@
 """`coupled-analyze geometry`: how far kept checkpoints are from the optimum of NSCL, as table, figure and CSV."""
 
 import argparse
-from typing import Any, Final
+from typing import Final
 
 from analysis.commands import printing
 from analysis.commands.evaluated import add_options, counted, evaluations
@@ -9,21 +9,19 @@ from analysis.evaluation.geometry import figure, geometry, table
 from analysis.output import files
 from coupled.errors import printable
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 RESULTS: Final = (table.CSV_NAME, table.AXES_NAME, *figure.NAMES)
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "geometry",
-        help="CDNV, collapse, simplex ETF, effective rank on train and test: table, figure, CSV",
-        description="Writes RUN/analysis/geometry.csv, geometry.png and geometry.svg for each run, finished or not: "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes RUN/analysis/geometry.csv, geometry.png and geometry.svg for each run, finished or not: "
         "class geometry of z and h at kept checkpoints, each number beside its value where NSCL has its minimum. Where "
-        "the data set has several labellings, axes.csv holds the cosines of their decision axes beside the bound.",
+        "the data set has several labellings, axes.csv holds the cosines of their decision axes beside the bound."
     )
     add_options(command)
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,24 +2,23 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from analysis.foreign import Origin, import_checkpoints
 from coupled.errors import UserError, printable
 from coupled.terminal.counting import Counting
+from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 from coupled.userfiles import expanded
 
 _RUNS: Final = Path("runs")
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "import",
-        help="make a run directory of checkpoints that the papers' code wrote",
-        description="Makes a run directory of the checkpoints in DIR/dcl, nscl, scl and ce, or in the folders of "
-        "--arm: snapshot_<epoch>.pth or epoch_<n>.pth. Nothing in a file is run. docs/imported.md has more.",
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Makes a run directory of the checkpoints in DIR/dcl, nscl, scl and ce, or in the folders of "
+        "--arm: snapshot_<epoch>.pth or epoch_<n>.pth. Nothing in a file is run. docs/imported.md has more."
     )
     command.add_argument("directory", nargs="?", metavar="DIR", type=expanded, help="folder with a folder for each arm")
     command.add_argument(
@@ -46,7 +45,6 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--output", type=expanded, metavar="RUN", help="the run directory (default: runs/<name of DIR>)"
     )
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """`coupled-analyze losses`: contrastive losses, gaps and bounds of kept checkpoints, over whole splits and batches."""
 
 import argparse
-from typing import Any, Final
+from typing import Final
 
 from analysis.commands import printing
 from analysis.commands.evaluated import add_options, counted, evaluations
@@ -10,22 +10,21 @@ from analysis.evaluation.losses.settings import SECOND_VIEWS
 from analysis.output import files
 from analysis.runs.run import Run
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 RESULTS: Final = (
     table.CSV_NAME, *(name for scope in SCOPES for name in figure.names(scope)), *classes.NAMES,
 )  # fmt: skip
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "losses",
-        help="losses, gaps and bounds of kept checkpoints on train and test: table, figures, CSV",
-        description="Evaluates every contrastive loss, loss gap, same-class mass and bound of every arm on two fixed "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Evaluates every contrastive loss, loss gap, same-class mass and bound of every arm on two fixed "
         "views of images of train and test: over one similarity matrix of all of them (scope split) and over "
         "mini-batches (scope batch). Writes RUN/analysis/losses.csv, losses_split.png, losses_batch.png and both as "
         ".svg for each run; where numbers of classes differ between runs or labellings, losses_classes.png and .svg "
-        "for the first. Needs no records, and the data set.",
+        "for the first. Needs no records, and the data set."
     )
     add_options(command)
     command.add_argument(
@@ -37,7 +36,6 @@ def add(commands: Any) -> None:
         "--second-view", choices=SECOND_VIEWS, default="augmented",
         help="plain: view 2 is the image un-augmented, the first paper's protocol (default: augmented)",
     )  # fmt: skip
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,7 +1,6 @@
 """`coupled-analyze picture`: samples of some classes as points of a plane, for every arm and kept checkpoint."""
 
 import argparse
-from typing import Any
 
 from analysis.commands import printing
 from analysis.commands.evaluated import add_options, counted, evaluations
@@ -10,16 +9,15 @@ from analysis.evaluation.picture.embedding import METHODS
 from analysis.evaluation.picture.samples import CLASSES, PER_CLASS
 from analysis.evaluation.samples import SPLITS
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "picture",
-        help="pictures of h or z by UMAP or PCA, an arm a row, a step a column: figure, CSV",
-        description="Writes RUN/analysis/picture.png, picture.svg and picture.csv for each run: samples of some "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes RUN/analysis/picture.png, picture.svg and picture.csv for each run: samples of some "
         "classes as points of a plane. Pictures of one arm are turned onto each other, so that motion means something. "
-        f"Of the kept checkpoints at most {MOST_STEPS} are shown unless --steps names them.",
+        f"Of the kept checkpoints at most {MOST_STEPS} are shown unless --steps names them."
     )
     add_options(command)
     command.add_argument(
@@ -34,7 +32,6 @@ def add(commands: Any) -> None:
         "--method", choices=METHODS, default="umap", help="default: umap, of the extra evaluation; pca needs none"
     )
     command.add_argument("--labelling", metavar="NAME", help="whose classes (default: the run's first labelling)")
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,21 +15,20 @@ from analysis.evaluation.probe.settings import DRAWS, FEATURES, GROUPS, PROTOCOL
 from analysis.output import files
 from coupled.errors import UserError
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 RESULTS: Final = (
     table.CSV_NAME, *figure.NAMES, errors_table.CSV_NAME, errors_table.PAIRS_NAME, *errors_figure.NAMES,
 )  # fmt: skip
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "probe",
-        help="accuracy of centres, linear probes and kNN at any number of labels: table, figure, CSV",
-        description="Writes RUN/analysis/probe.csv, probe.png and probe.svg for each run, finished or not: train and "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes RUN/analysis/probe.csv, probe.png and probe.svg for each run, finished or not: train and "
         "test accuracy of the nearest class centre, a linear probe and k nearest neighbours on frozen h and z of kept "
         "checkpoints, C-way and two-way, with intervals, and the paired differences to the reference's. few_shot.csv, "
-        "few_shot.png and few_shot.svg hold the few-shot error of the nearest centre beside three bounds on it.",
+        "few_shot.png and few_shot.svg hold the few-shot error of the nearest centre beside three bounds on it."
     )
     add_options(command)
     command.add_argument(
@@ -46,7 +45,6 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--pairs", action="store_true", help="also few_shot_pairs.csv: what every pair of classes adds to a bound"
     )
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

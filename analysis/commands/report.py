@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -15,16 +14,15 @@ from analysis.report.results import write_results
 from analysis.runs.run import Run, open_run
 from coupled.errors import printable
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = commands.add_parser(
-        "report",
-        help="one self-contained HTML page of everything, beside the CSVs and figures",
-        description="Writes one HTML page that needs no network: headline numbers, interactive curves, bounds, "
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Writes one HTML page that needs no network: headline numbers, interactive curves, bounds, "
         "divergence, per-layer maps, how to reproduce. Several runs must differ in the seed alone: the page shows "
-        "their mean and range. The CSVs and figures of the other commands are written into each run's analysis/.",
+        "their mean and range. The CSVs and figures of the other commands are written into each run's analysis/."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument(
@@ -33,7 +31,6 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="where the page goes (default: RUN/analysis/report.html of the first)",
     )
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

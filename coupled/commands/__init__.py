@@ -1,14 +1,20 @@
 """The commands of `coupled-run`, one file each: `add` says what it takes, `run` does it and returns the exit code."""
 
-import argparse
 import sys
+from collections.abc import Sequence
 from typing import Final
 
-from coupled.commands import bench, diff, export, plan, resume, train, verify
-from coupled.commands.options import without_ranks
-from coupled.terminal.entry import Parser
+from coupled.terminal.entry import Parser, program_parser
 
-COMMANDS: Final = (train, resume, plan, bench, verify, diff, export)
+COMMANDS: Final = {
+    "train": "train every arm of a config and record every step",
+    "resume": "go on with an unfinished run, byte for byte as if it had never stopped",
+    "plan": "show what a config would do: resolved config (as TOML), run directory, memory, bytes",
+    "bench": "time the acts of a step, and the step against bare compute of the same arms",
+    "verify": "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven",
+    "diff": "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)",
+    "export": "write one arm of a checkpoint as a plain state dict (safetensors)",
+}
 
 
 def run(argv: list[str] | None = None) -> int:
@@ -18,13 +24,16 @@ def run(argv: list[str] | None = None) -> int:
     return arguments.run(arguments)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of all commands."""
-    whole = Parser(
-        prog="coupled-run",
-        description="Train contrastive objectives in lockstep from one seed, one batch stream and identical views.",
-    )
-    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in COMMANDS:
-        command.add(commands)
-    return whole
+    about = "Train contrastive objectives in lockstep from one seed, one batch stream and identical views."
+    return program_parser("coupled-run", about, __name__, COMMANDS)
+
+
+def without_ranks(argv: Sequence[str]) -> list[str]:
+    """The command that every rank is started with."""
+    kept = [word for word in argv if not word.startswith("--ranks=")]
+    while "--ranks" in kept:
+        at = kept.index("--ranks")
+        del kept[at : at + 2]
+    return kept

@@ -1,7 +1,6 @@
 """`coupled-run bench`: how long each act of a step takes."""
 
 import argparse
-from typing import Any
 
 from rich.table import Table
 
@@ -11,15 +10,14 @@ from coupled.commands.options import add_config, add_ranks, is_started, ranks_of
 from coupled.config import Config, load
 from coupled.ranks.launching import launch
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    purpose = "time the acts of a step, and the step against the same networks in stock PyTorch"
-    command = add_config(commands, "bench", purpose)
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    add_config(command)
     add_ranks(command)
     command.add_argument("--steps", type=int, default=50, help="steps to time (default: 50)")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -11,18 +10,16 @@ from coupled.comparison import Diff, diff
 from coupled.comparison.states import LayerDifference
 from coupled.store.errors import one_line
 from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
 
 _MOST = 12  # rows of a table
 _MOST_LAYERS = 5
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    purpose = "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)"
-    command = commands.add_parser("diff", help=purpose, description=purpose)
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
     command.add_argument("a", type=Path, metavar="A", help="run directory")
     command.add_argument("b", type=Path, metavar="B", help="another one")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

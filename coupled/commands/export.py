@@ -2,22 +2,21 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from coupled.commands.options import add_run
 from coupled.errors import printable
 from coupled.reading.export import export
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = add_run(commands, "export", "write one arm of a checkpoint as a plain state dict (safetensors)")
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    add_run(command)
     command.add_argument("--arm", required=True, help="name of the arm")
     command.add_argument("--step", type=int, help="a kept checkpoint's step (default: the last)")
     command.add_argument(
         "--output", type=Path, metavar="FILE", help="default: export/<arm>-step-<t>.safetensors in the run"
     )
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,39 +1,34 @@
 """Options that several commands take, and how many ranks they ask for."""
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from coupled.commands.fields import field_reference
 from coupled.config import Config
 from coupled.errors import UserError
 from coupled.ranks.joining import is_rank
 from coupled.ranks.placement import place
+from coupled.terminal.entry import Parser
 
 
-def add_config(commands: Any, name: str, purpose: str) -> argparse.ArgumentParser:
-    """A command that takes a config file and overrides of its fields, all of which its help lists."""
+def add_config(command: Parser) -> None:
+    """A config file and overrides of its fields, all of which help lists."""
     fields = f"config fields (a TOML file holds them; --set overrides them):\n\n{field_reference()}"
-    command = commands.add_parser(name, help=purpose, description=purpose, notes=(fields,))
+    command.notes = (fields, *command.notes)
     command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
     add_set(command, "override a field (a TOML value; a bare word is a string); may be given again")
-    return command
 
 
-def add_run(commands: Any, name: str, purpose: str) -> argparse.ArgumentParser:
-    """A command that takes a run directory."""
-    command = commands.add_parser(name, help=purpose, description=purpose)
+def add_run(command: Parser) -> None:
+    """A run directory."""
     command.add_argument("run_directory", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
-    return command
 
 
-def add_set(command: argparse.ArgumentParser, purpose: str) -> None:
+def add_set(command: Parser, purpose: str) -> None:
     """Overrides of config fields."""
     command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=purpose)
 
 
-def add_terms(command: argparse.ArgumentParser) -> None:
+def add_terms(command: Parser) -> None:
     """The terms on which a run that is there resumes."""
     command.add_argument(
         "--allow-drift", action="store_true", help="go on under other libraries, machine or data; the run records it"
@@ -43,7 +38,7 @@ def add_terms(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_ranks(command: argparse.ArgumentParser) -> None:
+def add_ranks(command: Parser) -> None:
     """How many processes share the work."""
     command.add_argument(
         "--ranks",
@@ -51,15 +46,6 @@ def add_ranks(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that share the work (default: one for each arm, as far as cores or GPUs go; docs/ranks.md)",
     )
-
-
-def without_ranks(argv: Sequence[str]) -> list[str]:
-    """The command that every rank is started with."""
-    kept = [word for word in argv if not word.startswith("--ranks=")]
-    while "--ranks" in kept:
-        at = kept.index("--ranks")
-        del kept[at : at + 2]
-    return kept
 
 
 def is_started(asked: int | None) -> bool:

@@ -1,7 +1,6 @@
 """`coupled-run plan`: what a run will be, as TOML with comments."""
 
 import argparse
-from typing import Any
 
 from coupled.commands.options import add_config, add_ranks
 from coupled.config import Config, load
@@ -10,15 +9,14 @@ from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
 from coupled.planning.plan import Plan, plan
 from coupled.planning.vacuity import DELTA, shown, vacuities
+from coupled.terminal.entry import Parser
 from coupled.terminal.sizes import shown_bytes
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    purpose = "show what a config would do: resolved config (as TOML), run directory, memory, bytes"
-    command = add_config(commands, "plan", purpose)
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    add_config(command)
     add_ranks(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

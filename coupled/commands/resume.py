@@ -3,7 +3,6 @@
 import argparse
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from coupled.commands.options import add_ranks, add_run, add_set, add_terms, is_started, ranks_of
 from coupled.commands.progress import ProgressReporter
@@ -15,11 +14,12 @@ from coupled.reading.imported import refuse_imported
 from coupled.reading.log import last_ranks
 from coupled.reading.run_json import refuse_earlier_format
 from coupled.store import state
+from coupled.terminal.entry import Parser
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = add_run(commands, "resume", "go on with an unfinished run, byte for byte as if it had never stopped")
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    add_run(command)
     command.add_argument(
         "--extend", type=int, metavar="STEPS", help="make it a run of this length, where its schedule goes that far"
     )
@@ -29,7 +29,6 @@ def add(commands: Any) -> None:
     add_set(command, "elastic fields only (paths.data, …)")
     add_ranks(command)
     add_terms(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from coupled.commands.options import add_config, add_ranks, add_terms, ranks_of
 from coupled.commands.progress import ProgressReporter
@@ -15,16 +14,16 @@ from coupled.errors import printable
 from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch
 from coupled.ranks.placement import default_world
+from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    command = add_config(commands, "train", "train every arm of a config and record every step")
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    add_config(command)
     add_ranks(command)
     command.add_argument("--overwrite", action="store_true", help="replace the run that is there")
     add_terms(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

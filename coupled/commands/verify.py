@@ -1,21 +1,20 @@
 """`coupled-run verify`: what is proven of a run and what is not."""
 
 import argparse
-from typing import Any
 
 from coupled.commands.options import add_run
 from coupled.config.formats import FORMAT
 from coupled.errors import printable
 from coupled.terminal.counting import Counting
+from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 from coupled.userfiles import expanded
 from coupled.verification import Verified, verify
 
 
-def add(commands: Any) -> None:
-    """Adds the command to the subparsers `commands`."""
-    purpose = "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven"
-    command = add_run(commands, "verify", purpose)
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    add_run(command)
     command.add_argument("--sample", type=int, default=8, metavar="N", help="steps to draw again (default: 8)")
     command.add_argument("--replay", type=int, default=0, metavar="K", help="stretches to train again (default: 0)")
     command.add_argument(
@@ -32,7 +31,6 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="a file of the run's code.files, in their order",
     )
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

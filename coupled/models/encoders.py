@@ -12,6 +12,8 @@ from torch import nn
 
 from coupled.errors import UserError
 from coupled.models.resnet import SmallResNet
+from coupled.models.resnets import ResNet
+from coupled.models.vit import ViT
 
 # Larger images get the ImageNet stem, which shrinks them by four before the first stage.
 _LARGEST_CIFAR_STEM = 64
@@ -75,16 +77,11 @@ def _small_resnet(image_size: int, width: int) -> nn.Module:
     return SmallResNet(width)
 
 
-# torchvision's models take seconds to import: only a run that trains one pays for it.
 def _resnet(name: str, image_size: int, width: int, *, stem: str) -> nn.Module:
-    from coupled.models.resnets import ResNet
-
     return ResNet(name, width, stem)
 
 
 def _vit(image_size: int, width: int, *, patch: int, depth: int, heads: int) -> nn.Module:
-    from coupled.models.vit import ViT
-
     return ViT(image_size, patch, depth, heads, width)
 
 

@@ -56,7 +56,7 @@ _ZERO, _ONE = _constant(0.0), _constant(1.0)
 
 # docs/theory.md (71).
 # By the name of a class and the rest of the parameter's name; `child.leaf` of a parent comes before the `leaf` of the
-# child. Names, not classes, because torchvision takes seconds to import.
+# child.
 # conv: He et al. 2015, fan-out, as torchvision's ResNets; linear: variance 1/fan-in. Transformer: the distributions of
 # torchvision's VisionTransformer (its conv_proj is cut at ±2, more than ten standard deviations) and torch's attention.
 RULES: dict[tuple[str, str], Rule] = {

@@ -18,7 +18,8 @@ def pooled(x: Tensor) -> Tensor:
     return x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
-def _conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    """A 3×3 convolution without bias that keeps height and width at stride 1."""
     return nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
 
 
@@ -27,8 +28,8 @@ class _Block(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv3x3(channels_in, channels_out, stride), BatchNorm(channels_out)
-        self.conv2, self.bn2 = _conv3x3(channels_out, channels_out), BatchNorm(channels_out)
+        self.conv1, self.bn1 = conv3x3(channels_in, channels_out, stride), BatchNorm(channels_out)
+        self.conv2, self.bn2 = conv3x3(channels_out, channels_out), BatchNorm(channels_out)
         self.shortcut = None
         if stride != 1 or channels_in != channels_out:
             self.shortcut = nn.Sequential(
@@ -48,7 +49,7 @@ class SmallResNet(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.stem, self.bn = _conv3x3(3, width), BatchNorm(width)
+        self.stem, self.bn = conv3x3(3, width), BatchNorm(width)
         channels = [width, width, 2 * width, 4 * width, 8 * width]
         self.stages = nn.ModuleList(
             _Block(c_in, c_out, stride=1 if k == 0 else 2) for k, (c_in, c_out) in enumerate(pairwise(channels))

@@ -1,21 +1,67 @@
 """torchvision's ResNet-18, 34 and 50 (He et al. 2016, stride in the 3×3 of a bottleneck) with our batch-norm.
 
-Parameter names and, at width 64 with the ImageNet stem, shapes are torchvision's without `fc`.
+Parameter names and, at width 64 with the ImageNet stem, shapes are torchvision's without `fc`; so are the operations.
+The blocks are our own: torchvision loads all its models for one, which takes as long as loading torch.
 Shapes: images (N, 3, S, S); stage k = 0 … 3 (N, E·width·2^k, s/2^k, s/2^k) with E = 1, for ResNet-50 E = 4, and s = S
 after the CIFAR stem, S/4 after ImageNet's; h (N, 8·E·width).
 """
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from coupled.models.batchnorm import BatchNorm
-from coupled.models.resnet import pooled
+from coupled.models.resnet import conv3x3, pooled
 
-_BLOCKS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+
+class _Basic(nn.Module):
+    """conv–BN–ReLU–conv–BN plus shortcut (`downsample` where shapes change), then ReLU."""
+
+    expansion = 1
+
+    def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv3x3(channels_in, planes, stride), BatchNorm(planes)
+        self.conv2, self.bn2 = conv3x3(planes, planes), BatchNorm(planes)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return _joined(self.bn2(self.conv2(y)), x, self.downsample)
+
+
+class _Bottleneck(nn.Module):
+    """1×1 to `planes`, 3×3, 1×1 to four times as many, each with BN, ReLU between; plus shortcut, then ReLU."""
+
+    expansion = 4
+
+    def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+        super().__init__()
+        wide = planes * self.expansion
+        self.conv1, self.bn1 = _conv1x1(channels_in, planes), BatchNorm(planes)
+        self.conv2, self.bn2 = conv3x3(planes, planes, stride), BatchNorm(planes)
+        self.conv3, self.bn3 = _conv1x1(planes, wide), BatchNorm(wide)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        return _joined(self.bn3(self.conv3(y)), x, self.downsample)
+
+
+def _joined(y: Tensor, x: Tensor, downsample: nn.Module | None) -> Tensor:
+    y += x if downsample is None else downsample(x)
+    return F.relu(y, inplace=True)
+
+
+def _conv1x1(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False)
+
+
+_Block = type[_Basic] | type[_Bottleneck]
+_BLOCKS: dict[str, tuple[_Block, tuple[int, ...]]] = {
+    "resnet18": (_Basic, (2, 2, 2, 2)),
+    "resnet34": (_Basic, (3, 4, 6, 3)),
+    "resnet50": (_Bottleneck, (3, 4, 6, 3)),
 }
 
 
@@ -53,15 +99,11 @@ class ResNet(nn.Module):
         return features[-1] if stages else pooled(x), features
 
 
-def _stage(
-    block: type[BasicBlock] | type[Bottleneck], count: int, channels_in: int, planes: int, stride: int
-) -> nn.Sequential:
+def _stage(block: _Block, count: int, channels_in: int, planes: int, stride: int) -> nn.Sequential:
     channels_out = planes * block.expansion
     downsample = None
     if stride != 1 or channels_in != channels_out:
-        downsample = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), BatchNorm(channels_out)
-        )
-    blocks = [block(channels_in, planes, stride, downsample, norm_layer=BatchNorm)]
-    blocks += [block(channels_out, planes, norm_layer=BatchNorm) for _ in range(1, count)]
+        downsample = nn.Sequential(_conv1x1(channels_in, channels_out, stride), BatchNorm(channels_out))
+    blocks = [block(channels_in, planes, stride, downsample)]
+    blocks += [block(channels_out, planes, 1, None) for _ in range(1, count)]
     return nn.Sequential(*blocks)

@@ -1,29 +1,34 @@
 """torchvision's vision transformer (Dosovitskiy et al. 2021) without its heads, for small images.
 
-Parameter names and shapes are torchvision's without `heads`. Shapes: images (N, 3, S, S); tokens (N, 1 + (S/patch)²,
-width), the class token first; h (N, width).
+Parameter names and shapes are torchvision's without `heads`; so are the operations, without dropouts of 0. The layers
+are our own: torchvision loads all its models for one. Shapes: images (N, 3, S, S); tokens (N, 1 + (S/patch)², width),
+the class token first; h (N, width).
 """
 
+from collections import OrderedDict
+
 import torch
-from torch import Tensor
-from torchvision.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+_EPSILON = 1e-6  # of a layer-norm
 
 
-class ViT(VisionTransformer):
+class ViT(nn.Module):
     """`depth` layers of `heads` attention heads on tokens `width` wide, MLPs four times as wide, no dropout."""
 
     def __init__(self, image_size: int, patch: int, depth: int, heads: int, width: int) -> None:
-        super().__init__(image_size, patch, depth, heads, width, 4 * width)
-        del self.heads
+        super().__init__()
+        # Registered in torchvision's order: the class token is a parameter of this module itself, and so comes first.
+        self.conv_proj = nn.Conv2d(3, width, patch, stride=patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.encoder = Encoder(1 + (image_size // patch) ** 2, depth, heads, width)
 
-    def forward(  # type: ignore[reportIncompatibleMethodOverride]
-        self, x: Tensor, *, stages: bool = False
-    ) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, *, stages: bool = False) -> tuple[Tensor, list[Tensor]]:
         """h, the class token after the last layer-norm, and, when asked, the class token after every layer.
 
         A stage feature is (N, width) and comes before the last layer-norm: h is that norm of the last of them.
         """
-        tokens = self._process_input(x)
+        tokens = self.conv_proj(x).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1) + self.encoder.pos_embedding
         features = []
         for layer in self.encoder.layers:
@@ -32,3 +37,37 @@ class ViT(VisionTransformer):
                 features.append(tokens[:, 0])
         # Layer-norm is per token: the others' need not be computed.
         return self.encoder.ln(tokens[:, 0]), features
+
+
+class Encoder(nn.Module):
+    """Position embedding, layers and last norm; `ViT` runs them, as it needs what lies between."""
+
+    def __init__(self, tokens: int, depth: int, heads: int, width: int) -> None:
+        super().__init__()
+        self.pos_embedding = nn.Parameter(torch.zeros(1, tokens, width))
+        layers = ((f"encoder_layer_{i}", _Layer(heads, width)) for i in range(depth))
+        self.layers = nn.Sequential(OrderedDict(layers))
+        self.ln = nn.LayerNorm(width, _EPSILON)
+
+
+class _Layer(nn.Module):
+    """Attention and MLP, each on a norm of the tokens and added to them."""
+
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, _EPSILON)
+        self.self_attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ln_2 = nn.LayerNorm(width, _EPSILON)
+        self.mlp = MLPBlock(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        normed = self.ln_1(tokens)
+        tokens = self.self_attention(normed, normed, normed, need_weights=False)[0] + tokens
+        return tokens + self.mlp(self.ln_2(tokens))
+
+
+class MLPBlock(nn.Sequential):
+    """Linear – GELU – linear, four times as wide within; the second linear layer is number 3, as torchvision's is."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Identity(), nn.Linear(4 * width, width))

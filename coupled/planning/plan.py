@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from coupled.arms.network import meta_network
 from coupled.arms.optimisers import state_tensors
@@ -12,6 +11,7 @@ from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
+from coupled.planning.shapes import forward_of
 from coupled.ranks.placement import Placement, default_world, place
 from coupled.recording.layout import GROUPS, Layout, dependents, row_bytes, train_layout
 from coupled.recording.schedule import checkpoint_steps, due
@@ -71,7 +71,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
     """The plan of a resolved config on `ranks` processes (default: as many as a run here gets)."""
     placement = place(config, default_world(config) if ranks is None else ranks)
     streams = train_layout(config)
-    network = meta_network(config)
+    network, views = meta_network(config), 2 * config.batches.size
     parameters, buffers = _elements(network)
     real = getattr(torch, config.train.dtype).itemsize
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
@@ -86,7 +86,8 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         checkpoints=(_most_on_disk(config), _checkpoint_bytes(config, network)),
         # lars spreads its ratios over layers by an index of its own, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
-        step_memory=real * _saved_elements(config, network),
+        # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
+        step_memory=real * (forward_of(network, views, config.views.size).kept + 3 * views**2),
         placement=placement,
         traffic=_traffic(config, placement, network),
     )
@@ -137,32 +138,6 @@ def _most_on_disk(config: Config) -> int:
     """
     kept, every = set(config.checkpoints.keep.upto(config.train.steps)), checkpoint_steps(config)
     return len(kept | set(every[-2:]))
-
-
-def _saved_elements(config: Config, network: Network) -> int:
-    """How many elements the forward of one batch keeps for its backward: counted for 2 and 4 views without storage,
-    and extended along the straight line between them to all 2B.
-    """
-    size = config.views.size
-    few, more = (_saved_by(network, torch.empty(n, 3, size, size, device="meta")) for n in (2, 4))
-    views = 2 * config.batches.size
-    # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
-    return few + (more - few) // 2 * (views - 2) + 3 * views**2
-
-
-def _saved_by(network: Network, images: Tensor) -> int:
-    kept: dict[int, Tensor] = {}
-    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = tensor  # held, so that no other storage gets its number
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        network(images)
-    return sum(tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values())
 
 
 def _row(streams: Layout, stream: str) -> int:

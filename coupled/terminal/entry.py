@@ -4,8 +4,10 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -26,20 +28,48 @@ EXIT_CODES: Final = """exit codes:
 class Parser(argparse.ArgumentParser):
     """Reports a mistake in the arguments in one line, without the usage text; options are spelled out.
 
-    Every help ends with `notes`, which are shown as they are, and the exit codes.
+    Every help ends with `notes`, which are shown as they are. `fill` adds what is taken when arguments come: of the
+    commands of a program only the one that was asked for is loaded.
     """
 
-    def __init__(self, *arguments: Any, notes: Sequence[str] = (), **options: Any) -> None:
+    def __init__(self, *arguments: Any, fill: Callable[["Parser"], None] = lambda parser: None, **options: Any) -> None:
         super().__init__(*arguments, **{"allow_abbrev": False, **options})
         # Of every argument with `type=Path`: shells do not expand --output=~/x, nor what is quoted.
         self.register("type", Path, _path)
-        self._notes = (*notes, EXIT_CODES)
+        self.notes: tuple[str, ...] = (EXIT_CODES,)
+        self._fill: Callable[[Parser], None] | None = fill
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+        return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
-        return "\n\n".join((super().format_help().rstrip(), *self._notes)) + "\n"
+        return "\n\n".join((super().format_help().rstrip(), *self.notes)) + "\n"
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message, f"see {self.prog} --help")
+
+
+def program_parser(program: str, description: str, package: str, purposes: Mapping[str, str]) -> Parser:
+    """The parser of a program. Its commands, each with its purpose, are modules of `package`: `add` says what a command
+    takes, `run` does it. Most of them load torch, so a module is loaded only when its command was asked for.
+    """
+
+    def filling(name: str) -> Callable[[Parser], None]:
+        def fill(command: Parser) -> None:
+            module = import_module(f"{package}.{name}_" if iskeyword(name) else f"{package}.{name}")
+            module.add(command)
+            command.set_defaults(run=module.run)
+
+        return fill
+
+    whole = Parser(prog=program, description=description)
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, purpose in purposes.items():
+        commands.add_parser(name, help=purpose, description=purpose, fill=filling(name))
+    return whole
 
 
 def _path(given: str) -> Path:

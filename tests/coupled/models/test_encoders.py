@@ -1,6 +1,4 @@
-import ast
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +6,6 @@ import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
-import coupled.models
 from coupled.config import schema
 from coupled.config.resolved import Model, filled
 from coupled.errors import UserError
@@ -327,12 +324,3 @@ def test_what_does_not_fit_the_encoder_is_one_line(given, message):
     with pytest.raises(UserError) as error:
         check_model(schema.Model(**given), 32)
     assert str(error.value).startswith(message)
-
-
-def test_torchvision_is_imported_only_by_the_models_that_need_it():
-    """Its import takes as long as torch's, and every command would pay it."""
-    for path in Path(coupled.models.__file__).parent.glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        found = {n.name for node in tree.body if isinstance(node, ast.Import) for n in node.names}
-        found |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-        assert any(name.startswith("torchvision") for name in found) == (path.stem in ("resnets", "vit")), path

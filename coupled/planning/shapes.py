@@ -1,0 +1,83 @@
+"""What a forward of a network keeps and computes, counted on shapes: no storage, no arithmetic."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from coupled.models import Network
+
+_VIEWS: Final = 1021  # no number of channels, pixels or tokens has this factor but by design
+_COMPILER: Final = "torch._dynamo"
+_MARK: Final = "__dynamo_disable"  # what torch (2.9 to 2.13) leaves at a function that it has asked the compiler about
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Of a forward: elements kept for the backward, and multiply-adds of convolutions and linear maps."""
+
+    kept: int
+    multiply_adds: int
+
+
+def forward_of(network: Network, views: int, size: int) -> Forward:
+    """Of `views` views of `size` px, from one forward of `_VIEWS`: what has that prime as a factor grows with views."""
+    kept: dict[int, Tensor] = {}
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    multiply_adds = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = tensor  # held, so that no other storage gets its number
+        return tensor
+
+    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal multiply_adds
+        channels = output.shape[1] if isinstance(module, nn.Conv2d) else output.shape[-1]
+        weights = sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
+        multiply_adds += output.numel() // channels * weights // _VIEWS * views
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    try:
+        with _without_compiler(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(torch.empty(_VIEWS, 3, size, size, device="meta"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    elements = [tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values()]
+    return Forward(sum(n if n % _VIEWS else n // _VIEWS * views for n in elements), multiply_adds)
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Inside, shapes are computed without loading torch's compiler, which takes as long as loading torch itself.
+
+    For every operation on shapes torch asks its compiler to let the operation alone. Where the compiler is not loaded,
+    it is nobody's business: the answer here is the operation itself. Nothing of this is left afterwards, and a torch
+    that asks in another way loads its compiler as before.
+    """
+    if _COMPILER in sys.modules:
+        yield
+        return
+    asked: list[Callable[..., Any]] = []
+
+    def disable(function: Callable[..., Any], recursive: bool = True, **options: Any) -> Callable[..., Any]:
+        asked.append(function)
+        return function
+
+    stand_in = ModuleType(_COMPILER)
+    stand_in.disable = disable  # type: ignore[reportAttributeAccessIssue]
+    sys.modules[_COMPILER] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[_COMPILER]
+        for function in asked:
+            if hasattr(function, _MARK):
+                delattr(function, _MARK)
