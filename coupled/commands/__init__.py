@@ -10,7 +10,7 @@ COMMANDS: Final = {
     "train": "train every arm of a config and record every step",
     "resume": "go on with an unfinished run, byte for byte as if it had never stopped",
     "plan": "show what a config would do: resolved config (as TOML), run directory, memory, bytes",
-    "bench": "time the acts of a step, and the step against bare compute of the same arms",
+    "bench": "time the acts of a step, and the step against the same networks in stock PyTorch",
     "verify": "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven",
     "diff": "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)",
     "export": "write one arm of a checkpoint as a plain state dict (safetensors)",
