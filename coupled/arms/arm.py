@@ -12,7 +12,7 @@ from coupled.config import Config
 from coupled.config.arms import objective_of
 from coupled.inputs.dataset import data_info
 from coupled.inputs.source import Batch
-from coupled.models.batchnorm import BatchNorm
+from coupled.models.batchnorm import BatchNorm, absorb
 from coupled.models.embedding import autocast, embed
 from coupled.models.flat import FlatState
 from coupled.objectives.losses import batch_loss
@@ -91,8 +91,7 @@ class Arm:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
         self.optimiser.step(learning_rate, self.squares)
         self.squares = Squares(self.state, self.optimiser.layers)
-        for norm in self._norms:
-            norm.absorb()
+        absorb(self._norms)
 
     def embed(self, images: Tensor, *, stages: bool = False) -> list[Tensor]:
         """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k), in evaluation mode.

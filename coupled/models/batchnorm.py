@@ -10,12 +10,14 @@ Speed: time goes into passes over memory (`norm.passes`) and, for small tensors,
 few.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from coupled.models.norm import fused
 from coupled.models.norm.layout import at_least_float32
 from coupled.models.norm.passes import passes
 
@@ -93,19 +95,26 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.empty(channels))
         self.register_buffer("running_var", torch.empty(channels))
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self.seen: list[fused.Seen] = []  # where the kernels of `fused` made the pass
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._evaluate(x)
+        n = x.numel() // x.shape[1] * (self.across.size if self.across else 1)
+        if fused.takes(x):
+            y, mean, inverse_std = fused.FusedNormalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
+            self.seen.append(fused.Seen(mean, inverse_std, n))
+            return y
         y, moments = _Normalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
-        n, dtype = x.numel() // x.shape[1] * (self.across.size if self.across else 1), self.running_mean.dtype
-        mean, variance = moments.unbind()
+        (mean, variance), dtype = moments.unbind(), self.running_mean.dtype
         self._seen.append((mean.to(dtype), (variance * (n / max(n - 1, 1))).to(dtype)))
         return y
 
     def _evaluate(self, x: Tensor) -> Tensor:
         """(x − running mean)·scale + bias: one pass, unless somebody may differentiate it."""
         if not torch.is_grad_enabled():
+            if fused.takes(x):
+                return fused.evaluate(x, self, self.weight, self.bias)
             moments = torch.stack((self.running_mean, self.running_var)).double()
             return passes(x).normalise(moments, self.weight, self.bias, self.eps)
         per_channel = (1, -1) + (1,) * (x.ndim - 2)
@@ -121,3 +130,11 @@ class BatchNorm(nn.Module):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance, self.momentum)
         self._seen.clear()
+        fused.absorb([self])
+
+
+def absorb(norms: Sequence[BatchNorm]) -> None:
+    """Move the running statistics of all norms of a network."""
+    fused.absorb(norms)
+    for norm in norms:
+        norm.absorb()

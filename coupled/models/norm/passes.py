@@ -1,4 +1,4 @@
-"""Who makes batch-norm's passes: compiled kernels on a CPU, torch's fused ones on CUDA, operations elsewhere."""
+"""Who makes batch-norm's passes: compiled kernels on a CPU, torch's operations elsewhere."""
 
 from typing import Protocol
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from coupled.models.norm.compiled import CompiledPasses
-from coupled.models.norm.fused import FusedPasses
 from coupled.models.norm.operations import OperationPasses
 
 
@@ -38,5 +37,4 @@ class Passes(Protocol):
 
 def passes(x: Tensor) -> Passes:
     """Those over x. torch's compiler sees through operations alone."""
-    made_by = {} if torch.compiler.is_compiling() else {"cpu": CompiledPasses, "cuda": FusedPasses}
-    return made_by.get(x.device.type, OperationPasses)(x)
+    return CompiledPasses(x) if x.device.type == "cpu" and not torch.compiler.is_compiling() else OperationPasses(x)
