@@ -34,8 +34,8 @@ from coupled.theory.learning_rate import peak
 # certificate's digests are with `guard`.
 ACTS = ("data", "forward", "backward", "guard", "observe", "optimiser", "record")
 WARM_UP = 5
-# Steps in a row, at most, before the others have their turn; and so many blocks where there are steps enough. Many short
-# blocks: what disturbs one comparison leaves the median alone.
+# Steps in a row, at most, before the others have their turn; and so many blocks where there are steps enough. They are
+# many and short: what disturbs one comparison leaves the median alone.
 BLOCK, BLOCKS = 5, 10
 _PANELS = 5  # observations of the panels, at most
 
@@ -62,12 +62,12 @@ class Bench:
 
     `step` has all acts but panels; of a checkpoint with the shards that close at it, as much a step as the config's own
     schedule gives, and that is the act `record`. `ratios` are step / stock of every block, `ratio` is their median, as
-    `bare_ratio` is that of step / bare. `layout`: the layout of the stock networks. `views` is what making a batch takes in this process by
-    itself; in a run another thread or process makes it ahead (not on a GPU), and `data` is the wait for it. `panel` is
-    one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation forward of
-    the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of a stock
-    step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by the run
-    alone; None on a CPU.
+    `bare_ratio` is that of step / bare. `layout`: of the stock networks. `views` is what making a batch takes in this
+    process by itself; in a run another thread or process makes it ahead (not on a GPU), and `data` is the wait for it.
+    `panel` is one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation
+    forward of the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of
+    a stock step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by
+    the run alone; None on a CPU.
     """
 
     steps: int
