@@ -34,9 +34,10 @@ from coupled.theory.learning_rate import peak
 # certificate's digests are with `guard`.
 ACTS = ("data", "forward", "backward", "guard", "observe", "optimiser", "record")
 WARM_UP = 5
-# Steps in a row, at most, before the others have their turn, and how many such blocks there are at least.
-# Whoever makes views ahead has a head start of two batches, not of every one.
-BLOCK, BLOCKS = 10, 5
+# Steps in a row, at most, before the others have their turn; and so many blocks where there are steps enough. They are
+# many and short: what disturbs one comparison leaves the median alone.
+BLOCK, BLOCKS = 5, 10
+_PANELS = 5  # observations of the panels, at most
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ class Bench:
     """Seconds: medians over the blocks.
 
     `step` has all acts but panels; of a checkpoint with the shards that close at it, as much a step as the config's own
-    schedule gives, and that is the act `record`. `ratio` = step / stock and `bare_ratio` = step / bare: medians of the
-    blocks' ratios. `layout`: the layout of the stock networks. `views` is what making a batch takes in this process by
-    itself; in a run another thread or process makes it ahead (not on a GPU), and `data` is the wait for it. `panel` is
-    one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation forward of
-    the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of a stock
-    step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by the run
-    alone; None on a CPU.
+    schedule gives, and that is the act `record`. `ratios` are step / stock of every block, `ratio` is their median, as
+    `bare_ratio` is that of step / bare. `layout`: of the stock networks. `views` is what making a batch takes in this
+    process by itself; in a run another thread or process makes it ahead (not on a GPU), and `data` is the wait for it.
+    `panel` is one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation
+    forward of the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of
+    a stock step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by
+    the run alone; None on a CPU.
     """
 
     steps: int
@@ -75,7 +76,7 @@ class Bench:
     step: float
     bare: float
     stock: float
-    ratio: float
+    ratios: tuple[float, ...]
     bare_ratio: float
     recording: float
     layout: str
@@ -85,6 +86,10 @@ class Bench:
     flops: int
     multiplying: float
     memory: int | None
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios)
 
     @property
     def looking(self) -> float:
@@ -171,7 +176,7 @@ def _panels(config: Config, parts: Parts, timer: "Timer") -> tuple[float, float]
     if not recorded:
         return None
     images = [panels.images[stream] for stream in recorded]
-    turns = min(BLOCKS, len(timer.blocks))
+    turns = min(_PANELS, len(timer.blocks))
     return in_turns(
         timer.clock,
         lambda: [acts[stream](parts.arms) for stream in recorded],
@@ -193,7 +198,7 @@ def _summary(
         step=median(block.step for block in blocks) + record,
         bare=median(block.bare for block in blocks),
         stock=median(block.stock for block in blocks),
-        ratio=median((block.step + record) / block.stock for block in blocks),
+        ratios=tuple((block.step + record) / block.stock for block in blocks),
         bare_ratio=median((block.step + record) / block.bare for block in blocks),
         recording=median(block.recording for block in blocks),
         layout=timer.layout,

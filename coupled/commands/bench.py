@@ -58,8 +58,8 @@ def _print_bench(times: Bench, config: Config) -> None:
     print(
         f"ratio to stock: {times.ratio:.3f} ({model.encoder} of width {model.width}, {config.views.size} px, "
         f"{len(config.arms)} arms, B = {config.batches.size}, {train.precision}, {train.memory_format}, "
-        f"stock {times.layout}, {train.threads} threads, {train.device}; {times.steps} steps, medians of "
-        f"{times.blocks} blocks)"
+        f"stock {times.layout}, {train.threads} threads, {train.device}; {times.steps} steps, median of "
+        f"{times.blocks} blocks from {min(times.ratios):.3f} to {max(times.ratios):.3f})"
     )
 
 

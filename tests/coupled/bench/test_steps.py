@@ -53,15 +53,9 @@ def test_a_checkpoint_counts_as_often_as_the_config_has_one(ticking, tmp_path):
     assert often.acts["forward"] == seldom.acts["forward"]
 
 
-def test_steps_are_taken_in_five_blocks_or_more_of_at_most_ten(tmp_path):
-    assert {steps: in_blocks(steps) for steps in (1, 4, 11, 40, 50, 60)} == {
-        1: (1, 1),
-        4: (1, 4),
-        11: (2, 6),
-        40: (8, 5),
-        50: (10, 5),
-        60: (10, 6),
-    }
+def test_steps_are_taken_in_ten_blocks_or_more_of_at_most_five(tmp_path):
+    blocks = {1: (1, 1), 9: (1, 9), 25: (2, 13), 40: (4, 10), 50: (5, 10), 60: (5, 12)}
+    assert {steps: in_blocks(steps) for steps in blocks} == blocks
     with pytest.raises(UserError, match="at least 1"):
         bench(tiny(tmp_path, arms=TWO), steps=0)
 
