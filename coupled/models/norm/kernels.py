@@ -4,7 +4,7 @@ Shapes: rows (N, W) as in `layout`, C channels; `run` = elements of a channel th
 (contiguous) or 1 (channels_last). A row is cut into tiles of columns that stay in a core's cache; where all tiles begin
 with channel 0 they are `alike`. `moments` (2, C) are mean and (population) variance.
 A job is N·j/J ≤ row < N·(j+1)/J of J jobs. J depends on nothing but the shape, and sums of jobs are put together in
-their order, so that threads change no bit. Up to 64 elements are added in the rows' precision; all else is float64.
+their order, so that threads change no bit. Up to 32 elements are added in the rows' precision; all else is float64.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ Sums = NDArray[np.float64]
 _TILE = 1024  # columns: with three values a channel and a row of x and y, 20 of the 32 KiB nearest to a core
 _SHIFT_EVERY = 8  # one row in so many makes the shift of a job; that bounds the shift's distance from the mean
 _BLOCK = 16  # rows that share what is spread over a tile
-_DEPTH = 64  # elements added in the rows' precision
+_DEPTH = 32  # elements added in the rows' precision
 
 
 @part
@@ -206,7 +206,7 @@ def normalise(
     shift, scale, offset = np.empty(C, rows.dtype), np.empty(C, rows.dtype), np.empty(C, rows.dtype)
     for channel in range(C):
         shift[channel] = moments[0, channel]
-        factor = weight[channel] / np.sqrt(moments[1, channel] + eps)
+        factor = 1 / np.sqrt(moments[1, channel] + eps) * weight[channel]
         scale[channel] = factor
         offset[channel] = (bias[channel] if len(bias) else 0) - (moments[0, channel] - shift[channel]) * factor
     tile, alike = _tiles(width, run, C)
