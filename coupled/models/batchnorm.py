@@ -45,6 +45,7 @@ class _Normalise(torch.autograd.Function):
         ctx.save_for_backward(through.x, weight, moments)
         ctx.eps, ctx.has_bias, ctx.across = eps, bias is not None, across
         ctx.mark_non_differentiable(moments)
+        ctx.set_materialize_grads(False)  # or the moments' would be zeros, made for nobody
         return through.normalise(moments, weight, bias, eps), moments
 
     @staticmethod

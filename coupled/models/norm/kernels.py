@@ -112,16 +112,20 @@ def _add_moments_of_two(row: Rows, other: Rows, shift: Rows, total: Rows, square
 
 
 @part
-def _shift(rows: Rows, run: int, first: int, stop: int, total: Rows, sums: Sums, shift: Rows) -> None:
+def _shift(rows: Rows, run: int, first: int, stop: int, alike: bool, total: Rows, sums: Sums, shift: Rows) -> None:
     """Fill `shift` (C,) with the mean of every eighth row from `first` to `stop`."""
-    width, C = rows.shape[1], len(shift)
+    width, tile, C = rows.shape[1], len(total), len(shift)
     sums[:] = 0
-    for low in range(0, width, len(total)):
-        tile = total[: min(len(total), width - low)]
-        tile[:] = 0
+    for low in range(0, width, tile):
+        high = min(low + tile, width)
+        if low == 0 or not alike:
+            total[:] = 0
         for row in range(first, stop, _SHIFT_EVERY):
-            _add(rows[row, low : low + len(tile)], tile)
-        _collect(tile, run, low, sums)
+            _add(rows[row, low:high], total[: high - low])
+        if not alike:
+            _collect(total[: high - low], run, low, sums)
+    if alike:
+        _collect(total, run, 0, sums)
     n = (stop - first + _SHIFT_EVERY - 1) // _SHIFT_EVERY * (width // C)
     for channel in range(C):
         shift[channel] = sums[channel] / n
@@ -140,7 +144,7 @@ def find_moments(rows: Rows, run: int, begin: int, end: int, sums: Sums) -> None
     for job in range(begin, end):
         first, stop = N * job // J, N * (job + 1) // J
         mean, square = sums[job, 0], sums[job, 1]
-        _shift(rows, run, first, stop, totals, mean, shift)
+        _shift(rows, run, first, stop, alike, totals, mean, shift)
         mean[:] = 0
         square[:] = 0
         depth = 0
