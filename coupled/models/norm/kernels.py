@@ -17,7 +17,10 @@ from coupled.compiling import kernel, part
 Rows = NDArray[Any]  # float32 or float64
 Sums = NDArray[np.float64]
 
-_TILE = 1024  # columns: with three values a channel and a row of x and y, 20 of the 32 KiB nearest to a core
+# Columns of a tile: memory is read fastest in long pieces, but what is spread over a tile, up to four values a column,
+# has to stay in a core's second cache. Where channels change with every column, sums of a tile take longer to collect
+# the more there are, for their depth is limited.
+_TILE, _LONG_TILE = 1 << 12, 1 << 14
 _SHIFT_EVERY = 8  # one row in so many makes the shift of a job; that bounds the shift's distance from the mean
 _BLOCK = 16  # rows that share what is spread over a tile
 _DEPTH = 32  # elements added in the rows' precision
@@ -28,7 +31,7 @@ def _tiles(width: int, run: int, channels: int) -> tuple[int, bool]:
     """The width of a tile, and whether all are alike."""
     if run == 1 and channels <= _TILE:
         return min(_TILE // channels * channels, width), True
-    return min(_TILE, width), False
+    return min(_TILE if run == 1 else _LONG_TILE, width), False
 
 
 @part
