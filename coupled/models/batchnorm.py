@@ -47,15 +47,18 @@ class _Normalise(torch.autograd.Function):
         ctx.save_for_backward(through.x, weight, moments)
         ctx.eps, ctx.has_bias, ctx.across = eps, bias is not None, across
         ctx.mark_non_differentiable(moments)
+        ctx.set_materialize_grads(False)  # or the moments' would be zeros, made for nobody
         return through.normalise(moments, weight, bias, eps), moments
 
     @staticmethod
     @once_differentiable
     def backward(  # type: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grads: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        ctx: Any, gradient: Tensor | None, _: None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        if gradient is None:
+            return None, None, None, None, None
         x, weight, moments = ctx.saved_tensors
-        through, gradient, n = passes(x), grads[0], x.numel() // x.shape[1]
+        through, n = passes(x), x.numel() // x.shape[1]
         own = whole = through.products(gradient, moments, ctx.eps)
         if ctx.across is not None and ctx.across.size > 1:
             n *= ctx.across.size

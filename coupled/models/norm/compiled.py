@@ -18,7 +18,7 @@ from coupled.threads import share
 
 _WORTH = 1 << 17  # elements: a pass over these takes a thread longer than waking it
 # A job's rows: few, so that threads get equal shares, but enough that adding up columns takes far less than their rows.
-_LEAST_ROWS, _MOST_ROWS, _LEAST_ELEMENTS = 16, 64, 1 << 14
+_LEAST_ROWS, _MOST_ROWS, _LEAST_ELEMENTS = 16, 32, 1 << 14
 Sums = NDArray[np.float64]
 _WIDE = (torch.float32, torch.float64)
 _NONE = np.empty(0, np.float32)

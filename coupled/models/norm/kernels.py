@@ -4,7 +4,7 @@ Shapes: rows (N, W) as in `layout`, C channels; `run` = elements of a channel th
 (contiguous) or 1 (channels_last). A row is cut into tiles of columns that stay in a core's cache; where all tiles begin
 with channel 0 they are `alike`. `moments` (2, C) are mean and (population) variance.
 A job is N·j/J ≤ row < N·(j+1)/J of J jobs. J depends on nothing but the shape, and sums of jobs are put together in
-their order, so that threads change no bit. Up to 64 elements are added in the rows' precision; all else is float64.
+their order, so that threads change no bit. Up to 32 elements are added in the rows' precision; all else is float64.
 """
 
 from typing import Any
@@ -17,10 +17,13 @@ from coupled.compiling import kernel, part
 Rows = NDArray[Any]  # float32 or float64
 Sums = NDArray[np.float64]
 
-_TILE = 1024  # columns: with three values a channel and a row of x and y, 20 of the 32 KiB nearest to a core
+# Columns of a tile: memory is read fastest in long pieces, but what is spread over a tile, up to four values a column,
+# has to stay in a core's second cache. Where channels change with every column, sums of a tile take longer to collect
+# the more there are, for their depth is limited.
+_TILE, _LONG_TILE = 1 << 12, 1 << 14
 _SHIFT_EVERY = 8  # one row in so many makes the shift of a job; that bounds the shift's distance from the mean
 _BLOCK = 16  # rows that share what is spread over a tile
-_DEPTH = 64  # elements added in the rows' precision
+_DEPTH = 32  # elements added in the rows' precision
 
 
 @part
@@ -28,7 +31,7 @@ def _tiles(width: int, run: int, channels: int) -> tuple[int, bool]:
     """The width of a tile, and whether all are alike."""
     if run == 1 and channels <= _TILE:
         return min(_TILE // channels * channels, width), True
-    return min(_TILE, width), False
+    return min(_TILE if run == 1 else _LONG_TILE, width), False
 
 
 @part
@@ -112,16 +115,20 @@ def _add_moments_of_two(row: Rows, other: Rows, shift: Rows, total: Rows, square
 
 
 @part
-def _shift(rows: Rows, run: int, first: int, stop: int, total: Rows, sums: Sums, shift: Rows) -> None:
+def _shift(rows: Rows, run: int, first: int, stop: int, alike: bool, total: Rows, sums: Sums, shift: Rows) -> None:
     """Fill `shift` (C,) with the mean of every eighth row from `first` to `stop`."""
-    width, C = rows.shape[1], len(shift)
+    width, tile, C = rows.shape[1], len(total), len(shift)
     sums[:] = 0
-    for low in range(0, width, len(total)):
-        tile = total[: min(len(total), width - low)]
-        tile[:] = 0
+    for low in range(0, width, tile):
+        high = min(low + tile, width)
+        if low == 0 or not alike:
+            total[:] = 0
         for row in range(first, stop, _SHIFT_EVERY):
-            _add(rows[row, low : low + len(tile)], tile)
-        _collect(tile, run, low, sums)
+            _add(rows[row, low:high], total[: high - low])
+        if not alike:
+            _collect(total[: high - low], run, low, sums)
+    if alike:
+        _collect(total, run, 0, sums)
     n = (stop - first + _SHIFT_EVERY - 1) // _SHIFT_EVERY * (width // C)
     for channel in range(C):
         shift[channel] = sums[channel] / n
@@ -140,7 +147,7 @@ def find_moments(rows: Rows, run: int, begin: int, end: int, sums: Sums) -> None
     for job in range(begin, end):
         first, stop = N * job // J, N * (job + 1) // J
         mean, square = sums[job, 0], sums[job, 1]
-        _shift(rows, run, first, stop, totals, mean, shift)
+        _shift(rows, run, first, stop, alike, totals, mean, shift)
         mean[:] = 0
         square[:] = 0
         depth = 0
@@ -206,7 +213,7 @@ def normalise(
     shift, scale, offset = np.empty(C, rows.dtype), np.empty(C, rows.dtype), np.empty(C, rows.dtype)
     for channel in range(C):
         shift[channel] = moments[0, channel]
-        factor = weight[channel] / np.sqrt(moments[1, channel] + eps)
+        factor = 1 / np.sqrt(moments[1, channel] + eps) * weight[channel]
         scale[channel] = factor
         offset[channel] = (bias[channel] if len(bias) else 0) - (moments[0, channel] - shift[channel]) * factor
     tile, alike = _tiles(width, run, C)
