@@ -3,6 +3,7 @@
     OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/bench_observers.py [--encoder resnet18] [--batch 64] [--threads 2]
 
 The acts of a step are timed one by one, in a run's own order; medians over --blocks steps, and their share of the step.
+With one thread it is CPU time, which a busy machine disturbs less.
 With --alone there is no forward and no backward: the passes over the weights, beside a copy of them by torch.
 """
 
@@ -47,13 +48,15 @@ def config_of(folder: str, encoder: str, batch: int, threads: int, optimiser: st
     return replace(config, record=replace(config.record, **off))
 
 
-def step(run: Run, at: int, rate: float, seconds: dict[str, list[float]], *, alone: bool) -> None:
+def step(
+    run: Run, at: int, rate: float, seconds: dict[str, list[float]], clock: Callable[[], float], *, alone: bool
+) -> None:
     """One step, act by act."""
 
     def timed(name: str, act: Callable[[], object]) -> None:
-        started = time.perf_counter()
+        started = clock()
         act()
-        seconds[name].append(time.perf_counter() - started)
+        seconds[name].append(clock() - started)
 
     batch = run.stream.at(at)
     if alone:
@@ -81,6 +84,7 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true")
     given = parser.parse_args()
     _keep_freed_memory()
+    clock = time.process_time if given.threads == 1 else time.perf_counter
     seconds: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         run = assemble(config_of(folder, given.encoder, given.batch, given.threads, given.optimiser))
@@ -91,7 +95,7 @@ def main() -> None:
             for at in range(given.blocks + 2):
                 if at == 2:
                     seconds.clear()  # two steps to warm up
-                step(run, at, 1e-3, seconds, alone=given.alone)
+                step(run, at, 1e-3, seconds, clock, alone=given.alone)
             weights = len(next(iter(run.arms.values())).state.weights)
     medians = {name: median(times) for name, times in seconds.items()}
     table = Table("act", "ms", "of the step", title=f"{given.encoder}, {weights / 1e6:.1f} M weights an arm, two arms")
