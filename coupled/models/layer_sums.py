@@ -18,19 +18,11 @@ from coupled.compiling import Floats, Integers, kernel, part
 Doubles = NDArray[np.float64]
 # What `sums` can take: w², (w−a)², (w−a)(w+a), (w+a)², (w−w_0)², (w−w_0)(a−a_0), by their columns.
 COLUMNS: Final = 6
-BLOCK: Final = 1 << 14
 _LANES: Final = 256
 # Elements that are worth a thread of their own: starting one takes as long as a few 10⁵.
 _WORTH: Final = 1 << 20
 _VECTOR: Final = "float32[::1]"
 _SIGNATURE: Final = f"void({', '.join([_VECTOR] * 5)}, int64[::1], float64[:,::1])"
-
-
-def blocks_of(ends: Sequence[tuple[int, int]]) -> tuple[Integers, Integers]:
-    """Where blocks begin, and the last ends, and each layer's first block, of consecutive layers (start, stop)."""
-    starts = [list(range(start, max(stop, start + 1), BLOCK)) for start, stop in ends]
-    firsts = np.cumsum([0, *map(len, starts[:-1])])
-    return np.array([*(at for layer in starts for at in layer), ends[-1][1]]), firsts
 
 
 def sums(
@@ -41,7 +33,10 @@ def sums(
     copy: Floats | None,
     threads: int,
 ) -> Doubles:
-    """The `wanted` columns by layer, (columns, layers), of w, a, w_0 and a_0; w goes to `copy` in the same pass."""
+    """The `wanted` columns by layer, (columns, layers), of w, a, w_0 and a_0; w goes to `copy` in the same pass.
+
+    `blocks`: where they begin, and the last ends; `firsts`: each layer's first.
+    """
     by_block = np.zeros((len(blocks) - 1, COLUMNS))
     walk = _walk(*(column in wanted for column in range(COLUMNS)), copy is not None)
     own = vectors[0]

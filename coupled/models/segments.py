@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 from enum import Enum
 from functools import cached_property
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coupled.models.flat import ALIGN_BYTES, Segment
+
+# Elements that are summed before they are added to those of other blocks of their layer: by the compiled pass, and by
+# operations, which add one row after the other.
+BLOCK: Final = 1 << 14
+_BLOCK_OF_ROWS: Final = 1 << 12
 
 
 class Sum(Enum):
@@ -38,6 +44,19 @@ class Vectors(NamedTuple):
         return all(flat is not None for flat in need)
 
 
+def is_compiled(flat: Tensor) -> bool:
+    """Are a vector's sums taken by the compiled pass?"""
+    return flat.dtype == torch.float32 and flat.device.type == "cpu"
+
+
+def blocks_of(ends: Sequence[tuple[int, int]], size: int) -> tuple[list[int], list[int]]:
+    """Where blocks of at most `size` elements begin, and the last ends; and how many each layer has, of consecutive
+    layers (start, stop).
+    """
+    starts = [range(start, max(stop, start + 1), size) for start, stop in ends]
+    return [*(at for layer in starts for at in layer), ends[-1][1]], [len(layer) for layer in starts]
+
+
 class Segments:
     """Per-layer values of flat vectors of one layout, and back.
 
@@ -48,6 +67,7 @@ class Segments:
     def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
         self._ends = [(segment.start, segment.padded_stop) for segment in segments]
         self._size = segments[-1].padded_stop
+        self._cuts: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.lengths = torch.tensor([stop - start for start, stop in self._ends], device=device)
 
     def squares(self, flat: Tensor) -> Tensor:
@@ -68,8 +88,7 @@ class Segments:
         order = sorted(wanted, key=lambda kind: kind.value)
         # Each vector that is not needed may be any.
         flats = [(vectors.own if flat is None else flat)[: self._size] for flat in vectors]
-        compiled = vectors.own.dtype == torch.float32 and vectors.own.device.type == "cpu"
-        rows = (self._compiled if compiled else self._in_operations)(flats, order, copy)
+        rows = (self._compiled if is_compiled(vectors.own) else self._in_operations)(flats, order, copy)
         return dict(zip(order, rows.unbind(), strict=True))
 
     def spread(self, values: Tensor) -> Tensor:
@@ -84,9 +103,8 @@ class Segments:
 
     @cached_property
     def _blocks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        from coupled.models.layer_sums import blocks_of
-
-        return blocks_of(self._ends)
+        starts, counts = blocks_of(self._ends, BLOCK)
+        return np.array(starts), np.cumsum([0, *counts[:-1]])
 
     def _compiled(self, flats: Sequence[Tensor], order: Sequence[Sum], copy: Tensor | None) -> Tensor:
         from coupled.models.layer_sums import sums  # numba takes its time to load, and few commands need it
@@ -102,13 +120,28 @@ class Segments:
             copy.copy_(flats[0])
         if not order:
             return self.lengths.new_empty((0, len(self.lengths)), dtype=torch.float64)
-        # A GPU sums each segment in one block of threads, however long it is: it is given sums of short rows.
         width = ALIGN_BYTES // flats[0].itemsize
         addends = _Addends(*flats)
-        rows = torch.cat([addends.of(kind).view(-1, width).sum(1) for kind in order])
-        lengths = (self.lengths // width).repeat(len(order))
+        rows = [addends.of(kind).view(-1, width).sum(1) for kind in order]
         # unsafe leaves out a check of the lengths that would make a GPU wait for the host at every call.
-        return torch.segment_reduce(rows, "sum", lengths=lengths, unsafe=True).view(len(order), -1)
+        sums = rows[0] if len(rows) == 1 else torch.cat(rows)
+        for lengths in self._lengths(width, len(order)):
+            sums = torch.segment_reduce(sums, "sum", lengths=lengths, unsafe=True)
+        return sums.view(len(order), -1)
+
+    def _lengths(self, width: int, count: int) -> tuple[Tensor, Tensor]:
+        """Rows of blocks and blocks of layers, for so many sums one behind the other. A GPU sums a segment in one block
+        of threads, however long it is: so it is given short ones, twice.
+        """
+        if (width, count) not in self._cuts:
+            starts, blocks = blocks_of(self._ends, _BLOCK_OF_ROWS)
+            rows = [(stop - start) // width for start, stop in pairwise(starts)]
+            device = self.lengths.device
+            self._cuts[width, count] = (
+                torch.tensor(rows * count, device=device),
+                torch.tensor(blocks * count, device=device),
+            )
+        return self._cuts[width, count]
 
 
 class _Addends:

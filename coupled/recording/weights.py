@@ -138,8 +138,8 @@ def angles(norm: Tensor, reference_norm: Tensor, *, radial: Tensor, distances: T
     """Angle in radians per layer, [0, π]: docs/theory.md (59). NaN for a layer of norm 0, which has no direction.
 
     All float64 (layers,): ‖w‖, ‖a‖, Σ (w−a)(w+a), Σ (w−a)² and Σ (w+a)². Exactly 0 for w = a, and π for w = −a. With
-    sums good to ε, θ² is good to 4ε(‖w−a‖²/‖w‖‖a‖): all of θ's digits are right unless w and a are longer or shorter
-    than each other by far more than they are turned, and then θ is off by some 1e-9 at most.
+    sums good to ε, θ² is good to 4ε‖w−a‖²/(‖w‖‖a‖): θ has all its digits unless w and a differ in length by far more
+    than in direction. At angles near 0 it is then off by 1e-12 where lengths differ by 1 %, by 1e-8 at a factor of 2.
     """
     longer = (radial / (norm + reference_norm)).square()
     # Rounding may leave less than nothing of what is all length.

@@ -25,5 +25,4 @@ class Layers(Observer):
         return {name: {"batch.gradient_norm": arm.squares.gradient[:layers].sqrt()} for name, arm in seen.arms.items()}
 
     def update(self, seen: StepObservation) -> Rows:
-        # In the arms' own precision: the update is what it is there.
         return {name: {"update.norm": norm} for name, norm in seen.weights.updates().items()}

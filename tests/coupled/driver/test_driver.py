@@ -159,7 +159,7 @@ def test_recorded_update_norms_are_distances_between_checkpoints(run, tmp_path):
     layers = [layer["name"] for layer in json.loads((path / "run.json").read_text())["layers"]]
     for step in range(6):
         old, new = (open_tensors(path / f"checkpoints/step-{s:09d}/nscl.safetensors") for s in (step, step + 1))
-        moved = [np.linalg.norm(np.float64(new[f"weights.{n}"] - old[f"weights.{n}"])) for n in layers]
+        moved = [np.linalg.norm(np.float64(new[f"weights.{n}"]) - np.float64(old[f"weights.{n}"])) for n in layers]
         assert np.allclose(moved, updates[step], rtol=1e-12)
 
 
