@@ -27,7 +27,7 @@ def thinned(steps: NDArray[np.int64]) -> NDArray[np.intp]:
     """The positions of the steps that a table keeps of a long curve; all where there are at most `WHOLE` + 1 of them.
 
     All below step 2,000; from 2,000 to 4,000 the first of every 10, to 8,000 the first of every 20, and so on
-    (of a run that records each step 2000, 2010 … 4000, 4020 …); and the last. A table grows as log(steps) from there on.
+    (of a run that records each step 2000, 2010 … 4000, 4020 …); and the last. From there a table grows as log(steps).
     """
     if len(steps) <= WHOLE + 1:
         return np.arange(len(steps))
