@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from analysis.runs.curve import Curve, Kind
 from analysis.runs.recorded import labellings_of
@@ -21,6 +22,7 @@ from coupled.theory.bounds import GapBounds, data_set_gap, gap_bounds
 
 NOT_A_BOUND: Final = "not a bound"  # how a flag begins that takes a bound's promise away
 SLACK: Final = "gap_slack"
+_PIECE: Final = 1 << 16  # numbers of float64
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,27 @@ def _evaluated(run: Run, setting: _Setting) -> tuple[np.ndarray, list[_Means]]:
     labels = run.blocks("similarity", SHARED, f"batch.labels.{setting.labelling}")
     for (at, z), (_, of_batch) in zip(own, labels, strict=False):
         # Of a run still written one file may be a shard ahead.
-        for row in range(min(len(at), len(of_batch))):
-            # Recorded z are unit vectors to their precision's rounding only.
-            sigma = similarity(torch.tensor(z[row], dtype=torch.float64)).clamp(-1, 1)
-            masks = pair_masks(torch.tensor(of_batch[row]))
-            on_batch = gap_bounds(sigma, masks, setting.temperature, positive_in_denominator=setting.positive)
-            steps.append(int(at[row]))
-            means.append(_means(on_batch))
+        for some in _pieces(min(len(at), len(of_batch)), z.shape[1]):
+            masks = pair_masks(torch.tensor(of_batch[some]))
+            on_batches = gap_bounds(
+                _sigmas(z[some]), masks, setting.temperature, positive_in_denominator=setting.positive
+            )
+            steps += at[some].tolist()
+            means += [_means(on_batches.of_batch(row)) for row in range(len(at[some]))]
     return np.array(steps, np.int64), means
+
+
+def _pieces(count: int, anchors: int) -> Iterator[slice]:
+    """So many steps in pieces, at least one step each, whose Σ fill half a MiB at most: they stay in the cache."""
+    each = max(1, _PIECE // anchors**2)
+    return (slice(start, min(start + each, count)) for start in range(0, count, each))
+
+
+def _sigmas(z: np.ndarray) -> Tensor:
+    """Σ of every step of z (k, A, d), float64 (k, A, A). Recorded z are unit vectors to their precision's rounding."""
+    exact = torch.tensor(z, dtype=torch.float64)
+    # One by one: a product of many matrices at once may round otherwise.
+    return torch.stack([similarity(of_step) for of_step in exact]).clamp_(-1, 1)
 
 
 def _means(by_anchor: GapBounds) -> _Means:

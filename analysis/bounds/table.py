@@ -27,9 +27,9 @@ _NAMES: Final = {
 }
 
 
-def write(run: Run, curves: Sequence[Curve]) -> list[Path]:
-    """Writes RUN/analysis/bounds.csv: every measured curve and every bound at every step."""
-    return [write_csv(run, curves, CSV_NAME)]
+def write(run: Run, curves: Sequence[Curve], *, all_steps: bool = False) -> list[Path]:
+    """Writes RUN/analysis/bounds.csv: every measured curve and bound; long ones are thinned unless `all_steps`."""
+    return [write_csv(run, curves, CSV_NAME, all_steps=all_steps)]
 
 
 def printed(run: Run, curves: Sequence[Curve]) -> Iterator[Table | str]:

@@ -19,6 +19,7 @@ def add(command: Parser) -> None:
         "should hold and does not is a warning."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
+    printing.add_all_steps(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     # Every path is opened before the first result is written.
     for opened in [open_run(path) for path in options.runs]:
         curves = bounds(opened)
-        paths = [*table.write(opened, curves), *figure.save(opened, curves)]
+        paths = [*table.write(opened, curves, all_steps=options.all_steps), *figure.save(opened, curves)]
         console = Console()
         for part in table.printed(opened, curves):
             console.print(part)

@@ -19,6 +19,7 @@ def add(command: Parser) -> None:
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--markdown", action="store_true", help="print the table as GitHub markdown")
+    printing.add_all_steps(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     # Every path is opened before the first result is written.
     for opened in [open_run(path) for path in options.runs]:
         of_run = curves(opened)
-        paths = [*table.write(opened, of_run), *figure.save(opened, of_run)]
+        paths = [*table.write(opened, of_run, all_steps=options.all_steps), *figure.save(opened, of_run)]
         if options.markdown:
             print(table.markdown(opened, of_run))
         else:

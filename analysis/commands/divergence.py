@@ -24,6 +24,7 @@ def add(command: Parser) -> None:
         "--window", action="append", default=[], metavar="FIRST:LAST",
         help="fit growth over these steps as well, such as 1:20; may be given again",
     )  # fmt: skip
+    printing.add_all_steps(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,13 +32,13 @@ def run(options: argparse.Namespace) -> int:
     windows = [_window(text) for text in options.window]
     # Every path is opened before the first result is written.
     for opened in [open_run(path) for path in options.runs]:
-        _analyse(opened, windows)
+        _analyse(opened, windows, all_steps=options.all_steps)
     return 0
 
 
-def _analyse(run: Run, windows: Sequence[tuple[int, int]]) -> None:
+def _analyse(run: Run, windows: Sequence[tuple[int, int]], *, all_steps: bool) -> None:
     curves, growths = divergence(run), growth(run, windows=windows)
-    paths = [*table.write(run, curves, growths, windows), *figure.save(run, curves, growths)]
+    paths = [*table.write(run, curves, growths, windows, all_steps=all_steps), *figure.save(run, curves, growths)]
     Console().print(table.rich_table(run, curves, growths))
     for line in table.undefined(growths):
         print(f"no exponent: {line}")

@@ -9,6 +9,16 @@ from analysis.divergence import twin_faults
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
 from coupled.errors import printable
+from coupled.terminal.entry import Parser
+
+
+def add_all_steps(command: Parser) -> None:
+    """Adds the option that keeps a long run's CSV files whole."""
+    command.add_argument(
+        "--all-steps",
+        action="store_true",
+        help="every recorded step in CSV files (default: of more than 2,000 all below 2000, then ever fewer)",
+    )
 
 
 def results(paths: Sequence[Path], file: TextIO | None = None) -> None:

@@ -31,6 +31,7 @@ def add(command: Parser) -> None:
         metavar="FILE",
         help="where the page goes (default: RUN/analysis/report.html of the first)",
     )
+    printing.add_all_steps(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,14 +43,14 @@ def run(options: argparse.Namespace) -> int:
     for opened in runs:
         check_reportable(opened)
         opened.verify()
-    content, path = _write_all(runs, output)
+    content, path = _write_all(runs, output, options.all_steps)
     for alarm in wording.alarms(content):
         printing.warning(alarm)
     print(printable(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"))
     return 0
 
 
-def _write_all(runs: Sequence[Run], output: Path | None) -> tuple[Content, Path]:
+def _write_all(runs: Sequence[Run], output: Path | None, all_steps: bool) -> tuple[Content, Path]:
     """Writes the page, and every run's results beside it; returns the content of the page and its path."""
     columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)
@@ -62,7 +63,7 @@ def _write_all(runs: Sequence[Run], output: Path | None) -> tuple[Content, Path]
             gather(
                 run,
                 lambda work, of=run.name: progress.update(task, description=f"{of}: {work}"),
-                lambda section, part: drawings.append(drawing.submit(write_results, section, part)),
+                lambda section, part: drawings.append(drawing.submit(write_results, section, part, all_steps)),
             )
             for run in runs
         ]

@@ -18,9 +18,9 @@ STEPS: Final = (10, 30, 100, 300)
 COLUMNS: Final = ("arm", "reference", "step", "weight gap", "CKA", "RSA", "own loss")
 
 
-def write(run: Run, curves: Sequence[Curve]) -> list[Path]:
-    """Writes RUN/analysis/curves.csv: every curve at every step."""
-    return [write_csv(run, curves)]
+def write(run: Run, curves: Sequence[Curve], *, all_steps: bool = False) -> list[Path]:
+    """Writes RUN/analysis/curves.csv: every curve; long ones are thinned unless `all_steps`."""
+    return [write_csv(run, curves, all_steps=all_steps)]
 
 
 @dataclass(frozen=True)

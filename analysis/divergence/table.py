@@ -25,17 +25,23 @@ _OF_LAYER: Final = ("distance", "relative_distance", "angle", "weight_norm")
 
 
 def write(
-    run: Run, curves: Sequence[Curve], growths: Sequence[Growth], windows: Sequence[tuple[int, int]] = ()
+    run: Run,
+    curves: Sequence[Curve],
+    growths: Sequence[Growth],
+    windows: Sequence[tuple[int, int]] = (),
+    *,
+    all_steps: bool = False,
 ) -> list[Path]:
     """Writes divergence.csv, growth.csv and, where layers are recorded, layers.csv into RUN/analysis/.
 
+    Long curves are thinned in divergence.csv unless `all_steps`.
     `windows` are those of `growths` beside early and late: growth.csv has every layer's growth in them as well.
     """
     by_layer = has_layers(run)
     of_layers = growth(run, windows=windows, per_layer=True) if by_layer else []
     # A limit repeats the rows of the control that sets it.
     measured = [curve for curve in curves if curve.kind == "measured"]
-    paths = [write_csv(run, measured, CSV_NAME), write_growth(run, [*growths, *of_layers])]
+    paths = [write_csv(run, measured, CSV_NAME, all_steps=all_steps), write_growth(run, [*growths, *of_layers])]
     return [*paths, write_layers(run)] if by_layer else paths
 
 

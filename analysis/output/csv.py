@@ -4,10 +4,12 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from analysis.output import files
+from analysis.output.thinning import thinned
 from analysis.runs.curve import Band, Curve
 from analysis.runs.run import Run
 
@@ -18,10 +20,13 @@ HEADER: Final = (
 )  # fmt: skip
 
 
-def write_csv(run: Run, curves: Iterable[Curve], name: str = CSV_NAME, more: Sequence[str] = ()) -> Path:
+def write_csv(
+    run: Run, curves: Iterable[Curve], name: str = CSV_NAME, more: Sequence[str] = (), *, all_steps: bool = True
+) -> Path:
     """Writes RUN/analysis/curves.csv (or another `name`): a row per curve and step, full precision (repr), UTF-8.
 
-    `more`: attributes that curves of this kind have beside those of every curve, as columns at the end.
+    `more`: attributes that curves of this kind have beside those of every curve, as columns at the end. Without
+    `all_steps` a curve of more than 2,000 steps is thinned (`thinning.thinned`).
 
     An undefined number is an empty cell, and only where the value itself is undefined `note` says why; what does not
     apply to a measure is empty too. `interval` and `null` say what low … high and null_low … null_high are.
@@ -31,8 +36,18 @@ def write_csv(run: Run, curves: Iterable[Curve], name: str = CSV_NAME, more: Seq
     writer.writerow((*HEADER, *more))
     for curve in curves:
         own = [getattr(curve, name) for name in more]
-        writer.writerows((*row, *own) for row in _rows(curve))
+        shown = curve if all_steps else _thinned(curve)
+        writer.writerows((*row, *own) for row in _rows(shown))
     return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
+
+
+def _thinned(curve: Curve) -> Curve:
+    at = thinned(curve.steps)
+    bands = [
+        None if band is None else replace(band, low=band.low[at], high=band.high[at])
+        for band in (curve.interval, curve.null)
+    ]
+    return replace(curve, steps=curve.steps[at], values=curve.values[at], interval=bands[0], null=bands[1])
 
 
 def _rows(curve: Curve) -> Iterator[tuple[object, ...]]:

@@ -12,29 +12,29 @@ from analysis.divergence import table as divergence_table
 from analysis.report.gather import Gathered
 
 
-def write_results(section: str, gathered: Gathered) -> None:
+def write_results(section: str, gathered: Gathered, all_steps: bool = False) -> None:
     """Writes what the command of a section writes for the run; nothing where nothing was gathered."""
-    _WRITERS[section](gathered)
+    _WRITERS[section](gathered, all_steps)
 
 
-def _write_curves(gathered: Gathered) -> None:
-    curves_table.write(gathered.run, gathered.curves)
+def _write_curves(gathered: Gathered, all_steps: bool) -> None:
+    curves_table.write(gathered.run, gathered.curves, all_steps=all_steps)
     curves_figure.save(gathered.run, gathered.curves)
 
 
-def _write_divergence(gathered: Gathered) -> None:
+def _write_divergence(gathered: Gathered, all_steps: bool) -> None:
     if gathered.divergence:
-        divergence_table.write(gathered.run, gathered.divergence, gathered.growth)
+        divergence_table.write(gathered.run, gathered.divergence, gathered.growth, all_steps=all_steps)
         divergence_figure.save(gathered.run, gathered.divergence, gathered.growth)
 
 
-def _write_bounds(gathered: Gathered) -> None:
+def _write_bounds(gathered: Gathered, all_steps: bool) -> None:
     if gathered.bounds:
-        bounds_table.write(gathered.run, gathered.bounds)
+        bounds_table.write(gathered.run, gathered.bounds, all_steps=all_steps)
         bounds_figure.save(gathered.run, gathered.bounds)
 
 
-_WRITERS: Final[dict[str, Callable[[Gathered], None]]] = {
+_WRITERS: Final[dict[str, Callable[[Gathered, bool], None]]] = {
     "curves": _write_curves,
     "divergence": _write_divergence,
     "bounds": _write_bounds,

@@ -4,6 +4,7 @@ scipy has them, but is no dependency of the analysis; the tests compare the two.
 """
 
 import math
+from functools import cache
 from statistics import NormalDist
 from typing import Final
 
@@ -13,6 +14,7 @@ _TINY: Final = 1e-300
 _ROUNDING: Final = 1e-15
 
 
+@cache
 def student_t(p: float, dof: float) -> float:
     """The t with P(T ≤ t) = p of Student's t with `dof` > 0 degrees of freedom (inf: the normal), 0 < p < 1.
 

@@ -44,7 +44,8 @@ def add_ranks(command: Parser) -> None:
         "--ranks",
         type=int,
         metavar="N",
-        help="processes that share the work (default: one for each arm, as far as cores or GPUs go; docs/ranks.md)",
+        help="processes that share the work (default: one for each arm, as far as cores or GPUs go, where that saves "
+        "more than they take to start; docs/ranks.md)",
     )
 
 

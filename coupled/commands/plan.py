@@ -48,7 +48,8 @@ def _print_ranks(forecast: Plan, config: Config) -> None:
     """Who holds what, and what passes between ranks in a step."""
     placement, traffic = forecast.placement, forecast.traffic
     backend = "nccl on cuda" if config.train.device == "cuda" else "gloo on cpu"
-    print(f"# ranks            {placement}" + (f" ({backend})" if placement.world > 1 else ""))
+    why = f"; {forecast.why_ranks}" if forecast.why_ranks else ""
+    print(f"# ranks            {placement}" + (f" ({backend})" if placement.world > 1 else "") + why)
     if placement.world == 1:
         return
     each = config.batches.size // placement.data

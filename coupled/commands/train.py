@@ -11,9 +11,9 @@ from coupled.driver.assembly import is_finished
 from coupled.driver.preflight import anything_to_train
 from coupled.driver.train import train
 from coupled.errors import printable
+from coupled.planning.ranks import default_world
 from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch
-from coupled.ranks.placement import default_world
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 
@@ -29,7 +29,8 @@ def add(command: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains, here or on ranks that it starts."""
     config = load(arguments.config, arguments.set)
-    ranks = ranks_of(arguments.ranks, config, default_world(config))
+    default = default_world(config).ranks if arguments.ranks is None and not is_rank() else 1
+    ranks = ranks_of(arguments.ranks, config, default)
     if ranks > 1 and anything_to_train(config, overwrite=arguments.overwrite):
         return launch(arguments.argv, ranks)
     finished = not arguments.overwrite and is_finished(config)

@@ -26,11 +26,14 @@ class PairMasks:
 
 
 def pair_masks(labels: Tensor) -> PairMasks:
-    """The pair masks of a batch with `labels` int64 (B,), on the labels' device: docs/theory.md (2)."""
-    B = len(labels)
-    others = ~torch.eye(B, dtype=torch.bool, device=labels.device).repeat(2, 2)
-    different = (labels[:, None] != labels[None, :]).repeat(2, 2)
-    return PairMasks(others, different, others & ~different, different.any(1), labels)
+    """The pair masks of a batch with `labels` int64 (B,), on the labels' device: docs/theory.md (2).
+
+    Of many batches with labels (…, B) at once: the masks then have these axes in front, but for `others`.
+    """
+    others = ~torch.eye(labels.shape[-1], dtype=torch.bool, device=labels.device).repeat(2, 2)
+    different = labels[..., :, None] != labels[..., None, :]
+    different = different.repeat(*(1,) * (labels.ndim - 1), 2, 2)
+    return PairMasks(others, different, others & ~different, different.any(-1), labels)
 
 
 def similarity(z: Tensor) -> Tensor:
@@ -48,8 +51,8 @@ def positives(sigma: Tensor) -> Tensor:
 
 
 def masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:
-    """log Σ_{j: mask_ij} e^{logits_ij} of every row, (A,); −∞ with gradient 0 where the mask is empty."""
+    """log Σ_{j: mask_ij} e^{logits_ij} of every row, (…, A); −∞ with gradient 0 where the mask is empty."""
     lowest = torch.finfo(logits.dtype).min
     # Not −∞ yet: in a row of nothing else the gradient of logsumexp would be NaN.
-    values = torch.where(mask, logits, lowest).logsumexp(1)
+    values = torch.where(mask, logits, lowest).logsumexp(-1)
     return torch.where(values < lowest / 2, -torch.inf, values)

@@ -11,8 +11,9 @@ from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
+from coupled.planning.ranks import World, default_world
 from coupled.planning.shapes import forward_of
-from coupled.ranks.placement import Placement, default_world, place
+from coupled.ranks.placement import Placement, place
 from coupled.recording.layout import GROUPS, Layout, dependents, row_bytes, train_layout
 from coupled.recording.schedule import checkpoint_steps, due
 
@@ -37,7 +38,7 @@ class Plan:
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
     (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
     takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
-    estimate).
+    estimate). `why_ranks`: why there are so many, in words; "" where the caller said how many.
     """
 
     arms: tuple[str, ...]
@@ -50,6 +51,7 @@ class Plan:
     arm_memory: int
     step_memory: int
     placement: Placement
+    why_ranks: str
     traffic: Traffic
 
     @property
@@ -69,7 +71,8 @@ class Plan:
 
 def plan(config: Config, ranks: int | None = None) -> Plan:
     """The plan of a resolved config on `ranks` processes (default: as many as a run here gets)."""
-    placement = place(config, default_world(config) if ranks is None else ranks)
+    world = default_world(config) if ranks is None else World(ranks, "")
+    placement = place(config, world.ranks)
     streams = train_layout(config)
     network, views = meta_network(config), 2 * config.batches.size
     parameters, buffers = _elements(network)
@@ -89,6 +92,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
         step_memory=real * (forward_of(network, views, config.views.size).kept + 3 * views**2),
         placement=placement,
+        why_ranks=world.why,
         traffic=_traffic(config, placement, network),
     )
 

@@ -56,12 +56,8 @@ def place(config: Config, world: int) -> Placement:
     return Placement(_shared_out(arms, count), world // count)
 
 
-def default_world(config: Config) -> int:
-    """How many ranks a run gets when nobody says: those that the config asks for, else one for every arm as far as
-    cores (`train.threads` each) or GPUs go.
-    """
-    if config.ranks.arms is not None or config.ranks.data is not None:
-        return (config.ranks.arms or 1) * (config.ranks.data or 1)
+def most_ranks(config: Config) -> int:
+    """How many ranks with arms of their own there is room for: as far as cores (`train.threads` each) or GPUs go."""
     places = torch.cuda.device_count() if config.train.device == "cuda" else cores() // config.train.threads
     return max(1, min(len(config.arms), places))
 

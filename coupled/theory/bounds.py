@@ -7,6 +7,7 @@ logarithms. Numbers in brackets are those of docs/theory.md (11), (14) to (17), 
 which names the sources.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -21,9 +22,9 @@ _SAFE_EXPONENT = 600.0  # e^−600 is a normal number, a hundred orders above fl
 
 @dataclass(frozen=True)
 class GapBounds:
-    """The exact loss gap of every anchor of one batch and the bounds on it, (A,) float64, all ≥ 0.
+    """The exact loss gap of every anchor of a batch and the bounds on it, (…, A) float64, all ≥ 0.
 
-    `kept` (A,): anchors with a sample to compare with in the denominator; the others are NaN. `equal` is the gap's
+    `kept` (…, A): anchors with a sample to compare with in the denominator; the others are NaN. `equal` is the gap's
     value where all similarities are equal: no bound.
     """
 
@@ -33,8 +34,12 @@ class GapBounds:
     tighter: Tensor
     equal: Tensor
 
+    def of_batch(self, index: int) -> "GapBounds":
+        """Those of one of many batches."""
+        return GapBounds(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
+
     def mean(self, values: Tensor) -> float:
-        """Mean of one of the fields over the anchors kept; NaN with none kept."""
+        """Mean of one of the fields of one batch over the anchors kept; NaN with none kept."""
         return values[self.kept].mean().item()
 
     def slack(self, bound: Tensor) -> float:
@@ -46,7 +51,7 @@ class GapBounds:
 def gap_bounds(
     sigma: Tensor, masks: PairMasks, temperature: float, *, positive_in_denominator: bool = False
 ) -> GapBounds:
-    """(11), (15) to (17): gap_i = ℓ_i^CL − ℓ_i^NSCL of one batch Σ (A, A) and its bounds.
+    """(11), (15) to (17): gap_i = ℓ_i^CL − ℓ_i^NSCL of a batch Σ (A, A), or of many (…, A, A), and its bounds.
 
     D_i is N_i⁻, or N_i⁻ and the positive.
 
@@ -57,12 +62,12 @@ def gap_bounds(
     sigma = sigma.double()
     logits, same = sigma / temperature, masks.same
     inside = masks.different | _positive_mask(sigma) if positive_in_denominator else masks.different
-    count = inside.sum(1)
+    count = inside.sum(-1)
     return gap_bounds_of(
         _log_ratio(logits, same, inside, 1 / temperature),
-        (same.sum(1), count),
-        highest=torch.where(same, logits, -torch.inf).amax(1),
-        mean=torch.where(inside, logits, 0.0).sum(1) / count,
+        (same.sum(-1), count),
+        highest=torch.where(same, logits, -torch.inf).amax(-1),
+        mean=torch.where(inside, logits, 0.0).sum(-1) / count,
         temperature=temperature,
     )
 
@@ -83,16 +88,16 @@ def gap_bounds_of(
 
 
 def _log_ratio(logits: Tensor, same: Tensor, inside: Tensor, most: float) -> Tensor:
-    """LSE_{S_i} − LSE_{D_i} of logits (A, A), of which none is beyond ±`most`, (A,)."""
+    """LSE_{S_i} − LSE_{D_i} of logits (…, A, A), of which none is beyond ±`most`, (…, A)."""
     if 2 * most > _SAFE_EXPONENT:
         return masked_logsumexp(logits, same) - masked_logsumexp(logits, inside)
     # One exponential for both sums, from the common top: the least term is e^(−2/τ), far from underflow.
     terms = torch.exp(logits - most)
-    return torch.where(same, terms, 0.0).sum(1).log() - torch.where(inside, terms, 0.0).sum(1).log()
+    return torch.where(same, terms, 0.0).sum(-1).log() - torch.where(inside, terms, 0.0).sum(-1).log()
 
 
 def _positive_mask(sigma: Tensor) -> Tensor:
-    B = len(sigma) // 2
+    B = sigma.shape[-1] // 2
     return torch.eye(B, dtype=torch.bool, device=sigma.device).repeat(2, 2) & ~torch.eye(
         2 * B, dtype=torch.bool, device=sigma.device
     )

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,12 +76,25 @@ class Surrogate:
     ns: Tensor
 
 
-def softmaxes(sigma: Tensor, allowed: Tensor, positive: Tensor, temperature: float) -> Tensor:
-    """The softmax rows (R, A) of Σ (R, A) over the columns `allowed`; e_positive, of gradient 0, where none is."""
-    kept = allowed.any(1, keepdim=True)
-    logits = torch.where(allowed | ~kept, sigma / temperature, -torch.inf)
-    alone = torch.zeros_like(sigma).scatter_(1, positive[:, None], 1.0)
-    return torch.where(kept, logits.softmax(1), alone)
+class _Rows(NamedTuple):
+    """Where rows have their softmax: the `columns` (R, A), all in a row that has none. Those rows, `empty` (R, 1), are
+    `alone` (R, A) instead, e_positive, of gradient 0; None where there is no such row.
+    """
+
+    columns: Tensor
+    empty: Tensor
+    alone: Tensor | None
+
+    @staticmethod
+    def of(allowed: Tensor, positive: Tensor) -> "_Rows":
+        empty = ~allowed.any(1, keepdim=True)
+        alone = torch.zeros(allowed.shape, dtype=torch.float64).scatter_(1, positive[:, None], 1.0)
+        return _Rows(allowed | empty, empty, alone if empty.any() else None)
+
+    def softmax(self, sigma: Tensor, temperature: float) -> Tensor:
+        """The softmax rows of Σ (R, A) over the columns."""
+        rows = torch.where(self.columns, sigma / temperature, -torch.inf).softmax(1)
+        return rows if self.alone is None else torch.where(self.empty, self.alone, rows)
 
 
 def descend(sigma: Tensor, softmax: Tensor, positive: Tensor, rate: float) -> Tensor:
@@ -105,12 +119,13 @@ def simulate(
     """
     track = _Track(start.double(), len(rates))
     members = repeat(None, len(rates)) if batches is None else batches
+    every = _Rows.of(sets.cl, sets.positive), _Rows.of(sets.ns, sets.positive)
     for step, (rate, batch) in enumerate(zip(rates.tolist(), members, strict=True)):
         inside, block = _of_batch(sets, batch)
+        both = every if batch is None else tuple(_Rows.of(allowed, block.positive) for allowed in (block.cl, block.ns))
         cl, ns = track.cl[inside], track.ns[inside]
         scale = rate / (temperature * anchors)
-        of_cl = [softmaxes(cl, allowed, block.positive, temperature) for allowed in (block.cl, block.ns)]
-        of_ns = [softmaxes(ns, allowed, block.positive, temperature) for allowed in (block.cl, block.ns)]
+        of_cl, of_ns = ([rows.softmax(sigma, temperature) for rows in both] for sigma in (cl, ns))
         errors = [similarity_error(p, q, temperature, anchors) for p, q in (of_cl, of_ns)]
         track.cl[inside] = descend(cl, of_cl[0], block.positive, scale)
         track.ns[inside] = descend(ns, of_ns[1], block.positive, scale)

@@ -81,12 +81,11 @@ def test_ranks_are_not_part_of_what_a_run_is():
     assert "ranks" not in resolved(other)
 
 
-def test_cores_are_used_by_placing_arms(monkeypatch):
+def test_there_is_room_for_as_many_ranks_as_arms_and_cores_go(monkeypatch):
     monkeypatch.setattr(placements, "cores", lambda: 8)
-    assert placements.default_world(of()) == 5
-    assert placements.default_world(of(threads=2)) == 4
-    assert placements.default_world(of(threads=16)) == 1
-    assert placements.default_world(of({"arms": 2, "data": 2})) == 4
+    assert placements.most_ranks(of()) == 5
+    assert placements.most_ranks(of(threads=2)) == 4
+    assert placements.most_ranks(of(threads=16)) == 1
 
 
 def test_the_first_rank_that_holds_an_arm_records_it():

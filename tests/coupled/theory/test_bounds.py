@@ -216,3 +216,19 @@ def test_the_corollaries_have_the_values_of_the_papers_example():
     assert bounds.p2_cka(drift)[1:4].tolist() == [1.0, 0.0, -0.5] and bounds.p2_rsa(drift)[1:4].tolist() == [1, 0, -1]
     assert bounds.sharp_cka(drift)[1:4].tolist() == [1, 0, 0] and bounds.sharp_rsa(drift)[1:4].tolist() == [1, -1, -1]
     assert all(f(drift)[4].isnan() for f in (bounds.p2_cka, bounds.p2_rsa, bounds.sharp_cka, bounds.sharp_rsa))
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("tau", [0.001, 0.5])
+def test_many_batches_at_once_have_the_bytes_of_one_by_one(positive, tau):
+    """0.001: the exponents are too large for one exponential. The fourth batch has anchors without negatives."""
+    generator = torch.Generator().manual_seed(0)
+    z = F.normalize(torch.randn(5, 12, 3, generator=generator, dtype=torch.float64), dim=2)
+    labels = torch.randint(0, 3, (5, 6), generator=generator)
+    labels[3] = 1
+    sigma = torch.stack([similarity(of_batch) for of_batch in z]).clamp(-1, 1)
+    together = bounds.gap_bounds(sigma, pair_masks(labels), tau, positive_in_denominator=positive)
+    for index in range(5):
+        alone = bounds.gap_bounds(sigma[index], pair_masks(labels[index]), tau, positive_in_denominator=positive)
+        for name, values in vars(alone).items():
+            assert torch.equal(getattr(together.of_batch(index), name).nan_to_num(-1.0), values.nan_to_num(-1.0)), name

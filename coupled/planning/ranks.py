@@ -1,0 +1,50 @@
+"""How many ranks a run gets when nobody says: as many as pay back their start. From its config and the cores alone."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from coupled.arms.network import meta_network
+from coupled.config import Config
+from coupled.planning.shapes import forward_of
+from coupled.ranks.placement import most_ranks
+
+START_S: Final = 10.0  # from the command to the first step of ranks: each loads torch, then they meet
+# Floating-point operations a second, of a thread and of a GPU: many, so that what ranks save is not overstated.
+_OF_THREAD, _OF_GPU = 20e9, 2e13
+_A_STEP: Final = 6  # of a multiply-add: two operations forwards, four backwards
+
+
+@dataclass(frozen=True)
+class World:
+    """So many ranks, and why, in words."""
+
+    ranks: int
+    why: str
+
+
+def default_world(config: Config) -> World:
+    """The ranks that the config asks for, else one for every arm as far as cores or GPUs go, where they save more than
+    twice the seconds that they take to start.
+
+    What they save is estimated: convolutions and linear maps of all steps at a fixed rate, so that the answer is the
+    same each time. Bytes of a run do not depend on it.
+    """
+    if config.ranks.arms is not None or config.ranks.data is not None:
+        return World((config.ranks.arms or 1) * (config.ranks.data or 1), "as the config asks")
+    ranks = most_ranks(config)
+    if ranks == 1:
+        few = (
+            "not two GPUs" if config.train.device == "cuda" else f"not cores for two of {config.train.threads} threads"
+        )
+        return World(1, "one arm" if len(config.arms) == 1 else few)
+    saved = seconds(config, len(config.arms)) - seconds(config, -(-len(config.arms) // ranks))
+    worth = f"{ranks} ranks save about {saved:,.0f} s of computing and take {START_S:.0f} s to start"
+    return World(ranks if saved > 2 * START_S else 1, worth)
+
+
+def seconds(config: Config, arms: int) -> float:
+    """About how long the arms' forwards and backwards of the whole run take in one process, data and records apart."""
+    views = 2 * config.batches.size
+    of_step = _A_STEP * forward_of(meta_network(config), views, config.views.size).multiply_adds * arms
+    rate = _OF_GPU if config.train.device == "cuda" else _OF_THREAD * config.train.threads
+    return config.train.steps * of_step / rate

@@ -1,0 +1,86 @@
+"""How many ranks a run gets when nobody says."""
+
+import pytest
+import torch
+from helpers import tables
+from torch import nn
+
+from coupled.arms.network import meta_network
+from coupled.cli import main
+from coupled.config import from_tables
+from coupled.planning import ranks as planned
+from coupled.planning.ranks import START_S, default_world, seconds
+from coupled.planning.shapes import forward_of
+from coupled.ranks import placement as placements
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(placements, "cores", lambda: 8)
+
+
+def of(steps, ranks=None, arms=4, threads=1):
+    some = {f"a{k}": {"objective": "dcl"} for k in range(arms)}
+    return from_tables(tables(arms=some, ranks=ranks or {}, train={"steps": steps, "threads": threads}))
+
+
+def steps_that_save(saved):
+    """So many steps that four ranks save `saved` seconds: three quarters of what four arms take."""
+    return round(saved / (0.75 * seconds(of(1), 4)))
+
+
+def test_ranks_are_started_where_they_save_twice_their_start():
+    assert default_world(of(steps_that_save(1.9 * START_S))).ranks == 1
+    assert default_world(of(steps_that_save(2.1 * START_S))).ranks == 4
+
+
+def test_seconds_grow_with_steps_and_arms_and_fall_with_threads():
+    assert seconds(of(20), 3) == pytest.approx(60 * seconds(of(1), 1))
+    assert seconds(of(20, threads=4), 1) == pytest.approx(seconds(of(20), 1) / 4)
+
+
+def test_what_the_config_asks_for_is_not_estimated(monkeypatch):
+    monkeypatch.setattr(planned, "seconds", None)
+    assert default_world(of(1, {"arms": 2, "data": 2})).ranks == 4
+    assert default_world(of(10**6, arms=1)).why == "one arm"
+    assert default_world(of(10**6, threads=8)).why == "not cores for two of 8 threads"
+
+
+@pytest.mark.parametrize("encoder", ["resnet-small", "resnet50", "vit"])
+def test_multiply_adds_are_those_of_a_literal_count(encoder):
+    """Of every output value of a convolution or linear map: the length of the sum that it is. Attention's joint
+    projection, which is no such module, is left out.
+    """
+    options = {"encoder": encoder, "width": 12} | ({"heads": 3, "depth": 2} if encoder == "vit" else {})
+    network = meta_network(from_tables(tables(model=options)))
+    total = 0
+
+    def count(module, inputs, output):
+        nonlocal total
+        length = module.in_features if isinstance(module, nn.Linear) else module.weight[0].numel()
+        total += output.numel() * length
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    network(torch.empty(6, 3, 12, 12, device="meta"))
+    expected = total
+    assert forward_of(network, 6, 12).multiply_adds == expected
+
+
+def test_counting_leaves_torch_as_it_was():
+    before = forward_of(meta_network(of(1)), 4, 12)
+    network = meta_network(of(1))
+    torch.compiler.disable(lambda: None)()  # loads the compiler
+    assert forward_of(network, 4, 12) == before
+
+
+def test_plan_says_how_many_and_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text('[train]\nsteps = 3\n[arms.a]\nobjective = "dcl"\n[arms.b]\nkind = "twin"\n')
+    assert main(["plan", "small.toml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    line = next(line for line in lines if line.startswith("# ranks"))
+    assert line.startswith("# ranks            one process; 2 ranks save about ") and line.endswith("10 s to start")
+    assert main(["plan", "small.toml", "--ranks", "2"]) == 0
+    assert "save about" not in capsys.readouterr().out
