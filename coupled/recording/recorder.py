@@ -1,19 +1,16 @@
 """The recorder: has observers look at each step, stacks their rows, seals them into shards.
 
 It only looks: no training forward, no draw. What is measured on the arms' device comes to the host in one transfer a
-stream. Every stream's bytes are independent of which others are on.
+stream, and is stacked a step later. Every stream's bytes are independent of which others are on.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
@@ -23,6 +20,7 @@ from coupled.recording.commits import Commits
 from coupled.recording.layout import GROUPS, SHARED, Column, Layout, dependents
 from coupled.recording.observation import Observation, Observer, Rows, StepObservation
 from coupled.recording.schedule import OF_LAST, boundaries, due, shard_owners
+from coupled.recording.transfer import Transfer
 from coupled.recording.weights import LayerGeometry
 from coupled.recording.writer import Writer
 from coupled.store import (
@@ -65,11 +63,13 @@ class Recorder:
         self.dependents = dependents(config)
         self.geometry = LayerGeometry(next(iter(arms.values())).state, config)
         self._stacks: dict[tuple[str, str], Stacks] = defaultdict(lambda: defaultdict(list))
+        self._coming: list[tuple[str, int, Transfer]] = []
         self._first: dict[str, int] = dict.fromkeys(streams, 0)
         self._seen: StepObservation | None = None
 
     def observe(self, step: int, batch: Batch, link: Link) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
+        self._settle()  # of the step before: its rows have been here since the guard waited for this one
         looking = self._looking(step)
         seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, link)
         for observer in looking:
@@ -97,8 +97,8 @@ class Recorder:
 
     def seal(self, step: int) -> None:
         """Commit the shards that close at `step`, in the order of stream and owner."""
-        closing = [stream for stream in self.streams if step in self.closing[stream]]
-        self._seal(closing, step - 1, step)
+        if closing := [stream for stream in self.streams if step in self.closing[stream]]:
+            self._seal(closing, step - 1, step)
 
     def _looking(self, step: int) -> list[Observer]:
         """The observers that look at a step on this rank."""
@@ -110,15 +110,22 @@ class Recorder:
 
     def _put(self, stream: str, step: int, rows: Rows) -> None:
         held = {owner: row for owner, row in rows.items() if self.mesh.holds(owner)}
-        for (owner, name), array in _on_host(held).items():
-            column, stacks = self.streams[stream][owner][name], self._stacks[stream, owner]
-            assert (str(array.dtype), array.shape) == (column.dtype, column.shape), (stream, owner, name)
-            stacks[name].append(array)
-            steps = stacks[f"{name.partition('.')[0]}.step"]
-            if not steps or steps[-1] != step:
-                steps.append(np.int64(step))  # type: ignore[reportArgumentType]
+        self._coming.append((stream, step, Transfer(held)))
+
+    def _settle(self) -> None:
+        """Stack the rows that are still coming."""
+        coming, self._coming = self._coming, []
+        for stream, step, transfer in coming:
+            for (owner, name), array in transfer.arrays().items():
+                column, stacks = self.streams[stream][owner][name], self._stacks[stream, owner]
+                assert (str(array.dtype), array.shape) == (column.dtype, column.shape), (stream, owner, name)
+                stacks[name].append(array)
+                steps = stacks[f"{name.partition('.')[0]}.step"]
+                if not steps or steps[-1] != step:
+                    steps.append(np.int64(step))  # type: ignore[reportArgumentType]
 
     def _seal(self, streams: Iterable[str], last: int, boundary: int, groups: tuple[str, ...] = GROUPS) -> None:
+        self._settle()
         for stream in sorted(streams):
             first, self._first[stream] = self._first[stream], boundary
             if self.mesh.writes and any(step in self.due[stream] for step in range(first, last + 1)):
@@ -151,6 +158,7 @@ class Recorder:
         """The rows of shards that have not closed, by owner, as `stream/owner/column`; and the step at which each
         stream's shard began. Every owner that is recorded here is there, if with no rows.
         """
+        self._settle()
         rows: dict[str, dict[str, np.ndarray]] = {owner: {} for owner in (*self.arms, SHARED) if self.mesh.holds(owner)}
         for (stream, owner), kept in sorted(self._stacks.items()):
             rows[owner] |= {f"{stream}/{owner}/{column}": array for column, array in _stacked(kept).items()}
@@ -195,22 +203,3 @@ def _stacked(stacks: Stacks) -> dict[str, np.ndarray]:
 def _joined(state: Rows, batch: Rows) -> Rows:
     """The rows of both, by owner."""
     return {owner: {**state.get(owner, {}), **batch.get(owner, {})} for owner in dict.fromkeys([*state, *batch])}
-
-
-def _on_host(rows: Rows) -> dict[tuple[str, str], np.ndarray]:
-    """(owner, column) → value on the host. Tensors of one device and dtype travel together."""
-    flat = {(owner, column): value for owner, row in rows.items() for column, value in row.items()}
-    tensors = [(place, value.detach()) for place, value in flat.items() if isinstance(value, Tensor)]
-    arrays = {place: value for place, value in flat.items() if not isinstance(value, Tensor)}
-    tensors.sort(key=lambda item: _kind(item[1]))
-    for _, group in groupby(tensors, key=lambda item: _kind(item[1])):
-        places, values = zip(*group, strict=True)
-        host = torch.cat([value.reshape(-1) for value in values]).cpu().numpy()
-        ends = np.cumsum([value.numel() for value in values])
-        for place, value, part in zip(places, values, np.split(host, ends[:-1]), strict=True):
-            arrays[place] = part.reshape(value.shape)
-    return arrays
-
-
-def _kind(tensor: Tensor) -> tuple[str, str]:
-    return str(tensor.device), str(tensor.dtype)
