@@ -1,7 +1,7 @@
 """`make test-gpu`: what only a GPU can show, in one script; without one, the parts that a CPU can do.
 
-Run by the machine's own Python: `python3 tests/device [GROUP …]`. It installs nothing and needs torch, torchvision,
-numpy, safetensors, rich and numba. Each group of parts is a process of its own and each part is guarded, so that one
+Run by the machine's own Python: `python3 tests/device [GROUP | GROUP/PART …]`. It installs nothing and needs torch,
+torchvision, numpy, safetensors, rich and numba. Each group of parts is a process of its own and each part is guarded, so that one
 failure hides no other. PASS, FAIL or LEFT OUT is one line a part; a table of all parts and of the speeds comes last.
 """
 
@@ -25,14 +25,15 @@ SECONDS = {"speed": 200}  # that a group may take; 150 where nothing is said
 def main(argv: list[str]) -> int:
     """Runs the groups asked for, all by default; 1 if a part failed."""
     if argv[:1] == ["--group"]:
-        parts.run_group(argv[1], Path(argv[2]))
+        parts.run_group(argv[1], Path(argv[2]), argv[3:])
         return 0
-    asked = argv or list(GROUPS)
+    only = [name for name in argv if "/" in name]
+    asked = list(dict.fromkeys(name.partition("/")[0] for name in argv or GROUPS))
     together = [group for group in asked if group != "speed"]
     with ThreadPoolExecutor() as pool:
-        results = [row for rows in pool.map(_run, together) for row in rows]
-    for group in set(asked) - set(together):  # alone on the device
-        results += _run(group)
+        results = [row for rows in pool.map(lambda group: _run(group, only), together) for row in rows]
+    for group in [group for group in asked if group not in together]:  # alone on the device
+        results += _run(group, only)
     print(f"\n{'part':44} {'result':9} {'s':>6}")
     for row in results:
         print(f"{row['group'] + '/' + row['part']:44} {row['result']:9} {row['seconds']:6.1f}  {row['note']}")
@@ -44,13 +45,14 @@ def main(argv: list[str]) -> int:
     return 1 if counts["FAIL"] else 0
 
 
-def _run(group: str) -> list[dict]:
+def _run(group: str, only: list[str]) -> list[dict]:
     """The results of one group; what a process that ended by itself had not come to is a failure."""
     file = Path(os.environ.get("OUT") or "/tmp") / f"device-{group}.jsonl"
     file.unlink(missing_ok=True)
     started = time.perf_counter()
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, str(HERE), "--group", group, str(file)]
+    own = [name.partition("/")[2] for name in only if name.startswith(f"{group}/")]
+    command = [sys.executable, str(HERE), "--group", group, str(file), *own]
     try:
         code = str(subprocess.run(command, env=environment, timeout=SECONDS.get(group, 150), check=False).returncode)
     except subprocess.TimeoutExpired:

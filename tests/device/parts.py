@@ -5,7 +5,7 @@ import importlib.util
 import json
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,14 @@ def row(group: str, name: str, result: str, seconds: float, note: str, table: st
     return {"group": group, "part": name, "result": result, "seconds": seconds, "note": note, "table": table}
 
 
-def run_group(group: str, file: Path) -> None:
-    """Runs every part of a group; each result is a line of `file` as soon as it is known."""
+def run_group(group: str, file: Path, only: Sequence[str] = ()) -> None:
+    """Runs every part of a group, or those named; each result is a line of `file` as soon as it is known."""
     import torch
 
     importlib.import_module(f"{group}_parts")
     for name, function, gpu, needs in PARTS[group]:
+        if only and name not in only:
+            continue
         missing = [module for module in needs if importlib.util.find_spec(module) is None]
         started, table = time.perf_counter(), ""
         if gpu and not torch.cuda.is_available():
