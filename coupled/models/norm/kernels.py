@@ -31,7 +31,8 @@ def _tiles(width: int, run: int, channels: int) -> tuple[int, bool]:
     """The width of a tile, and whether all are alike."""
     if run == 1 and channels <= _TILE:
         return min(_TILE // channels * channels, width), True
-    return min(_TILE if run == 1 else _LONG_TILE, width), False
+    tile = min(_TILE if run == 1 else _LONG_TILE, width)
+    return tile, tile == width
 
 
 @part

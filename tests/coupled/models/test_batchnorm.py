@@ -259,8 +259,10 @@ def test_a_number_that_is_not_finite_makes_its_channel_nan_and_no_other(layout, 
     x = normal(20, 3, 4, 4, seed=19, dtype=torch.float32).contiguous(memory_format=layout)
     x[13, 1, 2, 3] = value
     x.requires_grad_()
-    y = filled(3, torch.float32)(x)
+    norm = filled(3, torch.float32)
+    y = norm(x)
     y.square().sum().backward()
+    assert norm._seen[0][1].isnan().tolist() == [False, True, False]
     for outcome in (y, x.grad):
         assert outcome[:, 1].isnan().all()
         assert outcome[:, [0, 2]].isfinite().all()
