@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from coupled.cli import _keep_freed_memory
 from coupled.config import Config, from_tables
 from coupled.driver.run import Run
 from coupled.driver.standings import Standing
 from coupled.driver.train import train
+from coupled.memory import tune_memory
 
 EACH = 2000  # steps of a row
 
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10 * EACH)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
-    _keep_freed_memory()
+    tune_memory()
     watch = Watch()
     path = train(config(options.folder, options.steps), overwrite=True, reporter=watch)
     flat = watch.rows[1:]

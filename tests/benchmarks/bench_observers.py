@@ -20,12 +20,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from coupled.cli import _keep_freed_memory
 from coupled.config import Config, Schedule, from_tables
 from coupled.driver.assembly import assemble
 from coupled.driver.guard import guard
 from coupled.driver.loop import forward_backward
 from coupled.driver.run import Run
+from coupled.memory import tune_memory
 
 OBSERVING = ("guard", "observe", "observe the update")
 
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--optimiser", default="sgd")
     parser.add_argument("--alone", action="store_true")
     given = parser.parse_args()
-    _keep_freed_memory()
+    tune_memory()
     clock = time.process_time if given.threads == 1 else time.perf_counter
     seconds: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:

@@ -31,12 +31,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from coupled.bench.clock import Clock
 from coupled.bench.steps import shortened, without_panels
 from coupled.bench.yardsticks import faster_stock
-from coupled.cli import _keep_freed_memory
 from coupled.config import Config, Schedule, load
 from coupled.data.splits import ImageSplit
 from coupled.driver.assembly import build, start_run
 from coupled.driver.loop import advance
 from coupled.inputs.dataset import data_info
+from coupled.memory import tune_memory
 from coupled.views import recipe
 
 IMAGES = 4096  # that the plain loop draws from; they are in memory before it is timed
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="in a block")
     parser.add_argument("--workers", type=int, default=0, help="processes of the plain loop's DataLoader")
     given = parser.parse_args()
-    _keep_freed_memory()
+    tune_memory()
     with tempfile.TemporaryDirectory() as folder:
         times = measure(load(given.config), folder, given.blocks, given.steps, given.workers)
     for name, seconds in times.items():
