@@ -184,8 +184,10 @@ def _from_moments(
     x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
     values = {measure: OF_MOMENTS[measure](total) for measure in measures}
-    x, y = x[banded], y[banded]
-    errors = _errors(measures, x, y, left_out, unit)
+    if not banded.all():
+        x, y = x[banded], y[banded]
+        total = Moments.about_mean(x, y, unit=unit)
+    errors = _errors(measures, x, y, left_out, total)
     columns = {}
     for measure, (value, rounding) in values.items():
         bands = value.new_full((3, len(value)), torch.nan)
@@ -195,9 +197,9 @@ def _from_moments(
     return columns
 
 
-def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], unit: bool) -> dict[str, Tensor]:
-    """Jackknife standard error of each measure (T,)."""
-    total = Moments.about_mean(x, y, unit=unit)
+def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], total: Moments) -> dict[str, Tensor]:
+    """Jackknife standard error of each measure (T,); `total` are the moments of all rows about their means."""
+    unit = total.unit
     shifts, rest = (total.shift_x, total.shift_y), {measure: [] for measure in measures}
     # Sums are taken twice, for all and by group: the groups' own sums together would not fit for wide features.
     for rows, kept in zip(left_out, _kept(left_out, x.shape[-2]), strict=True):
