@@ -8,6 +8,7 @@ from coupled.config import Config
 from coupled.config.resolved import Model
 from coupled.models import Network
 from coupled.models.embedding import chunk_of
+from coupled.models.shapes import Forward, forward_of
 
 
 def build_network(config: Config, classes: int | None = None) -> Network:
@@ -21,13 +22,18 @@ def meta_network(config: Config) -> Network:
         return build_network(config)
 
 
-def evaluation_chunk(config: Config) -> int:
-    """How many images one evaluation forward takes, in a run and in all that evaluates it later."""
-    return _chunk(config.model, config.views.size, config.train.dtype, config.train.device)
+def forward_on_shapes(config: Config) -> Forward:
+    """What a forward of the network that arms share comes to, counted once in a process."""
+    return _forward(config.model, config.views.size)
 
 
 @lru_cache
-def _chunk(model: Model, image_size: int, dtype: str, device: str) -> int:
+def _forward(model: Model, image_size: int) -> Forward:
     with torch.device("meta"):
-        network = Network(model, image_size)
-    return chunk_of(network.to(getattr(torch, dtype)), image_size, getattr(torch, dtype), device)
+        return forward_of(Network(model, image_size), image_size)
+
+
+def evaluation_chunk(config: Config) -> int:
+    """How many images one evaluation forward takes, in a run and in all that evaluates it later."""
+    dtype = getattr(torch, config.train.dtype)
+    return chunk_of(forward_on_shapes(config).largest_of_view, dtype, config.train.device)

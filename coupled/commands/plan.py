@@ -7,6 +7,7 @@ from coupled.config import Config, load
 from coupled.config.toml import to_toml
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
+from coupled.planning.panels import MUCH, panel_cost
 from coupled.planning.plan import Plan, plan
 from coupled.planning.vacuity import DELTA, shown, vacuities
 from coupled.terminal.entry import Parser
@@ -38,10 +39,24 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
     for stream, total in forecast.streams.items():
         print(f"#   {stream:<15}{shown_bytes(total)} in all")
+    _print_panels(config)
     print(f"# checkpoints      {count} of {shown_bytes(size)}")
     print(f"# in all           {shown_bytes(forecast.total)} for {config.train.steps} steps")
     _print_vacuities(config)
     return 0
+
+
+def _print_panels(config: Config) -> None:
+    """What they take of the run's time."""
+    cost = panel_cost(config)
+    if not cost.observations:
+        return
+    each = f"{cost.seconds:.0f} s" if cost.seconds >= 1 else f"{cost.seconds * 1e3:.0f} ms"
+    print(f"# panels           {cost.observations} observations of about {each}, {cost.share:.1%} of all computing")
+    if cost.share > MUCH:
+        print(
+            f"#   more than {MUCH:.0%}: set record.panel and record.surrogate to fewer steps, or a smaller panel.size"
+        )
 
 
 def _print_ranks(forecast: Plan, config: Config) -> None:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 
-from coupled.arms.network import meta_network
+from coupled.arms.network import forward_on_shapes, meta_network
 from coupled.arms.optimisers import state_tensors
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
 from coupled.planning.ranks import World, default_world
-from coupled.planning.shapes import forward_of
 from coupled.ranks.placement import Placement, place
 from coupled.recording.layout import GROUPS, Layout, dependents, row_bytes, train_layout
 from coupled.recording.schedule import checkpoint_steps, due
@@ -90,7 +89,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         # lars spreads its ratios over layers by an index of its own, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
-        step_memory=real * (forward_of(network, views, config.views.size).kept + 3 * views**2),
+        step_memory=real * (forward_on_shapes(config).kept(views) + 3 * views**2),
         placement=placement,
         why_ranks=world.why,
         traffic=_traffic(config, placement, network),

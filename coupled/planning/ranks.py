@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from coupled.arms.network import meta_network
+from coupled.arms.network import forward_on_shapes
 from coupled.config import Config
-from coupled.planning.shapes import forward_of
 from coupled.ranks.placement import most_ranks
 
 START_S: Final = 10.0  # from the command to the first step of ranks: each loads torch, then they meet
@@ -45,6 +44,10 @@ def default_world(config: Config) -> World:
 def seconds(config: Config, arms: int) -> float:
     """About how long the arms' forwards and backwards of the whole run take in one process, data and records apart."""
     views = 2 * config.batches.size
-    of_step = _A_STEP * forward_of(meta_network(config), views, config.views.size).multiply_adds * arms
-    rate = _OF_GPU if config.train.device == "cuda" else _OF_THREAD * config.train.threads
-    return config.train.steps * of_step / rate
+    of_step = _A_STEP * forward_on_shapes(config).multiply_adds * views * arms
+    return config.train.steps * of_step / rate_of(config)
+
+
+def rate_of(config: Config) -> float:
+    """Floating-point operations a second that estimates count on."""
+    return _OF_GPU if config.train.device == "cuda" else _OF_THREAD * config.train.threads

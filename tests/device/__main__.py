@@ -1,8 +1,8 @@
 """`make test-gpu`: what only a GPU can show, in one script; without one, the parts that a CPU can do.
 
 Run by the machine's own Python: `python3 tests/device [GROUP | GROUP/PART …]`. It installs nothing and needs torch,
-torchvision, numpy, safetensors, rich and numba. Each group of parts is a process of its own and each part is guarded, so
-that one failure hides no other. PASS, FAIL or LEFT OUT is one line a part; a table of all parts and the tables of
+torchvision, numpy, safetensors, rich and numba. Each group of parts is a process of its own and each part is guarded,
+so that one failure hides no other. PASS, FAIL or LEFT OUT is one line a part; a table of all parts and the tables of
 measurements come last.
 """
 

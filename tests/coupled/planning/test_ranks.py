@@ -8,9 +8,9 @@ from torch import nn
 from coupled.arms.network import meta_network
 from coupled.cli import main
 from coupled.config import from_tables
+from coupled.models.shapes import forward_of
 from coupled.planning import ranks as planned
 from coupled.planning.ranks import START_S, default_world, seconds
-from coupled.planning.shapes import forward_of
 from coupled.ranks import placement as placements
 
 
@@ -65,14 +65,14 @@ def test_multiply_adds_are_those_of_a_literal_count(encoder):
             module.register_forward_hook(count)
     network(torch.empty(6, 3, 12, 12, device="meta"))
     expected = total
-    assert forward_of(network, 6, 12).multiply_adds == expected
+    assert 6 * forward_of(network, 12).multiply_adds == expected
 
 
 def test_counting_leaves_torch_as_it_was():
-    before = forward_of(meta_network(of(1)), 4, 12)
+    before = forward_of(meta_network(of(1)), 12)
     network = meta_network(of(1))
     torch.compiler.disable(lambda: None)()  # loads the compiler
-    assert forward_of(network, 4, 12) == before
+    assert forward_of(network, 12) == before
 
 
 def test_plan_says_how_many_and_why(tmp_path, monkeypatch, capsys):

@@ -19,14 +19,23 @@ _MARK: Final = "__dynamo_disable"  # what torch (2.9 to 2.13) leaves at a functi
 
 @dataclass(frozen=True)
 class Forward:
-    """Of a forward: elements kept for the backward, and multiply-adds of convolutions and linear maps."""
+    """What a forward comes to: elements that it keeps for the backward whatever the number of views, those that it
+    keeps for each view, elements of the largest tensor kept of a view, and multiply-adds of convolutions and linear
+    maps for a view.
+    """
 
-    kept: int
+    kept_anyway: int
+    kept_of_view: int
+    largest_of_view: int
     multiply_adds: int
 
+    def kept(self, views: int) -> int:
+        """Elements kept of so many views."""
+        return self.kept_anyway + views * self.kept_of_view
 
-def forward_of(network: Network, views: int, size: int) -> Forward:
-    """Of `views` views of `size` px, from one forward of `_VIEWS`: what has that prime as a factor grows with views."""
+
+def forward_of(network: Network, size: int) -> Forward:
+    """Of views of `size` px, from one forward of `_VIEWS`: what has that prime as a factor grows with views."""
     kept: dict[int, Tensor] = {}
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     multiply_adds = 0
@@ -41,7 +50,7 @@ def forward_of(network: Network, views: int, size: int) -> Forward:
         nonlocal multiply_adds
         channels = output.shape[1] if isinstance(module, nn.Conv2d) else output.shape[-1]
         weights = sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
-        multiply_adds += output.numel() // channels * weights // _VIEWS * views
+        multiply_adds += output.numel() // channels * weights // _VIEWS
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
@@ -51,7 +60,8 @@ def forward_of(network: Network, views: int, size: int) -> Forward:
         for hook in hooks:
             hook.remove()
     elements = [tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values()]
-    return Forward(sum(n if n % _VIEWS else n // _VIEWS * views for n in elements), multiply_adds)
+    of_view = [n // _VIEWS for n in elements if n % _VIEWS == 0]
+    return Forward(sum(n for n in elements if n % _VIEWS), sum(of_view), max(of_view), multiply_adds)
 
 
 @contextmanager
