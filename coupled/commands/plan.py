@@ -54,9 +54,7 @@ def _print_panels(config: Config) -> None:
     each = f"{cost.seconds:.0f} s" if cost.seconds >= 1 else f"{cost.seconds * 1e3:.0f} ms"
     print(f"# panels           {cost.observations} observations of about {each}, {cost.share:.1%} of all computing")
     if cost.share > MUCH:
-        print(
-            f"#   more than {MUCH:.0%}: set record.panel and record.surrogate to fewer steps, or a smaller panel.size"
-        )
+        print(f"#   more than {MUCH:.0%}: have record.panel and record.surrogate at fewer steps, or lower panel.size")
 
 
 def _print_ranks(forecast: Plan, config: Config) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from coupled.models import Network, evaluating
 
-# The bytes of the largest tensor of a forward. Convolutions want many images and the cache few: on a CPU ResNet-50 took a
-# sixth less time with 64 images of 32 px than with 16, and no less with 128.
+# The bytes of the largest tensor of a forward. Convolutions want many images and the cache few: on a CPU ResNet-50
+# took a sixth less time with 64 images of 32 px than with 16, and no less with 128.
 _LARGEST: Final = {"cpu": 64 << 20, "cuda": 1 << 30}
 # Rows in other numbers than multiples of this can differ in their last bit: matrix kernels treat remainders apart.
 _MULTIPLE: Final = 16

@@ -29,7 +29,7 @@ def config_of(encoder, size=32, device="cpu", **train):
             224,
             "cpu",
             16,
-        ),  # 64 channels of 112 × 112, 256 of 56 × 56: 3 MiB, 20 fit, a multiple of 16 is taken
+        ),  # 64 channels of 112 × 112, 256 of 56 × 56: 3 MiB, 20 fit
         ("resnet50", 32, "cuda", 1024),
         ("resnet50", 224, "cuda", 320),
     ],
