@@ -1,8 +1,8 @@
 """Stretches of a run, trained again from kept checkpoints and compared byte by byte with what was recorded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFil
 from coupled.terminal.counting import Progress
 from coupled.verification.rebuilt import Findings, Rebuilt
 
+_CODE: Final = "versions.coupled"
+
 
 class Stretch(NamedTuple):
     """From a kept checkpoint to step `end`, where another may be kept."""
@@ -36,6 +38,10 @@ class Stretch(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.start.step} to {self.end}"
+
+
+class OtherCodeError(Exception):
+    """Training again gave other bytes, by other code than the run's: what differs, in words."""
 
 
 class Rehearsal(Run):
@@ -60,6 +66,13 @@ def check_stretches(
         return Findings(
             unproven=["floats: that each is right; no checkpoint that is kept has recorded steps behind it"]
         )
+    try:
+        return _trained_again(rebuilt, records, stretches, progress)
+    except OtherCodeError as error:
+        return Findings(unproven=[str(error)])
+
+
+def _trained_again(rebuilt: Rebuilt, records: Records, stretches: Sequence[Stretch], progress: Progress) -> Findings:
     parts = build(rebuilt.config)
     done, total, rows, size = 0, sum(of.end - of.start.step for of in stretches), 0, 0
     for stretch in stretches:
@@ -189,5 +202,10 @@ def _size(recorded: np.ndarray, again: np.ndarray) -> str:
 
 def _refuse(rebuilt: Rebuilt, path: Path, step: int, difference: str) -> None:
     conditions = rebuilt.conditions(step)
+    if _CODE in conditions:
+        raise OtherCodeError(
+            f"floats: trained again by other code they are others, which need not be damage: {difference}, first in {path}; "
+            f"{conditions}. The code that made the run can tell"
+        )
     why = f"; it was made under other conditions: {conditions}" if conditions else ""
     raise StoreError(path, f"trained again, it is not the same: {difference}{why}")

@@ -23,6 +23,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from drawn_pictures import picture
 from picture_bytes import encoded, flip, jpegs, parts_of_jpeg

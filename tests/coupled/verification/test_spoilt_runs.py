@@ -195,6 +195,17 @@ def test_a_stretch_that_stops_when_trained_again_says_so(run):
         verify(run, replay=3, stretch=1)
 
 
+def test_other_code_that_gives_other_floats_is_said_and_is_no_damage(run):
+    versions = json.loads((run / "run.json").read_bytes())["versions"]
+    facts(run, versions=versions | {"coupled": "0.0.9+0123456789ab"})
+    z_row(run)
+    unproven = verify(run, replay=3).unproven
+    said = [
+        word for word in unproven if "trained again by other code they are others, which need not be damage" in word
+    ]
+    assert len(said) == 1 and "versions.coupled was 0.0.9+0123456789ab" in said[0]
+
+
 def test_another_library_is_named_as_what_may_be_the_cause(run):
     versions = json.loads((run / "run.json").read_bytes())["versions"]
     facts(run, versions=versions | {"torch": "1.0"})
