@@ -204,8 +204,8 @@ def _refuse(rebuilt: Rebuilt, path: Path, step: int, difference: str) -> None:
     conditions = rebuilt.conditions(step)
     if _CODE in conditions:
         raise OtherCodeError(
-            f"floats: trained again by other code they are others, which need not be damage: {difference}, first in {path}; "
-            f"{conditions}. The code that made the run can tell"
+            f"floats: trained again by other code they are others, which need not be damage: {difference}, "
+            f"first in {path}; {conditions}. The code that made the run can tell"
         )
     why = f"; it was made under other conditions: {conditions}" if conditions else ""
     raise StoreError(path, f"trained again, it is not the same: {difference}{why}")
