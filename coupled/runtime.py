@@ -8,11 +8,19 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from coupled.config import Config
 from coupled.errors import UserError
+
+_CUDA_SETTINGS: Final = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUBLASLT_WORKSPACE_SIZE",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 
 
 def configure(config: Config) -> torch.device:
@@ -83,5 +91,15 @@ def _code_digest() -> str:
 
 def machine(device: torch.device) -> dict[str, str]:
     """The machine type, without its name: float bytes are comparable between runs of one type only."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return {"architecture": platform.machine(), "device": device.type, "capability": kind}
+    facts = {"architecture": platform.machine(), "device": device.type}
+    if device.type != "cuda":
+        return facts | {"capability": torch.backends.cpu.get_cpu_capability()}
+    return facts | {"capability": torch.cuda.get_device_name(device)} | _cuda_facts()
+
+
+def _cuda_facts() -> dict[str, str]:
+    """What the bits of a GPU's kernels depend on beside the card and torch: libraries, settings in the environment."""
+    libraries = {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+    if torch.distributed.is_available() and torch.distributed.is_nccl_available():
+        libraries["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[reportAttributeAccessIssue]
+    return libraries | {name.lower(): os.environ[name] for name in _CUDA_SETTINGS if name in os.environ}

@@ -51,7 +51,9 @@ class Optimiser:
         self.layers = Segments(state.weight_segments, state.weights.device)
         self._lars = _Lars(spec, state, self.layers) if isinstance(spec, Lars) else None
         decays = spec.name == "adamw" and spec.weight_decay
-        self._undecayed = self.layers.spread(_exempt(state)) if decays else None
+        # By segments of their own: these would keep an index of every element for it.
+        exempt = Segments(state.weight_segments, state.weights.device).spread(_exempt(state)) if decays else None
+        self._undecayed = exempt
 
     def step(self, learning_rate: float, squares: Squares | None = None) -> None:
         """One update of the weights by the state's gradient; `squares` of both, if they are known."""

@@ -6,7 +6,6 @@ taken, nor on the width of the machine's vectors. Elements are widened to float6
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final
 
@@ -14,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupled.compiling import Floats, Integers, kernel, part
+from coupled.threads import share
 
 Doubles = NDArray[np.float64]
 # What `sums` can take: w², (w−a)², (w−a)(w+a), (w+a)², (w−w_0)², (w−w_0)(a−a_0), by their columns.
 COLUMNS: Final = 6
 _LANES: Final = 256
-# Elements that are worth a thread of their own: starting one takes as long as a few 10⁵.
+# Elements that are worth a thread of their own: waking one takes as long as a few 10⁴.
 _WORTH: Final = 1 << 20
 _VECTOR: Final = "float32[::1]"
 _SIGNATURE: Final = f"void({', '.join([_VECTOR] * 5)}, int64[::1], float64[:,::1])"
@@ -41,20 +41,11 @@ def sums(
     walk = _walk(*(column in wanted for column in range(COLUMNS)), copy is not None)
     own = vectors[0]
     arguments = (*vectors, own if copy is None else copy)
-    threads = max(1, min(threads, int(blocks[-1] - blocks[0]) // _WORTH))
-    # Equal numbers of elements, to a block: all but the last blocks of layers are of one size.
-    cuts = np.searchsorted(blocks, [blocks[-1] * thread // threads for thread in range(1, threads)])
-    ends = [0, *cuts.tolist(), len(by_block)]
 
-    def share(start: int, stop: int) -> None:
+    def walk_over(start: int, stop: int) -> None:
         walk(*arguments, blocks[start : stop + 1], by_block[start:stop])
 
-    if threads == 1:
-        share(*ends)
-    else:
-        # Threads end here: a pool that lives on would be dead in a forked process.
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(share, ends[:-1], ends[1:]))
+    share(walk_over, len(by_block), min(threads, int(blocks[-1] - blocks[0]) // _WORTH))
     with np.errstate(invalid="ignore"):  # ∞ − ∞, of weights that ran away
         return np.add.reduceat(by_block, firsts, axis=0)[:, list(wanted)].T.copy()
 

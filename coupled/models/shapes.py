@@ -14,7 +14,7 @@ from coupled.models import Network
 
 _VIEWS: Final = 1021  # no number of channels, pixels or tokens has this factor but by design
 _COMPILER: Final = "torch._dynamo"
-_MARK: Final = "__dynamo_disable"  # what torch (2.9 to 2.13) leaves at a function that it has asked the compiler about
+_MARK: Final = "__dynamo_disable"  # what torch (2.9 to 2.14) leaves at a function that it has asked the compiler about
 
 
 @dataclass(frozen=True)

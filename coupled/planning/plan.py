@@ -86,7 +86,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         per_step=sum(_row(streams, stream) for stream in every),
         streams={stream: _total(config, streams, stream) for stream in streams},
         checkpoints=(_most_on_disk(config), _checkpoint_bytes(config, network)),
-        # lars spreads its ratios over layers by an index of its own, int32.
+        # lars spreads its ratios over layers by an index of every element, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
         step_memory=real * (forward_on_shapes(config).kept(views) + 3 * views**2),

@@ -69,7 +69,7 @@ class Recorder:
 
     def observe(self, step: int, batch: Batch, link: Link) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
-        self._settle()  # of the step before: its rows have been here since the guard waited for this one
+        self._settle()  # of the step before: the guard has waited for what came after it
         looking = self._looking(step)
         seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, link)
         for observer in looking:

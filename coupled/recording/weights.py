@@ -153,7 +153,7 @@ def _on_host(sums: Mapping[str, Mapping[Sum, Tensor]]) -> dict[str, dict[Sum, Te
     rows = [(name, kind, row) for name, of_arm in sums.items() for kind, row in of_arm.items()]
     on_host: dict[str, dict[Sum, Tensor]] = {name: {} for name in sums}
     if rows:
-        # A deliberate sync: the recorder waits for the rows of every stream anyway.
+        # A deliberate sync, the second of a step beside the guard's: what follows from the sums is computed there.
         values = torch.stack([row for _, _, row in rows]).cpu()
         for (name, kind, _), value in zip(rows, values, strict=True):
             on_host[name][kind] = value

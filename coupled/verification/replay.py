@@ -151,7 +151,7 @@ def _trained(rebuilt: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
 
 def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
     """How many recorded rows, and bytes, are the same; StoreError names the first that is not."""
-    first: tuple[int, int, Path, str] | None = None
+    first: tuple[bool, int, int, Path, str] | None = None
     many = size = 0
     for name, values in rows.items():
         stream, owner, column = name.split("/")
@@ -165,12 +165,15 @@ def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndar
             many, size = many + 1, size + value.nbytes
             if recorded.tobytes() != value.tobytes():
                 difference = f"{column} of {stream}/{owner} at step {step}: {_size(recorded, value)}"
-                # Of one step, in the order of streams: a loss before the panel of the same weights.
-                place = (step, list(STREAMS).index(stream), records.path_of(stream, owner, step), difference)
+                # Integers first, for they differ by damage alone; of one step in the order of streams: a loss before
+                # the panel of the same weights.
+                floats = value.dtype.kind == "f" and recorded.shape == value.shape and recorded.dtype == value.dtype
+                place = (floats, step, list(STREAMS).index(stream), records.path_of(stream, owner, step), difference)
                 first = place if first is None else min(first, place)
                 break
     if first is not None:
-        _refuse(rebuilt, first[2], first[0], first[3])
+        of_floats, step, _, path, difference = first
+        _refuse(rebuilt, path, step, difference, of_floats=of_floats)
     return many, size
 
 
@@ -185,7 +188,8 @@ def _compare_arms(rebuilt: Rebuilt, run: Run, saved: Saved) -> int:
         for key, array in arrays.items():
             if file[key].tobytes() != array.tobytes():
                 difference = f"{key} of arm {name} at step {saved.step}: {_size(file[key], array)}"
-                _refuse(rebuilt, file.path, saved.step, difference)
+                of_floats = (file[key].shape, file[key].dtype) == (array.shape, array.dtype)
+                _refuse(rebuilt, file.path, saved.step, difference, of_floats=of_floats)
             size += array.nbytes
     return size
 
@@ -200,9 +204,9 @@ def _size(recorded: np.ndarray, again: np.ndarray) -> str:
     return size + (f" ({odd} numbers are not finite)" if odd and gap.size else "")
 
 
-def _refuse(rebuilt: Rebuilt, path: Path, step: int, difference: str) -> None:
+def _refuse(rebuilt: Rebuilt, path: Path, step: int, difference: str, *, of_floats: bool) -> None:
     conditions = rebuilt.conditions(step)
-    if _CODE in conditions:
+    if of_floats and _CODE in conditions:
         raise OtherCodeError(
             f"floats: trained again by other code they are others, which need not be damage: {difference}, "
             f"first in {path}; {conditions}. The code that made the run can tell"

@@ -59,14 +59,17 @@ class FusedNormalise(torch.autograd.Function):
             mean, inverse_std = whole.to(mean.dtype), (variance + eps).rsqrt_().to(mean.dtype)
         ctx.save_for_backward(x, weight, mean, inverse_std)
         ctx.has_bias, ctx.across = bias is not None, across
+        ctx.set_materialize_grads(False)  # two launches to make zeros for the statistics, which nobody differentiates
         ctx.mark_non_differentiable(mean, inverse_std)
         return torch.batch_norm_elemt(x, weight, bias, mean, inverse_std, eps), mean, inverse_std
 
     @staticmethod
     @once_differentiable
     def backward(  # type: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grads: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        ctx: Any, *grads: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        if grads[0] is None:
+            return None, None, None, None, None
         x, weight, mean, inverse_std = ctx.saved_tensors
         gradient, n = Layout.of(x).dense(grads[0]), x.numel() // x.shape[1]
         grad_sum, grad_dot, grad_weight, grad_bias = torch.batch_norm_backward_reduce(
