@@ -54,7 +54,11 @@ def forward_of(network: Network, size: int) -> Forward:
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
-        with _without_compiler(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with (
+            _without_compiler(),
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
             network(torch.empty(_VIEWS, 3, size, size, device="meta"))
     finally:
         for hook in hooks:

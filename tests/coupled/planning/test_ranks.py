@@ -68,6 +68,13 @@ def test_multiply_adds_are_those_of_a_literal_count(encoder):
     assert 6 * forward_of(network, 12).multiply_adds == expected
 
 
+def test_counting_is_the_same_where_gradients_are_off():
+    network = meta_network(of(1))
+    with torch.no_grad():
+        assert forward_of(network, 12) == forward_of(meta_network(of(1)), 12)
+    assert forward_of(network, 12).kept_of_view
+
+
 def test_counting_leaves_torch_as_it_was():
     before = forward_of(meta_network(of(1)), 12)
     network = meta_network(of(1))
