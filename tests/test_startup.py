@@ -11,6 +11,7 @@ import analysis.commands
 import coupled
 import coupled.commands
 
+pytestmark = pytest.mark.slow  # a process or two a test
 HEAVY = ("torch", "torchvision", "numpy", "numba", "rich", "matplotlib", "plotly", "PIL", "safetensors")
 PARSERS = {
     "coupled": "from coupled.commands import parser; parser().format_help()",

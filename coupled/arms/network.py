@@ -30,7 +30,8 @@ def forward_on_shapes(config: Config) -> Forward:
 @lru_cache
 def _forward(model: Model, image_size: int) -> Forward:
     with torch.device("meta"):
-        return forward_of(Network(model, image_size), image_size)
+        network = Network(model, image_size)
+    return forward_of(network, image_size)
 
 
 def evaluation_chunk(config: Config) -> int:

@@ -1,5 +1,8 @@
 """Who makes batch-norm's passes: compiled kernels on a CPU, torch's operations elsewhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 import torch
@@ -37,4 +40,18 @@ class Passes(Protocol):
 
 def passes(x: Tensor) -> Passes:
     """Those over x. torch's compiler sees through operations alone."""
-    return CompiledPasses(x) if x.device.type == "cpu" and not torch.compiler.is_compiling() else OperationPasses(x)
+    compiled = x.device.type == "cpu" and not torch.compiler.is_compiling() and not _operations.get()
+    return CompiledPasses(x) if compiled else OperationPasses(x)
+
+
+_operations: ContextVar[bool] = ContextVar("operations", default=False)
+
+
+@contextmanager
+def by_operations() -> Iterator[None]:
+    """Operations alone inside: who counts what they keep need not wait for kernels to be loaded."""
+    token = _operations.set(True)
+    try:
+        yield
+    finally:
+        _operations.reset(token)

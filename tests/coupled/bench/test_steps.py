@@ -12,6 +12,7 @@ from coupled.cli import main
 from coupled.config.toml import to_toml
 from coupled.errors import UserError
 
+pytestmark = pytest.mark.slow
 TWO = {"cl": {"objective": "dcl"}, "twin": {"kind": "twin"}}
 ROWS = [*ACTS, "step", "bare compute", "stock"]
 NO_PANELS = {"record": {"panel": {"log": 0, "last": False}, "surrogate": {"log": 0, "last": False}}}

@@ -275,6 +275,7 @@ def test_a_batch_of_no_elements_has_no_statistics():
         assert filled(3).eval()(torch.empty(0, 3, 2, 2, dtype=torch.float64)).shape == (0, 3, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager"])
 def test_torchs_compiler_takes_the_operations(backend):
     outcomes = []

@@ -8,6 +8,7 @@ from torch import nn
 from coupled.arms.network import meta_network
 from coupled.cli import main
 from coupled.config import from_tables
+from coupled.models.norm.passes import by_operations
 from coupled.models.shapes import forward_of
 from coupled.planning import ranks as planned
 from coupled.planning.ranks import START_S, default_world, seconds
@@ -75,11 +76,27 @@ def test_counting_is_the_same_where_gradients_are_off():
     assert forward_of(network, 12).kept_of_view
 
 
-def test_counting_leaves_torch_as_it_was():
-    before = forward_of(meta_network(of(1)), 12)
+def test_elements_kept_are_those_that_a_forward_of_so_many_views_keeps():
+    network, kept = meta_network(of(1)), {}
+    forward = forward_of(network, 12)
+    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+
+    def pack(tensor):
+        if (place := tensor.untyped_storage().data_ptr()) not in own:
+            kept[place] = tensor
+        return tensor
+
+    with by_operations(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network(torch.zeros(5, 3, 12, 12))
+    assert forward.kept(5) == sum(tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values())
+
+
+def test_counting_draws_nothing_and_leaves_no_hook():
+    before = torch.get_rng_state()
     network = meta_network(of(1))
-    torch.compiler.disable(lambda: None)()  # loads the compiler
-    assert forward_of(network, 12) == before
+    forward_of(network, 12)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_plan_says_how_many_and_why(tmp_path, monkeypatch, capsys):
