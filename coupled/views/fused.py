@@ -8,17 +8,17 @@ views need not wait for that.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from coupled.threads import share
 from coupled.views import operators
 from coupled.views.blur import kernel_weights
 from coupled.views.parameters import Boxes, Colours
 
-_WORTH = 1 << 18  # values of views: making these takes far longer than starting a thread
+_WORTH = 1 << 18  # values of views: making these takes far longer than waking a thread
 
 
 def load_kernels() -> None:
@@ -89,15 +89,5 @@ def _taps(colours: Colours, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _share(kernel: Callable[[int, int], None], views: Tensor) -> None:
-    """Run `kernel(start, stop)` over all `views`, by as many threads as torch would take where that is worth it.
-
-    Threads end here: a pool that lives on would be dead in a forked process.
-    """
-    count = len(views)
-    threads = max(1, min(torch.get_num_threads(), count, views.numel() // _WORTH))
-    ends = [count * thread // threads for thread in range(threads + 1)]
-    if threads == 1:
-        kernel(0, count)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(kernel, ends[:-1], ends[1:]))
+    """Run `kernel(start, stop)` over all `views`, by as many threads as torch would take where that is worth it."""
+    share(kernel, len(views), min(torch.get_num_threads(), views.numel() // _WORTH))

@@ -36,20 +36,30 @@ def _tiles(width: int, run: int, channels: int) -> tuple[int, bool]:
 
 
 @part
+def _piece(start: int, width: int, run: int, low: int, channels: int) -> tuple[int, int]:
+    """Of the columns of a tile from `low` on, those from `start` that one look at the channels serves: the first one's
+    channel, and where they stop. With `run` = 1 they are of that channel and those after it, else all of that one.
+    """
+    if run == 1:
+        channel = (low + start) % channels
+        return channel, min(start + channels - channel, width)
+    channel = (low + start) // run
+    return channel, min((channel + 1) * run - low, width)
+
+
+@part
 def _spread(values: Rows, run: int, low: int, wide: Rows) -> None:
     """Fill `wide`, the columns of a tile from `low` on, with the value (C,) of their channels."""
-    start, width, C = 0, len(wide), len(values)
+    start, width = 0, len(wide)
     while start < width:
+        channel, stop = _piece(start, width, run, low, len(values))
+        some = wide[start:stop]
         if run == 1:
-            channel = (low + start) % C
-            stop = min(start + C - channel, width)
-            some, own = wide[start:stop], values[channel : channel + stop - start]
+            own = values[channel : channel + stop - start]
             for i in range(len(some)):
                 some[i] = own[i]
         else:
-            channel = (low + start) // run
-            stop = min((channel + 1) * run - low, width)
-            some, value = wide[start:stop], values[channel]
+            value = values[channel]
             for i in range(len(some)):
                 some[i] = value
         start = stop
@@ -78,17 +88,14 @@ def _sum(values: Rows) -> float:
 @part
 def _collect(wide: Rows, run: int, low: int, sums: Sums) -> None:
     """Add `wide`, sums of the columns of a tile from `low` on, to the sums (C,) of their channels."""
-    start, width, C = 0, len(wide), len(sums)
+    start, width = 0, len(wide)
     while start < width:
+        channel, stop = _piece(start, width, run, low, len(sums))
         if run == 1:
-            channel = (low + start) % C
-            stop = min(start + C - channel, width)
             some, own = wide[start:stop], sums[channel : channel + stop - start]
             for i in range(len(some)):
                 own[i] += some[i]
         else:
-            channel = (low + start) // run
-            stop = min((channel + 1) * run - low, width)
             sums[channel] += _sum(wide[start:stop])
         start = stop
 

@@ -58,11 +58,6 @@ def other_path(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("two"), seed=1, arms=arms, checkpoints=keep)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("features")
-
-
 @pytest.fixture
 def copied(path, tmp_path):
     return shutil.copytree(path, tmp_path / "copied", ignore=shutil.ignore_patterns("analysis"))

@@ -32,12 +32,6 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where all tests here keep features and results."""
-    return tmp_path_factory.mktemp("features")
-
-
-@pytest.fixture(scope="module")
 def evaluation(trained, folder):
     return Evaluation(analysis.open_run(trained), size=100, output=folder)
 

@@ -2,6 +2,7 @@
 
 import pytest
 from helpers import tiny
+from probe_curves import ASKED
 
 import analysis
 from analysis.evaluation.features import Evaluation
@@ -16,15 +17,10 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("features")
-
-
-@pytest.fixture(scope="module")
 def evaluation(trained, folder):
     return Evaluation(analysis.open_run(trained), steps=[0, 6], size=80, output=folder)
 
 
 @pytest.fixture(scope="module")
 def curves(evaluation):
-    return probe(evaluation, shots=[1, 4, None], draws=3)
+    return probe(evaluation, **ASKED)

@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from probe_curves import ASKED, CLASSIFIERS, one
 
 from analysis.arrays.linear_probe import linear_probe, predicted
 from analysis.cli import main
@@ -21,14 +22,6 @@ from analysis.evaluation.shots import Shots, pair_of_draw
 from coupled.errors import UserError
 
 pytestmark = pytest.mark.kernels
-ASKED = {"shots": [1, 4, None], "draws": 3}
-CLASSIFIERS = ("centre", "linear", "knn5", "knn10", "knn20")
-
-
-def one(curves, **facts):
-    facts = {"labelling": "texture", "measure": "accuracy", **facts}
-    (curve,) = [c for c in curves if all(getattr(c, name) == value for name, value in facts.items())]
-    return curve
 
 
 def features(evaluation, arm, step, feature="h"):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from probe_curves import one
 
 import analysis
 from analysis.evaluation.features import Evaluation
@@ -13,14 +14,6 @@ from analysis.evaluation.probe.trials import Probed
 from coupled.errors import UserError
 
 pytestmark = pytest.mark.kernels
-ASKED = {"shots": [1, 4, None], "draws": 3}
-CLASSIFIERS = ("centre", "linear", "knn5", "knn10", "knn20")
-
-
-def one(curves, **facts):
-    facts = {"labelling": "texture", "measure": "accuracy", **facts}
-    (curve,) = [c for c in curves if all(getattr(c, name) == value for name, value in facts.items())]
-    return curve
 
 
 def test_more_shots_than_a_class_has_are_undefined_with_their_reason(evaluation):
