@@ -1,0 +1,39 @@
+"""The facts of a machine that bits depend on."""
+
+import torch
+
+from coupled import runtime
+from coupled.reading.environment import changes, environment, refused
+
+
+def facts_of(monkeypatch, **given):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: given.get("cudnn", 91900))
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"):
+        monkeypatch.delenv(name, raising=False)
+        if name in given:
+            monkeypatch.setenv(name, given[name])
+    return environment({"machine": runtime.machine(torch.device("cuda"))})
+
+
+def test_a_cpu_is_its_architecture_and_the_width_of_its_vectors():
+    facts = runtime.machine(torch.device("cpu"))
+    assert facts.keys() == {"architecture", "device", "capability"}
+
+
+def test_another_cudnn_or_setting_of_the_environment_is_refused_on_a_gpu(monkeypatch):
+    before = facts_of(monkeypatch, CUBLAS_WORKSPACE_CONFIG=":4096:8")
+    assert before["machine.capability"] == "a card" and before["machine.cudnn"] == "91900"
+    for given in ({"cudnn": 92400}, {"CUBLAS_WORKSPACE_CONFIG": ":16:8"}, {"NVIDIA_TF32_OVERRIDE": "1"}):
+        now = facts_of(monkeypatch, **{"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **given})
+        (change,) = refused(changes(before, now))
+        assert change.name == f"machine.{next(iter(given)).lower()}"
+    assert not refused(changes(before, facts_of(monkeypatch, CUBLAS_WORKSPACE_CONFIG=":4096:8")))
+
+
+def test_a_package_that_is_not_installed_is_of_an_unknown_version(monkeypatch):
+    def version(name):
+        raise runtime.PackageNotFoundError(name)
+
+    monkeypatch.setattr(runtime, "version", version)
+    assert runtime._own_version() == "unknown"
