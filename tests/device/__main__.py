@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 import parts  # noqa: E402
 
 GROUPS = ("kernels", "training", "ranks", "speed")
-SECONDS = {"speed": 200}  # that a group may take; 150 where nothing is said
+SECONDS = {"speed": 290}  # that a group may take; 150 where nothing is said
 
 
 def main(argv: list[str]) -> int:

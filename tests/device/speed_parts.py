@@ -20,7 +20,8 @@ from coupled.driver.loop import advance
 from coupled.driver.run import Run
 
 STYLES = {"bf16": {"precision": "bf16"}, "TF32": {"tf32": True}, "float32": {}}
-BLOCKS, STEPS = 3, 4
+BLOCKS = 3
+LONG = 500.0  # ms: of steps that take longer there is one a block, else four
 
 
 def config_of(
@@ -72,23 +73,26 @@ def measured(encoder: str, style: str, size: int) -> str:
             device, at = run.source.device, defaultdict(int)
 
             def steps(which: Run) -> None:
-                for _ in range(STEPS):
+                for _ in range(length):
                     advance(which, at[which.config.name])
                     at[which.config.name] += 1
 
+            length = 1
+            steps(run)
+            length = 1 if timed(lambda: steps(run)) > LONG else 4
             batch = run.source.at(0)
             last = Stock(config, device, torch.channels_last)
             acts: dict[str, Callable[[], object]] = {
                 "ours": lambda: steps(run),
                 "silent": lambda: steps(silent),
-                "bare": lambda: [bare(run, batch) for _ in range(STEPS)],
-                "stock": lambda: [last.step(batch) for _ in range(STEPS)],
+                "bare": lambda: [bare(run, batch) for _ in range(length)],
+                "stock": lambda: [last.step(batch) for _ in range(length)],
             }
             peaks = {name: peak_of(act) for name, act in acts.items()}
             times = defaultdict(list)
             for _ in range(BLOCKS):
                 for name, act in acts.items():
-                    times[name].append(timed(act) / STEPS)
+                    times[name].append(timed(act) / length)
             ms = {name: median(values) for name, values in times.items()}
             views = median(timed(lambda k=k: run.source.at(k)) for k in range(20, 24))
             panel = timed(lambda: run.recorder.observers["panel"].state(_Seen(run)))
