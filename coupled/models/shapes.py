@@ -57,7 +57,8 @@ def forward_of(network: Network, size: int) -> Forward:
 
 
 def _kept(network: Network, views: int, size: int) -> list[int]:
-    """Elements of every tensor that a forward keeps, weights apart."""
+    """The size of every tensor that a forward keeps, weights apart, in elements of the network's dtype."""
+    dtype = next(network.parameters()).dtype
     kept: dict[int, Tensor] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
 
@@ -68,5 +69,5 @@ def _kept(network: Network, views: int, size: int) -> list[int]:
         return tensor
 
     with by_operations(), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        network(torch.zeros(views, 3, size, size, dtype=next(network.parameters()).dtype))
-    return [tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in kept.values()]
+        network(torch.zeros(views, 3, size, size, dtype=dtype))
+    return [tensor.untyped_storage().nbytes() // dtype.itemsize for tensor in kept.values()]
