@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from coupled.models import Network
+from coupled.models.flat import FlatState
 from coupled.models.norm.passes import by_operations
 
 
@@ -33,10 +34,7 @@ class Forward:
 
 def forward_of(network: Network, size: int) -> Forward:
     """Of views of `size` px. `network`, on the meta device, is given storage on the CPU, all 0."""
-    network = network.to_empty(device="cpu").train()
-    with torch.no_grad():
-        for tensor in (*network.parameters(), *network.buffers()):
-            tensor.zero_()
+    FlatState(network.train(), torch.float32, torch.device("cpu"))
     multiply_adds = 0
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -57,8 +55,7 @@ def forward_of(network: Network, size: int) -> Forward:
 
 
 def _kept(network: Network, views: int, size: int) -> list[int]:
-    """The size of every tensor that a forward keeps, weights apart, in elements of the network's dtype."""
-    dtype = next(network.parameters()).dtype
+    """The size of every tensor that a forward keeps, weights apart, in elements of float32."""
     kept: dict[int, Tensor] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
 
@@ -69,5 +66,5 @@ def _kept(network: Network, views: int, size: int) -> list[int]:
         return tensor
 
     with by_operations(), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        network(torch.zeros(views, 3, size, size, dtype=dtype))
-    return [tensor.untyped_storage().nbytes() // dtype.itemsize for tensor in kept.values()]
+        network(torch.zeros(views, 3, size, size))
+    return [tensor.untyped_storage().nbytes() // 4 for tensor in kept.values()]
