@@ -3,6 +3,7 @@
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 # They look like a Latin letter or a hyphen in most fonts, after NFKC has undone ligatures, widths and spaces.
 _LATIN = (
@@ -18,6 +19,10 @@ class EarlyEnd(Exception):  # noqa: N818 - the two ways to end, below, bear the 
     exit_code: int
     quiet = False  # another rank prints the line
     agreed = False  # all ranks have agreed to end with it: each waits for the others before it leaves
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # From a process to the one that started it: what is raised has other arguments than its constructor takes.
+        return _raised, (type(self), self.args), self.__dict__
 
 
 class UserError(EarlyEnd):
@@ -42,6 +47,12 @@ class Preempted(RunStopped):
     """A run that was asked to stop and did: how to go on. Exit code 143, as of a process that SIGTERM ended."""
 
     exit_code = 143
+
+
+def _raised(kind: type[EarlyEnd], arguments: tuple[Any, ...]) -> EarlyEnd:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
 
 
 def printable(text: str) -> str:

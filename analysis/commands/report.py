@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -10,7 +10,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from analysis.commands import printing
 from analysis.report import Content, check, combine, gather, page_path, wording, write
 from analysis.report.evaluated import check_reportable
-from analysis.report.results import write_results
+from analysis.report.results import SECTIONS, write_results
+from analysis.runs.processes import in_processes
 from analysis.runs.run import Run, open_run
 from coupled.errors import printable
 from coupled.terminal.console import Console
@@ -55,22 +56,13 @@ def _write_all(runs: Sequence[Run], output: Path | None, all_steps: bool) -> tup
     columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)
     bar = Progress(*columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_interactive)
-    # Figures are drawn on one thread, which others need not wait for: drawing is not torch's work.
-    with bar as progress, ThreadPoolExecutor(1) as drawing:
+    with bar as progress:
         task = progress.add_task("", total=None)
-        drawings: list[Future[None]] = []
         parts = [
-            gather(
-                run,
-                lambda work, of=run.name: progress.update(task, description=f"{of}: {work}"),
-                lambda section, part: drawings.append(drawing.submit(write_results, section, part, all_steps)),
-            )
-            for run in runs
+            gather(run, lambda work, of=run.name: progress.update(task, description=f"{of}: {work}")) for run in runs
         ]
-        progress.update(task, description="page")
+        progress.update(task, description="page, CSV files and figures")
         content = combine(parts)
-        path = write(content, output)
-        progress.update(task, description="CSV files and figures")
-        for drawn in drawings:
-            drawn.result()
-    return content, path
+        results = [partial(write_results, section, part, all_steps) for part in parts for section in SECTIONS]
+        written = in_processes([*results, partial(write, content, output)], lambda writing: writing())
+    return content, next(path for path in written if path is not None)

@@ -6,7 +6,7 @@ from typing import Final
 from analysis.runs.alignment import FeaturePair, drifts
 from analysis.runs.curve import Curve
 from analysis.runs.features import features, stage_names
-from analysis.runs.parallel import side_by_side
+from analysis.runs.processes import for_arms
 from analysis.runs.recorded import ALIGNED, check_steps, has_records, labellings_of
 from analysis.runs.run import Run
 
@@ -20,10 +20,11 @@ def curves(run: Run) -> list[Curve]:
     (`waiting` says what). Raises UserError if there is no step to show yet, StoreError for damaged records.
     """
     check_steps(run)
-    return side_by_side(run.arms, lambda arm: _of_arm(run, arm))
+    return [curve for of_arm in for_arms(run, lambda arm: list(curves_of(run, arm))) for curve in of_arm]
 
 
-def _of_arm(run: Run, arm: str) -> Iterator[Curve]:
+def curves_of(run: Run, arm: str) -> Iterator[Curve]:
+    """The curves of one arm."""
     if has_records(run, "scalars", "batch", arm):
         yield run.curve("loss", arm=arm)
         for labelling in labellings_of(run, arm):

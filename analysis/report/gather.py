@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from analysis.bounds import bounds
+from analysis.bounds import bounds, bounds_of, check_bounds, joined
 from analysis.bounds.checks import factors, vacuity, violations
-from analysis.curves import curves
+from analysis.curves import curves, curves_of
 from analysis.divergence import divergence
 from analysis.divergence.growth import Growth, growth
 from analysis.evaluation.picture import Pictures
@@ -15,6 +15,8 @@ from analysis.report.layers import LayerGrid, layer_grids
 from analysis.report.pictures import read_pictures
 from analysis.report.usefulness import Usefulness, read_usefulness
 from analysis.runs.curve import Curve
+from analysis.runs.processes import for_arms
+from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
 from coupled.config.formats import IMPORTED
 from coupled.errors import UserError
@@ -80,14 +82,8 @@ class Gathered:
         self.tables += [PageTable(section, *about, list(rows))] if rows else []
 
 
-def gather(
-    run: Run,
-    working: Callable[[str], None] = lambda section: None,
-    complete: Callable[[str, Gathered], None] = lambda section, gathered: None,
-) -> Gathered:
-    """Everything that a report shows of a run.
-
-    `working` is told which section is worked on, `complete` which one is complete.
+def gather(run: Run, working: Callable[[str], None] = lambda section: None) -> Gathered:
+    """Everything that a report shows of a run. `working` is told what is worked on.
 
     Raises UserError for a run without a committed step, and for imported checkpoints of which no other command has left
     a table; StoreError for damaged records.
@@ -99,17 +95,14 @@ def gather(
             gathered.unless_missing(section, function, run)
         _read_beside(run, gathered)
         return gathered
-    working("curves")
-    gathered.curves = curves(run)
-    complete("curves", gathered)
-    # The quickest next, so that its figure too is drawn while the bounds are computed.
+    working("curves and bounds")
+    check_steps(run)
+    by_arm = for_arms(run, lambda arm: _curves_and_bounds(run, arm))
+    gathered.curves = [curve for curves, _ in by_arm for curve in curves]
+    gathered.bounds = gathered.unless_missing("bounds", lambda run: _bounds(run, [bounds for _, bounds in by_arm]), run)
     working("divergence")
     gathered.divergence = gathered.unless_missing("divergence", divergence, run)
     gathered.growth = gathered.unless_missing("divergence", growth, run)
-    complete("divergence", gathered)
-    working("bounds")
-    gathered.bounds = gathered.unless_missing("bounds", bounds, run)
-    complete("bounds", gathered)
     gathered.violations = violations(gathered.bounds)
     gathered.table("bounds", _VACUITY, vacuity(gathered.bounds))
     gathered.table("bounds", _FACTORS, factors(run, gathered.bounds))
@@ -119,6 +112,23 @@ def gather(
     _read_beside(run, gathered)
     gathered.missing = {section: list(dict.fromkeys(reasons)) for section, reasons in gathered.missing.items()}
     return gathered
+
+
+def _curves_and_bounds(run: Run, arm: str) -> tuple[list[Curve], list[list[Curve]] | UserError]:
+    """Both of one arm, as they share estimates; in place of bounds the reason why there are none."""
+    curves = list(curves_of(run, arm))
+    try:
+        return curves, bounds_of(run, arm)
+    except UserError as error:
+        return curves, error
+
+
+def _bounds(run: Run, by_arm: Sequence[list[list[Curve]] | UserError]) -> list[Curve]:
+    check_bounds(run)
+    for of_arm in by_arm:
+        if isinstance(of_arm, UserError):
+            raise of_arm
+    return joined(of_arm for of_arm in by_arm if not isinstance(of_arm, UserError))
 
 
 def _read_beside(run: Run, gathered: Gathered) -> None:

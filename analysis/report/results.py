@@ -35,7 +35,9 @@ def _write_bounds(gathered: Gathered, all_steps: bool) -> None:
 
 
 _WRITERS: Final[dict[str, Callable[[Gathered, bool], None]]] = {
+    "divergence": _write_divergence,  # takes longest, so it is begun first
     "curves": _write_curves,
-    "divergence": _write_divergence,
     "bounds": _write_bounds,
 }
+
+SECTIONS: Final = tuple(_WRITERS)

@@ -7,6 +7,7 @@ are looped over only in blocks that fit in memory.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from numbers import Integral
 from typing import Final
 
@@ -184,6 +185,9 @@ def _from_moments(
     x, y = narrow(x, unit=unit), narrow(y, unit=unit)
     total = Moments.about_mean(x, y, unit=unit)
     values = {measure: OF_MOMENTS[measure](total) for measure in measures}
+    if not banded.any():
+        without = torch.full_like(total.q, torch.nan)
+        return {measure: (value, without, without, without, rounding) for measure, (value, rounding) in values.items()}
     if not banded.all():
         x, y = x[banded], y[banded]
         total = Moments.about_mean(x, y, unit=unit)
@@ -199,20 +203,32 @@ def _from_moments(
 
 def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor], total: Moments) -> dict[str, Tensor]:
     """Jackknife standard error of each measure (T,); `total` are the moments of all rows about their means."""
-    unit = total.unit
-    shifts, rest = (total.shift_x, total.shift_y), {measure: [] for measure in measures}
-    # Sums are taken twice, for all and by group: the groups' own sums together would not fit for wide features.
-    for rows, kept in zip(left_out, _kept(left_out, x.shape[-2]), strict=True):
-        without = total - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)
+    unit, every = total.unit, total.unsqueeze(1)
+    shifts, rest = (every.shift_x, every.shift_y), {measure: [] for measure in measures}
+    kept = _kept(left_out, x.shape[-2])
+    # Sums are taken twice, for all and by group: the sums of all groups together might not fit for wide features.
+    for groups in _together(left_out, x, y):
+        rows = torch.stack([left_out[group] for group in groups])
+        without = every - Moments.of(x[:, rows], y[:, rows], *shifts, unit=unit)
+        values = {measure: OF_MOMENTS[measure](without).value for measure in measures}
         # Where a group holds nearly all of a sum, a difference is the rounding of it: the others are summed anew.
-        lost = (without.qq < LOST * total.qq) | (without.uu < LOST * total.uu)
-        anew = Moments.about_mean(x[lost][:, kept], y[lost][:, kept], unit=unit) if lost.any() else None
+        lost = (without.qq < LOST * every.qq) | (without.uu < LOST * every.uu)
+        for at in lost.any(0).nonzero()[:, 0].tolist():
+            steps, others = lost[:, at], kept[groups[at]]
+            anew = Moments.about_mean(x[steps][:, others], y[steps][:, others], unit=unit)
+            for measure in measures:
+                values[measure][steps, at] = OF_MOMENTS[measure](anew).value
         for measure in measures:
-            value = OF_MOMENTS[measure](without).value
-            if anew is not None:
-                value[lost] = OF_MOMENTS[measure](anew).value
-            rest[measure].append(value)
-    return {measure: jackknife(torch.stack(values)) for measure, values in rest.items()}
+            rest[measure].append(values[measure])
+    return {measure: jackknife(torch.cat(values, 1).mT) for measure, values in rest.items()}
+
+
+def _together(left_out: list[Tensor], x: Tensor, y: Tensor) -> Iterator[list[int]]:
+    """Groups with equally many rows, as many at once as their sums have room."""
+    most = max(1, _BLOCK_NUMBERS // (2 * max(1, len(x)) * (x.shape[-1] + y.shape[-1]) ** 2))
+    for _, equal in groupby(range(len(left_out)), lambda group: len(left_out[group])):
+        groups = list(equal)
+        yield from (groups[start : start + most] for start in range(0, len(groups), most))
 
 
 def _kept(left_out: list[Tensor], n: int) -> Tensor:

@@ -89,6 +89,11 @@ class Moments:
         self._must_match(other)
         return replace(self, **{name: getattr(self, name) - getattr(other, name) for name in _SUMS})
 
+    def unsqueeze(self, axis: int) -> "Moments":
+        """The same with one more leading axis, of length 1."""
+        tensors = {name: getattr(self, name).unsqueeze(axis) for name in (*_SUMS, "shift_x", "shift_y") if name != "n"}
+        return replace(self, **tensors)
+
     def _must_match(self, other: "Moments") -> None:
         for name in ("shift_x", "shift_y"):
             if not _same(getattr(self, name), getattr(other, name)):

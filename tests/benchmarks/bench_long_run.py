@@ -84,7 +84,7 @@ def config(folder: Path, steps: int) -> Config:
         "batches": {"size": 4},
         "views": {"size": 8, "recipe": "none"},
         "model": {"encoder": "vit", "width": 4, "depth": 1, "heads": 1, "projection_hidden": 4, "projection_dim": 4},
-        "optimiser": {"learning_rate": 0.01},
+        "optimiser": {"learning_rate": 1e-4},  # so small a network explodes at larger ones, at some step or other
         "train": {"steps": steps, "threads": 1},
         "panel": {"size": 16, "surrogate_size": 4},
         "paths": {"runs": str(folder)},
