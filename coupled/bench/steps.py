@@ -97,10 +97,10 @@ class Bench:
         return (self.acts["observe"] + self.acts["guard"]) / self.step
 
 
-def bench(config: Config, steps: int = 50) -> Bench:
+def bench(config: Config, steps: int = 50, working: Callable[[int, int], None] = lambda done, blocks: None) -> Bench:
     """Time `steps` steps of `config`, rounded up to whole blocks (`in_blocks`), after a few to warm up.
 
-    Raises UserError, RunStopped.
+    `working` is told how many blocks are done, of how many: first when the warm-up is. Raises UserError, RunStopped.
     """
     if steps < 1:
         raise UserError(f"{steps} steps", "at least 1 is needed")
@@ -115,6 +115,7 @@ def bench(config: Config, steps: int = 50) -> Bench:
         run = start_run(parts)
         assert run is not None
         timer = Timer(stack.enter_context(run), block, lambda: stack.enter_context(_silent(short)))
+        timer.working = lambda done: working(done, count)
         lockstep(run, timer)
         panel = _panels(config, parts, timer)
         source = parts.source
@@ -226,6 +227,7 @@ class Timer(Silent):
 
     def __init__(self, run: Run, length: int, silent: Callable[[], Run]) -> None:
         self.run, self.length, self.clock, self._make_silent = run, length, Clock(run.source.device), silent
+        self.working: Callable[[int], None] = lambda done: None
         self.memory: int | None = None
         self.blocks: list[Block] = []
         self.spans: list[tuple[str, Mark, Mark]] = []
@@ -242,9 +244,11 @@ class Timer(Silent):
         if step == WARM_UP:
             self.run.writer.drain()
             self._prepare()
+            self.working(0)
             self._begin_block()
         elif step > WARM_UP and (step - WARM_UP) % self.length == 0:
             self._end_block(step)
+            self.working(len(self.blocks))
             self._begin_block()
 
     def _prepare(self) -> None:

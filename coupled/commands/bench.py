@@ -1,7 +1,11 @@
 """`coupled-run bench`: how long each act of a step takes."""
 
 import argparse
+import sys
+import time
+from typing import Final
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from coupled.bench.ranks import RankBench, bench_ranks
@@ -12,12 +16,16 @@ from coupled.ranks.launching import launch
 from coupled.terminal.console import Console
 from coupled.terminal.entry import Parser
 
+_LINE_S: Final = 20.0  # seconds between two lines of progress
+
 
 def add(command: Parser) -> None:
     """Adds what the command takes."""
     add_config(command)
     add_ranks(command)
-    command.add_argument("--steps", type=int, default=50, help="steps to time (default: 50)")
+    command.add_argument(
+        "--steps", type=int, default=50, help="steps to time (default: 50; 10 where one takes seconds)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,8 +36,34 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.ranks is not None and (ranks := ranks_of(arguments.ranks, config, 1)) > 1:
         return launch(arguments.argv, ranks)
-    _print_bench(bench(config, arguments.steps), config)
+    with _Blocks() as blocks:
+        times = bench(config, arguments.steps, blocks.show)
+    _print_bench(times, config)
     return 0
+
+
+class _Blocks:
+    """Which block is timed: a bar before a person, elsewhere a line now and then, on standard error."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("blocks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
+        self.task = self.bar.add_task("", total=None)
+        self.shown = time.monotonic()
+
+    def __enter__(self) -> "_Blocks":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def show(self, done: int, blocks: int) -> None:
+        self.bar.update(self.task, completed=done, total=blocks)
+        if self.bar.disable and time.monotonic() - self.shown > _LINE_S:
+            self.shown = time.monotonic()
+            print(f"{done} of {blocks} blocks", file=sys.stderr)
 
 
 def _print_bench(times: Bench, config: Config) -> None:
