@@ -49,6 +49,8 @@ class Purpose(IntEnum):
     EVALUATION_BATCHES = 18  # a = split, b = batch size, seed 0: how evaluated samples are put into batches
     PICTURE = 19  # a = class, b = split, seed 0: which of its samples pictures show; c = 1 alone: which classes
     PROBE_ORDER = 20  # a = epoch, seed 0: the order in which a probe of minibatches visits its shots
+    PLACEBO = 21  # a = step, b = draw: how a placebo's labels are permuted within a batch
+    PLACEBO_RUN = 22  # a = draw: how those of the whole data set are permuted
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:

@@ -1,5 +1,7 @@
 """An arm: one network with its objective, its own flat state and optimiser."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ from coupled.arms.optimisers import Optimiser
 from coupled.arms.squares import Squares
 from coupled.config import Arm as ArmConfig
 from coupled.config import Config
-from coupled.config.arms import objective_of
+from coupled.config.traits import Term, objective_of, traits_of
 from coupled.inputs.dataset import data_info
 from coupled.inputs.source import Batch
 from coupled.models.batchnorm import BatchNorm, absorb
@@ -34,6 +36,7 @@ class Arm:
         self, name: str, spec: ArmConfig, config: Config, device: torch.device, data: Axis = ALONE.data
     ) -> None:
         self.name, self.spec, self.reference = name, spec, spec.reference
+        self.traits = traits_of(config.arms, name)
         self.objective, self.temperature, self.labelling = objective_of(spec), spec.temperature, spec.labelling
         classes = _classes(config, spec)  # may look at labels, which are not on the meta device
         # On the meta device a constructor can draw nothing: all values come from addresses.
@@ -49,11 +52,16 @@ class Arm:
         self._device, self._train, self._chunk = device, config.train, evaluation_chunk(config)
         # Compiled once per network; evaluation runs the plain one.
         self._training_network = torch.compile(self.network, dynamic=False) if config.train.compile else self.network
-        self.loss = self.z = self.sigma = torch.empty(0)
+        self.loss = self.z = self.sigma = self._sigma = torch.empty(0)
 
-    def forward_backward(self, batch: Batch) -> None:
-        """One forward and one backward; nothing is updated."""
-        self.backward(self.forward(batch))
+    def forward_backward(self, batch: Batch, others: Sequence[Sequence[Term]] = ()) -> list[Tensor]:
+        """One forward and one backward; nothing is updated. Returns the gradients (weights,) of `others`, other losses
+        of Σ, at the same weights and on the same forward, by a backward each; of a head they are 0.
+        """
+        self.backward(self.forward(batch), keep_graph=bool(others))
+        gradients = [self._gradient_of(terms, batch) for terms in others]
+        self._sigma = self.sigma  # lets go of the graph
+        return gradients
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch: one forward of both views, or one of each.
@@ -63,13 +71,13 @@ class Arm:
         parts = [batch.pixels] if self._train.views_forward == "joint" else batch.pixels.chunk(2)
         with autocast(self._device, self._train.precision):
             own = torch.cat([self._training_network(part)[1] for part in parts])
-        z, masks = whole(own, self._data), batch.pairs[self.labelling]
-        sigma = similarity(z)
+        z = whole(own, self._data)
+        self._sigma = sigma = similarity(z)
         if is_function_of_sigma(self.objective.name):
-            loss = batch_loss(self.objective, sigma, masks, self.temperature)
+            loss = _loss(self.traits.terms, sigma, batch)
             self.loss = loss.detach()
         else:
-            loss = self._classified(own, masks.labels)
+            loss = self._classified(own, batch.pairs[self.traits.labels].labels)
             self.loss = self._data.gathered(loss.detach()).sum()
         self.z, self.sigma = z.detach(), sigma.detach()
         return loss
@@ -80,12 +88,22 @@ class Arm:
         labels = labels[self._data.part(len(labels))].repeat(2)
         return F.cross_entropy(self.network.head(own), labels) / self._data.size
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, *, keep_graph: bool = False) -> None:
         """The gradient of `loss`, in place of the one before."""
         self.state.gradient.zero_()
-        loss.backward()
+        loss.backward(retain_graph=keep_graph)
         add_up(self.state.gradient, self._data)
         self.squares = Squares(self.state, self.optimiser.layers)
+
+    def _gradient_of(self, terms: Sequence[Term], batch: Batch) -> Tensor:
+        """The gradient of other losses on the graph that `backward` kept; the own one is left as it was."""
+        own = self.state.gradient.clone()
+        self.state.gradient.zero_()
+        _loss(terms, self._sigma, batch).backward(retain_graph=True)
+        add_up(self.state.gradient, self._data)
+        other = self.state.gradient.clone()
+        self.state.gradient.copy_(own)
+        return other
 
     def update(self, learning_rate: float) -> None:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
@@ -99,6 +117,15 @@ class Arm:
         Weights, statistics and the mode are left as they were.
         """
         return embed(self.network, images, self._train.precision, chunk=self._chunk, stages=stages)
+
+
+def _loss(terms: Sequence[Term], sigma: Tensor, batch: Batch) -> Tensor:
+    """The weighted sum of losses of one Σ, 0-d."""
+    losses = [batch_loss(term.objective, sigma, batch.pairs[term.labels], term.temperature) for term in terms]
+    # A single loss is not multiplied by 1: its gradient keeps its bits, and nothing is added to the graph.
+    if len(losses) == 1:
+        return losses[0]
+    return torch.stack([term.weight * loss for term, loss in zip(terms, losses, strict=True)]).sum()
 
 
 def _classes(config: Config, spec: ArmConfig) -> int | None:

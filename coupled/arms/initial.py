@@ -8,7 +8,7 @@ from torch import Tensor
 from coupled.arms.arm import Arm
 from coupled.arms.network import meta_network
 from coupled.config import Config
-from coupled.config.resolved import Independent, Nudged
+from coupled.config.traits import Nudge, Traits, traits_of
 from coupled.errors import UserError
 from coupled.models.flat import FlatState
 from coupled.models.init import initialise, initialise_head, nudge
@@ -20,17 +20,17 @@ def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict
     docs/theory.md (73).
     """
     arms = {name: Arm(name, config.arms[name], config, device, mesh.data) for name in mesh.own(list(config.arms))}
-    shared = [arm for arm in arms.values() if arm.spec.kind != "independent"]
+    shared = [arm for arm in arms.values() if not arm.traits.start]
     for arm in shared[:1]:
         initialise(arm.network, arm.state, config.seed, draw=0)
     for arm in shared[1:]:
         arm.state.copy_from(shared[0].state)
         initialise_head(arm.network, arm.state, config.seed, draw=0)
     for arm in arms.values():
-        if isinstance(arm.spec, Independent):
-            initialise(arm.network, arm.state, config.seed, arm.spec.draw)
-        if isinstance(arm.spec, Nudged):
-            _nudge(arm, arm.spec, config)
+        if arm.traits.start:
+            initialise(arm.network, arm.state, config.seed, arm.traits.start)
+        for first in _first_nudges(arm.traits):
+            _nudge(arm, first, config)
     return arms
 
 
@@ -40,29 +40,32 @@ def initial_weights(config: Config, names: Iterable[str], device: torch.device) 
     """
     network = meta_network(config)
     state = FlatState(network, getattr(torch, config.train.dtype), device)
-    starts: dict[tuple[int, tuple[float | str, int] | None], Tensor] = {}
+    starts: dict[tuple[int, tuple[Nudge, ...]], Tensor] = {}
     chosen = {}
     for name in names:
-        arm = config.arms[name]
-        draw = arm.draw if isinstance(arm, Independent) else 0
-        moved = (arm.scale, arm.draw) if isinstance(arm, Nudged) else None
-        key = (draw, moved)
+        traits = traits_of(config.arms, name)
+        key = (traits.start, _first_nudges(traits))
         if key not in starts:
-            initialise(network, state, config.seed, draw=draw)
-            if moved is not None:
-                nudge(state, config.seed, *moved)
+            initialise(network, state, config.seed, draw=traits.start)
+            for first in _first_nudges(traits):
+                nudge(state, config.seed, first.scale, first.draw)
             starts[key] = state.weights.clone()
         chosen[name] = starts[key]
     return chosen
 
 
-def _nudge(arm: Arm, spec: Nudged, config: Config) -> None:
+def _first_nudges(traits: Traits) -> tuple[Nudge, ...]:
+    """Those that belong to the start."""
+    return tuple(nudge for nudge in traits.nudges if nudge.at == 0)
+
+
+def _nudge(arm: Arm, first: Nudge, config: Config) -> None:
     before = arm.state.weights.clone()
-    nudge(arm.state, config.seed, spec.scale, spec.draw)
+    nudge(arm.state, config.seed, first.scale, first.draw)
     stuck = (arm.state.weights == before) & (before != 0)
     if bool(stuck.any()):
         raise UserError(
-            f"arms.{arm.name}.scale = {spec.scale}",
+            f"arms.{arm.name}.scale = {first.scale}",
             f"a nudge that {config.train.dtype} can hold",
             'raise it, or use scale = "ulp"',
         )

@@ -17,10 +17,10 @@ from coupled.arms.arm import Arm
 from coupled.arms.initial import build_arms
 from coupled.arms.network import build_network
 from coupled.config import Config
-from coupled.config.arms import objective_of
 from coupled.config.resolved import AdamW, Lars, Sgd
 from coupled.config.resolved import Arm as ArmConfig
 from coupled.config.resolved import Optimiser as Spec
+from coupled.config.traits import objective_of
 from coupled.inputs.source import Batch
 from coupled.models import Network, evaluating
 from coupled.models.batchnorm import BatchNorm

@@ -7,18 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from coupled.config import schema
-from coupled.config.resolved import Arm, Independent, Nudged, filled
+from coupled.config.controls import OWN_FIELDS, OWN_FIELDS_OF, check_control, control
+from coupled.config.resolved import Arm, filled
 from coupled.errors import UserError, told_apart, unknown
 from coupled.objectives.registry import NEEDS_LABELS, OBJECTIVES, Objective, known, validate
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-# What a control takes from the arm it copies.
-COPIED = ("objective", "labelling", "temperature", "lam", "positive_in_denominator")
-
-
-def objective_of(arm: Arm) -> Objective:
-    """What a resolved arm minimises."""
-    return Objective(arm.objective, bool(arm.positive_in_denominator), arm.lam)
 
 
 def resolve_arms(written: schema.Written, classes: Mapping[str, int] | None, *, elsewhere: bool) -> dict[str, Arm]:
@@ -33,25 +27,46 @@ def resolve_arms(written: schema.Written, classes: Mapping[str, int] | None, *, 
     first = next(iter(written.arms))
     if written.arms[first].kind != "objective":
         raise UserError(f"arms.{first} is a control", "the first arm must have kind = objective", "move it down")
-    own = {
-        name: _objective(name, arm, written, classes, elsewhere)
-        for name, arm in written.arms.items()
-        if arm.kind == "objective"
-    }
-    arms = {n: own[n] if n in own else _control(n, arm, own, first) for n, arm in written.arms.items()}
-    arms = {n: _with_reference(n, arm, arms, first) for n, arm in arms.items()}
+    arms: dict[str, Arm] = {}
+    for name in _originals_first(written.arms, first):
+        arm = written.arms[name]
+        if arm.kind == "objective":
+            arms[name] = _objective(name, arm, written, classes, elsewhere)
+        else:
+            arms[name] = control(name, replace(arm, of=arm.of or first), arms)
+        arms[name] = replace(arms[name], reference=_reference(name, arms, written.arms, first))
+    arms = {name: arms[name] for name in written.arms}
+    for name in arms:
+        check_control(name, arms, written)
     _check_draws(arms)
     return arms
+
+
+def _originals_first(written: Mapping[str, schema.Arm], first: str) -> list[str]:
+    """The arms, each after the one that it copies. Raises UserError for an unknown one, and for a circle."""
+    ordered: list[str] = []
+    for name in written:
+        path = [name]
+        while written[path[-1]].kind != "objective" and path[-1] not in ordered:
+            of = written[path[-1]].of or first
+            if of not in written or of == path[-1]:
+                others = [other for other in written if other != path[-1]]
+                shown = told_apart(of, others)
+                raise UserError(f"arms.{path[-1]}.of = {shown}", "another arm: " + ", ".join(others))
+            if of in path:
+                circle = " of ".join([*path[path.index(of) :], of])
+                raise UserError(f"arms.{name}.of", f"{circle}: a circle", "copy an arm of kind objective in the end")
+            path.append(of)
+        ordered += [each for each in reversed(path) if each not in ordered]
+    return ordered
 
 
 def _objective(
     name: str, arm: schema.Arm, written: schema.Written, classes: Mapping[str, int] | None, elsewhere: bool
 ) -> Arm:
-    for key in ("of", "scale", "draw"):
+    for key in ("of", *OWN_FIELDS):
         if getattr(arm, key) is not None:
-            raise UserError(
-                f"arms.{name}.{key}", "only controls take it (kind = twin, nudged, independent)", "remove it"
-            )
+            raise UserError(f"arms.{name}.{key}", "only controls take it (an arm with another kind)", "remove it")
     if arm.objective is None:
         near = difflib.get_close_matches(name, [other for other in written.arms if other != name], n=1)
         hint = f"did you mean arms.{near[0]}?" if near else ""
@@ -78,44 +93,25 @@ def _objective(
     )
 
 
-def _control(name: str, arm: schema.Arm, objectives: dict[str, Arm], first: str) -> Arm:
-    for key in COPIED:
-        if getattr(arm, key) is not None:
-            raise UserError(
-                f"arms.{name}.{key}", f"a control ({arm.kind}) takes it from the arm it copies", "remove it"
-            )
-    of = arm.of or first
-    if of not in objectives:
-        shown = told_apart(of, objectives)
-        raise UserError(f"arms.{name}.of = {shown}", "an arm of kind objective: " + ", ".join(objectives))
-    if arm.scale is not None and arm.kind != "nudged":
-        raise UserError(f"arms.{name}.scale", "only kind = nudged takes it", "remove it")
-    if isinstance(arm.scale, str) and arm.scale != "ulp":
-        raise UserError(f"arms.{name}.scale = {arm.scale!r}", '"ulp" or a number above 0')
-    if arm.draw is not None and arm.kind == "twin":
-        raise UserError(f"arms.{name}.draw", "a twin draws nothing", "remove it")
-    copied = {key: getattr(objectives[of], key) for key in COPIED}
-    if arm.kind == "twin":
-        return filled(Arm, arm, of=of, **copied)
-    if arm.kind == "independent":
-        return filled(Independent, arm, of=of, draw=arm.draw or 1, **copied)
-    return filled(Nudged, arm, of=of, scale=arm.scale or "ulp", draw=arm.draw or 1, **copied)
-
-
-def _with_reference(name: str, arm: Arm, arms: dict[str, Arm], first: str) -> Arm:
-    reference = arm.reference or arm.of or (None if name == first else first)
-    if reference is not None and (reference not in arms or reference == name):
-        others = [other for other in arms if other != name]
+def _reference(name: str, arms: Mapping[str, Arm], written: Mapping[str, schema.Arm], first: str) -> str | None:
+    """The arm that one is compared with: as written, or that of its kind. `arms` are resolved up to this one."""
+    arm = arms[name]
+    default = arm.of or (None if name == first else first)
+    if arm.kind in ("placebo", "anti") and arm.of is not None:
+        default = arms[arm.of].reference or default
+    reference = arm.reference or default
+    if reference is not None and (reference not in written or reference == name):
+        others = [other for other in written if other != name]
         shown, allowed = told_apart(reference, others), ", ".join(others) or "there is none"
         raise UserError(f"arms.{name}.reference = {shown}", f"another arm: {allowed}")
-    return replace(arm, reference=reference)
+    return reference
 
 
 def _check_draws(arms: dict[str, Arm]) -> None:
     """Two controls that draw the same are one control twice: a mistake."""
     seen: dict[tuple[object, ...], str] = {}
     for name, arm in arms.items():
-        if arm.kind in ("nudged", "independent"):
+        if "draw" in OWN_FIELDS_OF.get(arm.kind, ()):
             key = tuple(v for k, v in dataclasses.asdict(arm).items() if k != "reference")
             if key in seen:
                 raise UserError(f"arms.{seen[key]} and arms.{name} are the same control", "give one another `draw`")

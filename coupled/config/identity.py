@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal, cast, get_type_hints
 
-from coupled.config.arms import COPIED
+from coupled.config.controls import COPIED
 from coupled.config.formats import FORMAT, downgraded
 from coupled.config.resolved import Config
 from coupled.config.schema import Written

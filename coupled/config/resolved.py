@@ -22,6 +22,11 @@ def _always(written: Any, name: str) -> Any:
     return dataclasses.field(metadata=written.__dataclass_fields__[name].metadata, kw_only=True)
 
 
+def _unless_written(written: Any, name: str, default: Any) -> Any:
+    """A field that came later, with what it is unless a user writes it; described as the one of `written`."""
+    return dataclasses.field(default=default, metadata=written.__dataclass_fields__[name].metadata, kw_only=True)
+
+
 @dataclass(frozen=True)
 class Views(schema.Views):
     """[views] with its size."""
@@ -82,10 +87,12 @@ class Arm(schema.Arm):
 
 @dataclass(frozen=True)
 class Nudged(Arm):
-    """A control whose initial weights are moved."""
+    """A control whose weights are moved once: `match` is None unless scale = "matched"."""
 
     scale: float | str = _always(schema.Arm, "scale")
     draw: int = _always(schema.Arm, "draw")
+    at: int = _unless_written(schema.Arm, "at", 0)
+    direction: str = _unless_written(schema.Arm, "direction", "random")
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,37 @@ class Independent(Arm):
     """A control with initial weights of its own."""
 
     draw: int = _always(schema.Arm, "draw")
+
+
+@dataclass(frozen=True)
+class Placebo(Arm):
+    """A control whose objective sees permuted labels."""
+
+    draw: int = _always(schema.Arm, "draw")
+    across: str = _unless_written(schema.Arm, "across", "batch")
+
+
+@dataclass(frozen=True)
+class Kicked(Arm):
+    """A control that is moved at every step, at random, as far as the objective of `match` differs."""
+
+    draw: int = _always(schema.Arm, "draw")
+    match: str = _always(schema.Arm, "match")
+
+
+@dataclass(frozen=True)
+class Anti(Arm):
+    """A control that minimises twice the loss of `against` less that of `of`."""
+
+    against: str = _always(schema.Arm, "against")
+
+
+@dataclass(frozen=True)
+class OtherInputs(Arm):
+    """A control that sees other batches, or the same ones under other views."""
+
+    draw: int = _always(schema.Arm, "draw")
+    inputs: str = _unless_written(schema.Arm, "inputs", "batches")
 
 
 @dataclass(frozen=True)

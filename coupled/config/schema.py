@@ -248,9 +248,11 @@ class Arm:
 
     kind: str = option(
         "objective",
-        "objective: trained by its own objective; controls copy the arm `of`: twin (exact copy), "
-        "nudged (weights moved by `scale`), independent (initial weights of its own)",
-        choices=("objective", "twin", "nudged", "independent"),
+        "objective: trained by its own objective; controls copy the arm `of` (docs/controls.md): twin (exact copy), "
+        "nudged (weights moved by `scale`), independent (initial weights of its own), placebo (its labels permuted), "
+        "kicked (moved at every step as far as the objective of `match` would), anti (the objective's difference to "
+        "its reference's reversed), other-inputs (other batches, or other views)",
+        choices=("objective", "twin", "nudged", "independent", "placebo", "kicked", "anti", "other-inputs"),
     )
     objective: str | None = option(None, "objective (kind objective)")
     labelling: str | None = option(None, "labels of this arm (kind objective); default: data.labelling")
@@ -269,13 +271,46 @@ class Arm:
     )
     scale: float | str | None = option(
         None,
-        'nudged: "ulp" (next float up or down) or s > 0 for w·(1 ± s); default: "ulp"',
+        'nudged: "ulp" (next float up or down), s > 0 for w·(1 ± s), or "matched" (as far, layer by layer, as the '
+        'first update took `match`); default: "ulp"',
         low=0,
         high=1,
         open_low=True,
     )
     draw: int | None = option(
-        None, "nudged, independent: which of the possible draws; default: 1", low=1, high=2**32 - 1
+        None,
+        "nudged, independent, placebo, kicked, other-inputs: which of the possible draws; default: 1",
+        low=1,
+        high=2**32 - 1,
+    )
+    at: int | None = option(
+        None, "nudged: the step whose state is moved, before it exactly equal; default: 0", low=0, later=True
+    )
+    direction: str | None = option(
+        None,
+        "nudged: random signs, or along the gradient of another batch (batch); default: random",
+        choices=("random", "batch"),
+        later=True,
+    )
+    match: str | None = option(
+        None, 'nudged with scale = "matched", kicked: the arm that says how far; its reference is `of`', later=True
+    )
+    against: str | None = option(
+        None,
+        "anti: the arm whose objective the difference is taken from; default: the reference of `of`",
+        later=True,
+    )
+    across: str | None = option(
+        None,
+        "placebo: labels permuted within each batch, or once in the whole data set (run); default: batch",
+        choices=("batch", "run"),
+        later=True,
+    )
+    inputs: str | None = option(
+        None,
+        "other-inputs: other batches, or the same batches under other views; default: batches",
+        choices=("batches", "views"),
+        later=True,
     )
 
 

@@ -11,8 +11,8 @@ from coupled import runtime
 from coupled.arms.arm import Arm
 from coupled.arms.initial import build_arms
 from coupled.config import Config, digest
-from coupled.config.arms import objective_of
 from coupled.config.identity import path_of
+from coupled.config.traits import objective_of
 from coupled.config.user_code import execute
 from coupled.data.splits import Split
 from coupled.driver.run import Run
@@ -129,7 +129,7 @@ def _build(config: Config, mesh: Mesh) -> Parts:
 
 def _starts_shared(arm: Arm) -> bool:
     """Does an arm start at the shared initial weights themselves?"""
-    return arm.spec.kind in ("objective", "twin")
+    return arm.traits.starts_shared
 
 
 def assemble(config: Config, *, overwrite: bool = False) -> Run | None:

@@ -10,11 +10,13 @@ from torch import Tensor
 from coupled import views
 from coupled.address import Purpose
 from coupled.config import Config
+from coupled.config.traits import LabelKey, Permuted, traits_of
 from coupled.data.splits import FileSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.order import Balanced, Uniform
 from coupled.inputs.pixels import Pixels
+from coupled.inputs.placebo import permuted
 from coupled.inputs.side_stream import SideStream
 from coupled.objectives.masks import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis
@@ -26,8 +28,9 @@ class Batch:
 
     ids and visits int64 (B,); words int64 (2, B, words per view), the draws behind the views; pixels (2B, 3, S, S) in
     the run's precision, view 1 first; labels (B,) on the CPU, by labelling; pair masks (2B, 2B) on the arms' device, by
-    labelling, and under None where an arm of unlabelled data needs them. Where ranks share a batch, pixels are those of
-    this rank's samples alone, (2b, 3, S, S); all else is of the whole batch, on every rank.
+    labelling, by the permuted labels of each placebo, and under None where an arm of unlabelled data needs them. Where
+    ranks share a batch, pixels are those of this rank's samples alone, (2b, 3, S, S); all else is of the whole batch,
+    on every rank.
     """
 
     step: int
@@ -36,7 +39,7 @@ class Batch:
     words: Tensor
     pixels: Tensor
     labels: Mapping[str, Tensor]
-    pairs: Mapping[str | None, PairMasks]
+    pairs: Mapping[LabelKey, PairMasks]
 
     def on_device(self) -> Iterator[Tensor]:
         """The tensors that are on the arms' device."""
@@ -89,6 +92,8 @@ class Source:
         info = data_info(config)
         self.left_out = info.left_out
         self.labels = {name: split.labels(name) for name in labellings}
+        keys = [traits_of(config.arms, arm).labels for arm in config.arms]
+        self._permuted = [key for key in dict.fromkeys(keys) if isinstance(key, Permuted)]
         self._pixels = Pixels(config, device, info.mean, info.std)
         size, seed = config.batches.size, config.seed
         if (by := config.data.balance_by) is not None:
@@ -110,9 +115,10 @@ class Source:
         """The batch that was drawn, on the arms' device."""
         step, ids, visits, words, crops = drawn
         labels = {name: values[ids] for name, values in self.labels.items()}
-        masks: dict[str | None, PairMasks] = {
-            name: pair_masks(values.to(self.device)) for name, values in labels.items()
-        }
+        masks: dict[LabelKey, PairMasks] = {name: pair_masks(values.to(self.device)) for name, values in labels.items()}
+        for key in self._permuted:
+            values = permuted(key, self.labels[key.labelling], seed=self.config.seed, step=step, ids=ids)
+            masks[key] = pair_masks(values.to(self.device))
         if not masks:
             masks[None] = pair_masks(torch.arange(len(ids), device=self.device))
         return Batch(step, ids, visits, words, self._pixels.finished(crops, words[:, self._own]), labels, masks)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from coupled.config import Arm, Config
-from coupled.config.arms import objective_of
+from coupled.config.traits import objective_of
 from coupled.objectives.registry import positive_gap
 from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.theory import bounds

@@ -20,7 +20,7 @@ import numpy as np
 from coupled import views
 from coupled.arms.network import meta_network
 from coupled.config import Config
-from coupled.config.arms import objective_of
+from coupled.config.traits import Permuted, objective_of, traits_of
 from coupled.models.flat import in_weight_gap
 from coupled.objectives.registry import is_function_of_sigma, positive_gap
 
@@ -96,6 +96,8 @@ def _scalars(config: Config, dims: Dims, arm: str) -> Columns:
     if has_positive_gap(config):
         measures += ["gap_with_positive", "mass_with_positive"]
     columns += [f"batch.{measure}.{name}" for measure in measures for name in labellings(config)]
+    if isinstance(traits_of(config.arms, arm).labels, Permuted):
+        columns += [f"batch.permuted_{measure}" for measure in measures]
     if config.arms[arm].reference is not None:
         columns += ["state.weight_gap", "state.distance"]
     return {column: Column("float64") for column in columns}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from analysis.arrays.split_losses import DCL, NSCL, NSCL_POSITIVE, NT_XENT, Gap
 from analysis.evaluation.losses import Row, trained_by_nscl
 from analysis.runs.run import Run
-from coupled.config.arms import objective_of
+from coupled.config.traits import objective_of
 from coupled.objectives.registry import Objective, positive_gap
 
 

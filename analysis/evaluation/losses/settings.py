@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 from analysis.arrays.split_losses import OBJECTIVES
 from analysis.evaluation.features import Evaluation
-from coupled.config.arms import objective_of
 from coupled.config.schema import TAU_HIGH, TAU_LOW
+from coupled.config.traits import objective_of
 from coupled.errors import UserError
 from coupled.objectives.registry import Objective, is_function_of_sigma
 

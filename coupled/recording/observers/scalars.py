@@ -8,7 +8,7 @@ from torch import Tensor
 
 from coupled.arms.arm import Arm
 from coupled.config import Arm as ArmConfig
-from coupled.config.arms import objective_of
+from coupled.config.traits import LabelKey, Permuted, objective_of
 from coupled.inputs.source import Batch
 from coupled.models.segments import Sum
 from coupled.objectives.losses import evaluate
@@ -62,23 +62,27 @@ def batch_scalars(arm: Arm, batch: Batch, others: Sequence[Crossed], *, with_pos
     """Own loss, the loss of every objective of `others` on this arm's Σ, and gap, mass, skipped anchors by labelling.
 
     The loss of another arm's objective uses that arm's labelling and temperature; the gap uses this arm's temperature.
+    Of a placebo gap, mass and skipped anchors are of its permuted labels as well.
     `with_positive`: gap and mass with the positive in the denominator as well. Objectives that are not functions of Σ
     are not among `others`.
     """
-    wanted: dict[tuple[str | None, float], list[Objective]] = {(name, arm.temperature): [] for name in batch.labels}
+    own = arm.traits.labels if isinstance(arm.traits.labels, Permuted) else None
+    keys: list[LabelKey] = [*batch.labels, *([] if own is None else [own])]
+    wanted: dict[tuple[LabelKey, float], list[Objective]] = {(key, arm.temperature): [] for key in keys}
     for other in others:
         wanted.setdefault((other.labelling, other.temperature), []).append(other.objective)
     values = {key: evaluate(arm.sigma, batch.pairs[key[0]], key[1], asked) for key, asked in wanted.items()}
     columns = {"batch.loss": arm.loss.double()}
     for other in others:
         columns[f"batch.loss_of.{other.name}"] = values[other.labelling, other.temperature].losses[other.objective]
-    for name in batch.labels:
-        value = values[name, arm.temperature]
-        columns |= {f"batch.gap.{name}": value.gap, f"batch.mass.{name}": value.mass}
-        columns[f"batch.skipped.{name}"] = value.skipped
+    for key in keys:
+        value = values[key, arm.temperature]
+        measures = {"gap": value.gap, "mass": value.mass, "skipped": value.skipped}
         if with_positive:
-            columns[f"batch.gap_with_positive.{name}"] = value.gap_with_positive
-            columns[f"batch.mass_with_positive.{name}"] = value.mass_with_positive
+            measures["gap_with_positive"] = value.gap_with_positive
+            measures["mass_with_positive"] = value.mass_with_positive
+        for measure, of_key in measures.items():
+            columns[f"batch.permuted_{measure}" if key is own else f"batch.{measure}.{key}"] = of_key
     return columns
 
 

@@ -34,6 +34,15 @@ WAYS = {
     "homotopy": {"arms": {"a": {"objective": "homotopy", "lam": 0.3}, "twin": {"kind": "twin"}}},
     "scl": {"arms": {"a": {"objective": "scl"}, "twin": {"kind": "twin"}}},
     "ce": {"arms": {"a": {"objective": "ce"}, "twin": {"kind": "twin"}}},
+    "placebo": {"arms": {"a": {"objective": "nscl"}, "p": {"kind": "placebo"}, "twin": {"kind": "twin", "of": "p"}}},
+    "anti": {
+        "arms": {
+            "cl": {"objective": "dcl"},
+            "a": {"objective": "nscl"},
+            "anti": {"kind": "anti", "of": "a"},
+            "twin": {"kind": "twin", "of": "anti"},
+        }
+    },
     "lars": {"optimiser": {"name": "lars", "scaling": "linear", "weight_decay": 1e-6}},
     "adamw": {"optimiser": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05}},
     "clipping": {"optimiser": {"clip_norm": 0.1}},

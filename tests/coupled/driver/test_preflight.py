@@ -16,7 +16,7 @@ def test_a_device_that_does_not_repeat_its_bytes_is_refused_before_anything_is_w
     backward = Arm.backward
     noise = iter(np.random.default_rng(0).normal(size=1000))
 
-    def noisy(self, loss):
+    def noisy(self, loss, **options):
         backward(self, loss)
         self.state.gradient[0] += next(noise)
 
