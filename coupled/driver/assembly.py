@@ -9,6 +9,7 @@ import torch
 
 from coupled import runtime
 from coupled.arms.arm import Arm
+from coupled.arms.audits import Audits
 from coupled.arms.initial import build_arms
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
@@ -51,6 +52,7 @@ class Parts:
     mesh: Mesh
     device: torch.device
     arms: dict[str, Arm]
+    audits: Audits
     source: Source
     panels: Panels
     streams: Layout
@@ -119,6 +121,7 @@ def _build(config: Config, mesh: Mesh) -> Parts:
         mesh=mesh,
         device=device,
         arms=arms,
+        audits=Audits(config),
         source=source,
         panels=panels,
         streams=streams,
@@ -159,6 +162,7 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
         config=config,
         root=root,
         arms=parts.arms,
+        audits=parts.audits,
         source=parts.source,
         stream=Stream(parts.source, config.train.steps),
         recorder=recorder,

@@ -27,12 +27,11 @@ def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None)
 
 
 def forward_backward(run: Run, batch: Batch) -> UserError | None:
-    """The gradients of every arm here. The error of a user's objective is returned: `guard`, which all ranks reach,
-    raises it.
+    """The gradients of every arm here, and of other losses that are asked for. The error of a user's objective is
+    returned: `guard`, which all ranks reach, raises it.
     """
     try:
-        for arm in run.arms.values():
-            arm.forward_backward(batch)
+        run.audits.forward_backward(batch.step, run.arms, batch)
     except UserError as error:
         return error
     return None

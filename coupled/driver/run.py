@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from coupled.arms.arm import Arm
+from coupled.arms.audits import Audits
 from coupled.config import Config
 from coupled.errors import RunStopped
 from coupled.inputs.certificate import Certificate
@@ -37,6 +38,7 @@ class Run:
     config: Config
     root: Path
     arms: dict[str, Arm]
+    audits: Audits
     source: Source
     stream: Stream
     recorder: Recorder

@@ -123,6 +123,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         config=rebuilt.config,
         root=rebuilt.path,
         arms=parts.arms,
+        audits=parts.audits,
         source=parts.source,
         stream=stream,
         recorder=recorder,

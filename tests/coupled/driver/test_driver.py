@@ -169,10 +169,11 @@ def test_a_non_finite_gradient_stops_every_arm_before_the_update(tmp_path):
     clean = train(tiny(tmp_path / "clean", checkpoints={"keep": {"every": 1}}))
     forward_backward = run.arms["nscl"].forward_backward
 
-    def spoiled(batch):
-        forward_backward(batch)
+    def spoiled(batch, others):
+        gradients = forward_backward(batch, others)
         if batch.step == 2:
             run.arms["nscl"].state.gradient[3] = torch.nan
+        return gradients
 
     run.arms["nscl"].forward_backward = spoiled
     with run, pytest.raises(RunStopped, match=r"arm nscl has a non-finite gradient at step 2"):
