@@ -13,7 +13,7 @@ def permuted(key: Permuted, labels: Tensor, *, seed: int, step: int, ids: Tensor
 
     `labels` (N,) are the true ones of the whole split. Within a batch: those of its samples, in an order keyed by
     (seed, step, draw), so that the batch's class counts stay. Across the run: those of the split in an order keyed by
-    (seed, draw), so that a sample has one label for good. docs/theory.md (82).
+    (seed, draw), so that a sample has one label for good. docs/theory.md (99).
     """
     if key.across == "batch":
         return labels[ids][permutation(seed, Purpose.PLACEBO, len(ids), a=step, b=key.draw)]
