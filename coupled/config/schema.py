@@ -87,6 +87,13 @@ class Model:
         None, "hidden width of the projector; default: the dimension of h", low=1, high=65536
     )
     projection_dim: int = option(64, "dimension d of z", low=2, high=65536)
+    activation: str | None = option(
+        None,
+        "nonlinearity of encoder and projector; gelu, silu, softplus are smooth, relu's gradient jumps; default: the "
+        "encoder's own, relu for the projector",
+        choices=("relu", "gelu", "silu", "softplus"),
+        later=True,
+    )
     dropout: float = option(0.0, "must be 0: masks would be randomness that arms do not share", low=0, high=1)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupled.models.encoders import ENCODERS, EncoderInfo, FilledOptions, check_model, defaults
+from coupled.models.encoders import ENCODERS, RELU, EncoderInfo, FilledOptions, check_model, defaults
 from coupled.models.resnet import Projector
 
 __all__ = ["ENCODERS", "EncoderInfo", "Network", "check_model", "defaults", "evaluating"]
@@ -24,10 +24,11 @@ class Network(nn.Module):
         super().__init__()
         info = ENCODERS[model.encoder]
         own = {key: getattr(model, key) for key in info.options}
-        self.encoder = info.build(image_size, model.width, **own)
+        self.encoder = info.build(image_size, model.width, model.activation or info.activation, **own)
         self.feature_dim = info.feature_dim(model.width)
         self.stage_dims = info.stage_dims(model.width, model.depth)
-        self.projector = Projector(self.feature_dim, model.projection_hidden, model.projection_dim)
+        activation = model.activation or RELU
+        self.projector = Projector(self.feature_dim, model.projection_hidden, model.projection_dim, activation)
         self.head = None if classes is None else nn.Linear(model.projection_dim, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
