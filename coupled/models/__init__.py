@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coupled.models.activation import Activation
 from coupled.models.encoders import ENCODERS, RELU, EncoderInfo, FilledOptions, check_model, defaults
 from coupled.models.resnet import Projector
 
@@ -41,6 +43,17 @@ class Network(nn.Module):
         h, stages = self.encoder(images, stages=True)
         h = _wide(h)
         return h, self._project(h), [_wide(stage) for stage in stages]
+
+    def activations(self) -> dict[str, list[str]]:
+        """The names of all modules that are activations, by place: "stem", "stage.0" …, "projector"."""
+        stages = cast(list[nn.Module], self.encoder.stage_modules)
+        places = {module: f"stage.{k}" for k, stage in enumerate(stages) for module in stage.modules()}
+        names: dict[str, list[str]] = {}
+        for name, module in self.named_modules():
+            if isinstance(module, Activation):
+                place = "projector" if name.startswith("projector.") else places.get(module, "stem")
+                names.setdefault(place, []).append(name)
+        return names
 
     def _project(self, h: Tensor) -> Tensor:
         return F.normalize(_wide(self.projector(h)), dim=1)

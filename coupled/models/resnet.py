@@ -57,6 +57,11 @@ class SmallResNet(nn.Module):
             _Block(c_in, c_out, 1 if k == 0 else 2, activation) for k, (c_in, c_out) in enumerate(pairwise(channels))
         )
 
+    @property
+    def stage_modules(self) -> list[nn.Module]:
+        """The stages in their order."""
+        return list(self.stages)
+
     def forward(self, images: Tensor, *, stages: bool = False) -> tuple[Tensor, list[Tensor]]:
         """h (N, feature_dim) and, when asked, the pooled features of every stage, [(N, channels)], h last."""
         x = self.activation(self.bn(self.stem(images)))

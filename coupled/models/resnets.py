@@ -94,13 +94,18 @@ class ResNet(nn.Module):
         self.layer3 = _stage(block, counts[2], second * block.expansion, third, stride=2, activation=activation)
         self.layer4 = _stage(block, counts[3], third * block.expansion, fourth, stride=2, activation=activation)
 
+    @property
+    def stage_modules(self) -> list[nn.Module]:
+        """The stages in their order."""
+        return [self.layer1, self.layer2, self.layer3, self.layer4]
+
     def forward(self, images: Tensor, *, stages: bool = False) -> tuple[Tensor, list[Tensor]]:
         """h (N, feature_dim) and, when asked, the pooled features of every stage, [(N, channels)], h last."""
         x = self.activation(self.bn1(self.conv1(images)))
         if self.pools:
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         features = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for layer in self.stage_modules:
             x = layer(x)
             if stages:
                 features.append(pooled(x))

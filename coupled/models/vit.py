@@ -25,6 +25,11 @@ class ViT(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.encoder = Encoder(1 + (image_size // patch) ** 2, depth, heads, width, activation)
 
+    @property
+    def stage_modules(self) -> list[nn.Module]:
+        """The layers in their order."""
+        return list(self.encoder.layers)
+
     def forward(self, x: Tensor, *, stages: bool = False) -> tuple[Tensor, list[Tensor]]:
         """h, the class token after the last layer-norm, and, when asked, the class token after every layer.
 
