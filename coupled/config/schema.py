@@ -183,6 +183,24 @@ class Record:
     panel: Schedule = option(Schedule(log=2, last=True), "h and z of the panel, eval mode", kind="recorded")
     surrogate: Schedule = option(Schedule(log=2, last=True), "z of the surrogate panel, eval mode", kind="recorded")
     pixels: Schedule = option(Schedule(log=2), "digest of every view's pixels", kind="recorded", states=False)
+    ledger: Schedule = option(
+        Schedule(),
+        "what the arm's divergence from its reference is made of, layer by layer: a backward more of every arm",
+        kind="recorded",
+        later=True,
+    )
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """[ledger] What the stream of that name tells besides."""
+
+    contrast: tuple[str, ...] = option(
+        (),
+        "arms whose gradient is taken at their reference's weights as well: a backward more of the reference for each",
+        kind="recorded",
+        later=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -328,6 +346,7 @@ class Written:
     optimiser: Optimiser = dataclasses.field(default_factory=Optimiser)
     train: Train = dataclasses.field(default_factory=Train)
     record: Record = dataclasses.field(default_factory=Record)
+    ledger: Ledger = dataclasses.field(default_factory=Ledger)
     panel: Panel = dataclasses.field(default_factory=Panel)
     checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     paths: Paths = dataclasses.field(default_factory=Paths)

@@ -4,13 +4,14 @@ from typing import Final
 
 from coupled.recording.observation import Observer, Setting
 from coupled.recording.observers.layers import Layers
+from coupled.recording.observers.ledger import LedgerRows
 from coupled.recording.observers.motion import Motion
 from coupled.recording.observers.panels import Panel, Surrogate
 from coupled.recording.observers.pixels import Pixels
 from coupled.recording.observers.scalars import Scalars
 from coupled.recording.observers.similarity import Similarity
 
-OBSERVERS: Final[list[type[Observer]]] = [Scalars, Layers, Motion, Similarity, Panel, Surrogate, Pixels]
+OBSERVERS: Final[list[type[Observer]]] = [Scalars, Layers, Motion, Similarity, Panel, Surrogate, Pixels, LedgerRows]
 
 
 def observers_of(setting: Setting) -> list[Observer]:
