@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
+from coupled.config.streams import Ledger, Record
 
 # Far outside what is of use; within them 1/τ is a number of float32, and 1/τ² of float64.
 TAU_LOW, TAU_HIGH = 1e-30, 1e30
@@ -166,41 +167,6 @@ class Train:
     def dtype(self) -> str:
         """Name of the dtype of weights, gradients, h and z: float32 or float64."""
         return "float64" if self.precision == "float64" else "float32"
-
-
-@dataclass(frozen=True)
-class Record:
-    """[record.<stream>] When each stream records."""
-
-    scalars: Schedule = option(Schedule(every=1), "losses, gap, same-class mass, weight gap, digests", kind="recorded")
-    layers: Schedule = option(Schedule(every=1), "per-layer norms, distances, angles", kind="recorded")
-    motion: Schedule = option(
-        Schedule(every=1), "distance from the arm's own start, and its direction", kind="recorded"
-    )
-    similarity: Schedule = option(
-        Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded", states=False
-    )
-    panel: Schedule = option(Schedule(log=2, last=True), "h and z of the panel, eval mode", kind="recorded")
-    surrogate: Schedule = option(Schedule(log=2, last=True), "z of the surrogate panel, eval mode", kind="recorded")
-    pixels: Schedule = option(Schedule(log=2), "digest of every view's pixels", kind="recorded", states=False)
-    ledger: Schedule = option(
-        Schedule(),
-        "what the arm's divergence from its reference is made of, layer by layer: a backward more of every arm",
-        kind="recorded",
-        later=True,
-    )
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """[ledger] What the stream of that name tells besides."""
-
-    contrast: tuple[str, ...] = option(
-        (),
-        "arms whose gradient is taken at their reference's weights as well: a backward more of the reference for each",
-        kind="recorded",
-        later=True,
-    )
 
 
 @dataclass(frozen=True)
