@@ -23,7 +23,8 @@ class Path:
 
     `rates` η_t (T,); `distance` ‖D_t‖ (T + 1,); `instability` ‖a_t‖, `objective` ‖b_t‖ and `instability_distance`
     ⟨a_t, D_t⟩ (T,); of the momentum buffers `buffer` ‖V_t‖, `buffer_distance` ⟨D_t, V_t⟩ and `buffer_instability`
-    ⟨a_t, V_t⟩ (T,), 0 without momentum; `added` (T + 1,): the norm of what nudges and kicks added to D in state t, 0 in state 0.
+    ⟨a_t, V_t⟩ (T,), 0 without momentum; `added` (T + 1,): the norm of what nudges and kicks added to D in state t, 0 in
+    state 0.
     """
 
     rates: Floats

@@ -23,6 +23,11 @@ class Audits:
         self._asks = asks
         self._terms = {name: traits_of(config.arms, name).terms for name in config.arms}
         self._gradients: dict[Request, Tensor] = {}
+        if asks and config.train.compile:
+            from torch._functorch import config as functorch_config
+
+            # Else a compiled backward takes what the forward kept for its own, and there is nothing left for another.
+            functorch_config.donated_buffer = False
 
     def forward_backward(self, step: int, arms: Mapping[str, Arm], batch: Batch) -> None:
         """One forward and one backward of every arm, and a backward more for every other loss that is wanted of it."""

@@ -35,15 +35,28 @@ def run(arguments: argparse.Namespace) -> int:
     held, active, together = map(shown_bytes, (forecast.arm_memory, forecast.step_memory, forecast.memory))
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
+    _print_ledger(forecast)
     _print_ranks(forecast, config)
     print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
     for stream, total in forecast.streams.items():
+        if stream == "ledger" and not total:  # few runs record it
+            continue
         print(f"#   {stream:<15}{shown_bytes(total)} in all")
     _print_panels(config)
     print(f"# checkpoints      {count} of {shown_bytes(size)}")
     print(f"# in all           {shown_bytes(forecast.total)} for {config.train.steps} steps")
     _print_vacuities(config)
     return 0
+
+
+def _print_ledger(forecast: Plan) -> None:
+    """What it takes beside the bytes of its stream."""
+    cost = forecast.ledger
+    if not cost.travelling:
+        return
+    own = ", ".join(f"{count} of {arm}" for arm, count in cost.backwards.items() if count)
+    held = shown_bytes(sum(forecast.ledger_memory.values()))
+    print(f"# ledger           {cost.audits} steps with backwards more: {own or 'none'}; {held} held")
 
 
 def _print_panels(config: Config) -> None:
@@ -71,6 +84,8 @@ def _print_ranks(forecast: Plan, config: Config) -> None:
         part = f", samples {d * each} to {(d + 1) * each - 1} of a batch" if placement.data > 1 else ""
         print(f"#   rank {rank:<10}{', '.join(placement.groups[a])}{part}; {shown_bytes(forecast.memory_of(rank))}")
     print(f"#   for records    {shown_bytes(traffic.weights)} of references' weights a step to a rank that lacks them")
+    if traffic.ledger:
+        print(f"#   for the ledger {shown_bytes(traffic.ledger)} of references a step that it looks at, likewise")
     if placement.data > 1:
         passed = [
             f"{shown_bytes(getattr(traffic, kind))} of {kind}" for kind in ("embeddings", "statistics", "gradient")

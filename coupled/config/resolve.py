@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from coupled import data
 from coupled.config.arms import resolve_arms
+from coupled.config.ledger import check_ledger
 from coupled.config.precision import check_precision
 from coupled.config.resolved import AdamW, Config, Lars, Model, Optimiser, Sgd, Views, filled
 from coupled.config.schema import Code, Written
@@ -65,6 +66,7 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
         arms=resolve_arms(written, None if info is None else info.classes, elsewhere=elsewhere),
     )
     _check_train(config)
+    check_ledger(config)
     if not (elsewhere or begun):
         check_precision(config)
     _check_ranks(config)

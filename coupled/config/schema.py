@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
 from coupled.config.schema_arm import TAU_HIGH, TAU_LOW, Arm
+from coupled.config.streams import Ledger, Record
 
 _LONGEST = 2**53 - 1  # steps and samples that rates are computed from, exact in float64
 
@@ -175,29 +176,6 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Record:
-    """[record.<stream>] When each stream records."""
-
-    scalars: Schedule = option(Schedule(every=1), "losses, gap, same-class mass, weight gap, digests", kind="recorded")
-    layers: Schedule = option(Schedule(every=1), "per-layer norms, distances, angles", kind="recorded")
-    motion: Schedule = option(
-        Schedule(every=1), "distance from the arm's own start, and its direction", kind="recorded"
-    )
-    similarity: Schedule = option(
-        Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded", states=False
-    )
-    panel: Schedule = option(Schedule(log=2, last=True), "h and z of the panel, eval mode", kind="recorded")
-    surrogate: Schedule = option(Schedule(log=2, last=True), "z of the surrogate panel, eval mode", kind="recorded")
-    flips: Schedule = option(
-        Schedule(),
-        "units whose sign differs between an arm and its reference, by stage; default: never",
-        kind="recorded",
-        later=True,
-    )
-    pixels: Schedule = option(Schedule(log=2), "digest of every view's pixels", kind="recorded", states=False)
-
-
-@dataclass(frozen=True)
 class Panel:
     """[panel] The fixed samples that arms are compared on; the same ids for every run of a data set."""
 
@@ -271,6 +249,7 @@ class Written:
     optimiser: Optimiser = dataclasses.field(default_factory=Optimiser)
     train: Train = dataclasses.field(default_factory=Train)
     record: Record = dataclasses.field(default_factory=Record)
+    ledger: Ledger = dataclasses.field(default_factory=Ledger)
     panel: Panel = dataclasses.field(default_factory=Panel)
     checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     paths: Paths = dataclasses.field(default_factory=Paths)

@@ -13,6 +13,7 @@ from coupled.arms.audits import Audits
 from coupled.arms.initial import build_arms
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
+from coupled.config.ledger import records_ledger
 from coupled.config.traits import objective_of
 from coupled.config.user_code import execute
 from coupled.data.splits import Split
@@ -25,6 +26,7 @@ from coupled.objectives.losses import try_out
 from coupled.ranks.mesh import ALONE, Mesh
 from coupled.recording.commits import Commits
 from coupled.recording.layout import Layout, labellings, train_layout
+from coupled.recording.ledger import Ledger, audited
 from coupled.recording.observation import Setting
 from coupled.recording.observers import observers_of
 from coupled.recording.panels import Panels
@@ -53,6 +55,7 @@ class Parts:
     device: torch.device
     arms: dict[str, Arm]
     audits: Audits
+    ledger: Ledger
     source: Source
     panels: Panels
     streams: Layout
@@ -115,13 +118,15 @@ def _build(config: Config, mesh: Mesh) -> Parts:
     shared = next(filter(_starts_shared, arms.values()), next(iter(arms.values())))
     initial = weights_digest(shared.state)
     streams = train_layout(config)
+    audits = Audits(config, [audited(config)] if records_ledger(config) else [])
     facts = describe(config, initial.hex(), splits, device)
     return Parts(
         config=config,
         mesh=mesh,
         device=device,
         arms=arms,
-        audits=Audits(config),
+        audits=audits,
+        ledger=Ledger(config, arms, audits, mesh),
         source=source,
         panels=panels,
         streams=streams,
@@ -156,13 +161,14 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
     writing = config.writing
     writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
     commits = Commits(parts.mesh, directory or Objects(root), directory)
-    observers = observers_of(Setting(config, parts.panels))
+    observers = observers_of(Setting(config, parts.panels, parts.ledger))
     recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
     return Run(
         config=config,
         root=root,
         arms=parts.arms,
         audits=parts.audits,
+        ledger=parts.ledger,
         source=parts.source,
         stream=Stream(parts.source, config.train.steps),
         recorder=recorder,

@@ -22,6 +22,7 @@ from coupled.reading.log import last_data_path, last_ranks
 from coupled.reading.run_json import must_be_of_this_format, read_run
 from coupled.recording.checkpoints import open_rows_of, restore
 from coupled.recording.layout import SHARED
+from coupled.recording.ledger import Ledger
 from coupled.recording.schedule import checkpoint_steps, kept_steps
 from coupled.store import (
     Committed,
@@ -189,7 +190,7 @@ def _refuse_other_config(path: Path, before: Config, config: Config) -> None:
 def _go_to(run: Run, saved: Saved) -> None:
     """Arms, chain and open rows as they were at the saved step."""
     root, state = run.root, saved.state
-    run.certificate = restored(root, saved, run.arms, run.fingerprint)
+    run.certificate = restored(root, saved, run.arms, run.ledger, run.fingerprint)
     if "first" in state:
         run.recorder.begin_shards(root / saved.folder, state["first"])
         for owner in (*run.arms, SHARED):
@@ -200,10 +201,13 @@ def _go_to(run: Run, saved: Saved) -> None:
     run.start, run.restored = saved.step, True
 
 
-def restored(root: Path, saved: Saved, arms: Mapping[str, Arm], fingerprint: str) -> Certificate:
-    """Gives the arms the state that was saved in the run at `root`; the chain as it was there. Raises StoreError."""
+def restored(root: Path, saved: Saved, arms: Mapping[str, Arm], ledger: Ledger, fingerprint: str) -> Certificate:
+    """Gives the arms and the ledger the state that was saved in the run at `root`; the chain as it was there. Raises
+    StoreError.
+    """
     for name, arm in arms.items():
         restore(arm, open_arm(root, saved, name, fingerprint), saved.step)
+    ledger.restore(lambda name: open_arm(root, saved, name, fingerprint))
     try:
         return Certificate.resumed(bytes.fromhex(saved.state["chain"]))
     except (KeyError, TypeError, ValueError) as error:

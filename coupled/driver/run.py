@@ -19,6 +19,7 @@ from coupled.ranks.mesh import Mesh
 from coupled.recording import checkpoints
 from coupled.recording.commits import Commits
 from coupled.recording.layout import SHARED
+from coupled.recording.ledger import Ledger
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
 from coupled.store import (
@@ -39,6 +40,7 @@ class Run:
     root: Path
     arms: dict[str, Arm]
     audits: Audits
+    ledger: Ledger
     source: Source
     stream: Stream
     recorder: Recorder
@@ -68,14 +70,14 @@ class Run:
         """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
         self.recorder.seal(step)
         if step in self.checkpoint_steps and self.mesh.writes:
-            arms = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+            arms = self._captured()
             size = sum(array.nbytes for arrays in arms.values() for array in arrays.values())
             self.writer.put(size, partial(self._commit_checkpoint, step, arms, self._state()))
 
     def _commit_checkpoint(self, step: int, arms: Mapping[str, checkpoints.Arrays], state: Mapping[str, Any]) -> None:
         folder = checkpoint_folder(step)
         self.commits.commit(
-            [f"{folder}/{name}.safetensors" for name in sorted(self.config.arms)],
+            [f"{folder}/{name}.safetensors" for name in sorted((*self.config.arms, *self.ledger.files))],
             lambda objects: objects.put_files(folder, checkpoints.saved_bytes(arms, self.fingerprint)),
             lambda directory, files: directory.append_checkpoint(step, files, state),
         )
@@ -91,15 +93,19 @@ class Run:
 
     def _save(self, step: int) -> None:
         rows, first = self.recorder.open_rows()
-        arrays = {name: checkpoints.captured(arm) for name, arm in self.arms.items()}
+        arrays = self._captured()
         arrays |= {checkpoints.open_rows_of(owner): columns for owner, columns in rows.items()}
         folder, state = preempt_folder(step), {**self._state(), "first": first}
-        names = [*self.config.arms, *map(checkpoints.open_rows_of, (*self.config.arms, SHARED))]
+        names = [*self.config.arms, *self.ledger.files, *map(checkpoints.open_rows_of, (*self.config.arms, SHARED))]
         self.commits.commit(
             [f"{folder}/{name}.safetensors" for name in sorted(names)],
             lambda objects: objects.put_files(folder, checkpoints.saved_bytes(arrays, self.fingerprint)),
             lambda directory, files: directory.append_preempt(step, files, state),
         )
+
+    def _captured(self) -> dict[str, checkpoints.Arrays]:
+        """The files of a checkpoint from this rank."""
+        return {name: checkpoints.captured(arm) for name, arm in self.arms.items()} | self.ledger.captured()
 
     def finish(self) -> None:
         """Observe the last state by weights and panels, and commit the end."""

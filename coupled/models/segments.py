@@ -1,6 +1,6 @@
 """Per-layer values of flat vectors: sums in float64, and back to every element; here is chosen how sums are taken."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from functools import cached_property
 from itertools import pairwise
@@ -101,8 +101,14 @@ class Segments:
         layers = torch.arange(len(self._ends), dtype=torch.int32, device=self.lengths.device)
         return torch.repeat_interleave(layers, self.lengths)
 
+    @property
+    def size(self) -> int:
+        """How many elements the segments take, with their padding."""
+        return self._size
+
     @cached_property
-    def _blocks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def blocks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where blocks of a compiled pass begin, and the last ends; and each layer's first."""
         starts, counts = blocks_of(self._ends, BLOCK)
         return np.array(starts), np.cumsum([0, *counts[:-1]])
 
@@ -112,7 +118,7 @@ class Segments:
         arrays = [flat.detach().numpy() for flat in flats]
         kept = None if copy is None else copy.numpy()
         columns = [kind.value for kind in order]
-        return torch.from_numpy(sums(arrays, columns, *self._blocks, kept, torch.get_num_threads()))
+        return torch.from_numpy(sums(arrays, columns, *self.blocks, kept, torch.get_num_threads()))
 
     def _in_operations(self, flats: Sequence[Tensor], order: Sequence[Sum], copy: Tensor | None) -> Tensor:
         """For float64 and on a GPU, in few operations."""
@@ -120,14 +126,20 @@ class Segments:
             copy.copy_(flats[0])
         if not order:
             return self.lengths.new_empty((0, len(self.lengths)), dtype=torch.float64)
-        width = ALIGN_BYTES // flats[0].itemsize
         addends = _Addends(*flats)
-        rows = [addends.of(kind).view(-1, width).sum(1) for kind in order]
+        return self.totals((addends.of(kind) for kind in order), flats[0].itemsize)
+
+    def totals(self, addends: Iterable[Tensor], itemsize: int) -> Tensor:
+        """The sum of each of `addends` (N,) over each layer, (addends, layers), in few operations; `itemsize`: bytes of
+        an element of the flat vectors that are laid out so. One addend after the other is asked for.
+        """
+        width = ALIGN_BYTES // itemsize
+        rows = [values.view(-1, width).sum(1) for values in addends]
         # unsafe leaves out a check of the lengths that would make a GPU wait for the host at every call.
         sums = rows[0] if len(rows) == 1 else torch.cat(rows)
-        for lengths in self._lengths(width, len(order)):
+        for lengths in self._lengths(width, len(rows)):
             sums = torch.segment_reduce(sums, "sum", lengths=lengths, unsafe=True)
-        return sums.view(len(order), -1)
+        return sums.view(len(rows), -1)
 
     def _lengths(self, width: int, count: int) -> tuple[Tensor, Tensor]:
         """Rows of blocks and blocks of layers, for so many sums one behind the other. A GPU sums a segment in one block

@@ -1,5 +1,6 @@
 """A run before it starts: its directory, parameters and bytes, from its config. Needs no data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
+from coupled.planning.ledger import LedgerCost, ledger_cost, vector_bytes
 from coupled.planning.ranks import World, default_world
 from coupled.ranks.placement import Placement, place
 from coupled.recording.layout import GROUPS, Layout, dependents, row_bytes, train_layout
@@ -20,10 +22,12 @@ from coupled.recording.schedule import checkpoint_steps, due
 @dataclass(frozen=True)
 class Traffic:
     """What a rank receives in a step, in bytes. `weights`: of references elsewhere, at steps whose weight columns
-    are recorded; per arm that ranks share: `embeddings`, `statistics` of batch-norm (both directions), `gradient`.
+    are recorded; `ledger`: of theirs at steps that it looks at; per arm that ranks share: `embeddings`, `statistics` of
+    batch-norm (both directions), `gradient`.
     """
 
     weights: int
+    ledger: int
     embeddings: int
     statistics: int
     gradient: int
@@ -37,7 +41,8 @@ class Plan:
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
     (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
     takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
-    estimate). `why_ranks`: why there are so many, in words; "" where the caller said how many.
+    estimate). `ledger`: what that takes, `ledger_memory` its bytes by arm, held all the time. `why_ranks`: why there are
+    so many, in words; "" where the caller said how many.
     """
 
     arms: tuple[str, ...]
@@ -49,6 +54,8 @@ class Plan:
     checkpoints: tuple[int, int]
     arm_memory: int
     step_memory: int
+    ledger: LedgerCost
+    ledger_memory: Mapping[str, int]
     placement: Placement
     why_ranks: str
     traffic: Traffic
@@ -56,12 +63,13 @@ class Plan:
     @property
     def memory(self) -> int:
         """What arms hold together, and the turn of one of them."""
-        return len(self.arms) * self.arm_memory + self.step_memory
+        return len(self.arms) * self.arm_memory + sum(self.ledger_memory.values()) + self.step_memory
 
     def memory_of(self, rank: int) -> int:
         """What a rank's arms hold, and the turn of one of them on its part of a batch."""
         arms = self.placement.groups[rank // self.placement.data]
-        return len(arms) * self.arm_memory + self.step_memory // self.placement.data
+        held = sum(self.arm_memory + self.ledger_memory[arm] for arm in arms)
+        return held + self.step_memory // self.placement.data
 
     @property
     def total(self) -> int:
@@ -77,6 +85,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
     parameters, buffers = _elements(network)
     real = getattr(torch, config.train.dtype).itemsize
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
+    ledger, vector = ledger_cost(config), vector_bytes(config, parameters)
     every = [stream for stream in streams if _rows(config, stream, "batch") >= config.train.steps]
     return Plan(
         arms=tuple(config.arms),
@@ -90,6 +99,8 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
         step_memory=real * (forward_on_shapes(config).kept(views) + 3 * views**2),
+        ledger=ledger,
+        ledger_memory={arm: vector * count for arm, count in ledger.held.items()},
         placement=placement,
         why_ranks=world.why,
         traffic=_traffic(config, placement, network),
@@ -107,6 +118,7 @@ def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
     others = parts - 1
     return Traffic(
         weights=real * parameters * len(travelling),
+        ledger=real * parameters * len(travelling) * ledger_cost(config).travelling,
         embeddings=real * 2 * config.batches.size // parts * config.model.projection_dim * others,
         # mean and variance on the way, two sums on the way back, in float64
         statistics=2 * 2 * 8 * channels * others * (2 if config.train.views_forward == "separate" else 1),
@@ -128,10 +140,11 @@ def _elements(network: Network) -> tuple[int, int]:
 
 
 def _checkpoint_bytes(config: Config, network: Network) -> int:
-    """One checkpoint of every arm."""
+    """One checkpoint of every arm, and of what the ledger carries along."""
     parameters, buffers = _elements(network)
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
-    return getattr(torch, config.train.dtype).itemsize * len(config.arms) * ((1 + copies) * parameters + buffers)
+    arms = getattr(torch, config.train.dtype).itemsize * len(config.arms) * ((1 + copies) * parameters + buffers)
+    return arms + vector_bytes(config, parameters) * ledger_cost(config).saved
 
 
 def _most_on_disk(config: Config) -> int:

@@ -30,12 +30,13 @@ def captured(arm: Arm) -> Arrays:
         ("weights", state.weights, state.weight_segments),
         ("buffers", state.buffers, state.buffer_segments),
     ):
-        host = _on_host(flat)
+        host = on_host(flat)
         arrays |= {f"{group}.{segment.name}": segment.view(host).numpy() for segment in segments}
-    return arrays | {f"optimiser.{name}": _on_host(flat).numpy() for name, flat in arm.optimiser.tensors().items()}
+    return arrays | {f"optimiser.{name}": on_host(flat).numpy() for name, flat in arm.optimiser.tensors().items()}
 
 
-def _on_host(tensor: Tensor) -> Tensor:
+def on_host(tensor: Tensor) -> Tensor:
+    """A copy on the host. A deliberate sync on a GPU."""
     # Into memory that the GPU writes by itself: from other memory it takes ten times as long.
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
     return host.copy_(tensor.detach())
@@ -53,15 +54,20 @@ def restore(arm: Arm, file: TensorFile, step: int) -> None:
         **{f"buffers.{name}": tensor for name, tensor in arm.state.named_buffers().items()},
     }
     kept = {f"optimiser.{name}": arm.state.weights for name in arm.optimiser.names} if step else {}
-    held = {name: (info.dtype, info.shape) for name, info in file.header.tensors.items()}
-    wanted = {name: (_dtype(tensor), tuple(tensor.shape)) for name, tensor in (expected | kept).items()}
-    if held != wanted:
-        wrong = sorted(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
-        raise StoreError(file.path, f"its tensors are not those of arm {arm.name} at step {step}: {wrong[0]}")
+    check_tensors(file, expected | kept, f"arm {arm.name} at step {step}")
     with torch.no_grad():
         for name, tensor in expected.items():
-            tensor.copy_(_tensor(file[name]))
-    arm.optimiser.load({name.partition(".")[2]: _tensor(file[name]) for name in kept}, step)
+            tensor.copy_(tensor_of(file[name]))
+    arm.optimiser.load({name.partition(".")[2]: tensor_of(file[name]) for name in kept}, step)
+
+
+def check_tensors(file: TensorFile, wanted: Mapping[str, Tensor], of: str) -> None:
+    """Raises StoreError unless a file has these tensors, by name, precision and shape, and no others."""
+    held = {name: (info.dtype, info.shape) for name, info in file.header.tensors.items()}
+    shapes = {name: (_dtype(tensor), tuple(tensor.shape)) for name, tensor in wanted.items()}
+    if held != shapes:
+        wrong = sorted(name for name in held.keys() | shapes.keys() if held.get(name) != shapes.get(name))
+        raise StoreError(file.path, f"its tensors are not those of {of}: {wrong[0]}")
 
 
 def tensors(arm: Arm) -> dict[str, Tensor]:
@@ -74,7 +80,8 @@ def tensors(arm: Arm) -> dict[str, Tensor]:
     return {f"{group}.{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def tensor_of(array: np.ndarray) -> Tensor:
+    """A copy of an array of a file."""
     return torch.from_numpy(np.array(array))  # mapped arrays are read-only, which torch does not take
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from coupled import views
 from coupled.arms.network import meta_network
 from coupled.config import Config
+from coupled.config.ledger import contrasted, has_momentum, ledger_arms, splits
 from coupled.config.traits import Permuted, objective_of, traits_of
 from coupled.models.flat import in_weight_gap
 from coupled.objectives.registry import is_function_of_sigma, positive_gap
@@ -169,6 +170,27 @@ def _pixels(config: Config, dims: Dims) -> Columns:
     return {"batch.pixels_digest": Column("uint8", (2 * config.batches.size, PIXEL_DIGEST_BYTES))}
 
 
+def _ledger(config: Config, dims: Dims, arm: str) -> Columns:
+    if arm not in ledger_arms(config):
+        return {}
+    columns = ["state.distance", "batch.instability", "batch.objective"]
+    columns += ["batch.instability_distance", "batch.objective_distance", "batch.instability_objective"]
+    if has_momentum(config):
+        columns += ["state.momentum", "state.distance_momentum"]
+        columns += ["batch.instability_momentum", "batch.objective_momentum"]
+    if splits(config):
+        columns += ["state.from_instability", "state.from_objective", "state.from_both", "state.objective_along"]
+        columns += ["state.from_start", "state.from_moves", "state.from_rounding"]
+    if arm in contrasted(config):
+        columns += ["batch.objective_at_reference"]
+    return dict.fromkeys(columns, Column("float64", (dims.layers,), by_layer=True))
+
+
+_OF_THE_PAST: Final = (
+    "momentum", "distance_momentum", "from_instability", "from_objective", "from_both", "objective_along",
+    "from_moves", "from_rounding",
+)  # fmt: skip
+
 STREAMS: Final = {
     "scalars": StreamSpec(_scalars, _certificate, {"batch.chain": Cause.PAST}),
     "layers": StreamSpec(_layers, shows={"batch.gradient_norm": Cause.BACKWARD}),
@@ -178,6 +200,9 @@ STREAMS: Final = {
     "surrogate": StreamSpec(_surrogate, _surrogate_samples, {"state": Cause.EVALUATION}),
     "flips": StreamSpec(_flips, _units, {"state": Cause.EVALUATION}),
     "pixels": StreamSpec(shared=_pixels),
+    "ledger": StreamSpec(
+        _ledger, shows={"batch": Cause.BACKWARD, **{f"state.{name}": Cause.PAST for name in _OF_THE_PAST}}
+    ),
 }
 
 
@@ -193,7 +218,7 @@ def _owners(spec: StreamSpec, config: Config, dims: Dims) -> dict[str, Columns]:
     owners = {} if spec.arm is None else {arm: spec.arm(config, dims, arm) for arm in config.arms}
     if spec.shared is not None:
         owners[SHARED] = spec.shared(config, dims)
-    return {owner: dict(sorted(columns.items())) for owner, columns in owners.items()}
+    return {owner: dict(sorted(columns.items())) for owner, columns in owners.items() if columns}
 
 
 def cause(stream: str, owner: str, column: str) -> Cause:

@@ -14,6 +14,7 @@ from coupled.inputs.certificate import Link
 from coupled.inputs.source import Batch
 from coupled.models.segments import Sum
 from coupled.ranks.mesh import Mesh
+from coupled.recording.ledger import Ledger
 from coupled.recording.panels import Panels
 from coupled.recording.weights import LayerGeometry, Weights
 
@@ -71,6 +72,7 @@ class Setting:
 
     config: Config
     panels: Panels
+    ledger: Ledger
 
 
 class Observer:

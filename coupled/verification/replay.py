@@ -115,15 +115,16 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     fingerprint = parts.facts["fingerprint"]
     commits = Commits(ALONE, Objects(rebuilt.path), None)
     writer = Writer(asynchronous=False, limit=1)
-    observers = observers_of(Setting(rebuilt.config, parts.panels))
+    observers = observers_of(Setting(rebuilt.config, parts.panels, parts.ledger))
     recorder = Recorder(rebuilt.config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
-    certificate = restored(rebuilt.path, stretch.start, parts.arms, fingerprint)
+    certificate = restored(rebuilt.path, stretch.start, parts.arms, parts.ledger, fingerprint)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
         config=rebuilt.config,
         root=rebuilt.path,
         arms=parts.arms,
         audits=parts.audits,
+        ledger=parts.ledger,
         source=parts.source,
         stream=stream,
         recorder=recorder,
@@ -181,9 +182,9 @@ def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndar
 def _compare_arms(rebuilt: Rebuilt, run: Run, saved: Saved) -> int:
     """How many bytes of a checkpoint are the same; StoreError names the first tensor that is not."""
     size = 0
-    for name, arm in run.arms.items():
+    again = {name: checkpoints.captured(arm) for name, arm in run.arms.items()} | run.ledger.captured()
+    for name, arrays in again.items():
         file: TensorFile = open_arm(rebuilt.path, saved, name, run.fingerprint)
-        arrays = checkpoints.captured(arm)
         if file.keys() != arrays.keys():
             raise StoreError(file.path, f"its tensors are not those of arm {name} at step {saved.step}")
         for key, array in arrays.items():

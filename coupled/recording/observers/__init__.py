@@ -5,13 +5,16 @@ from typing import Final
 from coupled.recording.observation import Observer, Setting
 from coupled.recording.observers.flips import Flips
 from coupled.recording.observers.layers import Layers
+from coupled.recording.observers.ledger import LedgerRows
 from coupled.recording.observers.motion import Motion
 from coupled.recording.observers.panels import Panel, Surrogate
 from coupled.recording.observers.pixels import Pixels
 from coupled.recording.observers.scalars import Scalars
 from coupled.recording.observers.similarity import Similarity
 
-OBSERVERS: Final[list[type[Observer]]] = [Scalars, Layers, Motion, Similarity, Panel, Surrogate, Flips, Pixels]
+OBSERVERS: Final[list[type[Observer]]] = [
+    Scalars, Layers, Motion, Similarity, Panel, Surrogate, Flips, Pixels, LedgerRows
+]  # fmt: skip
 
 
 def observers_of(setting: Setting) -> list[Observer]:
