@@ -41,8 +41,8 @@ class Plan:
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
     (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
     takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
-    estimate). `ledger`: what that takes, `ledger_memory` its bytes by arm, held all the time. `why_ranks`: why there are
-    so many, in words; "" where the caller said how many.
+    estimate). `ledger`: what that takes, `ledger_memory` its bytes by arm, held all the time. `why_ranks`: why there
+    are so many, in words; "" where the caller said how many.
     """
 
     arms: tuple[str, ...]

@@ -31,6 +31,7 @@ EVERY = {
     "nudged": {"kind": "nudged", "scale": 1e-3},
     "independent": {"kind": "independent"},
 }
+FOUR_OF_CL = {name: EVERY[name] for name in ("cl", "nscl", "nudged", "twin")}
 FOUR = {name: EVERY[name] for name in ("cl", "nscl", "scl", "ce")}
 RECORD = {"panel": {"every": 4}, "pixels": {"every": 3}}
 KEEP = {"keep": {"steps": [0, 3], "last": True}, "recovery": {"steps": [4, 7]}}
@@ -48,6 +49,7 @@ def case(
     mutant=None,
     steps=None,
     overrides=(),
+    record=None,
     **sections,
 ):
     given = tables(
@@ -56,7 +58,7 @@ def case(
         batches={"size": batch},
         # A step of .3 on 12 samples makes ten steps amplify rounding by 10⁵, which is training's doing, not the ranks'.
         optimiser=optimiser or {"learning_rate": 0.05},
-        record=RECORD,
+        record={**RECORD, **(record or {})},
         checkpoints=KEEP,
         ranks=ranks or {},
         **sections,
@@ -83,8 +85,12 @@ def data_cases(W):
     ]
 
 
+LEDGER = {"record": {"ledger": {"every": 1}}, "ledger": {"contrast": ["nscl"]}}
 BY_RANKS = {
     2: [
+        case("arms-ledger-2", ranks={"data": 1}, train=FLOAT32, **LEDGER),
+        case("stopped-ledger-2", "stop", ranks={"data": 1}, train=FLOAT32, steps=[2, 5], **LEDGER),
+        case("every-ledger-2", arms=FOUR_OF_CL, ranks=split(2), **LEDGER),
         case("arms-2", ranks={"data": 1}, train=FLOAT32),
         case("count-2", "count", ranks={"data": 1}),
         *data_cases(2),
@@ -253,6 +259,8 @@ def test_a_twin_is_at_exactly_0_in_every_layout(launched):
 def test_a_run_that_was_stopped_and_resumed_has_the_bytes_of_one_that_was_not(launched, alone):
     W, folder = launched
     pairs = {f"stopped-{W}": folder / f"whole-{W}"}
+    if W == 2:
+        pairs["stopped-ledger-2"] = alone("arms-ledger-2")
     if W == 3:
         pairs["arms-stopped-3"] = alone("arms-3")
     if W == 4:
@@ -287,6 +295,15 @@ def test_diff_and_verify_know_of_split_batches(launched, alone):
     result = diff(folder / f"whole-{W}", alone(f"whole-{W}"))
     assert ("ranks.data", W, 1) in {(fact.name, fact.a, fact.b) for fact in result.facts}
     assert any(f"{W} ranks shared a batch" in word for word in verify(folder / f"whole-{W}", replay=1).unproven)
+
+
+def test_a_ledger_changes_no_other_bytes_on_two_ranks(launched):
+    W, folder = launched
+    if W == 2:
+        with_ledger, without = (folder / name for name in ("arms-ledger-2", "arms-2"))
+        for path in without.glob("*/*/**/*.safetensors"):
+            assert path.read_bytes() == (with_ledger / path.relative_to(without)).read_bytes()
+        assert list(with_ledger.glob("records/ledger/twin/*")) and not list(without.glob("records/ledger/*"))
 
 
 def test_torchs_own_reduction_would_not_be_resumed_bit_for_bit(launched):

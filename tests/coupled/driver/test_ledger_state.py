@@ -1,0 +1,125 @@
+"""A run with a ledger is the same run: it trains the same bytes, and goes on to the same accumulators."""
+
+import shutil
+
+import pytest
+from helpers import rewrite
+from interrupted import Crash, Stop, T, config_of, path_of, stopped
+
+from coupled.comparison import diff
+from coupled.driver.train import resume, train
+from coupled.errors import Preempted
+from coupled.recording.ledger import Ledger
+from coupled.store import StoreError, tree_hash
+from coupled.verification import verify
+
+pytestmark = pytest.mark.kernels
+ARMS = {
+    "cl": {"objective": "dcl"},
+    "nscl": {"objective": "nscl"},
+    "nudged": {"kind": "nudged"},
+    "ce": {"objective": "ce", "reference": "nscl"},
+}
+# Others than these lines and the ledger's own files, no bytes of a run tell whether it had one.
+LISTS = ("run.json", "manifest.jsonl", "state.json")
+
+
+def config(folder, record=None, **sections):
+    record = {"ledger": {"every": 1}} if record is None else record
+    return config_of(folder, arms=ARMS, record={"panel": {"every": 3}, "pixels": {"every": 2}, **record}, **sections)
+
+
+def files(run):
+    """All but what is of the ledger, or lists it."""
+    every = {path.relative_to(run): path for path in run.rglob("*") if path.is_file() and "log" not in path.parts}
+    return {
+        name: path.read_bytes()
+        for name, path in every.items()
+        if name.name not in LISTS and "ledger" not in str(name) and name.name != "run.lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return train(config(tmp_path_factory.mktemp("ledger")))
+
+
+@pytest.mark.parametrize("schedule", [{}, {"every": 3}, {"steps": [2]}])
+def test_whatever_the_ledger_looks_at_all_else_has_the_same_bytes(whole, schedule, tmp_path):
+    contrast = {"ledger": {"contrast": ["nscl", "nudged"]}} if schedule else {}
+    other = train(config(tmp_path, {"ledger": schedule}, **contrast))
+    assert files(other) == files(whole)
+    assert (other / "records/ledger").exists() == bool(schedule)
+
+
+def test_no_stream_changes_what_the_ledger_tells(whole, tmp_path):
+    never = {"every": 0, "log": 0, "last": False}
+    off = {stream: never for stream in ("scalars", "layers", "motion", "similarity", "panel", "surrogate", "pixels")}
+    alone = train(config(tmp_path, {"ledger": {"every": 1}, **off}))
+    for pattern in ("records/ledger/*/*", "checkpoints/*/*.ledger.safetensors"):
+        mine, theirs = ([p.read_bytes() for p in sorted(run.glob(pattern))] for run in (alone, whole))
+        assert mine and len(mine) >= len(theirs) > 0 or mine == theirs
+    assert ledger_rows(alone) == ledger_rows(whole)
+
+
+def ledger_rows(run):
+    """The last state's rows, in shards of their own."""
+    return [path.read_bytes() for path in sorted(run.glob(f"records/ledger/*/steps-{T:09d}-{T:09d}.safetensors"))]
+
+
+@pytest.mark.parametrize("threads", [2])
+def test_threads_of_the_ledgers_pass_change_no_bit(whole, monkeypatch, tmp_path, threads):
+    from coupled.models import ledger_sums
+
+    monkeypatch.setattr(ledger_sums, "_WORTH", 1)
+    monkeypatch.setattr("coupled.models.ledger_passes.torch.get_num_threads", lambda: threads)
+    assert tree_hash(train(config(tmp_path))) == tree_hash(whole)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 7])
+def test_a_run_stopped_between_checkpoints_goes_on_to_the_same_accumulators(whole, step, tmp_path):
+    stopped(config(tmp_path), Stop(step))
+    assert tree_hash(resume(path_of(tmp_path))) == tree_hash(whole)
+
+
+def test_a_run_killed_twice_and_preempted_between_goes_on_to_them_too(whole, tmp_path):
+    stopped(config(tmp_path), Crash(4))
+    with pytest.raises(Preempted):
+        resume(path_of(tmp_path), reporter=Stop(6))
+    with pytest.raises(KeyboardInterrupt):
+        resume(path_of(tmp_path), reporter=Crash(7))
+    assert tree_hash(resume(path_of(tmp_path))) == tree_hash(whole)
+
+
+def test_accumulators_that_begin_again_at_a_resume_are_seen(whole, monkeypatch, tmp_path):
+    stopped(config(tmp_path), Stop(4))
+    monkeypatch.setattr(Ledger, "restore", lambda self, file_of: None)
+    assert tree_hash(resume(path_of(tmp_path))) != tree_hash(whole)
+
+
+def test_verify_trains_the_ledger_again_and_sees_accumulators_that_are_others(whole, tmp_path):
+    assert any("trained again" in sentence for sentence in verify(whole, replay=2).proven)
+    run = shutil.copytree(whole, tmp_path / "run")
+
+    def change(tensors):
+        tensors["distance.objective"][0] += 1
+
+    rewrite(run, f"checkpoints/step-{T:09d}/nscl.ledger.safetensors", change)
+    with pytest.raises(StoreError, match=r"distance\.objective of arm nscl\.ledger at step 8"):
+        verify(run, replay=2)
+    assert not diff(whole, run).equal
+
+
+def test_a_ledger_of_another_shape_is_not_gone_on_with(tmp_path):
+    stopped(config(tmp_path), Crash(4))
+    name = "checkpoints/step-000000003/nscl.ledger.safetensors"
+    rewrite(path_of(tmp_path), name, lambda tensors: tensors.pop("momentum.objective"))
+    with pytest.raises(StoreError, match=r"not those of the ledger of nscl: momentum\.objective"):
+        resume(path_of(tmp_path))
+
+
+def test_a_run_may_be_longer_than_it_was_with_its_ledger(tmp_path):
+    long = train(config(tmp_path / "long", train={"steps": T + 2}))
+    train(config(tmp_path))
+    path = resume(path_of(tmp_path), extend=T + 2)
+    assert ledger_rows(path) == ledger_rows(long)
