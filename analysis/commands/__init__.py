@@ -9,6 +9,7 @@ COMMANDS: Final = {
     "curves": "CKA, RSA, weight gap and losses over steps: table, figure, CSV",
     "bounds": "bounds on loss gap, drift and alignment beside what was measured: table, figure, CSV",
     "divergence": "distance, angle and excess of weights, growth exponents, by layer: table, figure, CSV",
+    "response": "what comes out over what was put in: nudges, losses, placebos, kicks; path bounds: table, figure, CSV",
     "alignment": "CKA, RSA and weight gap of kept checkpoints on train and test: table, figures, CSV",
     "losses": "losses, gaps and bounds of kept checkpoints on train and test: table, figures, CSV",
     "geometry": "CDNV, collapse, simplex ETF, effective rank on train and test: table, figure, CSV",

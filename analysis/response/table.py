@@ -1,0 +1,83 @@
+"""The tables of a response: response.csv, response_curves.csv, and what the terminal shows."""
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from rich.table import Table
+
+from analysis.output.csv import number_cell, write_csv, write_rows
+from analysis.output.table import ABSENT, title
+from analysis.response import Response
+from analysis.response.points import Point
+from analysis.runs.curve import Curve
+from analysis.runs.run import Run
+
+CSV_NAME: Final = "response.csv"
+CURVES_NAME: Final = "response_curves.csv"
+COLUMNS: Final = ("arm", "put in", "came out", "× put in", "weight gap", "CKA", "first flip", "growth a step")
+_FIELDS: Final = tuple(field.name for field in fields(Point))
+
+
+def write(run: Run, found: Response, *, all_steps: bool = False) -> list[Path]:
+    """Writes response.csv, a row per arm, and response_curves.csv, every curve and bound, into RUN/analysis/."""
+    rows = [[_cell(getattr(point, name)) for name in _FIELDS] for point in found.points]
+    return [
+        write_rows(run, CSV_NAME, _FIELDS, rows),
+        write_csv(run, found.curves, CURVES_NAME, all_steps=all_steps),
+    ]
+
+
+def rich_table(run: Run, found: Response) -> Table:
+    """A row per arm, for a terminal."""
+    caption = (
+        "put in: |w-w'| at the step of a nudge; of another loss what its own gradients pushed, of kicks the sum of their "
+        "norms. came out: |w-w'| at the last step. first flip: the first step at which a watched unit had another sign; "
+        "growth a step: of a nudge before it."
+    )
+    table = Table(title=title(run), caption=caption, title_justify="left", caption_justify="left")
+    table.add_column(COLUMNS[0], overflow="fold")
+    for column in COLUMNS[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for point in found.points:
+        numbers = (point.put_in, point.distance, point.amplification, point.weight_gap, point.cka)
+        flip = ABSENT if point.first_flip is None else f"{point.first_flip:,}"
+        table.add_row(point.arm, *map(_number, numbers), flip, _number(point.growth))
+    return table
+
+
+def lines(found: Response) -> list[str]:
+    """What else there is to say: path bounds that stop saying anything, ranks among placebos, shares, what is missing."""
+    said = []
+    for curve in found.curves:
+        if curve.kind == "upper bound":
+            said.append(f"{curve.arm}: {_of_bound(curve)}")
+    for rank in found.ranks:
+        place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"
+        kind = "exact" if rank.exact else "for orientation"
+        said.append(
+            f"{rank.arm}: {rank.measure} {rank.value:.4g} at step {rank.step}, {place}: p = {_number(rank.rank.p)} "
+            f"two-sided ({kind}: {rank.why})"
+        )
+    for share in found.shares:
+        said.append(
+            f"energy share of {share.first} ({share.runs[0]} copies) and {share.second} ({share.runs[1]}) at step "
+            f"{share.step}: {_number(share.share)}"
+        )
+    return [*said, *found.missing]
+
+
+def _of_bound(curve: Curve) -> str:
+    flags = "; ".join(curve.flags)
+    return f"path bound {curve.bound}: {_number(float(curve.values[-1]))} at step {curve.steps[-1]}" + (
+        f" ({flags})" if flags else ""
+    )
+
+
+def _number(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:.3g}"
+
+
+def _cell(value: object) -> object:
+    return number_cell(value) if isinstance(value, float) else "" if value is None else value
