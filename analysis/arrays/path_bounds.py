@@ -97,8 +97,10 @@ def exponential(path: Path) -> Floats:
     """
     beta, gamma = path.smoothness.max(initial=0.0), path.objective.max(initial=0.0)
     sums = np.concatenate([[0.0], np.cumsum(path.rates)])
+    if gamma == 0 or beta == 0:
+        return gamma * sums
     with np.errstate(over="ignore"):
-        return gamma * sums if beta == 0 else gamma / beta * np.expm1(beta * sums)
+        return gamma / beta * np.expm1(beta * sums)
 
 
 def first_above(bound: Floats, limit: Floats) -> int | None:

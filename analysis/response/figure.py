@@ -34,18 +34,13 @@ def draw(run: Run, found: Response) -> Figure:
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
     _response(figure.add_subplot(grid[0, 0]), found, style_of)
-    _over_steps(
-        figure.add_subplot(grid[0, 1]), run, found, style_of, "distance", "b  Distance to the reference", "|w−w'|"
-    )
-    _over_steps(
-        figure.add_subplot(grid[1, 0]),
-        run,
-        found,
-        style_of,
-        "flipped",
-        "c  Flipped units",
-        "units on the watched images",
-    )
+    for place, measure, heading, label in (
+        (grid[0, 1], "distance", "b  Distance to the reference", "|w−w'|"),
+        (grid[1, 0], "flipped", "c  Flipped units", "units on the watched images"),
+    ):
+        axes = figure.add_subplot(place)
+        axes.set_title(heading)
+        _over_steps(axes, run, found, style_of, measure, label)
     _path(figure.add_subplot(grid[1, 1]), run, found, style_of)
     figure.align_ylabels(figure.axes)
     return figure
@@ -78,10 +73,7 @@ def _response(axes: Axes, found: Response, style_of: Mapping[str, Style]) -> Non
     note(axes, f"step {known[0].step:,}; dotted: no amplification")
 
 
-def _over_steps(
-    axes: Axes, run: Run, found: Response, style_of: Mapping[str, Style], measure: str, title: str, label: str
-) -> None:
-    axes.set_title(title)
+def _over_steps(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Style], measure: str, label: str) -> None:
     for arm, style in style_of.items():
         curve = pick(found.curves, measure, arm)
         if curve is not None and curve.values.any():

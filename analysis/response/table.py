@@ -32,9 +32,9 @@ def write(run: Run, found: Response, *, all_steps: bool = False) -> list[Path]:
 def rich_table(run: Run, found: Response) -> Table:
     """A row per arm, for a terminal."""
     caption = (
-        "put in: |w-w'| at the step of a nudge; of another loss what its own gradients pushed, of kicks the sum of their "
-        "norms. came out: |w-w'| at the last step. first flip: the first step at which a watched unit had another sign; "
-        "growth a step: of a nudge before it."
+        "put in: |w-w'| at the step of a nudge; of another loss what its own gradients pushed, of kicks the sum of "
+        "their norms. came out: |w-w'| at the last step. first flip: the first step at which a watched unit had "
+        "another sign; growth a step: of a nudge before it."
     )
     table = Table(title=title(run), caption=caption, title_justify="left", caption_justify="left")
     table.add_column(COLUMNS[0], overflow="fold")
@@ -48,7 +48,7 @@ def rich_table(run: Run, found: Response) -> Table:
 
 
 def lines(found: Response) -> list[str]:
-    """What else there is to say: path bounds that stop saying anything, ranks among placebos, shares, what is missing."""
+    """What else there is to say: path bounds, ranks among placebos, shares, and what is missing."""
     said = []
     for curve in found.curves:
         if curve.kind == "upper bound":
