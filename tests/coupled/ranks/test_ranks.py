@@ -30,6 +30,14 @@ EVERY = {
     "ce": {"objective": "ce", "reference": "scl"},
     "nudged": {"kind": "nudged", "scale": 1e-3},
     "independent": {"kind": "independent"},
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "anti": {"kind": "anti", "of": "inside"},
+}
+CONTROLLED = {
+    **THREE,
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "relabelled": {"kind": "placebo", "of": "nscl", "across": "run"},
+    "anti": {"kind": "anti", "of": "placebo"},
 }
 FOUR = {name: EVERY[name] for name in ("cl", "nscl", "scl", "ce")}
 RECORD = {"panel": {"every": 4}, "pixels": {"every": 3}}
@@ -85,7 +93,7 @@ def data_cases(W):
 
 BY_RANKS = {
     2: [
-        case("arms-2", ranks={"data": 1}, train=FLOAT32),
+        case("arms-2", arms=CONTROLLED, ranks={"data": 1}, train=FLOAT32),
         case("count-2", "count", ranks={"data": 1}),
         *data_cases(2),
         case("separate-2", ranks=split(2), train={"steps": 3, "views_forward": "separate"}),
@@ -98,9 +106,9 @@ BY_RANKS = {
         case("shrunk-2", ranks=split(2), mutant="shrunk"),
     ],
     3: [
-        case("arms-3", train=FLOAT32),
+        case("arms-3", arms=CONTROLLED, train=FLOAT32),
         case("count-3", "count"),
-        case("arms-stopped-3", "stop", train=FLOAT32, steps=[2, 5]),
+        case("arms-stopped-3", "stop", arms=CONTROLLED, train=FLOAT32, steps=[2, 5]),
         *data_cases(3),
         case("ddp-whole-3", ranks=split(3), train=FLOAT32, mutant="ddp"),
         case("ddp-stopped-3", "stop", ranks=split(3), train=FLOAT32, mutant="ddp", steps=[5]),
