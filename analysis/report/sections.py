@@ -158,7 +158,7 @@ def arms(content: Content) -> str:
     origin, rows = imported(run.facts), []
     no_tau = origin is not None and not origin.knows("train.temperature")
     for name, spec in run.arms.items():
-        kind = control_of(spec) or "objective"
+        kind = f"{spec.kind}: {control_of(spec)}" if control_of(spec) else spec.kind
         tau = "–" if no_tau or spec.objective == "ce" else f"{spec.temperature:g}"
         lam = "" if spec.lam is None else f", λ = {spec.lam:g}"
         positive = ", positive in the denominator" if spec.positive_in_denominator else ""

@@ -78,12 +78,12 @@ def control_of(spec: Arm) -> str:
         case Nudged():
             return f"{nudge_of(spec)} of {spec.of}"
         case Placebo():
-            where = "in every batch" if spec.across == "batch" else "once in the data set"
-            return f"placebo of {spec.of}: labels permuted {where}"
+            where = "in every batch" if spec.across == "batch" else "across the data set"
+            return f"{spec.of}, labels permuted {where}"
         case Kicked():
             return f"{spec.of}, kicked at every step as far as {spec.match} differs"
         case Anti():
-            return f"anti-{spec.of}: twice the loss of {spec.against} less that of {spec.of}"
+            return f"twice the loss of {spec.against} less that of {spec.of}"
         case OtherInputs():
             return f"{spec.of} on other batches" if spec.inputs == "batches" else f"{spec.of} under other views"
     return {
