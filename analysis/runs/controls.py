@@ -64,19 +64,19 @@ def bound_of(run: Run, control: str) -> str:
 
 
 def nudge_of(spec: Arm) -> str:
-    """A nudge in words: "one-ulp nudge", "nudge of 1e-06 at step 100" or "nudge as far as the first step of nscl"."""
+    """A nudge in words: "one-ulp nudge", "nudge of 1e-06" or "matched nudge"."""
     if spec.scale == MATCHED:
-        return f"nudge as far as the first step of {spec.match}"
-    nudge = "one-ulp nudge" if spec.scale == "ulp" else f"nudge of {spec.scale:g}"
-    along = " along another batch's gradient" if spec.direction == "batch" else ""
-    return nudge + along + (f" at step {spec.at:,}" if spec.at else "")
+        return "matched nudge"
+    return "one-ulp nudge" if spec.scale == "ulp" else f"nudge of {spec.scale:g}"
 
 
 def control_of(spec: Arm) -> str:
     """What a control is, in words: "exact copy of cl"; "" for an arm that is none."""
     match spec:
         case Nudged():
-            return f"{nudge_of(spec)} of {spec.of}"
+            when = f" at step {spec.at:,}" if spec.at else ""
+            along = ", along another batch's gradient" if spec.direction == "batch" else ""
+            return f"{nudge_of(spec)} of {spec.of}{when}{along}" + (f", as far as {spec.match}" if spec.match else "")
         case Placebo():
             where = "in every batch" if spec.across == "batch" else "across the data set"
             return f"{spec.of}, labels permuted {where}"
