@@ -11,12 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.bounds.permuted import of_batches, right_by_chance
 from analysis.runs.curve import Curve, Kind
-from analysis.runs.recorded import labellings_of
+from analysis.runs.labels import is_permuted, permuted_of
+from analysis.runs.recorded import has_records, labellings_of
 from analysis.runs.run import Run
+from coupled.config.traits import Permuted
 from coupled.errors import UserError
 from coupled.objectives.masks import pair_masks, similarity
 from coupled.planning.class_shares import ClassShares, class_shares
+from coupled.reading.records import Block
 from coupled.recording.layout import SHARED, has_positive_gap
 from coupled.theory.bounds import GapBounds, data_set_gap, gap_bounds
 
@@ -27,12 +31,18 @@ _PIECE: Final = 1 << 16  # numbers of float64
 
 @dataclass(frozen=True)
 class _Setting:
-    """One gap of one arm: under which labelling, with the positive in the denominator or not."""
+    """One gap of one arm: under which labelling, `permuted` or not, with the positive in the denominator or not."""
 
     arm: str
     labelling: str
     temperature: float
     positive: bool
+    permuted: Permuted | None = None
+
+    @property
+    def counted(self) -> str:
+        """The labelling whose class counts these labels have: docs/theory.md (102)."""
+        return self.labelling if self.permuted is None else self.permuted.labelling
 
     @property
     def measure(self) -> str:
@@ -46,12 +56,33 @@ def gap_curves(run: Run, arm: str) -> Iterator[Curve]:
     positives = (False, True) if has_positive_gap(run.config) else (False,)
     temperature = run.arms[arm].temperature
     for labelling in labellings_of(run, arm):
+        key = permuted_of(run.arms, arm) if is_permuted(labelling) else None
         for positive in positives:
-            yield from _curves(run, _Setting(arm, labelling, temperature, positive))
+            setting = _Setting(arm, labelling, temperature, positive, key)
+            try:
+                labels = _labels(run, setting)
+            except UserError as error:
+                yield from _without_bounds(run, setting, str(error))
+            else:
+                yield from _curves(run, setting, labels)
 
 
-def _curves(run: Run, setting: _Setting) -> Iterator[Curve]:
-    steps, means = _evaluated(run, setting)
+def _labels(run: Run, setting: _Setting) -> Iterator[Block]:
+    """(steps (k,), labels (k, B)) of the recorded batches. UserError where they are of a data set that is not here."""
+    if setting.permuted is not None:
+        return of_batches(run, setting.permuted)
+    return run.blocks("similarity", SHARED, f"batch.labels.{setting.labelling}")
+
+
+def _without_bounds(run: Run, setting: _Setting, reason: str) -> Iterator[Curve]:
+    """The recorded gap with the reason why it stands alone."""
+    if not setting.positive and has_records(run, "scalars", "batch", setting.arm):
+        recorded = run.curve("gap", arm=setting.arm, labelling=setting.labelling)
+        yield replace(recorded, flags=(f"no bounds: the labels are those of the data set, permuted; {reason}",))
+
+
+def _curves(run: Run, setting: _Setting, labels: Iterator[Block]) -> Iterator[Curve]:
+    steps, means = _evaluated(run, setting, labels)
     arrays = {field.name: np.array([getattr(each, field.name) for each in means]) for field in fields(_Means)}
     measured = Curve(
         measure=setting.measure,
@@ -67,6 +98,7 @@ def _curves(run: Run, setting: _Setting) -> Iterator[Curve]:
         labelling=setting.labelling,
         estimator=f"exact loss gap, tau {setting.temperature:g}, float64 from the recorded z",
         undefined="no anchor has a sample of another class in its batch",
+        flags=_chance(run, setting),
     )
     yield measured
     shares, flags = _data_set(run, setting)
@@ -82,7 +114,7 @@ def _curves(run: Run, setting: _Setting) -> Iterator[Curve]:
     for bound in ("per anchor", "tighter"):
         values = arrays[f"slack_{bound.replace(' ', '_')}"]
         estimator = f"least slack over the anchors of the bound {bound}, of {setting.measure}"
-        yield replace(measured, measure=SLACK, values=values, estimator=estimator)
+        yield replace(measured, measure=SLACK, values=values, estimator=estimator, flags=())
 
 
 def _bound(
@@ -103,10 +135,16 @@ class _Means:
     slack_tighter: float
 
 
-def _evaluated(run: Run, setting: _Setting) -> tuple[np.ndarray, list[_Means]]:
+def _chance(run: Run, setting: _Setting) -> tuple[str, ...]:
+    if setting.permuted is None:
+        return ()
+    share = right_by_chance(run, setting.permuted)
+    return (f"permuted labels: {share:.3g} of the pairs of one class are expected to be of one true class too",)
+
+
+def _evaluated(run: Run, setting: _Setting, labels: Iterator[Block]) -> tuple[np.ndarray, list[_Means]]:
     steps, means = [], []
     own = run.blocks("similarity", setting.arm, "batch.z")
-    labels = run.blocks("similarity", SHARED, f"batch.labels.{setting.labelling}")
     for (at, z), (_, of_batch) in zip(own, labels, strict=False):
         # Of a run still written one file may be a shard ahead.
         for some in _pieces(min(len(at), len(of_batch)), z.shape[1]):
@@ -146,14 +184,14 @@ def _means(by_anchor: GapBounds) -> _Means:
 def _data_set(run: Run, setting: _Setting) -> tuple[ClassShares | None, tuple[str, ...]]:
     """The class shares that docs/theory.md (14) needs, if they can be known here, and what the bound assumes."""
     try:
-        shares = class_shares(run.config, setting.labelling)
+        shares = class_shares(run.config, setting.counted)
     except UserError:
         return None, ()
     flags = [f"class shares: {shares.known_from}"]
     config, classes = run.config, len(shares.counts)
     if config.batches.stream != "balanced":
         flags.append(f"{NOT_A_BOUND} for mini-batches: batches are {config.batches.stream}")
-    elif config.data.balance_by != setting.labelling:
+    elif config.data.balance_by != setting.counted:
         flags.append(f"{NOT_A_BOUND} for mini-batches: they are balanced by {config.data.balance_by}")
     elif config.batches.size % classes:
         flags.append(f"{NOT_A_BOUND} for mini-batches: {config.batches.size} samples of {classes} classes are not even")

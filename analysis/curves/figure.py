@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.divergence import twin_faults
 from analysis.output.figure import ALARM, GREY, Frame, note, nothing, save_figure, steps_axis
 from analysis.output.styles import Style, styles
-from analysis.runs.controls import nudge_of, own_control
+from analysis.runs.controls import is_ceiling, is_floor, is_twin, nudge_of
 from analysis.runs.curve import Curve, pick, running_mean
 from analysis.runs.recorded import labellings_of
 from analysis.runs.run import Run
@@ -76,16 +76,16 @@ def _weight_gap(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[st
         curve, distance = pick(curves, "weight_gap", arm), pick(curves, "distance", arm)
         if curve is None:
             continue
-        if own_control(run, arm, "twin") and distance is not None and not distance.values.any():
+        if is_twin(run, arm) and distance is not None and not distance.values.any():
             exact += 1
             continue
         # Zero, such as the shared start, has no place on a logarithmic axis.
         positive = np.where(curve.values > 0, curve.values, np.nan)
         axes.plot(curve.steps, positive, **style.drawn, linewidth=2.4, zorder=_order(style))
-        if own_control(run, arm, "nudged"):
+        if is_floor(run, arm):
             axes.fill_between(curve.steps, np.full(len(positive), 1e-300), positive, color="#D6D6D6", alpha=0.5, lw=0)
             floors.append(f"floor: {nudge_of(run.arms[arm])}, {run.precision}")
-        if own_control(run, arm, "independent") and not axes.texts:
+        if is_ceiling(run, arm) and not axes.texts:
             _label_ceiling(axes, curve)
     twins = {0: "", 1: "exact twin: 0 at every step"}.get(exact, f"{exact} exact twins: 0 at every step")
     note(axes, twins and f"{twins}, in all weights")

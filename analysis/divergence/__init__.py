@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import joined, layers, relative
-from analysis.runs.controls import arms_with_reference, bound_of, controls, floor_of, own_control
+from analysis.runs.controls import (
+    arms_with_reference,
+    bound_of,
+    controls,
+    floor_of,
+    is_ceiling,
+    is_floor,
+    is_twin,
+)
 from analysis.runs.curve import Curve, pick
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
@@ -38,7 +46,7 @@ def divergence(run: Run) -> list[Curve]:
     curves = []
     for arm in arms:
         curves += measured[arm]
-        if not own_control(run, arm, "twin"):
+        if not is_twin(run, arm):
             for control in controls(run, arm):
                 curves += _against(run, measured[arm], measured[control])
     return curves
@@ -51,7 +59,7 @@ def twin_faults(run: Run, curves: Sequence[Curve]) -> list[str]:
     """
     faults = []
     for arm in run.arms:
-        if not own_control(run, arm, "twin"):
+        if not is_twin(run, arm):
             continue
         # Not the weight gap, which leaves out biases and the projector.
         curve, steps = pick(curves, "distance", arm), []
@@ -102,9 +110,9 @@ def _measured(run: Run, arm: str) -> list[Curve]:
 
 def marked(run: Run, curve: Curve) -> Curve:
     """The curve of an arm and its reference, with a flag where the arm is a control: it is a floor or a ceiling."""
-    if own_control(run, curve.arm, "independent"):
+    if is_ceiling(run, curve.arm):
         return replace(curve, flags=("ceiling: other initial weights",))
-    if own_control(run, curve.arm, "nudged"):
+    if is_floor(run, curve.arm):
         return replace(curve, flags=(f"floor: {floor_of(run, curve.arm)}",))
     return curve
 
@@ -114,7 +122,7 @@ def _against(run: Run, own: Sequence[Curve], control: Sequence[Curve]) -> Iterat
     name = control[0].arm
     for mine, its in zip(own, control, strict=True):
         yield replace(its, arm=mine.arm, kind="limit", bound=bound_of(run, name))
-    if own_control(run, name, "nudged"):
+    if is_floor(run, name):
         yield _excess(run, own[0], control[0])
 
 

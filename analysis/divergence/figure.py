@@ -18,7 +18,7 @@ from analysis.divergence.layers import LayerMap, layers
 from analysis.divergence.table import headline_arm
 from analysis.output.figure import ALARM, GREY, Frame, note, nothing, save_figure, steps_axis
 from analysis.output.styles import Style, styles
-from analysis.runs.controls import floor_of, own_control
+from analysis.runs.controls import floor_of, is_ceiling, is_floor, is_twin
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
@@ -60,7 +60,7 @@ def _distance(
             continue
         at, values = rate[curve.steps], _positive(curve.values)
         axes.plot(at, values, **style.drawn, linewidth=2.2, zorder=3)
-        if own_control(run, arm, "nudged"):
+        if is_floor(run, arm):
             axes.fill_between(at, np.full(len(at), 1e-300), values, color="#D6D6D6", alpha=0.5, lw=0)
         for fitted in growths:
             if fitted.arm == arm and fitted.layer is None and not fitted.undefined:
@@ -69,8 +69,8 @@ def _distance(
         nothing(axes, run, "scalars")
         return
     _growth_axis(axes, rate, growths)
-    floors = [f"floor: {floor_of(run, arm)}" for arm in run.arms if own_control(run, arm, "nudged")]
-    ceilings = ["ceiling: other initial weights"] if any(own_control(run, a, "independent") for a in run.arms) else []
+    floors = [f"floor: {floor_of(run, arm)}" for arm in run.arms if is_floor(run, arm)]
+    ceilings = ["ceiling: other initial weights"] if any(is_ceiling(run, a) for a in run.arms) else []
     exact = [c for arm in run.arms if (c := pick(curves, "distance", arm)) is not None and _exact(run, c)]
     twins = ["exact twin: 0 at every step"] if exact else []
     axes.text(
@@ -123,7 +123,7 @@ def _excess(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[str
     axes.set_title("b  Excess")
     estimators, ends = [], []
     for curve in curves:
-        if curve.measure == "excess" and not own_control(run, curve.arm, "nudged"):
+        if curve.measure == "excess" and not is_floor(run, curve.arm):
             style = style_of[curve.arm]
             axes.plot(curve.steps, _positive(curve.values), **style.drawn, linewidth=2.2)
             ends.append(f"{curve.arm}: {curve.values[-1]:.3g} at step {curve.steps[-1]}")
@@ -204,7 +204,7 @@ def _names(axes: Axes, map_: LayerMap) -> None:
 
 
 def _exact(run: Run, curve: Curve) -> bool:
-    return own_control(run, curve.arm, "twin") and not curve.values.any()
+    return is_twin(run, curve.arm) and not curve.values.any()
 
 
 def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.divergence.layers import layers
-from analysis.runs.controls import arms_with_reference, own_control
+from analysis.runs.controls import arms_with_reference, is_twin
 from analysis.runs.run import Run
 from analysis.statistics.slopes import LEAST_POINTS, slopes
 from coupled.errors import UserError
@@ -96,7 +96,7 @@ def growth(run: Run, *, windows: Sequence[tuple[int, int]] = (), per_layer: bool
     return [
         fitted
         for arm in arms_with_reference(run)
-        if not own_control(run, arm, "twin")
+        if not is_twin(run, arm)
         for fitted in _of_arm(run, arm, rate, windows, per_layer)
     ]
 

@@ -11,8 +11,8 @@ from analysis.report.evaluated import TABLES
 from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
 from analysis.report.markup import table as html_table
 from analysis.report.usefulness import READERS
-from analysis.runs.controls import nudge_of
-from coupled.config import Arm
+from analysis.runs.controls import control_of
+from analysis.runs.labels import own_labelling
 from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
 from coupled.reading.imported import imported
@@ -158,12 +158,13 @@ def arms(content: Content) -> str:
     origin, rows = imported(run.facts), []
     no_tau = origin is not None and not origin.knows("train.temperature")
     for name, spec in run.arms.items():
-        kind = _kind(spec)
+        kind = f"{spec.kind}: {control_of(spec)}" if control_of(spec) else spec.kind
         tau = "–" if no_tau or spec.objective == "ce" else f"{spec.temperature:g}"
         lam = "" if spec.lam is None else f", λ = {spec.lam:g}"
         positive = ", positive in the denominator" if spec.positive_in_denominator else ""
         # CL's formulas take no labels: naming them as the others' would say that they do.
-        labels = f"{spec.labelling} (loss gap alone)" if spec.objective in ("dcl", "nt_xent") else spec.labelling
+        own = own_labelling(run.arms, name)
+        labels = f"{own} (loss gap alone)" if spec.objective in ("dcl", "nt_xent") and spec.kind != "anti" else own
         labels = labels if spec.labelling else "–"
         cells = (kind, f"{spec.objective}{lam}{positive}", labels, tau, spec.reference or "–")
         head = f'<th scope="row">{swatch(style_of[name])} {text(name)}</th>'
@@ -172,17 +173,6 @@ def arms(content: Content) -> str:
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     table_html = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return scrolling(table_html, "What differs", "What differs")
-
-
-def _kind(spec: Arm) -> str:
-    match spec.kind:
-        case "twin":
-            return f"exact copy of {spec.of}"
-        case "nudged":
-            return f"{nudge_of(spec)} of {spec.of}"
-        case "independent":
-            return f"{spec.of} from other initial weights"
-    return "objective"
 
 
 def _initial(content: Content) -> list[tuple[str, object]]:

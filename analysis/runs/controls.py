@@ -4,6 +4,8 @@ from typing import Final
 
 from analysis.runs.run import Run
 from coupled.config import Arm
+from coupled.config.controls import MATCHED
+from coupled.config.resolved import Anti, Kicked, Nudged, OtherInputs, Placebo
 
 CEILING: Final = "independent twin"
 
@@ -14,18 +16,35 @@ def arms_with_reference(run: Run) -> list[str]:
 
 
 def controls(run: Run, arm: str) -> list[str]:
-    """The nudged and independent twins of the arm's reference, without the arm itself."""
+    """The floors and ceilings of the arm's reference, without the arm itself."""
     reference = run.arms[arm].reference
-    kinds = ("nudged", "independent")
     return [
         name
         for name, spec in run.arms.items()
-        if name != arm and spec.reference == reference and any(own_control(run, name, kind) for kind in kinds)
+        if name != arm and spec.reference == reference and (is_floor(run, name) or is_ceiling(run, name))
     ]
 
 
-def own_control(run: Run, arm: str, kind: str) -> bool:
-    """Is the arm a control of this kind that is compared with the arm it copies?"""
+def is_twin(run: Run, arm: str) -> bool:
+    """Is the arm an exact copy of the arm that it is compared with?"""
+    return _is_own(run, arm, "twin")
+
+
+def is_floor(run: Run, arm: str) -> bool:
+    """Was the arm nudged at its start by a given scale, and is it compared with the arm it copies?
+
+    Later nudges, and those of a matched size, are no floors: they stand for themselves.
+    """
+    spec = run.arms[arm]
+    return _is_own(run, arm, "nudged") and isinstance(spec, Nudged) and not spec.at and spec.scale != MATCHED
+
+
+def is_ceiling(run: Run, arm: str) -> bool:
+    """Has the arm other initial weights than the arm it copies, with which it is compared?"""
+    return _is_own(run, arm, "independent")
+
+
+def _is_own(run: Run, arm: str, kind: str) -> bool:
     spec = run.arms[arm]
     return spec.kind == kind and spec.reference == spec.of
 
@@ -45,5 +64,29 @@ def bound_of(run: Run, control: str) -> str:
 
 
 def nudge_of(spec: Arm) -> str:
-    """A nudge in words: "one-ulp nudge" or "nudge of 1e-06"."""
+    """A nudge in words: "one-ulp nudge", "nudge of 1e-06" or "matched nudge"."""
+    if spec.scale == MATCHED:
+        return "matched nudge"
     return "one-ulp nudge" if spec.scale == "ulp" else f"nudge of {spec.scale:g}"
+
+
+def control_of(spec: Arm) -> str:
+    """What a control is, in words: "exact copy of cl"; "" for an arm that is none."""
+    match spec:
+        case Nudged():
+            when = f" at step {spec.at:,}" if spec.at else ""
+            along = ", along another batch's gradient" if spec.direction == "batch" else ""
+            return f"{nudge_of(spec)} of {spec.of}{when}{along}" + (f", as far as {spec.match}" if spec.match else "")
+        case Placebo():
+            where = "in every batch" if spec.across == "batch" else "across the data set"
+            return f"{spec.of}, labels permuted {where}"
+        case Kicked():
+            return f"{spec.of}, kicked at every step as far as {spec.match} differs"
+        case Anti():
+            return f"twice the loss of {spec.against} less that of {spec.of}"
+        case OtherInputs():
+            return f"{spec.of} on other batches" if spec.inputs == "batches" else f"{spec.of} under other views"
+    return {
+        "twin": f"exact copy of {spec.of}",
+        "independent": f"{spec.of} from other initial weights",
+    }.get(spec.kind, "")

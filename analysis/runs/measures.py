@@ -14,8 +14,11 @@ from typing import Any, Final
 from analysis.runs import alignment
 from analysis.runs.alignment import FeaturePair
 from analysis.runs.curve import Curve
+from analysis.runs.labels import is_permuted, own_labelling
 from coupled.config import Arm
+from coupled.config.traits import traits_of
 from coupled.errors import UserError, unknown
+from coupled.objectives.registry import Objective
 from coupled.reading.records import Records
 from coupled.recording.layout import labellings
 
@@ -136,29 +139,37 @@ def motion_cosine(records: Records, arm: str, spec: Arm, *, reference: str | Non
 
 def loss(records: Records, arm: str, spec: Arm) -> Curve:
     """The loss that the arm minimises, on its own batch similarities."""
-    objective = str(spec.objective) if spec.objective == "ce" else f"{spec.objective}, tau {spec.temperature:g}"
-    objective += "" if spec.lam is None else f", lambda {spec.lam:g}"
-    objective += ", positive in the denominator" if spec.positive_in_denominator else ""
+    terms = traits_of(records.arms, arm).terms
+    losses = [_loss_in_words(term.objective, term.temperature) for term in terms]
+    if len(terms) > 1:
+        losses = [f"{term.weight:+g} x ({words})" for term, words in zip(terms, losses, strict=True)]
     return _of_batch(
         records,
         column="batch.loss",
         measure="loss",
         arm=arm,
-        labelling=spec.labelling,
-        estimator=objective,
+        labelling=own_labelling(records.arms, arm),
+        estimator=" ".join(losses),
         undefined="the loss is not finite",
     )
 
 
+def _loss_in_words(objective: Objective, temperature: float) -> str:
+    words = objective.name if objective.name == "ce" else f"{objective.name}, tau {temperature:g}"
+    words += "" if objective.lam is None else f", lambda {objective.lam:g}"
+    return words + (", positive in the denominator" if objective.positive_in_denominator else "")
+
+
 def gap(records: Records, arm: str, spec: Arm, *, labelling: str | None = None) -> Curve:
-    """The exact loss gap CL − NSCL on the arm's own batch similarities; labelling: the arm's own unless given."""
-    return _of_labels(records, arm, labelling or spec.labelling, measure="gap", quantity="exact loss gap")
+    """The exact loss gap CL − NSCL on the arm's own batch similarities; labelling: the arm's own unless given, which
+    of a placebo are the permuted ones, "size, permuted".
+    """
+    return _of_labels(records, arm, labelling, measure="gap", quantity="exact loss gap")
 
 
 def mass(records: Records, arm: str, spec: Arm, *, labelling: str | None = None) -> Curve:
-    """The mean softmax mass of same-class samples among the negatives; labelling: the arm's own unless given."""
-    quantity = "mean same-class softmax mass"
-    return _of_labels(records, arm, labelling or spec.labelling, measure="mass", quantity=quantity)
+    """The mean softmax mass of same-class samples among the negatives; labelling as for `gap`."""
+    return _of_labels(records, arm, labelling, measure="mass", quantity="mean same-class softmax mass")
 
 
 MEASURES: Final[dict[str, Callable[..., Curve]]] = {
@@ -242,14 +253,16 @@ def _of_batch(
 
 
 def _of_labels(records: Records, arm: str, labelling: str | None, *, measure: str, quantity: str) -> Curve:
-    known = labellings(records.config)
+    known, own = labellings(records.config), own_labelling(records.arms, arm)
     if not known:
         raise UserError(f"{measure} of {records.path}", "its data set has no labels", "ask for another measure")
+    known += [own] if own is not None and own not in known else []
+    labelling = labelling or own
     if labelling not in known:
         raise unknown("labelling of this run", str(labelling), known)
     return _of_batch(
         records,
-        column=f"batch.{measure}.{labelling}",
+        column=f"batch.permuted_{measure}" if is_permuted(labelling) else f"batch.{measure}.{labelling}",
         measure=measure,
         arm=arm,
         labelling=labelling,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from analysis.runs.features import FEATURES
+from analysis.runs.labels import own_labelling
 from analysis.runs.run import Run
 from coupled.config.formats import IMPORTED
 from coupled.errors import UserError
@@ -33,9 +34,13 @@ def check_steps(run: Run, streams: Sequence[str] = CURVE_STREAMS, command: str =
 
 
 def labellings_of(run: Run, arm: str) -> list[str]:
-    """The labellings that an arm's loss gap is of interest for: its own, and those of the arms compared with it."""
+    """The labellings that an arm's loss gap is of interest for: its own, and those of the arms compared with it.
+
+    Of an arm with permuted labels both: the true ones first.
+    """
     specs = [run.arms[arm], *(spec for spec in run.arms.values() if spec.reference == arm)]
-    return list(dict.fromkeys(spec.labelling for spec in specs if spec.labelling is not None))
+    named = [*(spec.labelling for spec in specs), own_labelling(run.arms, arm)]
+    return list(dict.fromkeys(labelling for labelling in named if labelling is not None))
 
 
 def waiting(run: Run) -> list[str]:

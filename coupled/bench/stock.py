@@ -18,9 +18,8 @@ from coupled.arms.initial import build_arms
 from coupled.arms.network import build_network
 from coupled.config import Config
 from coupled.config.resolved import AdamW, Lars, Sgd
-from coupled.config.resolved import Arm as ArmConfig
 from coupled.config.resolved import Optimiser as Spec
-from coupled.config.traits import objective_of
+from coupled.config.traits import Term
 from coupled.inputs.source import Batch
 from coupled.models import Network, evaluating
 from coupled.models.batchnorm import BatchNorm
@@ -38,8 +37,7 @@ _EVAL_BATCH = 256  # images in one evaluation forward
 class _Learner:
     """One arm of it. `network` holds the weights; the training forward calls `trained`, compiled or not."""
 
-    spec: ArmConfig
-    objective: Objective
+    terms: tuple[Term, ...]
     network: Network
     trained: Callable[[Tensor], tuple[Tensor, Tensor]]
     optimiser: torch.optim.Optimizer
@@ -62,7 +60,7 @@ class Stock:
         network = stock_network(arm, self.config, self.device).to(memory_format=self.memory_format)  # type: ignore[reportCallIssue]
         trained = torch.compile(network, dynamic=False) if self.config.train.compile else network
         optimiser = _optimiser(self.config.optimiser, network, peak(self.config.optimiser, self.config.batches.size))
-        return _Learner(arm.spec, objective_of(arm.spec), network, trained, optimiser)
+        return _Learner(arm.traits.terms, network, trained, optimiser)
 
     def step(self, batch: Batch) -> None:
         """Forward, backward and update of every arm in turn. Reads nothing back from the device."""
@@ -95,11 +93,12 @@ class Stock:
         parts = [self._pixels] if train.views_forward == "joint" else self._pixels.chunk(2)
         with autocast(self.device, train.precision):
             z = torch.cat([learner.trained(part)[1] for part in parts])
-        masks = batch.pairs[learner.spec.labelling]
-        if is_function_of_sigma(learner.objective.name):
-            return plain_loss(learner.objective, z, masks, learner.spec.temperature)
+        if is_function_of_sigma(learner.terms[0].objective.name):
+            losses = [plain_loss(one.objective, z, batch.pairs[one.labels], one.temperature) for one in learner.terms]
+            weighted = [one.weight * loss for one, loss in zip(learner.terms, losses, strict=True)]
+            return losses[0] if len(losses) == 1 else torch.stack(weighted).sum()
         assert learner.network.head is not None
-        return F.cross_entropy(learner.network.head(z), masks.labels.repeat(2))
+        return F.cross_entropy(learner.network.head(z), batch.pairs[learner.terms[0].labels].labels.repeat(2))
 
 
 def stock_network(arm: Arm, config: Config, device: torch.device) -> Network:

@@ -107,6 +107,7 @@ def traits_of(arms: Mapping[str, Arm], name: str) -> Traits:
         case Kicked():
             return replace(traits, kicks=(*traits.kicks, Kick(arm.match, arm.draw)))
         case Anti():
+            # docs/theory.md (101)
             (against,), (own,) = traits_of(arms, arm.against).terms, traits.terms
             return replace(traits, terms=(replace(own, weight=-1.0), replace(against, weight=2.0)))
         case OtherInputs():

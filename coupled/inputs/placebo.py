@@ -23,3 +23,13 @@ def permuted(key: Permuted, labels: Tensor, *, seed: int, step: int, ids: Tensor
 @lru_cache(maxsize=32)
 def _order(seed: int, draw: int, n: int) -> Tensor:
     return permutation(seed, Purpose.PLACEBO_RUN, n, a=draw)
+
+
+def overlap_by_chance(counts: Tensor) -> float:
+    """The expected share of the pairs of one permuted class that are of one true class too; NaN where there is no pair.
+
+    `counts` (C,): samples of each class in the batch, or across the run in the data set. docs/theory.md (100).
+    """
+    n = counts.sum().item()
+    pairs = (counts * (counts - 1)).sum().item()
+    return pairs / (n * (n - 1)) if pairs else float("nan")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from coupled.config import Arm, Config
-from coupled.config.traits import objective_of
+from coupled.config.traits import Permuted, objective_of, traits_of
 from coupled.objectives.registry import positive_gap
 from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.theory import bounds
@@ -38,9 +38,8 @@ def pair_of(config: Config, arm: str) -> Pair | str:
     if reference is None:
         return "it has no reference"
     other = config.arms[reference]
-    for name, of in ((arm, spec), (reference, other)):
-        if of.kind not in ("objective", "twin"):
-            return f"{name} does not start where {reference if name == arm else arm} does"
+    if reason := _unlike(config, arm, reference):
+        return reason
     if spec.temperature != other.temperature:
         return "the two arms have different temperatures"
     cl, ns = sorted((arm, reference), key=lambda name: config.arms[name].objective == "nscl")
@@ -61,6 +60,24 @@ def pair_of(config: Config, arm: str) -> Pair | str:
         cl_positive=in_cl,
         ns_positive=in_ns,
     )
+
+
+def _unlike(config: Config, arm: str, reference: str) -> str:
+    """Why two arms do not differ in one fixed loss alone: docs/theory.md (102); "" where they do."""
+    traits = {name: traits_of(config.arms, name) for name in (arm, reference)}
+    for name, other in ((arm, reference), (reference, arm)):
+        of = traits[name]
+        if not of.starts_shared and (of.start, of.nudges) != (traits[other].start, traits[other].nudges):
+            return f"{name} does not start where {other} does"
+        if of.kicks or any(nudge.at for nudge in of.nudges):
+            return f"{name} is moved by more than its gradient"
+        if of.inputs != traits[other].inputs:
+            return f"{name} and {other} do not see the same inputs"
+        if len(of.terms) > 1:
+            return f"the loss of {name} is a difference of two losses, and no NSCL"
+        if isinstance(of.labels, Permuted):
+            return f"{name} has permuted labels, which the surrogate panel has not"
+    return ""
 
 
 def _positives(arm: Arm) -> bool:

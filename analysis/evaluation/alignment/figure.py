@@ -20,7 +20,10 @@ from analysis.runs.run import Run
 NAMES: Final = ("alignment.png", "alignment.svg")
 ACROSS_NAMES: Final = ("alignment_across.png", "alignment_across.svg")
 LAYERS_NAMES: Final = ("alignment_layers.png", "alignment_layers.svg")
-_MARKERS: Final = {"objective": "o", "twin": "s", "nudged": "^", "independent": "D"}
+_MARKERS: Final = {
+    "objective": "o", "twin": "s", "nudged": "^", "independent": "D",
+    "placebo": "P", "anti": "X", "kicked": ">", "other-inputs": "<",
+}  # fmt: skip
 _DECADE: Final = 10.0  # gaps that differ by no more are on a linear axis
 _MAPS: Final = 6  # maps of a pair side by side at most
 _MAP, _MARGIN = 2.2, 1.3  # inches

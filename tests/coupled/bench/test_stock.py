@@ -36,6 +36,8 @@ OBJECTIVES = {
     "ce": {"objective": "ce", "labelling": "shape"},
     "nudged": {"kind": "nudged", "scale": 0.1},
     "independent": {"kind": "independent"},
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "anti": {"kind": "anti", "of": "nscl"},
 }
 OPTIMISERS = {
     "sgd": {"weight_decay": 0.01, "clip_norm": 0.1},

@@ -1,5 +1,9 @@
 """Kinds of controls: what each takes, what it copies, which arms it may be a control of."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 from helpers import tables
 
@@ -118,3 +122,15 @@ def test_what_came_later_is_left_out_of_a_resolved_config_at_its_default():
 def test_every_kind_of_control_is_filled_in():
     assert set(OWN_FIELDS_OF) == {"twin", "nudged", "independent", "placebo", "kicked", "anti", "other-inputs"}
     assert Inputs("views", 2) != Inputs("batches", 2)
+
+
+EXAMPLES = re.findall(r"```toml\n(.*?)```", (Path(__file__).parents[3] / "docs/controls.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES[1:])
+def test_the_examples_of_the_page_on_controls_are_configs(example):
+    arms = {**tomllib.loads(EXAMPLES[0])["arms"], **tomllib.loads(example)["arms"]}
+    try:
+        assert from_tables(tables(arms=arms, train={"steps": 100})).arms.keys() == arms.keys()
+    except UserError as error:
+        assert "this version cannot train it yet" in str(error)

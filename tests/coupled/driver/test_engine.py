@@ -35,6 +35,13 @@ WAYS = {
     "scl": {"arms": {"a": {"objective": "scl"}, "twin": {"kind": "twin"}}},
     "ce": {"arms": {"a": {"objective": "ce"}, "twin": {"kind": "twin"}}},
     "placebo": {"arms": {"a": {"objective": "nscl"}, "p": {"kind": "placebo"}, "twin": {"kind": "twin", "of": "p"}}},
+    "relabelled": {
+        "arms": {
+            "a": {"objective": "nscl"},
+            "p": {"kind": "placebo", "across": "run"},
+            "twin": {"kind": "twin", "of": "p"},
+        }
+    },
     "anti": {
         "arms": {
             "cl": {"objective": "dcl"},

@@ -30,6 +30,14 @@ EVERY = {
     "ce": {"objective": "ce", "reference": "scl"},
     "nudged": {"kind": "nudged", "scale": 1e-3},
     "independent": {"kind": "independent"},
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "anti": {"kind": "anti", "of": "inside"},
+}
+CONTROLLED = {
+    **THREE,
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "relabelled": {"kind": "placebo", "of": "nscl", "across": "run"},
+    "anti": {"kind": "anti", "of": "placebo"},
 }
 FOUR_OF_CL = {name: EVERY[name] for name in ("cl", "nscl", "nudged", "twin")}
 FOUR = {name: EVERY[name] for name in ("cl", "nscl", "scl", "ce")}
@@ -91,7 +99,7 @@ BY_RANKS = {
         case("arms-ledger-2", ranks={"data": 1}, train=FLOAT32, **LEDGER),
         case("stopped-ledger-2", "stop", ranks={"data": 1}, train=FLOAT32, steps=[2, 5], **LEDGER),
         case("every-ledger-2", arms=FOUR_OF_CL, ranks=split(2), **LEDGER),
-        case("arms-2", ranks={"data": 1}, train=FLOAT32),
+        case("arms-2", arms=CONTROLLED, ranks={"data": 1}, train=FLOAT32),
         case("count-2", "count", ranks={"data": 1}),
         *data_cases(2),
         case("separate-2", ranks=split(2), train={"steps": 3, "views_forward": "separate"}),
@@ -104,9 +112,9 @@ BY_RANKS = {
         case("shrunk-2", ranks=split(2), mutant="shrunk"),
     ],
     3: [
-        case("arms-3", train=FLOAT32),
+        case("arms-3", arms=CONTROLLED, train=FLOAT32),
         case("count-3", "count"),
-        case("arms-stopped-3", "stop", train=FLOAT32, steps=[2, 5]),
+        case("arms-stopped-3", "stop", arms=CONTROLLED, train=FLOAT32, steps=[2, 5]),
         *data_cases(3),
         case("ddp-whole-3", ranks=split(3), train=FLOAT32, mutant="ddp"),
         case("ddp-stopped-3", "stop", ranks=split(3), train=FLOAT32, mutant="ddp", steps=[5]),
