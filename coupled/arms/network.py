@@ -8,7 +8,7 @@ from coupled.config import Config
 from coupled.config.resolved import Model
 from coupled.models import Network
 from coupled.models.embedding import chunk_of
-from coupled.models.shapes import Forward, forward_of
+from coupled.models.shapes import Forward, forward_of, units_of
 
 
 def build_network(config: Config, classes: int | None = None) -> Network:
@@ -25,6 +25,18 @@ def meta_network(config: Config) -> Network:
 def forward_on_shapes(config: Config) -> Forward:
     """What a forward of the network that arms share comes to, counted once in a process."""
     return _forward(config.model, config.views.size)
+
+
+def units_on_shapes(config: Config) -> dict[str, int]:
+    """How many units an image has in each place of the network, by `Network.activations`."""
+    return _units(config.model, config.views.size)
+
+
+@lru_cache
+def _units(model: Model, image_size: int) -> dict[str, int]:
+    with torch.device("meta"):
+        network = Network(model, image_size)
+    return units_of(network, image_size)
 
 
 @lru_cache

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
-from coupled.config.streams import Ledger, Record
+from coupled.config.schema_arm import TAU_HIGH, TAU_LOW, Arm
 
-# Far outside what is of use; within them 1/τ is a number of float32, and 1/τ² of float64.
-TAU_LOW, TAU_HIGH = 1e-30, 1e30
 _LONGEST = 2**53 - 1  # steps and samples that rates are computed from, exact in float64
 
 
@@ -88,6 +86,13 @@ class Model:
         None, "hidden width of the projector; default: the dimension of h", low=1, high=65536
     )
     projection_dim: int = option(64, "dimension d of z", low=2, high=65536)
+    activation: str | None = option(
+        None,
+        "nonlinearity of encoder and projector; gelu, silu, softplus are smooth, relu's gradient jumps; default: the "
+        "encoder's own, relu for the projector",
+        choices=("relu", "gelu", "silu", "softplus"),
+        later=True,
+    )
     dropout: float = option(0.0, "must be 0: masks would be randomness that arms do not share", low=0, high=1)
 
 
@@ -170,12 +175,57 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Record:
+    """[record.<stream>] When each stream records."""
+
+    scalars: Schedule = option(Schedule(every=1), "losses, gap, same-class mass, weight gap, digests", kind="recorded")
+    layers: Schedule = option(Schedule(every=1), "per-layer norms, distances, angles", kind="recorded")
+    motion: Schedule = option(
+        Schedule(every=1), "distance from the arm's own start, and its direction", kind="recorded"
+    )
+    similarity: Schedule = option(
+        Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded", states=False
+    )
+    panel: Schedule = option(Schedule(log=2, last=True), "h and z of the panel, eval mode", kind="recorded")
+    surrogate: Schedule = option(Schedule(log=2, last=True), "z of the surrogate panel, eval mode", kind="recorded")
+    flips: Schedule = option(
+        Schedule(),
+        "units whose sign differs between an arm and its reference, by stage; default: never",
+        kind="recorded",
+        later=True,
+    )
+    pixels: Schedule = option(Schedule(log=2), "digest of every view's pixels", kind="recorded", states=False)
+    ledger: Schedule = option(
+        Schedule(),
+        "what the arm's divergence from its reference is made of, layer by layer: a backward more of every arm; "
+        "default: never",
+        kind="recorded",
+        later=True,
+    )
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """[ledger] What the stream of that name tells besides."""
+
+    contrast: tuple[str, ...] = option(
+        (),
+        "arms whose gradient is taken at their reference's weights as well: a backward more of the reference for each",
+        kind="recorded",
+        later=True,
+    )
+
+
+@dataclass(frozen=True)
 class Panel:
     """[panel] The fixed samples that arms are compared on; the same ids for every run of a data set."""
 
     size: int = option(1024, "test samples of the panel, un-augmented", kind="recorded", low=4)
     surrogate_size: int = option(
         128, "training samples of the surrogate panel, two fixed views each", kind="recorded", low=2
+    )
+    flips_size: int = option(
+        64, "record.flips looks at so many of the panel's first ids, or at all", kind="recorded", low=1, later=True
     )
     stages: bool = option(False, "record the pooled features of every encoder stage as well", kind="recorded")
 
@@ -223,78 +273,6 @@ class Ranks:
     )
     check: int = option(
         100, "steps between two comparisons of the weights of data ranks, which must be equal", kind="elastic", low=1
-    )
-
-
-@dataclass(frozen=True)
-class Arm:
-    """[arms.<name>] One model. The first is the reference of the others unless they name another."""
-
-    kind: str = option(
-        "objective",
-        "objective: trained by its own objective; controls copy the arm `of` (docs/controls.md): twin (exact copy), "
-        "nudged (weights moved by `scale`), independent (initial weights of its own), placebo (its labels permuted), "
-        "kicked (moved at every step as far as the objective of `match` would), anti (the objective's difference to "
-        "its reference's reversed), other-inputs (other batches, or other views)",
-        choices=("objective", "twin", "nudged", "independent", "placebo", "kicked", "anti", "other-inputs"),
-    )
-    objective: str | None = option(None, "objective (kind objective)")
-    labelling: str | None = option(None, "labels of this arm (kind objective); default: data.labelling")
-    temperature: float | None = option(
-        None, "temperature τ (kind objective); default: train.temperature", low=TAU_LOW, high=TAU_HIGH
-    )
-    lam: float | None = option(
-        None, "objective homotopy: weight λ of same-class pairs (1: dcl, 0: nscl)", low=0, high=1
-    )
-    positive_in_denominator: bool | None = option(
-        None, "nscl, homotopy: the positive pair inside the logarithm as well; default: false"
-    )
-    of: str | None = option(None, "the arm that a control copies; default: the first arm")
-    reference: str | None = option(
-        None, "the arm this one is compared with; default: `of` for controls, else the first arm", kind="recorded"
-    )
-    scale: float | str | None = option(
-        None,
-        'nudged: "ulp" (next float up or down), s > 0 for w·(1 ± s), or "matched" (as far, layer by layer, as the '
-        'first update took `match`); default: "ulp"',
-        low=0,
-        high=1,
-        open_low=True,
-    )
-    draw: int | None = option(
-        None,
-        "nudged, independent, placebo, kicked, other-inputs: which of the possible draws; default: 1",
-        low=1,
-        high=2**32 - 1,
-    )
-    at: int | None = option(
-        None, "nudged: the step whose state is moved, before it exactly equal; default: 0", low=0, later=True
-    )
-    direction: str | None = option(
-        None,
-        "nudged: random signs, or along the gradient of another batch (batch); default: random",
-        choices=("random", "batch"),
-        later=True,
-    )
-    match: str | None = option(
-        None, 'nudged with scale = "matched", kicked: the arm that says how far; its reference is `of`', later=True
-    )
-    against: str | None = option(
-        None,
-        "anti: the arm whose objective the difference is taken from; default: the reference of `of`",
-        later=True,
-    )
-    across: str | None = option(
-        None,
-        "placebo: labels permuted within each batch, or once in the whole data set (run); default: batch",
-        choices=("batch", "run"),
-        later=True,
-    )
-    inputs: str | None = option(
-        None,
-        "other-inputs: other batches, or the same batches under other views; default: batches",
-        choices=("batches", "views"),
-        later=True,
     )
 
 

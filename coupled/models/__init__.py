@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coupled.models.encoders import ENCODERS, EncoderInfo, FilledOptions, check_model, defaults
+from coupled.models.activation import Activation
+from coupled.models.encoders import ENCODERS, RELU, EncoderInfo, FilledOptions, check_model, defaults
 from coupled.models.resnet import Projector
 
 __all__ = ["ENCODERS", "EncoderInfo", "Network", "check_model", "defaults", "evaluating"]
@@ -24,10 +26,11 @@ class Network(nn.Module):
         super().__init__()
         info = ENCODERS[model.encoder]
         own = {key: getattr(model, key) for key in info.options}
-        self.encoder = info.build(image_size, model.width, **own)
+        self.encoder = info.build(image_size, model.width, model.activation or info.activation, **own)
         self.feature_dim = info.feature_dim(model.width)
         self.stage_dims = info.stage_dims(model.width, model.depth)
-        self.projector = Projector(self.feature_dim, model.projection_hidden, model.projection_dim)
+        activation = model.activation or RELU
+        self.projector = Projector(self.feature_dim, model.projection_hidden, model.projection_dim, activation)
         self.head = None if classes is None else nn.Linear(model.projection_dim, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,6 +43,17 @@ class Network(nn.Module):
         h, stages = self.encoder(images, stages=True)
         h = _wide(h)
         return h, self._project(h), [_wide(stage) for stage in stages]
+
+    def activations(self) -> dict[str, list[str]]:
+        """The names of all modules that are activations, by place: "stem", "stage.0" …, "projector"."""
+        stages = cast(list[nn.Module], self.encoder.stage_modules)
+        places = {module: f"stage.{k}" for k, stage in enumerate(stages) for module in stage.modules()}
+        names: dict[str, list[str]] = {}
+        for name, module in self.named_modules():
+            if isinstance(module, Activation):
+                place = "projector" if name.startswith("projector.") else places.get(module, "stem")
+                names.setdefault(place, []).append(name)
+        return names
 
     def _project(self, h: Tensor) -> Tensor:
         return F.normalize(_wide(self.projector(h)), dim=1)

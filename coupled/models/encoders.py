@@ -17,6 +17,7 @@ from coupled.models.vit import ViT
 
 # Larger images get the ImageNet stem, which shrinks them by four before the first stage.
 _LARGEST_CIFAR_STEM = 64
+RELU = "relu"
 _DEFAULTS = {"patch": 4, "depth": 12, "heads": 12}
 
 
@@ -37,6 +38,8 @@ class Options(Protocol):
     def heads(self) -> int | None: ...
     @property
     def projection_hidden(self) -> int | None: ...
+    @property
+    def activation(self) -> str | None: ...
 
 
 class FilledOptions(Options, Protocol):
@@ -55,7 +58,8 @@ class EncoderInfo:
     """One encoder: its meaning, default width, the options of [model] that it takes, and its sizes.
 
     `stages` holds the channels of each stage as multiples of the width; empty for `vit`, whose `depth` layers all have
-    the width. `build` makes the module from the side of the images, the width, and the encoder's own options by name.
+    the width. `build` makes the module from the side of the images, the width, the activation, and the encoder's own
+    options by name. `activation`: its own, where the config names none; a projector's is then ReLU.
     """
 
     meaning: str
@@ -63,6 +67,7 @@ class EncoderInfo:
     options: tuple[str, ...]
     stages: tuple[int, ...]
     build: Callable[..., nn.Module]
+    activation: str = RELU
 
     def feature_dim(self, width: int) -> int:
         """The dimension of h."""
@@ -73,16 +78,16 @@ class EncoderInfo:
         return tuple(multiple * width for multiple in self.stages) or (width,) * (depth or 0)
 
 
-def _small_resnet(image_size: int, width: int) -> nn.Module:
-    return SmallResNet(width)
+def _small_resnet(image_size: int, width: int, activation: str) -> nn.Module:
+    return SmallResNet(width, activation)
 
 
-def _resnet(name: str, image_size: int, width: int, *, stem: str) -> nn.Module:
-    return ResNet(name, width, stem)
+def _resnet(name: str, image_size: int, width: int, activation: str, *, stem: str) -> nn.Module:
+    return ResNet(name, width, stem, activation)
 
 
-def _vit(image_size: int, width: int, *, patch: int, depth: int, heads: int) -> nn.Module:
-    return ViT(image_size, patch, depth, heads, width)
+def _vit(image_size: int, width: int, activation: str, *, patch: int, depth: int, heads: int) -> nn.Module:
+    return ViT(image_size, patch, depth, heads, width, activation)
 
 
 _BASIC, _BOTTLENECK = (1, 2, 4, 8), (4, 8, 16, 32)
@@ -91,7 +96,7 @@ ENCODERS: dict[str, EncoderInfo] = {
     "resnet18": EncoderInfo("torchvision's ResNet-18", 64, ("stem",), _BASIC, partial(_resnet, "resnet18")),
     "resnet34": EncoderInfo("torchvision's ResNet-34", 64, ("stem",), _BASIC, partial(_resnet, "resnet34")),
     "resnet50": EncoderInfo("torchvision's ResNet-50", 64, ("stem",), _BOTTLENECK, partial(_resnet, "resnet50")),
-    "vit": EncoderInfo("torchvision's vision transformer", 384, ("patch", "depth", "heads"), (), _vit),
+    "vit": EncoderInfo("torchvision's vision transformer", 384, ("patch", "depth", "heads"), (), _vit, "gelu"),
 }
 
 
@@ -107,6 +112,8 @@ def defaults(model: Options, image_size: int) -> dict[str, Any]:
     return {
         "width": width,
         "projection_hidden": model.projection_hidden or info.feature_dim(width),
+        # What an encoder has by itself is not named: it is the same training.
+        "activation": None if model.activation == info.activation == RELU else model.activation,
         **{key: value if key in info.options else None for key, value in own.items()},
     }
 

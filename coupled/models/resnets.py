@@ -9,24 +9,28 @@ after the CIFAR stem, S/4 after ImageNet's; h (N, 8·E·width).
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coupled.models.activation import Activation
 from coupled.models.batchnorm import BatchNorm
 from coupled.models.resnet import conv3x3, pooled
 
 
 class _Basic(nn.Module):
-    """conv–BN–ReLU–conv–BN plus shortcut (`downsample` where shapes change), then ReLU."""
+    """conv–BN–ReLU–conv–BN plus shortcut (`downsample` where shapes change), then ReLU, or another activation."""
 
     expansion = 1
 
-    def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(
+        self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None, activation: str
+    ) -> None:
         super().__init__()
+        self.activation = Activation(activation)
         self.conv1, self.bn1 = conv3x3(channels_in, planes, stride), BatchNorm(planes)
         self.conv2, self.bn2 = conv3x3(planes, planes), BatchNorm(planes)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return _joined(self.bn2(self.conv2(y)), x, self.downsample)
+        y = self.activation(self.bn1(self.conv1(x)))
+        return self.activation(_joined(self.bn2(self.conv2(y)), x, self.downsample))
 
 
 class _Bottleneck(nn.Module):
@@ -34,8 +38,11 @@ class _Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(
+        self, channels_in: int, planes: int, stride: int, downsample: nn.Module | None, activation: str
+    ) -> None:
         super().__init__()
+        self.activation = Activation(activation)
         wide = planes * self.expansion
         self.conv1, self.bn1 = _conv1x1(channels_in, planes), BatchNorm(planes)
         self.conv2, self.bn2 = conv3x3(planes, planes, stride), BatchNorm(planes)
@@ -43,14 +50,14 @@ class _Bottleneck(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
-        return _joined(self.bn3(self.conv3(y)), x, self.downsample)
+        y = self.activation(self.bn1(self.conv1(x)))
+        y = self.activation(self.bn2(self.conv2(y)))
+        return self.activation(_joined(self.bn3(self.conv3(y)), x, self.downsample))
 
 
 def _joined(y: Tensor, x: Tensor, downsample: nn.Module | None) -> Tensor:
     y += x if downsample is None else downsample(x)
-    return F.relu(y, inplace=True)
+    return y
 
 
 def _conv1x1(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -72,8 +79,9 @@ class ResNet(nn.Module):
     of stride 2 and a max-pool of stride 2.
     """
 
-    def __init__(self, name: str, width: int, stem: str) -> None:
+    def __init__(self, name: str, width: int, stem: str, activation: str) -> None:
         super().__init__()
+        self.activation = Activation(activation)
         assert stem in ("cifar", "imagenet")
         block, counts = _BLOCKS[name]
         self.pools = stem == "imagenet"
@@ -81,29 +89,34 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, width, size, stride=stride, padding=padding, bias=False)
         self.bn1 = BatchNorm(width)
         first, second, third, fourth = (width * 2**k for k in range(4))
-        self.layer1 = _stage(block, counts[0], width, first, stride=1)
-        self.layer2 = _stage(block, counts[1], first * block.expansion, second, stride=2)
-        self.layer3 = _stage(block, counts[2], second * block.expansion, third, stride=2)
-        self.layer4 = _stage(block, counts[3], third * block.expansion, fourth, stride=2)
+        self.layer1 = _stage(block, counts[0], width, first, stride=1, activation=activation)
+        self.layer2 = _stage(block, counts[1], first * block.expansion, second, stride=2, activation=activation)
+        self.layer3 = _stage(block, counts[2], second * block.expansion, third, stride=2, activation=activation)
+        self.layer4 = _stage(block, counts[3], third * block.expansion, fourth, stride=2, activation=activation)
+
+    @property
+    def stage_modules(self) -> list[nn.Module]:
+        """The stages in their order."""
+        return [self.layer1, self.layer2, self.layer3, self.layer4]
 
     def forward(self, images: Tensor, *, stages: bool = False) -> tuple[Tensor, list[Tensor]]:
         """h (N, feature_dim) and, when asked, the pooled features of every stage, [(N, channels)], h last."""
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = self.activation(self.bn1(self.conv1(images)))
         if self.pools:
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         features = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for layer in self.stage_modules:
             x = layer(x)
             if stages:
                 features.append(pooled(x))
         return features[-1] if stages else pooled(x), features
 
 
-def _stage(block: _Block, count: int, channels_in: int, planes: int, stride: int) -> nn.Sequential:
+def _stage(block: _Block, count: int, channels_in: int, planes: int, stride: int, activation: str) -> nn.Sequential:
     channels_out = planes * block.expansion
     downsample = None
     if stride != 1 or channels_in != channels_out:
         downsample = nn.Sequential(_conv1x1(channels_in, channels_out, stride), BatchNorm(channels_out))
-    blocks = [block(channels_in, planes, stride, downsample)]
-    blocks += [block(channels_out, planes, 1, None) for _ in range(1, count)]
+    blocks = [block(channels_in, planes, stride, downsample, activation)]
+    blocks += [block(channels_out, planes, 1, None, activation) for _ in range(1, count)]
     return nn.Sequential(*blocks)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from coupled.models import Network
+from coupled.models.activation import signs_of
 from coupled.models.flat import FlatState
 from coupled.models.norm.passes import by_operations
 
@@ -52,6 +53,15 @@ def forward_of(network: Network, size: int) -> Forward:
             hook.remove()
     of_view = sum(two) - sum(one)
     return Forward(sum(one) - of_view, of_view, max(one), multiply_adds)
+
+
+def units_of(network: Network, size: int) -> dict[str, int]:
+    """How many units an image of `size` px has in each place with an activation. `network` as in `forward_of`."""
+    FlatState(network.eval(), torch.float32, torch.device("cpu"))
+    with torch.no_grad(), signs_of(network) as signs:
+        network(torch.zeros(1, 3, size, size))
+    counts = {name: sum(inputs.numel() for inputs in seen) for name, seen in signs.items()}
+    return {place: sum(counts[name] for name in names) for place, names in network.activations().items()}
 
 
 def _kept(network: Network, views: int, size: int) -> list[int]:

@@ -72,11 +72,14 @@ _CAUSES: Final = {"state": Cause.WEIGHTS, "batch": Cause.OBJECTIVE, "update": Ca
 
 @dataclass(frozen=True)
 class Dims:
-    """What shapes of columns depend on beside the config: how many layers arms share, and the widths of features."""
+    """What shapes of columns depend on beside the config: how many layers arms share, the widths of features, and how
+    many places of a network have activations.
+    """
 
     layers: int
     features: int
     stages: tuple[int, ...]
+    places: int
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,14 @@ def _fixed(config: Config, size: int) -> Columns:
     return dict.fromkeys(names, Column("int64", (size,)))
 
 
+def _flips(config: Config, dims: Dims, arm: str) -> Columns:
+    return {} if config.arms[arm].reference is None else {"state.flipped": Column("int64", (dims.places,))}
+
+
+def _units(config: Config, dims: Dims) -> Columns:
+    return {"fixed.units": Column("int64", (dims.places,))}
+
+
 def _pixels(config: Config, dims: Dims) -> Columns:
     return {"batch.pixels_digest": Column("uint8", (2 * config.batches.size, PIXEL_DIGEST_BYTES))}
 
@@ -187,6 +198,7 @@ STREAMS: Final = {
     "similarity": StreamSpec(_z, _samples, {"batch.z": Cause.FORWARD}),
     "panel": StreamSpec(_panel, _panel_samples, {"state": Cause.EVALUATION}),
     "surrogate": StreamSpec(_surrogate, _surrogate_samples, {"state": Cause.EVALUATION}),
+    "flips": StreamSpec(_flips, _units, {"state": Cause.EVALUATION}),
     "pixels": StreamSpec(shared=_pixels),
     "ledger": StreamSpec(
         _ledger, shows={"batch": Cause.BACKWARD, **{f"state.{name}": Cause.PAST for name in _OF_THE_PAST}}
@@ -198,7 +210,7 @@ def train_layout(config: Config) -> Layout:
     """stream → owner (arm or "shared") → column name → Column, by a config, from shapes alone."""
     network = meta_network(config)
     layers = len(list(network.parameters()))
-    dims = Dims(layers, network.feature_dim, tuple(network.stage_dims))
+    dims = Dims(layers, network.feature_dim, tuple(network.stage_dims), len(network.activations()))
     return {stream: _owners(spec, config, dims) for stream, spec in STREAMS.items()}
 
 

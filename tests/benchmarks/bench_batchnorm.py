@@ -80,7 +80,7 @@ def norm_calls(shape: tuple[int, ...], layout: torch.memory_format, theirs: bool
 
 
 def network_call(theirs: bool, size: int, layout: torch.memory_format) -> Callable[[], None]:
-    network = filled(nn.Sequential(SmallResNet(WIDTH), Projector(8 * WIDTH, 64, 64)))
+    network = filled(nn.Sequential(SmallResNet(WIDTH, "relu"), Projector(8 * WIDTH, 64, 64, "relu")))
     network = (with_torchs_norms(network) if theirs else network).to(memory_format=layout)
     images: Tensor = torch.randn(2 * SAMPLES, 3, size, size).contiguous(memory_format=layout)
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from coupled.recording.observation import Observer, Setting
+from coupled.recording.observers.flips import Flips
 from coupled.recording.observers.layers import Layers
 from coupled.recording.observers.ledger import LedgerRows
 from coupled.recording.observers.motion import Motion
@@ -11,7 +12,17 @@ from coupled.recording.observers.pixels import Pixels
 from coupled.recording.observers.scalars import Scalars
 from coupled.recording.observers.similarity import Similarity
 
-OBSERVERS: Final[list[type[Observer]]] = [Scalars, Layers, Motion, Similarity, Panel, Surrogate, Pixels, LedgerRows]
+OBSERVERS: Final[list[type[Observer]]] = [
+    Scalars,
+    Layers,
+    Motion,
+    Similarity,
+    Panel,
+    Surrogate,
+    Flips,
+    Pixels,
+    LedgerRows,
+]
 
 
 def observers_of(setting: Setting) -> list[Observer]:

@@ -27,7 +27,7 @@ class Net(nn.Module):
 
     def __init__(self, seed):
         super().__init__()
-        self.encoder, self.projector = SmallResNet(WIDTH), Projector(8 * WIDTH, DIMENSION, DIMENSION)
+        self.encoder, self.projector = SmallResNet(WIDTH, "relu"), Projector(8 * WIDTH, DIMENSION, DIMENSION, "relu")
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, tensor in [*self.named_parameters(), *self.named_buffers()]:

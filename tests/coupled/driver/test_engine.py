@@ -43,6 +43,8 @@ WAYS = {
             "twin": {"kind": "twin", "of": "anti"},
         }
     },
+    "gelu": {"model": {"activation": "gelu"}},
+    "vit with softplus": {"model": {**TINY_VIT, "activation": "softplus"}},
     "lars": {"optimiser": {"name": "lars", "scaling": "linear", "weight_decay": 1e-6}},
     "adamw": {"optimiser": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05}},
     "clipping": {"optimiser": {"clip_norm": 0.1}},

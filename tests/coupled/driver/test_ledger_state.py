@@ -107,7 +107,7 @@ def test_verify_trains_the_ledger_again_and_sees_accumulators_that_are_others(wh
 
 
 def test_a_ledger_of_another_shape_is_not_gone_on_with(tmp_path):
-    stopped(config(tmp_path), Crash(4))
+    stopped(config(tmp_path, writing={"asynchronous": False}), Crash(4))
     name = "checkpoints/step-000000003/nscl.ledger.safetensors"
     rewrite(path_of(tmp_path), name, lambda tensors: tensors.pop("momentum.objective"))
     with pytest.raises(StoreError, match=r"not those of the ledger of nscl: momentum\.objective"):

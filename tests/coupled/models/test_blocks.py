@@ -22,7 +22,7 @@ def filled_pair(block, stride):
     torch.manual_seed(0)
     width = 4 * block.expansion
     way = nn.Sequential(nn.Conv2d(8, width, 1, stride, bias=False), BatchNorm(width))
-    ours, theirs = block(8, 4, stride, way), BLOCKS[block](8, 4, stride, deepcopy(way), norm_layer=BatchNorm)
+    ours, theirs = block(8, 4, stride, way, "relu"), BLOCKS[block](8, 4, stride, deepcopy(way), norm_layer=BatchNorm)
     for tensor in theirs.state_dict().values():
         tensor.normal_()
     ours.load_state_dict(theirs.state_dict())

@@ -142,6 +142,20 @@ class Truth:
         hook.remove()
         return seen[0].detach().mean((2, 3))
 
+    def signs(self, arm, step):
+        """Which inputs of every activation are above 0, place by place."""
+        network, seen = self.network(arm, step).eval(), []
+        activations = [module for module in network.modules() if type(module).__name__ == "Activation"]
+        hooks = [m.register_forward_pre_hook(lambda m, given: seen.append((m, given[0] > 0))) for m in activations]
+        network(self.panel_pixels)
+        for hook in hooks:
+            hook.remove()
+        return [torch.cat([on.flatten() for module, on in seen if module is each]) for each in activations]
+
+    def flipped(self, arm, step):
+        pairs = zip(self.signs(arm, step), self.signs(REFERENCE[arm], step), strict=True)
+        return np.array([int((own != other).sum()) for own, other in pairs])
+
     def chain(self, step):
         initial = b"".join(name.encode() + b"\0" + tensor.tobytes() for name, tensor in self.state("cl", 0).items())
         before, batch = self.chain(step - 1) if step else sha(sha(initial)), self.batch(step)
@@ -241,6 +255,8 @@ ORACLES = {
     "surrogate shared fixed.ids": (lambda t, _: t.surrogate_ids, BYTES),
     "surrogate shared fixed.labels": (lambda t, _, y: t.train.labels(y)[t.surrogate_ids], BYTES),
     "surrogate shared fixed.draws": (lambda t, _: t.draws, BYTES),
+    "flips arm state.flipped": (Truth.flipped, BYTES),
+    "flips shared fixed.units": (lambda t, _: np.array([len(on) // 16 for on in t.signs("cl", 0)]), BYTES),
     "pixels shared batch.pixels_digest": (Truth.pixel_digests, BYTES),
 }
 RECORDED_AT = {"state": [0, 1, 2, 3], "batch": [0, 1, 2], "update": [0, 1, 2], "fixed": [None] * 4}

@@ -38,7 +38,7 @@ def run(config):
 
 
 def shards(run, stream, owner):
-    return [open_tensors(p) for p in sorted((run / "records" / stream / owner).glob("*"))]
+    return [open_tensors(p) for p in sorted((run / "records" / stream / owner).glob("*.safetensors"))]
 
 
 def column(run, stream, owner, name):

@@ -1,0 +1,44 @@
+"""The nonlinearity of encoders and projectors, as one kind of module that can say which units are on."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    # In place: no one before it keeps its input for the backward.
+    "relu": lambda x: F.relu(x, inplace=True),
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "softplus": F.softplus,
+}
+
+
+class Activation(nn.Module):
+    """One of `ACTIVATIONS`, elementwise. ReLU's gradient jumps where a unit changes sign; the others are smooth."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._seen: list[Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._seen is not None:
+            self._seen.append(x > 0)
+        return ACTIVATIONS[self.name](x)
+
+
+@contextmanager
+def signs_of(network: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """By name of every activation in `network`: which of its inputs are above 0, in the order of forwards inside."""
+    activations = {name: module for name, module in network.named_modules() if isinstance(module, Activation)}
+    seen: dict[str, list[Tensor]] = {name: [] for name in activations}
+    try:
+        for name, activation in activations.items():
+            activation._seen = seen[name]
+        yield seen
+    finally:
+        for activation in activations.values():
+            activation._seen = None
