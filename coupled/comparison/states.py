@@ -11,6 +11,7 @@ from coupled.comparison.rows import Sizes, differing, sizes_of
 from coupled.config import Config
 from coupled.models.flat import HEAD
 from coupled.reading.checkpoints import checkpoints_of, open_arm
+from coupled.recording.checkpoints import ledger_file
 from coupled.store import Manifest, Saved, TensorFile, read_saved
 
 _MOST_STEPS = 12  # of the table of growth
@@ -72,14 +73,31 @@ def compare_checkpoints(
 def _arm(
     paths: Sequence[Path], saved: Sequence[Saved], arm: str, fingerprints: Sequence[str], order: Sequence[str]
 ) -> StateDifference:
-    listed = [state.files.get(f"{arm}.safetensors") for state in saved]
+    step = saved[0].step
+    own = _opened(paths, saved, arm, fingerprints)
+    difference = StateDifference(step, arm, 0.0) if own is None else _difference(step, arm, *own, order)
+    # A ledger changes nothing of what is trained: where one of them has none, nothing differs.
+    if all(f"{ledger_file(arm)}.safetensors" in state.files for state in saved):
+        carried = _opened(paths, saved, ledger_file(arm), fingerprints)
+        if carried is not None:
+            of_ledger = _difference(step, arm, *carried, order)
+            layers = tuple(layer._replace(name=f"ledger.{layer.name}") for layer in of_ledger.layers)
+            difference = difference._replace(layers=difference.layers + layers)
+    return difference
+
+
+def _opened(
+    paths: Sequence[Path], saved: Sequence[Saved], name: str, fingerprints: Sequence[str]
+) -> tuple[TensorFile, TensorFile] | None:
+    """A file of both; None where their hashes say that they are equal."""
+    listed = [state.files.get(f"{name}.safetensors") for state in saved]
     if listed[0] is not None and listed[1] is not None and listed[0].sha256 == listed[1].sha256:
-        return StateDifference(saved[0].step, arm, 0.0)
+        return None
     a, b = (
-        open_arm(path, state, arm, fingerprint)
+        open_arm(path, state, name, fingerprint)
         for path, state, fingerprint in zip(paths, saved, fingerprints, strict=True)
     )
-    return _difference(saved[0].step, arm, a, b, order)
+    return a, b
 
 
 def _difference(step: int, arm: str, a: TensorFile, b: TensorFile, order: Sequence[str]) -> StateDifference:

@@ -18,6 +18,11 @@ def open_rows_of(owner: str) -> str:
     return f"open.rows.{owner}"
 
 
+def ledger_file(arm: str) -> str:
+    """The file of a checkpoint with what an arm's ledger carries along; no arm has its name."""
+    return f"{arm}.ledger"
+
+
 def captured(arm: Arm) -> Arrays:
     """One arm whole, copied to the host: `weights.<name>`, `buffers.<name>`, `optimiser.<name>` (flat, like weights).
 

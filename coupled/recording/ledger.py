@@ -21,7 +21,7 @@ from coupled.config.traits import traits_of
 from coupled.models.ledger_passes import Passing, Product, Rates, Vectors, ledger_pass
 from coupled.models.segments import Segments
 from coupled.ranks.mesh import Mesh
-from coupled.recording.checkpoints import Arrays, check_tensors, on_host, tensor_of
+from coupled.recording.checkpoints import Arrays, check_tensors, ledger_file, on_host, tensor_of
 from coupled.recording.schedule import due
 from coupled.store import TensorFile
 
@@ -49,11 +49,6 @@ _PRODUCTS: Final = {
     "state.objective_along": Product.ALONG,
 }
 _AT_REFERENCE: Final = "batch.objective_at_reference"
-
-
-def ledger_file(arm: str) -> str:
-    """The file of a checkpoint with an arm's accumulators; no arm has its name."""
-    return f"{arm}.ledger"
 
 
 def ledger_files(config: Config) -> list[str]:

@@ -68,8 +68,8 @@ def boundaries(config: Config, streams: Layout, stream: str) -> list[int]:
     Every scheduled checkpoint step, and between them after as many rows as SHARD_BYTES hold in the largest owner.
     The last state T comes after the last boundary, in a shard of its own.
     """
-    # A stream may hold nothing of any arm: of one that is compared with none, say.
-    limit = max(1, SHARD_BYTES // max(1, *map(row_bytes, streams[stream].values())))
+    # A stream may have no owner: of an arm that is compared with none, say.
+    limit = max(1, SHARD_BYTES // max([1, *map(row_bytes, streams[stream].values())]))
     closing = set(checkpoint_steps(config)) | {config.train.steps}
     rows = 0
     for step in due(config, stream, last=config.train.steps - 1):

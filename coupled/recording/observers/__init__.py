@@ -13,8 +13,16 @@ from coupled.recording.observers.scalars import Scalars
 from coupled.recording.observers.similarity import Similarity
 
 OBSERVERS: Final[list[type[Observer]]] = [
-    Scalars, Layers, Motion, Similarity, Panel, Surrogate, Flips, Pixels, LedgerRows
-]  # fmt: skip
+    Scalars,
+    Layers,
+    Motion,
+    Similarity,
+    Panel,
+    Surrogate,
+    Flips,
+    Pixels,
+    LedgerRows,
+]
 
 
 def observers_of(setting: Setting) -> list[Observer]:
