@@ -30,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
         found = response(opened)
         paths = [*table.write(opened, found, all_steps=options.all_steps), *figure.save(opened, found)]
         Console().print(table.rich_table(opened, found))
+        if (bounds := table.bounds_table(found)) is not None:
+            Console().print(bounds)
         for line in table.lines(found):
             print(printable(line))
         printing.results(paths)

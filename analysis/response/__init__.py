@@ -10,6 +10,7 @@ from analysis.response.amplified import amplified
 from analysis.response.clouds import Share, energy_shares
 from analysis.response.flips import flipped
 from analysis.response.ledger import contrasts, ledger_curves
+from analysis.response.missing import Missing
 from analysis.response.paths import path_bounds
 from analysis.response.points import Point, points
 from analysis.response.ranks import PlaceboRank, placebo_ranks
@@ -40,12 +41,11 @@ def response(run: Run) -> Response:
     arms = arms_with_reference(run)
     if not arms:
         raise UserError(f"{run.path} has nothing to compare", "none of its arms has a reference", "train two arms")
-    missing: list[str] = []
+    missing = Missing()
     curves = [run.curve("distance", arm=arm) for arm in arms]
     for arm in arms:
         curves += [*ledger_curves(run, arm), *amplified(run, arm, missing), *flipped(run, arm)]
         curves += path_bounds(run, arm, missing)
     curves += contrasts(run)
-    return Response(
-        points(run, curves), curves, placebo_ranks(run), energy_shares(run, missing), tuple(dict.fromkeys(missing))
-    )
+    shares = energy_shares(run, missing)
+    return Response(points(run, curves), curves, placebo_ranks(run), shares, missing.lines())

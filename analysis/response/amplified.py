@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.arrays.amplification import put_in
 from analysis.response.ledger import Floats, has_ledger, total
-from analysis.runs.controls import own_control
+from analysis.response.missing import Missing
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
 from coupled.config.ledger import why_no_split
@@ -16,12 +16,12 @@ from coupled.config.traits import traits_of
 from coupled.theory.learning_rate import learning_rate
 
 
-def amplified(run: Run, arm: str, missing: list[str]) -> Iterator[Curve]:
+def amplified(run: Run, arm: str, missing: Missing) -> Iterator[Curve]:
     """The curves "put_in" and "amplification" of an arm; why there are none goes into `missing`."""
     distance = run.curve("distance", arm=arm)
     amounts = amounts_of(run, arm)
     if isinstance(amounts, str):
-        missing.append(f"no amplification of {arm}: {amounts}")
+        missing.add("amplification", amounts, arm)
         return
     steps = distance.steps[distance.steps < len(amounts)]
     values, given = distance.values[: len(steps)], amounts[steps]
@@ -36,7 +36,7 @@ def amplified(run: Run, arm: str, missing: list[str]) -> Iterator[Curve]:
 def amounts_of(run: Run, arm: str) -> Floats | str:
     """What an arm has put in by each state (T + 1,) of those recorded; or why that cannot be told."""
     spec = run.arms[arm]
-    if isinstance(spec, Nudged) and own_control(run, arm, "nudged"):
+    if isinstance(spec, Nudged) and spec.reference == spec.of:
         distance = run.curve("distance", arm=arm)
         at = distance.at(spec.at)
         if at is None:
@@ -58,7 +58,7 @@ def amounts_of(run: Run, arm: str) -> Floats | str:
     if isinstance(objective, str):
         return objective
     if not objective.any():
-        return "its loss is its reference's"
+        return "its loss is its reference's: nothing is put in"
     return put_in(_rates(run, len(objective)), objective, optimiser.momentum)
 
 
@@ -76,6 +76,6 @@ def _rates(run: Run, count: int) -> Floats:
 
 def _what(run: Run, arm: str) -> str:
     spec = run.arms[arm]
-    if isinstance(spec, Nudged) and own_control(run, arm, "nudged"):
+    if isinstance(spec, Nudged) and spec.reference == spec.of:
         return f"|w-w'| at step {spec.at}"
     return "the sum of its kicks' norms" if isinstance(spec, Kicked) else "the sum of what its own loss pushed"

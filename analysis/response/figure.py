@@ -14,6 +14,7 @@ from analysis.output.figure import GREY, Frame, note, save_figure, steps_axis
 from analysis.output.styles import Style, styles
 from analysis.response import Response
 from analysis.response.points import Point
+from analysis.runs.controls import is_floor
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
@@ -33,7 +34,7 @@ def draw(run: Run, found: Response) -> Figure:
     frame = Frame(run, list(found.curves), style_of, text=text)
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
-    _response(figure.add_subplot(grid[0, 0]), found, style_of)
+    _response(figure.add_subplot(grid[0, 0]), run, found, style_of)
     for place, measure, heading, label in (
         (grid[0, 1], "distance", "b  Distance to the reference", "|w−w'|"),
         (grid[1, 0], "flipped", "c  Flipped units", "units on the watched images"),
@@ -46,18 +47,18 @@ def draw(run: Run, found: Response) -> Figure:
     return figure
 
 
-def _response(axes: Axes, found: Response, style_of: Mapping[str, Style]) -> None:
+def _response(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Style]) -> None:
     axes.set_title("a  What came out over what was put in")
     known = [point for point in found.points if point.put_in > 0 and point.distance > 0]
     by_reference: dict[str, list[Point]] = {}
     for point in known:
-        if point.kind == "nudged":
+        if is_floor(run, point.arm):
             by_reference.setdefault(point.reference, []).append(point)
     for nudges in by_reference.values():
         ordered = sorted(nudges, key=lambda point: point.put_in)
         axes.plot([p.put_in for p in ordered], [p.distance for p in ordered], "o-", color=GREY, linewidth=1.8)
     for point in known:
-        if point.kind != "nudged":
+        if not is_floor(run, point.arm):
             axes.plot(point.put_in, point.distance, "D", color=style_of[point.arm].colour, markersize=9, zorder=4)
             axes.annotate(point.arm, (point.put_in, point.distance), (7, -4), textcoords="offset points", fontsize=11)
     if not known:

@@ -10,6 +10,7 @@ from analysis.arrays import path_bounds as bounds
 from analysis.arrays.path_bounds import Floats, Path
 from analysis.bounds.gap import NOT_A_BOUND
 from analysis.response.ledger import has_ledger, total
+from analysis.response.missing import Missing
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
 from coupled.config.ledger import has_momentum, why_no_split
@@ -21,23 +22,27 @@ ALONG: Final = "along the path"
 CONTRACTED: Final = "contracted"
 JOINT: Final = "joint"
 EXPONENTIAL: Final = "the second paper's form"
+VACUOUS: Final = "vacuous from step "  # how the flag begins that says when a bound says nothing more
 
 
-def path_bounds(run: Run, arm: str, missing: list[str]) -> Iterator[Curve]:
+def path_bounds(run: Run, arm: str, missing: Missing) -> Iterator[Curve]:
     """The bounds on an arm's distance to its reference, each where its premises hold, flagged otherwise.
 
     Why there are none goes into `missing`.
     """
     why = _why_none(run, arm)
     if why:
-        missing.append(f"no path bounds of {arm}: {why}")
+        missing.add("path bounds", why, arm)
         return
     path = path_of(run, arm)
+    if not (path.objective.any() or path.added.any()):
+        missing.add("path bounds", "its loss is its reference's, so that they would be the path itself", arm)
+        return
     measured = run.curve("distance", arm=arm)
     steps = np.arange(path.steps + 1)
     for name, values, flags in _evaluated(run, arm, path):
         vacuous = _vacuous(run, arm, path, values)
-        said = () if vacuous is None else (f"vacuous from step {vacuous}",)
+        said = () if vacuous is None else (f"{VACUOUS}{vacuous}",)
         yield replace(
             measured, steps=steps, values=values, kind="upper bound", bound=name, flags=(*flags, *said),
             estimator=f"path bound from the ledger: {name}", undefined="",
@@ -87,7 +92,7 @@ def _evaluated(run: Run, arm: str, path: Path) -> Iterator[tuple[str, Floats, tu
             ("momentum", path.momentum > 0),
             ("weight decay", path.decay > 0),
             ("a start apart", path.distance[0] > 0),
-            ("moves", bool(path.added.any())),
+            ("nudges or kicks", bool(path.added.any())),
         )
         if unmet
     ]

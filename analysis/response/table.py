@@ -10,8 +10,9 @@ from rich.table import Table
 from analysis.output.csv import number_cell, write_csv, write_rows
 from analysis.output.table import ABSENT, title
 from analysis.response import Response
+from analysis.response.paths import VACUOUS
 from analysis.response.points import Point
-from analysis.runs.curve import Curve
+from analysis.runs.curve import pick
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "response.csv"
@@ -47,32 +48,55 @@ def rich_table(run: Run, found: Response) -> Table:
     return table
 
 
+def bounds_table(found: Response) -> Table | None:
+    """Every path bound at its last step beside the distance, for a terminal; None without any."""
+    bounds = [curve for curve in found.curves if curve.kind == "upper bound"]
+    if not bounds:
+        return None
+    table = Table(caption="flags: what a bound assumes and the run does not meet", caption_justify="left")
+    for column in ("arm", "path bound", "|w-w'|", "bound", "bound / |w-w'|", "first vacuous step", "flags"):
+        table.add_column(column, justify="left" if column in ("arm", "path bound", "flags") else "right")
+    before = None
+    for bound in bounds:
+        distance = pick(found.curves, "distance", bound.arm)
+        measured = None if distance is None else distance.at(int(bound.steps[-1]))
+        value = float(bound.values[-1])
+        ratio = _number(value / measured) if measured else ABSENT
+        if before not in (None, bound.arm):
+            table.add_section()
+        vacuous = next((flag.removeprefix(VACUOUS) for flag in bound.flags if flag.startswith(VACUOUS)), ABSENT)
+        flags = "; ".join(flag for flag in bound.flags if not flag.startswith(VACUOUS))
+        known = ABSENT if measured is None else _number(measured)
+        table.add_row(
+            bound.arm if bound.arm != before else "", bound.bound, known, _number(value), ratio, vacuous, flags
+        )
+        before = bound.arm
+    return table
+
+
 def lines(found: Response) -> list[str]:
-    """What else there is to say: path bounds, ranks among placebos, shares, and what is missing."""
-    said = []
+    """What else there is to say: ranks among placebos, contrasts, shares, and what is missing."""
+    sentences = []
     for curve in found.curves:
-        if curve.kind == "upper bound":
-            said.append(f"{curve.arm}: {_of_bound(curve)}")
+        if curve.measure == "contrast":
+            at_first, at_last = float(curve.values[0]), float(curve.values[-1])
+            sentences.append(
+                f"{curve.arm}: gradient at the weights of {curve.reference} {at_first:.3g} from its own at step "
+                f"{curve.steps[0]}, {at_last:.3g} at step {curve.steps[-1]}"
+            )
     for rank in found.ranks:
         place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"
         kind = "exact" if rank.exact else "for orientation"
-        said.append(
+        sentences.append(
             f"{rank.arm}: {rank.measure} {rank.value:.4g} at step {rank.step}, {place}: p = {_number(rank.rank.p)} "
             f"two-sided ({kind}: {rank.why})"
         )
     for share in found.shares:
-        said.append(
-            f"energy share of {share.first} ({share.runs[0]} copies) and {share.second} ({share.runs[1]}) at step "
-            f"{share.step}: {_number(share.share)}"
+        sentences.append(
+            f"energy share of {share.first} and {share.second}, {share.runs[0]} and {share.runs[1]} copies nudged by "
+            f"{share.scale}, at step {share.step}: {_number(share.share)}"
         )
-    return [*said, *found.missing]
-
-
-def _of_bound(curve: Curve) -> str:
-    flags = "; ".join(curve.flags)
-    return f"path bound {curve.bound}: {_number(float(curve.values[-1]))} at step {curve.steps[-1]}" + (
-        f" ({flags})" if flags else ""
-    )
+    return [*sentences, *found.missing]
 
 
 def _number(value: float) -> str:
