@@ -38,9 +38,7 @@ def energy_shares(run: Run, missing: Missing) -> list[Share]:
     clouds = {key: copies for key, copies in _clouds(run).items() if len(copies) >= 2}
     pairs = [(x, y) for x, y in itertools.combinations(clouds, 2) if x[1] == y[1] and _independent(run, clouds, (x, y))]
     if not pairs:
-        missing.append(
-            "no energy share: two arms with two copies each, nudged by one scale and different draws, are needed"
-        )
+        missing.add("energy share", "it takes two arms with two copies each, nudged by one scale and different draws")
         return []
     entries = {step: entry for step, entry in checkpoints_of(run.path, run.manifest).items() if step}
     shares = []

@@ -57,10 +57,15 @@ def _response(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Styl
     for nudges in by_reference.values():
         ordered = sorted(nudges, key=lambda point: point.put_in)
         axes.plot([p.put_in for p in ordered], [p.distance for p in ordered], "o-", color=GREY, linewidth=1.8)
-    for point in known:
-        if not is_floor(run, point.arm):
-            axes.plot(point.put_in, point.distance, "D", color=style_of[point.arm].colour, markersize=9, zorder=4)
-            axes.annotate(point.arm, (point.put_in, point.distance), (7, -4), textcoords="offset points", fontsize=11)
+    others = sorted((p for p in known if not is_floor(run, p.arm)), key=lambda point: point.distance)
+    for k, point in enumerate(others):
+        axes.plot(point.put_in, point.distance, "D", color=style_of[point.arm].colour, markersize=8, zorder=4)
+        # One below the other, beside the markers: these are close to each other.
+        place = (0.97, 0.06 + 0.085 * k)
+        axes.annotate(
+            point.arm, (point.put_in, point.distance), place, textcoords="axes fraction", fontsize=11, ha="right",
+            color=style_of[point.arm].colour, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
+        )  # fmt: skip
     if not known:
         _nothing(axes, "no arm whose size put in is known: record.ledger, or nudges")
         return
@@ -69,9 +74,8 @@ def _response(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Styl
     axes.plot([low, high], [low, high], color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("put in")
-    axes.set_ylabel("|w−w'| at the last step")
-    note(axes, f"step {known[0].step:,}; dotted: no amplification")
+    axes.set_xlabel("put in   (dotted: no amplification)")
+    axes.set_ylabel(f"|w−w'| at step {known[0].step:,}")
 
 
 def _over_steps(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Style], measure: str, label: str) -> None:
