@@ -140,7 +140,8 @@ def flags(curves: Sequence[Curve]) -> list[str]:
     """The assumptions of the bounds: each flag once, with the bounds that have it."""
     of: dict[str, list[str]] = {}
     for curve in curves:
-        name = curve.bound or f"{curve.measure} of {curve.arm} against {curve.reference}"
+        against = f" against {curve.reference}" if curve.reference else ""
+        name = curve.bound or f"{curve.measure} of {curve.arm}{against}"
         for flag in curve.flags:
             of.setdefault(flag, []).append(name)
     return [f"{', '.join(dict.fromkeys(names))}: {flag}" for flag, names in of.items()]

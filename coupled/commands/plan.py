@@ -7,6 +7,7 @@ from coupled.config import Config, load
 from coupled.config.toml import to_toml
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
+from coupled.planning.class_shares import permuted_overlaps
 from coupled.planning.panels import MUCH, panel_cost
 from coupled.planning.plan import Plan, plan
 from coupled.planning.vacuity import DELTA, shown, vacuities
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# checkpoints      {count} of {shown_bytes(size)}")
     print(f"# in all           {shown_bytes(forecast.total)} for {config.train.steps} steps")
     _print_vacuities(config)
+    _print_placebos(config)
     return 0
 
 
@@ -106,3 +108,11 @@ def _print_vacuities(config: Config) -> None:
         print(f"# bounds vacuous   {pair.arm} against {pair.reference}: {shown(vacuity)}")
         print(f"#   of             Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}")
         print(f"#   class shares   {pair.labelling}: largest {shares.largest:.3g} ({shares.known_from})")
+
+
+def _print_placebos(config: Config) -> None:
+    """How far placebos are the real thing."""
+    for labelling, share in permuted_overlaps(config).items():
+        print(
+            f"# placebo          of {labelling}: {share:.3g} of the pairs of one class are of one true class by chance"
+        )

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from coupled.config import Config
+from coupled.config.traits import Permuted, traits_of
 from coupled.errors import UserError
 from coupled.inputs.dataset import data_info, load_split
+from coupled.inputs.placebo import overlap_by_chance
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,26 @@ def class_shares(config: Config, labelling: str) -> ClassShares:
     # As many of each as fit: how large the data set is enters a bound too.
     classes = info.classes[labelling]
     return ClassShares((max(1, info.train_size // classes),) * classes, "not known without the images: assumed equal")
+
+
+def permuted_overlaps(config: Config) -> dict[str, float]:
+    """By labelling that arms permute, the expected share of the pairs of one permuted class that are of one true class
+    too: docs/theory.md (100). Left out where the classes of a batch are not known before training, or have no pairs.
+    """
+    labels = (traits_of(config.arms, arm).labels for arm in config.arms)
+    labellings = dict.fromkeys(key.labelling for key in labels if isinstance(key, Permuted))
+    overlaps = {}
+    for labelling in labellings:
+        try:
+            counts = class_shares(config, labelling).counts
+        except UserError:
+            continue
+        if config.data.balance_by is not None:
+            if config.data.balance_by != labelling:
+                continue
+            each, rest = divmod(config.batches.size, len(counts))
+            counts = [each + (number < rest) for number in range(len(counts))]
+        # Any two samples of a uniform batch are two of the training set at random: the mean share is that of its pairs.
+        if max(counts) > 1:
+            overlaps[labelling] = overlap_by_chance(torch.tensor(counts))
+    return overlaps

@@ -23,11 +23,11 @@ from coupled.store import open_tensors
 
 pytestmark = pytest.mark.kernels
 CPU, B, STEPS = torch.device("cpu"), 12, 3
-ARMS = ("cl", "nscl", "positive", "ce", "nudged", "independent")
-OBJECTIVE = dict(zip(ARMS, ("dcl", "nscl", "nscl_positive", "ce", "nscl", "dcl"), strict=True))
-LABELLING = dict(zip(ARMS, ("size", "shape", "shape", "size", "shape", "size"), strict=True))
-TEMPERATURE = dict(zip(ARMS, (0.5, 0.2, 0.3, 0.5, 0.2, 0.5), strict=True))
-REFERENCE = dict(zip(ARMS[1:], ("cl", "cl", "cl", "nscl", "cl"), strict=True))
+ARMS = ("cl", "nscl", "positive", "ce", "nudged", "independent", "placebo")
+OBJECTIVE = dict(zip(ARMS, ("dcl", "nscl", "nscl_positive", "ce", "nscl", "dcl", "nscl"), strict=True))
+LABELLING = dict(zip(ARMS, ("size", "shape", "shape", "size", "shape", "size", "shape"), strict=True))
+TEMPERATURE = dict(zip(ARMS, (0.5, 0.2, 0.3, 0.5, 0.2, 0.5, 0.2), strict=True))
+REFERENCE = dict(zip(ARMS[1:], ("cl", "cl", "cl", "nscl", "cl", "cl"), strict=True))
 RATES = [0.3 * 0.5 * (1 + math.cos(math.pi * step / STEPS)) for step in range(STEPS)]
 
 
@@ -45,7 +45,12 @@ def config_in(folder):
         train={"steps": STEPS, "precision": "float64"},
         checkpoints={"keep": {"every": 1}},
         record={stream: {"every": 1} for stream in STREAMS if stream != "ledger"},
-        arms={**own, "nudged": {"kind": "nudged", "of": "nscl"}, "independent": {"kind": "independent"}},
+        arms={
+            **own,
+            "nudged": {"kind": "nudged", "of": "nscl"},
+            "independent": {"kind": "independent"},
+            "placebo": {"kind": "placebo", "of": "nscl", "draw": 2},
+        },
     )
 
 
@@ -114,12 +119,20 @@ class Truth:
     def labels(self, step, labelling):
         return self.train.labels(labelling)[self.batch(step).ids]
 
+    def permuted(self, step):
+        """The placebo's labels of a batch: the k-th sample has that of the one with the k-th smallest 64-bit key."""
+        keys = words(843, Purpose.PLACEBO, 4 * B, a=step, b=2).view(B, 4)[:, :2].tolist()
+        return self.labels(step, "shape")[sorted(range(B), key=keys.__getitem__)]
+
+    def under_permuted(self, arm, step):
+        return contrast(self.forward(arm, step)[0], self.permuted(step), TEMPERATURE[arm])
+
     def forward(self, arm, step):
         """z, own loss, its gradient by parameter, and the input of every module, of the training forward."""
         seen, network = {}, self.network(arm, step)
         with register_module_forward_pre_hook(lambda module, given: seen.update({module: given[0].detach()})):
             _, z = network(self.batch(step).pixels)
-        labels = self.labels(step, LABELLING[arm])
+        labels = self.permuted(step) if arm == "placebo" else self.labels(step, LABELLING[arm])
         if arm == "ce":
             scores = (z @ network.head.weight.T + network.head.bias).exp()
             loss = -sum((scores[i, labels[i % B]] / scores[i].sum()).log() for i in range(2 * B)) / (2 * B)
@@ -227,6 +240,13 @@ ORACLES = {
         DIGITS,
     ),
     "scalars arm batch.skipped": (lambda t, arm, step, y: t.contrast(arm, step, y, arm)["skipped"], DIGITS),
+    **{
+        f"scalars arm batch.permuted_{name}": (
+            lambda t, arm, step, name=name: t.under_permuted(arm, step)[name],
+            DIGITS,
+        )
+        for name in ("gap", "mass", "skipped", "gap_with_positive", "mass_with_positive")
+    },
     "scalars arm state.norm": (lambda t, arm, step: math.hypot(*norms(t.weights(arm, step))), DIGITS),
     "scalars arm state.distance": (lambda t, arm, step: math.hypot(*t.moved(arm, step, REFERENCE[arm], step)), DIGITS),
     "scalars arm state.weight_gap": (Truth.weight_gap, DIGITS),
