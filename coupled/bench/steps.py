@@ -235,6 +235,7 @@ class Timer(Silent):
         for arm in run.arms.values():
             self._wrap(arm, "forward", "forward")
             self._wrap(arm, "backward", "backward")
+            self._wrap(arm, "_gradient_of", "backward")  # a backward more, of another arm's loss
             self._wrap(arm, "update", "optimiser")
         self._wrap(run.recorder, "observe", "observe")
         self._wrap(run.recorder, "observe_update", "observe")

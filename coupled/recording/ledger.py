@@ -105,7 +105,8 @@ class _Compared(NamedTuple):
 class Ledger:
     """The ledger of the arms here. Where it splits D it has a state, which moves on when a step is looked at.
 
-    `arms`: those that live here. Looking, and `moved`, are meetings of all ranks that write.
+    `arms`: those that live here. Looking, and `moved`, are meetings of all ranks that write. `files`: those that a
+    checkpoint has of it, of all ranks.
     """
 
     def __init__(self, config: Config, arms: Mapping[str, Arm], audits: Audits, mesh: Mesh) -> None:
@@ -118,10 +119,12 @@ class Ledger:
         self._shared = state.shared
         self._momentum, self._decay = has_momentum(config), config.optimiser.weight_decay
         self._keep = (config.optimiser.momentum or 0.0) if self._momentum else 0.0
-        self._starts: dict[str, Tensor] | None = None
-        self._accumulators: dict[str, Accumulators] = {}
-        if mesh.writes:
-            self._accumulators = {name: self._at_start(name) for name in split_arms(config) if name in arms}
+        self.files = ledger_files(config)
+        split = split_arms(config) if mesh.writes else []
+        self._moved = [name for name in self._dependents if is_moved(config, name)] if split else []
+        self._accumulators = {name: self._at_start(name) for name in split if name in arms}
+        self._apart = [name for name in self._accumulators if self._begins_apart(name)]
+        self._starts: dict[str, Tensor] = {}
 
     def look(self, rate: float | None) -> dict[str, dict[str, Tensor]]:
         """The columns of every arm here; `rate`: of a step, whose gradients are there, its learning rate; then the
@@ -143,8 +146,9 @@ class Ledger:
         arm, shared = self._arms[name], self._shared
         weights, momentum = arm.state.weights.detach(), None
         if self._momentum:
+            kept = arm.optimiser.tensors().get("momentum_buffer")
             # Before the first update there is none.
-            momentum = arm.optimiser.tensors().get("momentum_buffer", torch.zeros_like(weights))[:shared]
+            momentum = torch.zeros_like(weights[:shared]) if kept is None else kept[:shared]
         return _Compared(weights[:shared], momentum, arm.state.gradient[:shared] if with_gradient else None)
 
     def _references(self, *, with_gradients: bool) -> Iterator[tuple[str, _Compared]]:
@@ -209,23 +213,19 @@ class Ledger:
         """Takes in what was added to the weights of arms here beside their updates, (weights,) each: after the update,
         as late nudges and kicks do. Every rank says so at the same steps, with whatever of its arms was moved.
         """
-        if not self._mesh.writes or not split_arms(self._config):
-            return
-        movable = {r: arms for r, arms in self._dependents.items() if is_moved(self._config, r)}
 
         def local(reference: str) -> Tensor:
             if reference not in self._arms:
                 return self._room()
             move = moves.get(reference)
-            return torch.zeros_like(self._room()) if move is None else move[: self._shared].clone()
+            return self._room().zero_() if move is None else move[: self._shared]
 
-        for name, move in moves.items():
-            if name in self._accumulators:
-                self._add(name, move[: self._shared], -1)
+        for name in self._accumulators.keys() & moves.keys():
+            self._add(name, moves[name][: self._shared], -1)
+        movable = {reference: self._dependents[reference] for reference in self._moved}
         for reference, move in self._mesh.references(movable, local):
-            for name in movable[reference]:
-                if name in self._accumulators:
-                    self._add(name, move, 1)
+            for name in self._accumulators.keys() & set(movable[reference]):
+                self._add(name, move, 1)
 
     def _add(self, name: str, move: Tensor, sign: int) -> None:
         """docs/theory.md (106)."""
@@ -244,12 +244,11 @@ class Ledger:
         """What an arm and its reference began with, where these differ and the split needs them. They are made again
         from their addresses, also when a run is gone on with.
         """
-        if self._starts is None:
-            apart = [(n, self.reference_of[n]) for n in self._accumulators if self._begins_apart(n)]
-            device = self._layers.lengths.device
-            self._starts = initial_weights(self._config, [each for pair in apart for each in pair], device)
-        if name not in self._accumulators or not self._begins_apart(name):
+        if name not in self._apart:
             return None, None
+        if not self._starts:
+            both = [each for apart in self._apart for each in (apart, self.reference_of[apart])]
+            self._starts = initial_weights(self._config, both, self._layers.lengths.device)
         own, other = (self._starts[each][: self._shared] for each in (name, self.reference_of[name]))
         return own, other
 
@@ -264,11 +263,6 @@ class Ledger:
             ledger_file(name): {key: on_host(flat).numpy() for key, flat in kept.named().items()}
             for name, kept in self._accumulators.items()
         }
-
-    @property
-    def files(self) -> list[str]:
-        """The files of a checkpoint, of all ranks."""
-        return ledger_files(self._config)
 
     def restore(self, file_of: Callable[[str], TensorFile]) -> None:
         """Go on with what `captured` gave. Raises StoreError for another's accumulators."""

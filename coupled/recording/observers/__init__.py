@@ -5,7 +5,7 @@ from typing import Final
 from coupled.recording.observation import Observer, Setting
 from coupled.recording.observers.flips import Flips
 from coupled.recording.observers.layers import Layers
-from coupled.recording.observers.ledger import LedgerRows
+from coupled.recording.observers.ledger import Split
 from coupled.recording.observers.motion import Motion
 from coupled.recording.observers.panels import Panel, Surrogate
 from coupled.recording.observers.pixels import Pixels
@@ -21,7 +21,7 @@ OBSERVERS: Final[list[type[Observer]]] = [
     Surrogate,
     Flips,
     Pixels,
-    LedgerRows,
+    Split,
 ]
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from coupled.recording.observation import Observation, Observer, Rows, Setting, StepObservation
 
 
-class LedgerRows(Observer):
+class Split(Observer):
     """docs/theory.md (103) to (108)."""
 
     stream = "ledger"

@@ -3,13 +3,17 @@
 import shutil
 
 import pytest
+import torch
 from helpers import rewrite
 from interrupted import Crash, Stop, T, config_of, path_of, stopped
 
 from coupled.comparison import diff
+from coupled.driver.assembly import assemble
+from coupled.driver.loop import advance
 from coupled.driver.train import resume, train
 from coupled.errors import Preempted
 from coupled.models import ledger_sums
+from coupled.recording import ledger as ledger_state
 from coupled.recording.ledger import Ledger
 from coupled.store import StoreError, tree_hash
 from coupled.threads import share
@@ -124,3 +128,34 @@ def test_a_run_may_be_longer_than_it_was_with_its_ledger(tmp_path):
         == (longer / f"checkpoints/step-{T + 2:09d}" / name).read_bytes()
         for name in names
     )
+
+
+@pytest.mark.parametrize("mover", ["nscl", "cl"])
+def test_what_is_added_beside_updates_is_a_part_of_its_own(monkeypatch, tmp_path, mover):
+    """Of an arm, and of its reference: for that it has the other sign."""
+    monkeypatch.setattr(ledger_state, "is_moved", lambda config, arm: arm == mover)
+    run = assemble(config(tmp_path, train={"precision": "float64"}))
+    assert run is not None
+    with run:
+        total = torch.zeros_like(run.arms[mover].state.weights)
+        for step in range(3):
+            advance(run, step)
+            move = 1e-3 * run.arms[mover].state.weights
+            run.arms[mover].state.weights += move
+            run.ledger.moved({mover: move})
+            total += move
+        row = run.ledger.look(None)["nscl"]
+    part = run.ledger.captured()["nscl.ledger"]["distance.moves"]
+    shared = run.arms["nscl"].state.shared
+    assert torch.equal(torch.from_numpy(part), (total if mover == "cl" else -total)[:shared])
+    assert row["state.from_moves"].norm() > 0.01 and row["state.from_rounding"].max() < 1e-12
+
+
+@pytest.mark.slow
+def test_compiled_training_has_the_same_bytes_with_a_ledger(tmp_path):
+    """A compiled backward may reuse what its forward kept, unless another one needs it."""
+    without, with_ledger = (  # in this order: the second one's settings would be the first one's too
+        train(config(tmp_path / name, {"ledger": schedule}, train={"compile": True, "steps": 3, "threads": 1}))
+        for name, schedule in (("off", {}), ("on", {"every": 1}))
+    )
+    assert files(with_ledger) == files(without)
