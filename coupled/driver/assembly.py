@@ -11,6 +11,7 @@ from coupled import runtime
 from coupled.arms.arm import Arm
 from coupled.arms.audits import Audits
 from coupled.arms.initial import build_arms
+from coupled.arms.moves import Moves
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.config.traits import objective_of
@@ -53,6 +54,7 @@ class Parts:
     device: torch.device
     arms: dict[str, Arm]
     audits: Audits
+    moves: Moves
     source: Source
     panels: Panels
     streams: Layout
@@ -115,13 +117,15 @@ def _build(config: Config, mesh: Mesh) -> Parts:
     shared = next(filter(_starts_shared, arms.values()), next(iter(arms.values())))
     initial = weights_digest(shared.state)
     streams = train_layout(config)
+    moves = Moves(config, arms, source.at, mesh)
     facts = describe(config, initial.hex(), splits, device)
     return Parts(
         config=config,
         mesh=mesh,
         device=device,
         arms=arms,
-        audits=Audits(config),
+        audits=Audits(config, [moves.requests]),
+        moves=moves,
         source=source,
         panels=panels,
         streams=streams,
@@ -163,6 +167,7 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
         root=root,
         arms=parts.arms,
         audits=parts.audits,
+        moves=parts.moves,
         source=parts.source,
         stream=Stream(parts.source, config.train.steps),
         recorder=recorder,

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from coupled.arms.arm import Arm
 from coupled.arms.audits import Audits
+from coupled.arms.moves import Moves
 from coupled.config import Config
 from coupled.errors import RunStopped
 from coupled.inputs.certificate import Certificate
@@ -39,6 +40,7 @@ class Run:
     root: Path
     arms: dict[str, Arm]
     audits: Audits
+    moves: Moves
     source: Source
     stream: Stream
     recorder: Recorder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
@@ -82,6 +83,9 @@ class Recorder:
         assert seen is not None and seen.step == step, "the step was observed before its update"
         for observer in seen.looking:
             self._put(observer.stream, step, observer.update(seen))
+
+    def observe_moves(self, step: int, added: Mapping[str, Tensor]) -> None:
+        """What late nudges and kicks added, after the update, to the weights of state `step` of arms here, by arm."""
 
     def observe_state(self, step: int) -> None:
         """The state after `step` updates, without a batch."""

@@ -124,6 +124,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         root=rebuilt.path,
         arms=parts.arms,
         audits=parts.audits,
+        moves=parts.moves,
         source=parts.source,
         stream=stream,
         recorder=recorder,

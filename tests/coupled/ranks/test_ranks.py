@@ -31,6 +31,14 @@ EVERY = {
     "nudged": {"kind": "nudged", "scale": 1e-3},
     "independent": {"kind": "independent"},
 }
+MOVED = {
+    "cl": {"objective": "dcl"},
+    "along": {"kind": "nudged", "at": 3, "direction": "batch", "scale": 0.1},
+    "matched": {"kind": "nudged", "scale": "matched", "match": "nscl"},
+    "kicked": {"kind": "kicked", "match": "nscl"},
+    "twin": {"kind": "twin", "of": "kicked"},
+    "nscl": {"objective": "nscl"},
+}
 FOUR = {name: EVERY[name] for name in ("cl", "nscl", "scl", "ce")}
 RECORD = {"panel": {"every": 4}, "pixels": {"every": 3}}
 KEEP = {"keep": {"steps": [0, 3], "last": True}, "recovery": {"steps": [4, 7]}}
@@ -76,6 +84,7 @@ ADAMW = {"name": "adamw", "learning_rate": 1e-3, "clip_norm": 0.1}
 def data_cases(W):
     return [
         case(f"every-{W}", arms=EVERY, ranks=split(W)),
+        case(f"every-moved-{W}", arms=MOVED, ranks=split(W)),
         case(f"large-{W}", arms=FOUR, batch=132, ranks=split(W)),
         case(f"float32-{W}", "gradient", arms=EVERY, batch=132, ranks=split(W), train=FLOAT32, mutant="smooth"),
         case(f"stopped-{W}", "stop", ranks=split(W), train=FLOAT32, steps=[2, 5, 6]),
@@ -86,6 +95,7 @@ def data_cases(W):
 BY_RANKS = {
     2: [
         case("arms-2", ranks={"data": 1}, train=FLOAT32),
+        case("arms-moved-2", arms=MOVED, ranks={"data": 1}, train=FLOAT32),
         case("count-2", "count", ranks={"data": 1}),
         *data_cases(2),
         case("separate-2", ranks=split(2), train={"steps": 3, "views_forward": "separate"}),
@@ -99,6 +109,7 @@ BY_RANKS = {
     ],
     3: [
         case("arms-3", train=FLOAT32),
+        case("arms-moved-3", arms=MOVED, train=FLOAT32),
         case("count-3", "count"),
         case("arms-stopped-3", "stop", train=FLOAT32, steps=[2, 5]),
         *data_cases(3),
