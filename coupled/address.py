@@ -55,6 +55,15 @@ class Purpose(IntEnum):
     KICK = 28  # a = name_word(parameter), b = draw, c = step: where a kick of the update from that step goes
 
 
+# The key of an address, and the words 2 and 3 of its counter: all but the block and field a.
+Counter = tuple[tuple[int, int], tuple[int, int]]
+
+
+def counter_of(seed: int, purpose: Purpose, *, b: int = 0, c: int = 0) -> Counter:
+    """What addresses that differ in field a have in common."""
+    return (seed & _MASK, seed >> 32), (b, c | int(purpose) << 24)
+
+
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
     """Philox4x32-10 of `counter` (…, 4), int64 holding 32-bit words, under `key`; words (…, 4) in [0, 2³²), int64."""
     c0, c1, c2, c3 = counter.unbind(-1)
@@ -106,21 +115,6 @@ def normal(seed: int, purpose: Purpose, count: int, **fields: int) -> Tensor:
         pair = words(seed, purpose, 2 * min(_CHUNK, count - start), first=2 * start, **fields).view(-1, 2)
         bits = (pair[:, 0] << 20) | (pair[:, 1] >> 12)
         parts.append(torch.erfinv((bits.to(torch.float64) + 0.5) * 2.0**-51 - 1.0) * math.sqrt(2.0))
-    return torch.cat(parts)
-
-
-def normals(seed: int, purpose: Purpose, blocks: Tensor, *, b: int = 0, c: int = 0) -> Tensor:
-    """Standard normal float64 values (4n,): the inverse normal of one word each, (w + ½)·2⁻³², four from every block.
-
-    `blocks` int64 (n, 2): a block's position inside its address, and field a of that. The device is that of the blocks.
-    """
-    # A GPU has no cache to stay in, and every operation is a launch.
-    size, parts = _CHUNK // 4 if blocks.device.type == "cpu" else len(blocks), []
-    for part in blocks.split(size):
-        fields = [part.new_full((len(part),), field) for field in (b, c | int(purpose) << 24)]
-        counter = torch.stack([*part.unbind(1), *fields], dim=1)
-        drawn = philox(counter, (seed & _MASK, seed >> 32)).flatten()
-        parts.append(torch.erfinv(2 * uniform(drawn) - 1).mul_(math.sqrt(2.0)))
     return torch.cat(parts)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from coupled.address import Purpose, name_word, normals
+from coupled.address import Counter, Purpose, counter_of, name_word, philox, uniform
 from coupled.models.flat import FlatState, Segment
 from coupled.models.segments import Segments
 
@@ -23,14 +23,34 @@ class Directions:
         # Every segment begins at a multiple of 4, so that no block of words is of two layers.
         places = [torch.arange((of.padded_stop - of.start) // 4) for of in self._segments]
         names = [torch.full_like(at, name_word(of.name)) for at, of in zip(places, self._segments, strict=True)]
-        self._blocks = torch.stack([torch.cat(places), torch.cat(names)], dim=1).to(state.weights.device)
+        self._places, self._names = (torch.cat(parts).to(state.weights.device) for parts in (places, names))
 
     def add(self, state: FlatState, wanted: Tensor, purpose: Purpose, *, draw: int, step: int = 0) -> None:
         """Move the weights of every layer by its `wanted` length, float64 (layers,), in a direction by address."""
-        values = normals(self._seed, purpose, self._blocks, b=draw, c=step)
+        values = self.normals(purpose, draw, step)
+        add_along(state, self._segments, values, wanted, self._layers.squares(values).sqrt())
+
+    def normals(self, purpose: Purpose, draw: int, step: int) -> Tensor:
+        """Normal values of variance ½, float64 (shared,), and 0 in the padding."""
+        odds = _compiled if self._places.device.type == "cpu" else _in_operations
+        values = odds(counter_of(self._seed, purpose, b=draw, c=step), self._places, self._names).erfinv_()
         for segment in self._segments:
             values[segment.stop : segment.padded_stop] = 0
-        add_along(state, self._segments, values, wanted, self._layers.squares(values).sqrt())
+        return values
+
+
+def _compiled(counter: Counter, places: Tensor, names: Tensor) -> Tensor:
+    """What is the inverse normal's, of the four words of every block: (w + ½)·2⁻³¹ − 1, float64 (4n,)."""
+    from coupled.arms.odds import odds  # numba takes its time to load, and few runs need it
+
+    return torch.from_numpy(odds(places.numpy(), names.numpy(), *counter, threads=torch.get_num_threads()))
+
+
+def _in_operations(counter: Counter, places: Tensor, names: Tensor) -> Tensor:
+    """The same on any device, in some 150 operations."""
+    key, fields = counter
+    blocks = torch.stack([places, names, *(torch.full_like(places, field) for field in fields)], dim=1)
+    return 2 * uniform(philox(blocks, key).flatten()) - 1
 
 
 def add_along(

@@ -84,7 +84,7 @@ ADAMW = {"name": "adamw", "learning_rate": 1e-3, "clip_norm": 0.1}
 def data_cases(W):
     return [
         case(f"every-{W}", arms=EVERY, ranks=split(W)),
-        case(f"every-moved-{W}", arms=MOVED, ranks=split(W)),
+        case(f"every-moved-{W}", arms=MOVED, ranks=split(W), train={"steps": 5}),
         case(f"large-{W}", arms=FOUR, batch=132, ranks=split(W)),
         case(f"float32-{W}", "gradient", arms=EVERY, batch=132, ranks=split(W), train=FLOAT32, mutant="smooth"),
         case(f"stopped-{W}", "stop", ranks=split(W), train=FLOAT32, steps=[2, 5, 6]),
