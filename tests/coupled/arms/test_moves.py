@@ -1,12 +1,13 @@
 """Late nudges and kicks: how far they move which arm, at which state, and that nothing else hears of them."""
 
 import math
+import shutil
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
-from helpers import tiny
+from helpers import rewrite, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from coupled.driver.train import resume, train
 from coupled.errors import RunStopped
 from coupled.models.flat import FlatState
 from coupled.recording.checkpoints import restore
-from coupled.store import checkpoint_folder, open_tensors
+from coupled.store import StoreError, checkpoint_folder, open_tensors
 from coupled.theory.learning_rate import learning_rate
 from coupled.verification import verify
 
@@ -36,7 +37,7 @@ MOVED = {
     "matched": {"kind": "nudged", "scale": "matched", "match": "nscl"},
     "kicked": {"kind": "kicked", "match": "nscl"},
 }
-LAYER = FlatState(torch.nn.Linear(128, 128, bias=False, device="meta"), torch.float64, CPU)
+LAYER = FlatState(torch.nn.BatchNorm1d(1 << 14, device="meta"), torch.float64, CPU)
 TWINS = {f"{name}-twin": {"kind": "twin", "of": name, "reference": name} for name in MOVED}
 BOTH = {"both": {"kind": "nudged", "of": "kicked", "at": 4, "scale": 1e-3}}
 FIRST = {"late": 3, "ulp": 2, "along": 3, "matched": 1, "kicked": 1}
@@ -313,9 +314,18 @@ def test_lengths_that_are_not_finite_stop_the_run(tmp_path, monkeypatch):
         train(config_of(tmp_path))
 
 
-def test_training_again_repeats_moves(run):
-    findings = verify(run, replay=3)
-    assert any("trained again" in sentence and "3 checkpoints" in sentence for sentence in findings.proven)
+def test_training_again_repeats_moves_and_what_is_nudged_late_is_proven_exact_until_then(run):
+    proven = verify(run, replay=3).proven
+    assert any("trained again" in sentence and "3 checkpoints" in sentence for sentence in proven)
+    assert "nudged late: late is at distance 0 from cl at all 3 recorded steps before 3, where it is nudged" in proven
+
+
+def test_a_late_arm_that_was_elsewhere_before_is_seen(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (shard,) = (path for path in copy.glob("records/scalars/late/*") if 2 in open_tensors(path)["state.step"])
+    rewrite(copy, str(shard.relative_to(copy)), lambda tensors: tensors["state.distance"].fill(1e-300))
+    with pytest.raises(StoreError, match="the copy late is 1e-300 from cl at step 2"):
+        verify(copy)
 
 
 def test_golden_words_of_moves_and_the_batch_that_gives_a_direction(tmp_path):
