@@ -64,5 +64,5 @@ def add_along(
     factors = (wanted.to(lengths) / lengths).masked_fill(lengths == 0, 0.0).tolist()
     for segment, factor in zip(segments, factors, strict=True):
         if factor != 0:
-            weight = state.weights[segment.start : segment.stop]
-            weight.copy_(weight.double() + direction[segment.start : segment.stop].double() * factor)
+            weight, along = (flat[segment.start : segment.stop] for flat in (state.weights, direction))
+            weight.copy_(weight.to(torch.float64, copy=True).add_(along, alpha=factor))
