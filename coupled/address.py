@@ -51,6 +51,17 @@ class Purpose(IntEnum):
     PROBE_ORDER = 20  # a = epoch, seed 0: the order in which a probe of minibatches visits its shots
     PLACEBO = 21  # a = step, b = draw: how a placebo's labels are permuted within a batch
     PLACEBO_RUN = 22  # a = draw: how those of the whole data set are permuted
+    MATCHED = 27  # a = name_word(parameter), b = draw: where a nudge as long as another arm's first difference goes
+    KICK = 28  # a = name_word(parameter), b = draw, c = step: where a kick of the update from that step goes
+
+
+# The key of an address, and the words 2 and 3 of its counter: all but the block and field a.
+Counter = tuple[tuple[int, int], tuple[int, int]]
+
+
+def counter_of(seed: int, purpose: Purpose, *, b: int = 0, c: int = 0) -> Counter:
+    """What addresses that differ in field a have in common."""
+    return (seed & _MASK, seed >> 32), (b, c | int(purpose) << 24)
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:

@@ -108,8 +108,28 @@ class Arm:
     def update(self, learning_rate: float) -> None:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
         self.optimiser.step(learning_rate, self.squares)
-        self.squares = Squares(self.state, self.optimiser.layers)
+        self.moved()
         absorb(self._norms)
+
+    def moved(self) -> None:
+        """To be called when the weights have been changed: what was known of them is of others."""
+        self.squares = Squares(self.state, self.optimiser.layers)
+
+    def gradient_aside(self, batch: Batch) -> Tensor:
+        """The gradient (weights,) of the arm's loss on another batch, between an update and the next step.
+
+        Nothing stays of it: loss, z, gradient and what running statistics will take in are as they were.
+        """
+        kept = self.loss, self.z, self.sigma, self.squares
+        own = self.state.gradient.clone()
+        self.backward(self.forward(batch))
+        aside = self.state.gradient.clone()
+        self.state.gradient.copy_(own)
+        self.loss, self.z, self.sigma, self.squares = kept
+        self._sigma = self.sigma  # lets go of the graph
+        for norm in self._norms:
+            norm.forget()
+        return aside
 
     def embed(self, images: Tensor, *, stages: bool = False) -> list[Tensor]:
         """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k), in evaluation mode.

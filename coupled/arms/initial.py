@@ -59,11 +59,15 @@ def _first_nudges(traits: Traits) -> tuple[Nudge, ...]:
     return tuple(nudge for nudge in traits.nudges if nudge.at == 0)
 
 
+def is_held(before: Tensor, after: Tensor) -> bool:
+    """Did a nudge move every weight but those that are 0?"""
+    return not bool(((after == before) & (before != 0)).any())
+
+
 def _nudge(arm: Arm, first: Nudge, config: Config) -> None:
     before = arm.state.weights.clone()
     nudge(arm.state, config.seed, first.scale, first.draw)
-    stuck = (arm.state.weights == before) & (before != 0)
-    if bool(stuck.any()):
+    if not is_held(before, arm.state.weights):
         raise UserError(
             f"arms.{arm.name}.scale = {first.scale}",
             f"a nudge that {config.train.dtype} can hold",

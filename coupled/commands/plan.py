@@ -37,6 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
     _print_ledger(forecast)
+    if kicks := forecast.kicks.normals:
+        more, taken = forecast.kicks.backwards, shown_bytes(forecast.kicks.memory)
+        print(f"# kicks            {more} backward more and {kicks:,} random numbers a step, {taken}")
     _print_ranks(forecast, config)
     print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
     for stream, total in forecast.streams.items():

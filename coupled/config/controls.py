@@ -113,7 +113,7 @@ _FILLED: Final[Mapping[str, Callable[[str, schema.Arm, dict[str, object], Mappin
 def check_control(name: str, arms: Mapping[str, Arm], written: schema.Written) -> None:
     """Raises UserError for a control that does not fit the arms that it names, or the run."""
     arm = arms[name]
-    if isinstance(arm, Kicked | OtherInputs) or (isinstance(arm, Nudged) and arm.at):
+    if isinstance(arm, OtherInputs):
         raise UserError(f"arms.{name}.kind = {arm.kind}", "this version cannot train it yet", "leave it out")
     if isinstance(arm, Placebo):
         _check_placebo(name, arm, arms, written)

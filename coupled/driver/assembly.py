@@ -11,6 +11,7 @@ from coupled import runtime
 from coupled.arms.arm import Arm
 from coupled.arms.audits import Audits
 from coupled.arms.initial import build_arms
+from coupled.arms.moves import Moves
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.config.ledger import records_ledger
@@ -56,6 +57,7 @@ class Parts:
     arms: dict[str, Arm]
     audits: Audits
     ledger: Ledger
+    moves: Moves
     source: Source
     panels: Panels
     streams: Layout
@@ -118,7 +120,8 @@ def _build(config: Config, mesh: Mesh) -> Parts:
     shared = next(filter(_starts_shared, arms.values()), next(iter(arms.values())))
     initial = weights_digest(shared.state)
     streams = train_layout(config)
-    audits = Audits(config, [audited(config)] if records_ledger(config) else [])
+    moves = Moves(config, arms, source.at, mesh)
+    audits = Audits(config, [moves.requests, *([audited(config)] if records_ledger(config) else [])])
     facts = describe(config, initial.hex(), splits, device)
     return Parts(
         config=config,
@@ -127,6 +130,7 @@ def _build(config: Config, mesh: Mesh) -> Parts:
         arms=arms,
         audits=audits,
         ledger=Ledger(config, arms, audits, mesh),
+        moves=moves,
         source=source,
         panels=panels,
         streams=streams,
@@ -169,6 +173,7 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
         arms=parts.arms,
         audits=parts.audits,
         ledger=parts.ledger,
+        moves=parts.moves,
         source=parts.source,
         stream=Stream(parts.source, config.train.steps),
         recorder=recorder,

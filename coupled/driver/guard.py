@@ -1,10 +1,12 @@
 """What stops all arms before the damage."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
 
 from coupled.arms.arm import Arm
+from coupled.arms.moves import Failure, Moved
 from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
 from coupled.recording import checkpoints
@@ -42,6 +44,29 @@ def check_copies(run: Run, step: int) -> None:
         reason = f"ranks that share an arm had other weights after step {step}"
         run.log({"event": "stopped", "step": step, "reason": reason})
         raise run.mesh.ending(RunStopped(f"{reason}: their updates were not the same; resume from the last checkpoint"))
+
+
+_FAILURES: Final = {
+    Failure.NOT_HELD: "gets a nudge that {} cannot hold",
+    Failure.NOT_FINITE: "is moved by what is not finite",
+}
+
+
+def check_moves(run: Run, step: int, moved: Moved) -> None:
+    """Stop all arms where one could not be moved into state `step`: nothing of that state is saved."""
+    failures = [moved.failures.get(name, Failure.NONE) for name in run.config.arms]
+    if run.moves.nudge(step):  # of kicks alone, all ranks know the same
+        failures = [Failure(code) for code in run.mesh.most(*failures)]
+    if any(failures):
+        arm, failure = next((name, code) for name, code in zip(run.config.arms, failures, strict=True) if code)
+        reason = f"arm {arm} {_FAILURES[failure].format(run.config.train.dtype)}"
+        run.log({"event": "stopped", "step": step, "reason": reason})
+        raise run.mesh.ending(
+            RunStopped(
+                f"{reason} at step {step}: all arms stopped; records and checkpoints up to the last checkpoint are in "
+                f"{run.root}"
+            )
+        )
 
 
 def _fold(tensor: torch.Tensor) -> torch.Tensor:

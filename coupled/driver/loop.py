@@ -2,7 +2,7 @@
 
 from signal import Signals
 
-from coupled.driver.guard import check_copies, guard
+from coupled.driver.guard import check_copies, check_moves, guard
 from coupled.driver.reporter import Reporter
 from coupled.driver.run import Run
 from coupled.driver.signals import Preemption
@@ -55,8 +55,20 @@ def advance(run: Run, step: int) -> None:
     for arm in run.arms.values():
         arm.update(rate)
     run.recorder.observe_update(step)
+    move(run, step + 1, rate)
     check_copies(run, step + 1)
     run.checkpoint(step + 1)
+
+
+def move(run: Run, step: int, rate: float) -> None:
+    """What late nudges and kicks add to the weights of state `step`, which the update at `rate` has made."""
+    if not run.moves.are_due(step):
+        return
+    # Only a nudge asks a user's objective for something, which may fail on the ranks of its arm alone.
+    meeting = run.mesh.together if run.moves.nudge(step) else lambda act: act()
+    moved = meeting(lambda: run.moves.add(step, run.audits, rate))
+    check_moves(run, step, moved)
+    run.ledger.moved(moved.added)
 
 
 def leave(run: Run, step: int, signal: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from coupled.arms.arm import Arm
 from coupled.arms.audits import Audits
+from coupled.arms.moves import Moves
 from coupled.config import Config
 from coupled.errors import RunStopped
 from coupled.inputs.certificate import Certificate
@@ -41,6 +42,7 @@ class Run:
     arms: dict[str, Arm]
     audits: Audits
     ledger: Ledger
+    moves: Moves
     source: Source
     stream: Stream
     recorder: Recorder

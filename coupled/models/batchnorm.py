@@ -135,6 +135,11 @@ class BatchNorm(nn.Module):
         self._seen.clear()
         fused.absorb([self])
 
+    def forget(self) -> None:
+        """Let go of every training forward since the last `absorb`: the running statistics never hear of them."""
+        self._seen.clear()
+        self.seen.clear()
+
 
 def absorb(norms: Sequence[BatchNorm]) -> None:
     """Move the running statistics of all norms of a network."""

@@ -10,6 +10,7 @@ from coupled.arms.network import forward_on_shapes, meta_network
 from coupled.arms.optimisers import state_tensors
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
+from coupled.config.traits import traits_of
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
 from coupled.planning.ledger import LedgerCost, ledger_cost, vector_bytes
@@ -31,6 +32,17 @@ class Traffic:
     embeddings: int
     statistics: int
     gradient: int
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What kicks take at every step beside the arms' own: backward passes, and random numbers. `memory` in bytes: the
+    gradients that are kept, and what a direction is made of.
+    """
+
+    backwards: int
+    normals: int
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -59,17 +71,19 @@ class Plan:
     placement: Placement
     why_ranks: str
     traffic: Traffic
+    kicks: Extra
 
     @property
     def memory(self) -> int:
-        """What arms hold together, and the turn of one of them."""
-        return len(self.arms) * self.arm_memory + sum(self.ledger_memory.values()) + self.step_memory
+        """What arms hold together, the turn of one of them, and what kicks take."""
+        held = len(self.arms) * self.arm_memory + sum(self.ledger_memory.values())
+        return held + self.step_memory + self.kicks.memory
 
     def memory_of(self, rank: int) -> int:
-        """What a rank's arms hold, and the turn of one of them on its part of a batch."""
+        """What a rank's arms hold, the turn of one of them on its part of a batch, and at most for kicks."""
         arms = self.placement.groups[rank // self.placement.data]
         held = sum(self.arm_memory + self.ledger_memory[arm] for arm in arms)
-        return held + self.step_memory // self.placement.data
+        return held + self.step_memory // self.placement.data + self.kicks.memory
 
     @property
     def total(self) -> int:
@@ -104,7 +118,21 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         placement=placement,
         why_ranks=world.why,
         traffic=_traffic(config, placement, network),
+        kicks=_kicks(config, parameters),
     )
+
+
+def _kicks(config: Config, parameters: int) -> Extra:
+    traits = {name: traits_of(config.arms, name) for name in config.arms}
+    kicks = [kick for of in traits.values() for kick in of.kicks]
+    matched = {kick.match: str(config.arms[kick.match].reference) for kick in kicks}
+    audited = sum(traits[match].terms != traits[reference].terms for match, reference in matched.items())
+    real = getattr(torch, config.train.dtype).itemsize
+    # An address of two int64 for every four weights; while an arm is kicked its direction and the squares of that, in
+    # float64, and its weights before; a gradient of each loss, and the own one while a loss is at its turn.
+    of_direction = (4 + 2 * 8 + real) * parameters if kicks else 0
+    of_gradients = real * (audited + (audited > 0)) * parameters
+    return Extra(audited, len(kicks) * parameters, of_direction + of_gradients)
 
 
 def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:

@@ -125,6 +125,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         arms=parts.arms,
         audits=parts.audits,
         ledger=parts.ledger,
+        moves=parts.moves,
         source=parts.source,
         stream=stream,
         recorder=recorder,

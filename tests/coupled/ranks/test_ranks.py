@@ -40,6 +40,14 @@ CONTROLLED = {
     "anti": {"kind": "anti", "of": "placebo"},
 }
 FOUR_OF_CL = {name: EVERY[name] for name in ("cl", "nscl", "nudged", "twin")}
+MOVED = {
+    "cl": {"objective": "dcl"},
+    "along": {"kind": "nudged", "at": 3, "direction": "batch", "scale": 0.1},
+    "matched": {"kind": "nudged", "scale": "matched", "match": "nscl"},
+    "kicked": {"kind": "kicked", "match": "nscl"},
+    "twin": {"kind": "twin", "of": "kicked"},
+    "nscl": {"objective": "nscl"},
+}
 FOUR = {name: EVERY[name] for name in ("cl", "nscl", "scl", "ce")}
 RECORD = {"panel": {"every": 4}, "pixels": {"every": 3}}
 KEEP = {"keep": {"steps": [0, 3], "last": True}, "recovery": {"steps": [4, 7]}}
@@ -86,6 +94,7 @@ ADAMW = {"name": "adamw", "learning_rate": 1e-3, "clip_norm": 0.1}
 def data_cases(W):
     return [
         case(f"every-{W}", arms=EVERY, ranks=split(W)),
+        case(f"every-moved-{W}", arms=MOVED, ranks=split(W), train={"steps": 5}),
         case(f"large-{W}", arms=FOUR, batch=132, ranks=split(W)),
         case(f"float32-{W}", "gradient", arms=EVERY, batch=132, ranks=split(W), train=FLOAT32, mutant="smooth"),
         case(f"stopped-{W}", "stop", ranks=split(W), train=FLOAT32, steps=[2, 5, 6]),
@@ -100,6 +109,7 @@ BY_RANKS = {
         case("stopped-ledger-2", "stop", ranks={"data": 1}, train=FLOAT32, steps=[2, 5], **LEDGER),
         case("every-ledger-2", arms=FOUR_OF_CL, ranks=split(2), **LEDGER),
         case("arms-2", arms=CONTROLLED, ranks={"data": 1}, train=FLOAT32),
+        case("arms-moved-2", arms=MOVED, ranks={"data": 1}, train=FLOAT32),
         case("count-2", "count", ranks={"data": 1}),
         *data_cases(2),
         case("separate-2", ranks=split(2), train={"steps": 3, "views_forward": "separate"}),
@@ -113,6 +123,7 @@ BY_RANKS = {
     ],
     3: [
         case("arms-3", arms=CONTROLLED, train=FLOAT32),
+        case("arms-moved-3", arms=MOVED, train=FLOAT32),
         case("count-3", "count"),
         case("arms-stopped-3", "stop", arms=CONTROLLED, train=FLOAT32, steps=[2, 5]),
         *data_cases(3),
