@@ -117,7 +117,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     writer = Writer(asynchronous=False, limit=1)
     observers = observers_of(Setting(rebuilt.config, parts.panels))
     recorder = Recorder(rebuilt.config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
-    certificate = restored(rebuilt.path, stretch.start, parts.arms, fingerprint)
+    chains = restored(rebuilt.path, stretch.start, parts.arms, rebuilt.config, fingerprint)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
         config=rebuilt.config,
@@ -127,7 +127,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         source=parts.source,
         stream=stream,
         recorder=recorder,
-        certificate=certificate,
+        chains=chains,
         commits=commits,
         writer=writer,
         fingerprint=fingerprint,
