@@ -17,7 +17,7 @@ from analysis.runs.run import Run
 from coupled.errors import UserError
 from coupled.objectives.masks import pair_masks, similarity
 from coupled.planning.class_shares import ClassShares, class_shares
-from coupled.recording.layout import SHARED, has_own_inputs, has_positive_gap
+from coupled.recording.layout import has_positive_gap, owner_of_inputs
 from coupled.theory.bounds import GapBounds, data_set_gap, gap_bounds
 
 NOT_A_BOUND: Final = "not a bound"  # how a flag begins that takes a bound's promise away
@@ -41,18 +41,13 @@ class _Setting:
 
 def gap_curves(run: Run, arm: str) -> Iterator[Curve]:
     """Gap, bounds and least slack of an arm for every labelling of interest, in float64 from the recorded z."""
-    if not run.schedules("similarity") or run.awaits("similarity", _labelled(run, arm), arm):
+    if not run.schedules("similarity") or run.awaits("similarity", owner_of_inputs(run.config, arm), arm):
         return
     positives = (False, True) if has_positive_gap(run.config) else (False,)
     temperature = run.arms[arm].temperature
     for labelling in labellings_of(run, arm):
         for positive in positives:
             yield from _curves(run, _Setting(arm, labelling, temperature, positive))
-
-
-def _labelled(run: Run, arm: str) -> str:
-    """Who has the labels of an arm's batches on record."""
-    return arm if has_own_inputs(run.config, arm) else SHARED
 
 
 def _curves(run: Run, setting: _Setting) -> Iterator[Curve]:
@@ -111,7 +106,8 @@ class _Means:
 def _evaluated(run: Run, setting: _Setting) -> tuple[np.ndarray, list[_Means]]:
     steps, means = [], []
     own = run.blocks("similarity", setting.arm, "batch.z")
-    labels = run.blocks("similarity", _labelled(run, setting.arm), f"batch.labels.{setting.labelling}")
+    owner = owner_of_inputs(run.config, setting.arm)
+    labels = run.blocks("similarity", owner, f"batch.labels.{setting.labelling}")
     for (at, z), (_, of_batch) in zip(own, labels, strict=False):
         # Of a run still written one file may be a shard ahead.
         for some in _pieces(min(len(at), len(of_batch)), z.shape[1]):

@@ -90,9 +90,7 @@ class FeaturePair:
             )
         records.arm(reference)
         if source == "batch" and (apart := other_inputs(records.config.arms, arm, reference)):
-            raise UserError(
-                f"batches of {arm} against {reference}", apart, "compare them on the panel or the surrogate"
-            )
+            raise UserError(f"batches of {arm} against {reference}", apart, "compare them on the panel")
         n, d = records.row_shape(where.stream, arm, where.column)
         return cls(records=records, arm=arm, reference=reference, source=source, feature=feature, where=where, n=n, d=d)
 

@@ -55,11 +55,11 @@ def comparable(run: Run, source: str, arm: str, reference: str) -> bool:
 
 
 def not_compared(run: Run) -> list[str]:
-    """Why batches of some arms are not compared with their reference's: "other against cl: weights and panel only …"."""
+    """Why batches of some arms are not compared with their reference's, a sentence each."""
     sentences = []
     for arm, spec in run.arms.items():
         if spec.reference is not None and (apart := other_inputs(run.config.arms, arm, spec.reference)):
-            sentences.append(f"{arm} against {spec.reference}: batches are not compared, as {apart}")
+            sentences.append(f"batches of {arm} against {spec.reference} are not compared: {apart}")
     return sentences if run.schedules("similarity") else []
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from coupled.config import Arm, Config
-from coupled.config.traits import objective_of, other_inputs
+from coupled.config.traits import objective_of
 from coupled.objectives.registry import positive_gap
 from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.theory import bounds
@@ -37,8 +37,6 @@ def pair_of(config: Config, arm: str) -> Pair | str:
     spec, reference = config.arms[arm], config.arms[arm].reference
     if reference is None:
         return "it has no reference"
-    if apart := other_inputs(config.arms, arm, reference):
-        return apart
     other = config.arms[reference]
     for name, of in ((arm, spec), (reference, other)):
         if of.kind not in ("objective", "twin"):

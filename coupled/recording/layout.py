@@ -226,6 +226,11 @@ def has_own_inputs(config: Config, arm: str) -> bool:
     return traits_of(config.arms, arm).inputs is not None
 
 
+def owner_of_inputs(config: Config, arm: str) -> str:
+    """Who has on record what an arm sees: itself, or "shared"."""
+    return arm if has_own_inputs(config, arm) else SHARED
+
+
 def dependents(config: Config) -> dict[str, list[str]]:
     """Every arm that others are compared with, in the config's order, and those others."""
     names = {
