@@ -5,6 +5,7 @@ import argparse
 from coupled.commands.options import add_config, add_ranks
 from coupled.config import Config, load
 from coupled.config.toml import to_toml
+from coupled.config.traits import own_inputs
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
 from coupled.planning.panels import MUCH, panel_cost
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     held, active, together = map(shown_bytes, (forecast.arm_memory, forecast.step_memory, forecast.memory))
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
+    _print_inputs(config)
     _print_ranks(forecast, config)
     print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
     for stream, total in forecast.streams.items():
@@ -44,6 +46,17 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# in all           {shown_bytes(forecast.total)} for {config.train.steps} steps")
     _print_vacuities(config)
     return 0
+
+
+def _print_inputs(config: Config) -> None:
+    """Which arms see inputs of their own, and what these cost."""
+    kinds = own_inputs(config.arms)
+    if not kinds:
+        return
+    views = 2 * config.batches.size
+    print(f"# inputs           {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds")
+    for inputs, arms in kinds.items():
+        print(f"#   {f'{inputs}':<15} {', '.join(arms)}")
 
 
 def _print_panels(config: Config) -> None:

@@ -72,7 +72,7 @@ class Inputs:
         return f"{self.inputs}-{self.draw}"
 
     def __str__(self) -> str:
-        return f"other {self.inputs}, draw {self.draw}"
+        return f"other {self.inputs} (draw {self.draw})"
 
 
 @dataclass(frozen=True)

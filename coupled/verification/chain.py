@@ -136,23 +136,26 @@ def _rows(records: Records, owner: str) -> dict[int, tuple[np.ndarray, ...]]:
 def _findings(rebuilt: Rebuilt, inputs: Inputs | None, walk: _Walk) -> Findings:
     proven, unproven = [], []
     trail, steps, joined, loose = walk
-    chain = "chain" if inputs is None else f"chain ({inputs})"
+    of_kind = "" if inputs is None else f" of {inputs}"
     if steps or joined:
         parts = [f"{len(steps)} recorded steps (to step {steps[-1]})"] if steps else []
         parts += [f"{trail.drawn} steps that are not recorded and were drawn again"] if trail.drawn else []
         proven.append(
-            f"{'one' if inputs is None else 'other'} input: through {' and '.join(parts) or 'no step'} the {chain} of "
-            "sample ids, integer draws and learning rates follows from the digest of the shared initial weights"
+            f"{'one' if inputs is None else 'other'} input: through {' and '.join(parts) or 'no step'} the chain "
+            f"of sample ids, integer draws and learning rates{of_kind} follows from the digest of the shared initial "
+            "weights"
             + (f", and {joined} saved states carry its links" if joined else "")
             + f"; {_who_saw_it(rebuilt.config, inputs)}"
         )
     if not steps:
-        unproven.append(f"{chain}: no step of the stream scalars is recorded")
+        unproven.append(f"chain{of_kind}: no step of the stream scalars is recorded")
     if trail.skipped:
-        unproven.append(f"{chain}: {trail.skipped} steps are not recorded and were not drawn again ({trail.why})")
+        unproven.append(
+            f"chain{of_kind}: {trail.skipped} steps are not recorded and were not drawn again ({trail.why})"
+        )
     if loose:
         unproven.append(
-            f"{chain}: the links that the saved states at {listed(loose)} carry, which lie behind such steps"
+            f"chain{of_kind}: the links that the saved states at {listed(loose)} carry, which lie behind such steps"
         )
     return Findings(proven, unproven)
 
