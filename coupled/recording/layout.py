@@ -170,7 +170,7 @@ def _pixels(config: Config, dims: Dims) -> Columns:
 
 
 # What an arm sees, where it sees something else than the others.
-_INPUTS: Final = dict.fromkeys(
+_INPUTS: Final[dict[str, Cause]] = dict.fromkeys(
     ("batch.ids_digest", "batch.draws_digest", "batch.ids", "batch.visits", "batch.labels", "batch.pixels_digest"),
     Cause.INPUTS,
 )
