@@ -101,7 +101,7 @@ BY_RANKS = {
         case("vit-2", ranks=split(2), train={"steps": 3}, model=VIT, views={"size": 12}),
         case("adamw-2", ranks=split(2), train={"steps": 3}, optimiser=ADAMW),
         case("arms-inputs-2", arms=INPUTS, ranks={"data": 1}, train=FLOAT32),
-        case("every-inputs-2", arms=INPUTS, ranks=split(2)),
+        case("every-inputs-2", arms=INPUTS, ranks=split(2), train={"steps": 3}),
         case("astray-2", "astray", ranks=split(2, check=2), train=FLOAT32),
         case("resplit-2", "stop", ranks=split(2), steps=[5], overrides=["ranks.data=1"]),
         case("dropped-2", ranks=split(2), mutant="dropped"),
