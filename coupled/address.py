@@ -29,10 +29,11 @@ _CHUNK = 1 << 16
 class Purpose(IntEnum):
     """The purpose of a draw. Numbers are never reused: a new purpose gets a new one."""
 
-    ORDER = 1  # a = epoch: the uniform stream's permutation, one block per sample
-    CLASS_ORDER = 2  # a = cycle, b = class: the balanced stream's permutation of one class
-    REMAINDER = 3  # a = block of C steps: which classes get one sample more in a balanced batch
-    VIEW = 4  # a = sample id, b = visit, c = view index
+    # In the first four, draw 0 is the inputs that arms share, and a control's `draw` gives others.
+    ORDER = 1  # a = epoch, b = draw: the uniform stream's permutation, one block per sample
+    CLASS_ORDER = 2  # a = cycle, b = class, c = draw: the balanced stream's permutation of one class
+    REMAINDER = 3  # a = block of C steps, b = draw: which classes get one sample more in a balanced batch
+    VIEW = 4  # a = sample id, b = visit, c = 2·draw + view index
     INIT = 5  # a = name_word(parameter), b = draw (0: the shared initialisation)
     NUDGE = 6  # a = name_word(parameter), b = draw: the sign of a nudged twin's every weight
     PANEL = 7  # which ids make the panel (seed 0: the same for every run)

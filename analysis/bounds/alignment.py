@@ -12,6 +12,7 @@ import torch
 from analysis.runs.alignment import FeaturePair, drifts
 from analysis.runs.curve import Curve
 from analysis.runs.features import FEATURES
+from analysis.runs.recorded import comparable
 from analysis.runs.run import Run
 from coupled.theory.bounds import p2_cka, p2_rsa, sharp_cka, sharp_rsa
 
@@ -30,6 +31,7 @@ def alignment_curves(run: Run, arm: str) -> Iterator[Curve]:
         group = where.column.partition(".")[0]
         if (
             reference is not None
+            and comparable(run, source, arm, reference)
             and run.schedules(where.stream, group)
             and not run.awaits(where.stream, arm, reference)
         ):

@@ -21,7 +21,7 @@ from coupled.errors import UserError
 from coupled.objectives.masks import pair_masks, similarity
 from coupled.planning.class_shares import ClassShares, class_shares
 from coupled.reading.records import Block
-from coupled.recording.layout import SHARED, has_positive_gap
+from coupled.recording.layout import has_positive_gap, owner_of_inputs
 from coupled.theory.bounds import GapBounds, data_set_gap, gap_bounds
 
 NOT_A_BOUND: Final = "not a bound"  # how a flag begins that takes a bound's promise away
@@ -51,7 +51,7 @@ class _Setting:
 
 def gap_curves(run: Run, arm: str) -> Iterator[Curve]:
     """Gap, bounds and least slack of an arm for every labelling of interest, in float64 from the recorded z."""
-    if not run.schedules("similarity") or run.awaits("similarity", SHARED, arm):
+    if not run.schedules("similarity") or run.awaits("similarity", owner_of_inputs(run.config, arm), arm):
         return
     positives = (False, True) if has_positive_gap(run.config) else (False,)
     temperature = run.arms[arm].temperature
@@ -70,8 +70,8 @@ def gap_curves(run: Run, arm: str) -> Iterator[Curve]:
 def _labels(run: Run, setting: _Setting) -> Iterator[Block]:
     """(steps (k,), labels (k, B)) of the recorded batches. UserError where they are of a data set that is not here."""
     if setting.permuted is not None:
-        return of_batches(run, setting.permuted)
-    return run.blocks("similarity", SHARED, f"batch.labels.{setting.labelling}")
+        return of_batches(run, setting.permuted, setting.arm)
+    return run.blocks("similarity", owner_of_inputs(run.config, setting.arm), f"batch.labels.{setting.labelling}")
 
 
 def _without_bounds(run: Run, setting: _Setting, reason: str) -> Iterator[Curve]:

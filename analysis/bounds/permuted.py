@@ -15,16 +15,16 @@ from coupled.inputs.placebo import overlap_by_chance, permuted
 from coupled.reading.here import config_here
 from coupled.reading.log import last_data_path
 from coupled.reading.records import Block
-from coupled.recording.layout import SHARED
+from coupled.recording.layout import SHARED, owner_of_inputs
 
 
-def of_batches(run: Run, key: Permuted) -> Iterator[Block]:
-    """(steps (k,), permuted labels (k, B)) of the stream similarity, shard by shard.
+def of_batches(run: Run, key: Permuted, arm: str) -> Iterator[Block]:
+    """(steps (k,), permuted labels (k, B)) of the batches that an arm sees, from the stream similarity, shard by shard.
 
     Those of a relabelled data set need the data set: UserError, before the first block, where it is not here.
     """
     whole = of_split(run, key.labelling) if key.across == "run" else None
-    return _blocks(run, key, whole)
+    return _blocks(run, key, owner_of_inputs(run.config, arm), whole)
 
 
 def of_split(run: Run, labelling: str) -> Tensor:
@@ -41,9 +41,9 @@ def _loaded(run: Run, labelling: str) -> Tensor:
     return labels
 
 
-def _blocks(run: Run, key: Permuted, whole: Tensor | None) -> Iterator[Block]:
+def _blocks(run: Run, key: Permuted, owner: str, whole: Tensor | None) -> Iterator[Block]:
     column, seed = "batch.ids" if whole is not None else f"batch.labels.{key.labelling}", run.config.seed
-    for steps, rows in run.blocks("similarity", SHARED, column):
+    for steps, rows in run.blocks("similarity", owner, column):
         own = torch.tensor(rows)
         # The labels of a batch are a split of their own, whose samples have the ids 0 … B − 1.
         places = torch.arange(own.shape[1])

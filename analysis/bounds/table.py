@@ -13,6 +13,7 @@ from analysis.bounds.checks import Vacuous, factors, vacuity
 from analysis.bounds.gap import NOT_A_BOUND, SLACK
 from analysis.output.csv import write_csv
 from analysis.runs.curve import Curve, pick
+from analysis.runs.recorded import not_compared
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "bounds.csv"
@@ -42,7 +43,7 @@ def printed(run: Run, curves: Sequence[Curve]) -> Iterator[Table | str]:
     yield ""
     yield from (*gap_slack(curves), *inside(curves))
     yield "\nwhat the bounds rest on (* no bound here):"
-    yield from (f"- {line}" for line in flags(curves))
+    yield from (f"- {line}" for line in (*flags(curves), *not_compared(run)))
 
 
 def tables(run: Run, curves: Sequence[Curve]) -> list[Table]:

@@ -7,7 +7,7 @@ from analysis.runs.alignment import FeaturePair, drifts
 from analysis.runs.curve import Curve
 from analysis.runs.features import features, stage_names
 from analysis.runs.processes import for_arms
-from analysis.runs.recorded import ALIGNED, check_steps, has_records, labellings_of
+from analysis.runs.recorded import ALIGNED, check_steps, comparable, has_records, labellings_of
 from analysis.runs.run import Run
 
 _NEIGHBOURHOOD: Final = 24  # samples of a panel below which ten neighbours are half of it, or more than there are
@@ -38,7 +38,9 @@ def curves_of(run: Run, arm: str) -> Iterator[Curve]:
         yield run.curve("distance", arm=arm)
     for source, feature in (*ALIGNED, *(("panel", stage) for stage in stage_names(run))):
         where = features(run, source, feature)
-        if has_records(run, where.stream, where.column.partition(".")[0], arm, reference):
+        if comparable(run, source, arm, reference) and has_records(
+            run, where.stream, where.column.partition(".")[0], arm, reference
+        ):
             yield from _aligned(run, arm, source, feature)
 
 

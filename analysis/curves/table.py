@@ -11,7 +11,7 @@ from rich.table import Table
 from analysis.output.csv import write_csv
 from analysis.output.table import ABSENT, title
 from analysis.runs.curve import Curve, pick
-from analysis.runs.recorded import waiting
+from analysis.runs.recorded import not_compared, waiting
 from analysis.runs.run import Run
 
 STEPS: Final = (10, 30, 100, 300)
@@ -68,7 +68,7 @@ def _rows_of(run: Run, curves: Sequence[Curve], arm: str) -> list[Row]:
 
 def notes(run: Run, curves: Sequence[Curve]) -> str:
     """n, d and estimators of the table's columns, and which streams have no committed step yet, on one line."""
-    sentences = [f"{late}." for late in waiting(run)]
+    sentences = [f"{left}." for left in (*waiting(run), *not_compared(run))]
     panel = next((c for c in curves if c.measure == "cka" and (c.source, c.feature) == ("panel", "h")), None)
     if panel is not None:
         sentences = [

@@ -13,7 +13,7 @@ from analysis.report.content import Content
 from analysis.report.layers import LayerGrid
 from analysis.report.traces import MOST_POINTS, thinned
 from analysis.runs.curve import Curve
-from analysis.runs.recorded import waiting
+from analysis.runs.recorded import not_compared, waiting
 
 _NAMES = {
     "cka": "CKA",
@@ -189,7 +189,7 @@ def notes(content: Content) -> list[str]:
         name = f"{run.name}: " if len(content.runs) > 1 else ""
         if not run.finished:
             sentences.append(f"{name}UNFINISHED: records up to step {run.steps:,} of {run.planned_steps:,}.")
-        sentences += [f"{name}{late}." for late in waiting(run)]
+        sentences += [f"{name}{left}." for left in (*waiting(run), *not_compared(run))]
         unrecorded = [s for s in ("scalars", "layers", "similarity", "panel", "surrogate") if not run.schedules(s)]
         sentences += [f"{name}the stream {stream} is not recorded (record.{stream} is empty)." for stream in unrecorded]
     sentences += alarms(content)

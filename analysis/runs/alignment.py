@@ -17,6 +17,7 @@ from analysis.arrays.similarity_drift import similarity_drift
 from analysis.runs.curve import Band, Curve
 from analysis.runs.features import Features, features, paired
 from analysis.statistics.estimates import Estimate, estimates
+from coupled.config.traits import other_inputs
 from coupled.errors import UserError, unknown
 from coupled.reading.records import Records
 from coupled.recording.schedule import due
@@ -77,7 +78,8 @@ class FeaturePair:
     ) -> "FeaturePair":
         """The pair of an arm; by default against its own reference, and of h on the panel, of z elsewhere.
 
-        Raises UserError for what is not recorded, and for an arm without a reference.
+        Raises UserError for what is not recorded, for an arm without a reference, and for batches of two arms that see
+        other inputs.
         """
         feature = feature or ("h" if source == "panel" else "z")
         where = features(records, source, feature)
@@ -87,6 +89,8 @@ class FeaturePair:
                 f"{arm} has no reference", "it is the reference of the others", "name a reference or another arm"
             )
         records.arm(reference)
+        if source == "batch" and (apart := other_inputs(records.config.arms, arm, reference)):
+            raise UserError(f"batches of {arm} against {reference}", apart, "compare them on the panel")
         n, d = records.row_shape(where.stream, arm, where.column)
         return cls(records=records, arm=arm, reference=reference, source=source, feature=feature, where=where, n=n, d=d)
 

@@ -7,6 +7,7 @@ from analysis.runs.features import FEATURES
 from analysis.runs.labels import own_labelling
 from analysis.runs.run import Run
 from coupled.config.formats import IMPORTED
+from coupled.config.traits import other_inputs
 from coupled.errors import UserError
 from coupled.terminal.shell import shell
 
@@ -51,6 +52,20 @@ def waiting(run: Run) -> list[str]:
         of = "" if len(late) == len(run.arms) else f" of {', '.join(late)}"
         notes += [f"{stream}: nothing committed yet{of}"] if late else []
     return notes
+
+
+def comparable(run: Run, source: str, arm: str, reference: str) -> bool:
+    """Can what two arms made of a source be compared? Of batches only where both see the same inputs."""
+    return source != "batch" or not other_inputs(run.config.arms, arm, reference)
+
+
+def not_compared(run: Run) -> list[str]:
+    """Why batches of some arms are not compared with their reference's, a sentence each."""
+    sentences = []
+    for arm, spec in run.arms.items():
+        if spec.reference is not None and (apart := other_inputs(run.config.arms, arm, spec.reference)):
+            sentences.append(f"batches of {arm} against {spec.reference} are not compared: {apart}")
+    return sentences if run.schedules("similarity") else []
 
 
 def has_records(run: Run, stream: str, group: str, *owners: str) -> bool:

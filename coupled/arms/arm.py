@@ -55,19 +55,22 @@ class Arm:
         self.loss = self.z = self.sigma = self._sigma = torch.empty(0)
 
     def forward_backward(self, batch: Batch, others: Sequence[Sequence[Term]] = ()) -> list[Tensor]:
-        """One forward and one backward; nothing is updated. Returns the gradients (weights,) of `others`, other losses
-        of Σ, at the same weights and on the same forward, by a backward each; of a head they are 0.
+        """One forward and one backward of a step's batch, or of what this arm sees in its place; nothing is updated.
+        Returns the gradients (weights,) of `others`, other losses of Σ, at the same weights and on the same forward,
+        by a backward each; of a head they are 0.
         """
+        batch = batch.of(self.traits.inputs)
         self.backward(self.forward(batch), keep_graph=bool(others))
         gradients = [self._gradient_of(terms, batch) for terms in others]
         self._sigma = self.sigma  # lets go of the graph
         return gradients
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss of a batch: one forward of both views, or one of each.
+        """The loss of a step's batch, of this arm's inputs: one forward of both views, or one of each.
 
         What is returned is for `backward`: of a classifier's loss this rank's part, else the whole loss.
         """
+        batch = batch.of(self.traits.inputs)
         parts = [batch.pixels] if self._train.views_forward == "joint" else batch.pixels.chunk(2)
         with autocast(self._device, self._train.precision):
             own = torch.cat([self._training_network(part)[1] for part in parts])

@@ -5,6 +5,7 @@ import argparse
 from coupled.commands.options import add_config, add_ranks
 from coupled.config import Config, load
 from coupled.config.toml import to_toml
+from coupled.config.traits import own_inputs
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
 from coupled.planning.class_shares import permuted_overlaps
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if kicks := forecast.kicks.normals:
         more, taken = forecast.kicks.backwards, shown_bytes(forecast.kicks.memory)
         print(f"# kicks            {more} backward more and {kicks:,} random numbers a step, {taken}")
+    _print_inputs(config)
     _print_ranks(forecast, config)
     print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
     for stream, total in forecast.streams.items():
@@ -62,6 +64,17 @@ def _print_ledger(forecast: Plan) -> None:
     own = ", ".join(f"{count} of {arm}" for arm, count in cost.backwards.items() if count)
     held = shown_bytes(sum(forecast.ledger_memory.values()))
     print(f"# ledger           {cost.audits} steps with backwards more: {own or 'none'}; {held} held")
+
+
+def _print_inputs(config: Config) -> None:
+    """Which arms see inputs of their own, and what these cost."""
+    kinds = own_inputs(config.arms)
+    if not kinds:
+        return
+    views = 2 * config.batches.size
+    print(f"# inputs           {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds")
+    for inputs, arms in kinds.items():
+        print(f"#   {f'{inputs}':<15} {', '.join(arms)}")
 
 
 def _print_panels(config: Config) -> None:

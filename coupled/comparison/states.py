@@ -64,7 +64,8 @@ def compare_checkpoints(
             states += [StateDifference(step, arm, 0.0) for arm in arms]
             continue
         saved = [read_saved(path, entries[step]) for path, entries in zip(paths, kept, strict=True)]
-        if chain is None and saved[0].state.get("chain") != saved[1].state.get("chain"):
+        links = [[state.state.get(key) for key in ("chain", "chains")] for state in saved]
+        if chain is None and links[0] != links[1]:
             chain = step
         states += [_arm(paths, saved, arm, fingerprints, order) for arm in arms]
     return Checkpoints(tuple(states), chain)

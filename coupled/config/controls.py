@@ -23,6 +23,7 @@ OWN_FIELDS_OF: Final[Mapping[str, tuple[str, ...]]] = {
 }
 OWN_FIELDS: Final = tuple(dict.fromkeys(field for fields in OWN_FIELDS_OF.values() for field in fields))
 MATCHED: Final = "matched"
+MOST_INPUTS: Final = 2**23 - 1  # draws of other inputs: 2·draw + 1 has to fit into the 24 bits of an address's field c
 
 
 def control(name: str, arm: schema.Arm, arms: Mapping[str, Arm]) -> Arm:
@@ -96,6 +97,8 @@ def _anti(name: str, arm: schema.Arm, copied: dict[str, object], arms: Mapping[s
 
 
 def _other_inputs(name: str, arm: schema.Arm, copied: dict[str, object], arms: Mapping[str, Arm]) -> Arm:
+    if arm.draw is not None and arm.draw > MOST_INPUTS:
+        raise UserError(f"arms.{name}.draw = {arm.draw}", f"1 to {MOST_INPUTS} for other inputs", "lower it")
     return filled(OtherInputs, arm, draw=arm.draw or 1, inputs=arm.inputs or "batches", **copied)
 
 
@@ -113,8 +116,6 @@ _FILLED: Final[Mapping[str, Callable[[str, schema.Arm, dict[str, object], Mappin
 def check_control(name: str, arms: Mapping[str, Arm], written: schema.Written) -> None:
     """Raises UserError for a control that does not fit the arms that it names, or the run."""
     arm = arms[name]
-    if isinstance(arm, OtherInputs):
-        raise UserError(f"arms.{name}.kind = {arm.kind}", "this version cannot train it yet", "leave it out")
     if isinstance(arm, Placebo):
         _check_placebo(name, arm, arms, written)
     if isinstance(arm, Anti):

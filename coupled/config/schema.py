@@ -50,7 +50,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Batches:
-    """[batches] The one batch stream of all arms."""
+    """[batches] The one batch stream of all arms, but those of kind other-inputs."""
 
     size: int = option(128, "samples per batch (B); each gives two views", low=2)
     stream: str = option("uniform", "how batches are drawn", choices=("uniform", "balanced"))

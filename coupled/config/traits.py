@@ -56,6 +56,24 @@ class Inputs:
     inputs: str
     draw: int
 
+    @property
+    def of_order(self) -> int:
+        """The draw of the order of samples: 0, the shared one, where only views are others."""
+        return self.draw if self.inputs == "batches" else 0
+
+    @property
+    def of_views(self) -> int:
+        """The draw of a view's words: 0, the shared one, where only batches are others."""
+        return self.draw if self.inputs == "views" else 0
+
+    @property
+    def key(self) -> str:
+        """What files call them."""
+        return f"{self.inputs}-{self.draw}"
+
+    def __str__(self) -> str:
+        return f"other {self.inputs} (draw {self.draw})"
+
 
 @dataclass(frozen=True)
 class Traits:
@@ -114,3 +132,21 @@ def traits_of(arms: Mapping[str, Arm], name: str) -> Traits:
             return replace(traits, inputs=Inputs(arm.inputs, arm.draw))
         case _:
             return traits
+
+
+def own_inputs(arms: Mapping[str, Arm]) -> dict[Inputs, list[str]]:
+    """Every kind of input that is not the shared one, with the arms that see it, in the config's order."""
+    kinds: dict[Inputs, list[str]] = {}
+    for name in arms:
+        if (inputs := traits_of(arms, name).inputs) is not None:
+            kinds.setdefault(inputs, []).append(name)
+    return kinds
+
+
+def other_inputs(arms: Mapping[str, Arm], name: str, reference: str) -> str:
+    """Why batches of two arms cannot be compared, in words; "" where both see the same."""
+    own, its = (traits_of(arms, arm).inputs for arm in (name, reference))
+    if own == its:
+        return ""
+    shown = [f"{arm} sees {inputs or 'the shared inputs'}" for arm, inputs in ((name, own), (reference, its))]
+    return " and ".join(shown)

@@ -15,12 +15,12 @@ from coupled.arms.moves import Moves
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.config.ledger import records_ledger
-from coupled.config.traits import objective_of
+from coupled.config.traits import objective_of, own_inputs
 from coupled.config.user_code import execute
 from coupled.data.splits import Split
 from coupled.driver.run import Run
 from coupled.errors import UserError
-from coupled.inputs.certificate import Certificate, weights_digest
+from coupled.inputs.certificate import Chains, weights_digest
 from coupled.inputs.dataset import load_split
 from coupled.inputs.source import Source, Stream
 from coupled.objectives.losses import try_out
@@ -114,7 +114,7 @@ def ready(config: Config) -> dict[str, Split]:
 
 def _build(config: Config, mesh: Mesh) -> Parts:
     device, splits = runtime.configure(config), ready(config)
-    source = Source(config, splits["train"], labellings(config), device, mesh.data)
+    source = Source(config, splits["train"], labellings(config), device, mesh.data, mesh.own(list(config.arms)))
     arms = build_arms(config, device, mesh)
     panels = Panels(config, source, splits["test"])
     shared = next(filter(_starts_shared, arms.values()), next(iter(arms.values())))
@@ -177,7 +177,7 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
         source=parts.source,
         stream=Stream(parts.source, config.train.steps),
         recorder=recorder,
-        certificate=Certificate(parts.initial_weights),
+        chains=Chains(parts.initial_weights, own_inputs(config.arms)),
         commits=commits,
         writer=writer,
         fingerprint=fingerprint,

@@ -51,7 +51,7 @@ def advance(run: Run, step: int) -> None:
     batch = run.stream.at(step)
     rate = learning_rate(run.config.optimiser, step, run.config.batches.size)
     guard(run, step, forward_backward(run, batch))
-    run.recorder.observe(step, batch, run.certificate.extend(batch, rate))
+    run.recorder.observe(step, batch, run.chains.extend(batch, rate))
     for arm in run.arms.values():
         arm.update(rate)
     run.recorder.observe_update(step)

@@ -80,7 +80,7 @@ def _step(parts: Parts, before: Mapping[str, Mapping[str, Tensor]]) -> dict[str,
     config = parts.config
     batch = parts.source.at(0)
     rate = peak(config.optimiser, config.batches.size)  # a warm-up from 0 would hide the update
-    seen = {"pixels": batch.pixels}
+    seen = {"pixels": batch.pixels, **{f"pixels of {of}": other.pixels for of, other in batch.others.items()}}
     for name, arm in parts.arms.items():
         arm.forward_backward(batch)
         seen |= {f"{name}'s z": arm.z, f"{name}'s gradient": arm.state.gradient.clone()}

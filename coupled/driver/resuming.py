@@ -12,10 +12,11 @@ from coupled.config.differences import config_facts
 from coupled.config.formats import renamed
 from coupled.config.identity import field_of, kind_of, path_of
 from coupled.config.load import merge, tables_of
+from coupled.config.traits import own_inputs
 from coupled.driver.assembly import Parts, join
 from coupled.driver.run import Run
 from coupled.errors import UserError
-from coupled.inputs.certificate import Certificate
+from coupled.inputs.certificate import Chains
 from coupled.reading import environment
 from coupled.reading.checkpoints import open_arm
 from coupled.reading.log import last_data_path, last_ranks
@@ -188,9 +189,9 @@ def _refuse_other_config(path: Path, before: Config, config: Config) -> None:
 
 
 def _go_to(run: Run, saved: Saved) -> None:
-    """Arms, chain and open rows as they were at the saved step."""
+    """Arms, chains and open rows as they were at the saved step."""
     root, state = run.root, saved.state
-    run.certificate = restored(root, saved, run.arms, run.ledger, run.fingerprint)
+    run.chains = restored(root, saved, run.arms, run.ledger, run.config, run.fingerprint)
     if "first" in state:
         run.recorder.begin_shards(root / saved.folder, state["first"])
         for owner in (*run.arms, SHARED):
@@ -201,16 +202,16 @@ def _go_to(run: Run, saved: Saved) -> None:
     run.start, run.restored = saved.step, True
 
 
-def restored(root: Path, saved: Saved, arms: Mapping[str, Arm], ledger: Ledger, fingerprint: str) -> Certificate:
-    """Gives the arms and the ledger the state that was saved in the run at `root`; the chain as it was there. Raises
-    StoreError.
-    """
+def restored(
+    root: Path, saved: Saved, arms: Mapping[str, Arm], ledger: Ledger, config: Config, fingerprint: str
+) -> Chains:
+    """Gives the arms and the ledger the state saved in the run at `root`; the chains as they were. Raises StoreError."""
     for name, arm in arms.items():
         restore(arm, open_arm(root, saved, name, fingerprint), saved.step)
     ledger.restore(lambda name: open_arm(root, saved, name, fingerprint))
     try:
-        return Certificate.resumed(bytes.fromhex(saved.state["chain"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return Chains.resumed(saved.state, own_inputs(config.arms))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(root / saved.folder / STATE, f"not a state of a run: {error!r}") from None
 
 

@@ -13,7 +13,7 @@ from coupled.arms.audits import Audits
 from coupled.arms.moves import Moves
 from coupled.config import Config
 from coupled.errors import RunStopped
-from coupled.inputs.certificate import Certificate
+from coupled.inputs.certificate import Chains
 from coupled.inputs.source import Source, Stream
 from coupled.ranks.faults import RankLost
 from coupled.ranks.mesh import Mesh
@@ -46,7 +46,7 @@ class Run:
     source: Source
     stream: Stream
     recorder: Recorder
-    certificate: Certificate
+    chains: Chains
     commits: Commits
     writer: Writer
     fingerprint: str
@@ -139,4 +139,4 @@ class Run:
                 self.commits.directory.close()
 
     def _state(self) -> dict[str, Any]:
-        return {"chain": self.certificate.link.hex(), "fingerprint": self.fingerprint}
+        return {**self.chains.state(), "fingerprint": self.fingerprint}

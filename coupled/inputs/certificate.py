@@ -5,11 +5,14 @@ Integers are portable, so their digests are the same on every machine; pixel dig
 
 import hashlib
 import struct
-from typing import NamedTuple, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from torch import Tensor
 
+from coupled.config.traits import Inputs
+from coupled.inputs.draws import Integers
 from coupled.inputs.source import Batch
 from coupled.models.flat import FlatState
 
@@ -39,7 +42,7 @@ def next_link(link: bytes, ids_digest: bytes, draws_digest: bytes, learning_rate
 
 
 class Certificate:
-    """The chain so far: `link` is link_0 = SHA-256(digest of the initial weights), and link_{t+1} after `extend(t)`."""
+    """One chain so far: `link` is link_0 = SHA-256(digest of the initial weights), and link_{t+1} after `extend(t)`."""
 
     def __init__(self, initial_weights: bytes) -> None:
         self.link = hashlib.sha256(initial_weights).digest()
@@ -53,9 +56,9 @@ class Certificate:
         certificate.link = link
         return certificate
 
-    def extend(self, batch: Batch, learning_rate: float) -> "Link":
+    def extend(self, integers: Integers, learning_rate: float) -> "Link":
         """Chain one step."""
-        ids, draws = integers_digest(batch.ids), integers_digest(batch.words)
+        ids, draws = integers_digest(integers.ids), integers_digest(integers.words)
         self.link = next_link(self.link, ids, draws, learning_rate)
         return Link(learning_rate, ids, draws, self.link)
 
@@ -67,3 +70,40 @@ class Link(NamedTuple):
     ids: bytes
     draws: bytes
     chain: bytes
+
+
+class Chains:
+    """One chain for every kind of input of a run: that of what arms share, under None, and one of each other kind.
+
+    All begin with the digest of the shared initial weights.
+    """
+
+    def __init__(self, initial_weights: bytes, kinds: Iterable[Inputs] = ()) -> None:
+        self._chains: dict[Inputs | None, Certificate] = {
+            inputs: Certificate(initial_weights) for inputs in (None, *kinds)
+        }
+
+    @classmethod
+    def resumed(cls, state: Mapping[str, Any], kinds: Iterable[Inputs] = ()) -> Self:
+        """The chains of these kinds from what `state` gave; ValueError, KeyError or TypeError if it is of others."""
+        chains, others = cls(b"", kinds), state.get("chains", {})
+        links: dict[Inputs | None, str] = {None: state["chain"]}
+        links |= {inputs: others[inputs.key] for inputs in chains._chains if inputs is not None}
+        if len(others) != len(links) - 1:
+            raise ValueError("it has the chains of other kinds of input")
+        chains._chains = {inputs: Certificate.resumed(bytes.fromhex(link)) for inputs, link in links.items()}
+        return chains
+
+    def extend(self, batch: Batch, learning_rate: float) -> "Links":
+        """Chain one step of every kind."""
+        integers = batch.integers()
+        return {inputs: chain.extend(integers[inputs], learning_rate) for inputs, chain in self._chains.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Their links in hex, as a checkpoint's state has them: `chain`, and by kind `chains` where there are any."""
+        links = {inputs: chain.link.hex() for inputs, chain in self._chains.items()}
+        others = {inputs.key: link for inputs, link in links.items() if inputs is not None}
+        return {"chain": links[None]} | ({"chains": others} if others else {})
+
+
+Links = Mapping[Inputs | None, Link]

@@ -15,11 +15,14 @@ from coupled.errors import UserError
 
 
 class Uniform:
-    """Epochs of ⌊N/B⌋ steps over a permutation keyed by (seed, "order", epoch); the tail N mod B is left out."""
+    """Epochs of ⌊N/B⌋ steps over a permutation keyed by (seed, "order", epoch, draw); the tail N mod B is left out.
 
-    def __init__(self, seed: int, n: int, batch_size: int) -> None:
+    `draw` 0 is the order that arms share.
+    """
+
+    def __init__(self, seed: int, n: int, batch_size: int, draw: int = 0) -> None:
         self.batch_size, self.steps_per_epoch = batch_size, n // batch_size
-        self._order = lru_cache(maxsize=2)(lambda epoch: permutation(seed, Purpose.ORDER, n, a=epoch))
+        self._order = lru_cache(maxsize=2)(lambda epoch: permutation(seed, Purpose.ORDER, n, a=epoch, b=draw))
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Sample ids and visits of the batch of `step`, both int64 (B,)."""
@@ -33,11 +36,12 @@ class Balanced:
 
     Each class cycles keyed permutations of its samples, without a gap. Which classes get one more is a keyed
     permutation of the classes, new for every block of C steps, walked B mod C classes a step: every class is favoured
-    equally often in a block, so how many samples of a class came before a step is arithmetic.
+    equally often in a block, so how many samples of a class came before a step is arithmetic. `draw` 0 is the order
+    that arms share.
     """
 
-    def __init__(self, seed: int, labels: Tensor, classes: int, batch_size: int) -> None:
-        self.seed, self.classes, self.batch_size = seed, classes, batch_size
+    def __init__(self, seed: int, labels: Tensor, classes: int, batch_size: int, draw: int = 0) -> None:
+        self.seed, self.classes, self.batch_size, self.draw = seed, classes, batch_size, draw
         self._members = [torch.nonzero(labels == c).flatten() for c in range(classes)]
         self._share, self._rest = divmod(batch_size, classes)
         needed = 2 * (self._share + (self._rest > 0))
@@ -66,7 +70,7 @@ class Balanced:
 
     def _ranks_in_block(self, block: int) -> list[int]:
         """Each class's position in the block's permutation."""
-        return permutation(self.seed, Purpose.REMAINDER, self.classes, a=block).argsort().tolist()
+        return permutation(self.seed, Purpose.REMAINDER, self.classes, a=block, b=self.draw).argsort().tolist()
 
     def _offset(self, c: int, step: int) -> int:
         """How many samples of class c the batches before `step` hold."""
@@ -77,7 +81,7 @@ class Balanced:
 
     def _raw_order(self, c: int, cycle: int) -> Tensor:
         members = self._members[c]
-        return members[permutation(self.seed, Purpose.CLASS_ORDER, len(members), a=cycle, b=c)]
+        return members[permutation(self.seed, Purpose.CLASS_ORDER, len(members), a=cycle, b=c, c=self.draw)]
 
     def _order_of_cycle(self, c: int, cycle: int) -> Tensor:
         """The keyed permutation of a cycle; where the one before ends inside a batch, that batch's ids are put off.

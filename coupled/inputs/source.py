@@ -1,20 +1,19 @@
-"""What all arms share at a step: ids, labels, the integer draws of both views, pixels."""
+"""What arms see at a step: ids, labels, the integer draws of both views, pixels. All share them but those of a kind."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from coupled import views
-from coupled.address import Purpose
 from coupled.config import Config
-from coupled.config.traits import LabelKey, Permuted, traits_of
+from coupled.config.traits import Inputs, LabelKey, Permuted, own_inputs, traits_of
 from coupled.data.splits import FileSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
-from coupled.inputs.order import Balanced, Uniform
+from coupled.inputs.draws import Draws, Integers
 from coupled.inputs.pixels import Pixels
 from coupled.inputs.placebo import permuted
 from coupled.inputs.side_stream import SideStream
@@ -24,13 +23,14 @@ from coupled.ranks.mesh import ALONE, Axis
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's shared input: B samples, two views each.
+    """One step's input: B samples, two views each. What arms share; `others` has what some see in its place.
 
     ids and visits int64 (B,); words int64 (2, B, words per view), the draws behind the views; pixels (2B, 3, S, S) in
     the run's precision, view 1 first; labels (B,) on the CPU, by labelling; pair masks (2B, 2B) on the arms' device, by
     labelling, by the permuted labels of each placebo, and under None where an arm of unlabelled data needs them. Where
     ranks share a batch, pixels are those of this rank's samples alone, (2b, 3, S, S); all else is of the whole batch,
-    on every rank.
+    on every rank. `inputs`: of which kind it is, None: the shared. `others`: the batches of other kinds that arms here
+    see; `elsewhere`: the integers of those that only arms on other ranks do.
     """
 
     step: int
@@ -40,16 +40,31 @@ class Batch:
     pixels: Tensor
     labels: Mapping[str, Tensor]
     pairs: Mapping[LabelKey, PairMasks]
+    inputs: Inputs | None = None
+    others: Mapping[Inputs, "Batch"] = field(default_factory=dict)
+    elsewhere: Mapping[Inputs, Integers] = field(default_factory=dict)
+
+    def of(self, inputs: Inputs | None) -> "Batch":
+        """The step's batch of a kind of input, of an arm that is here."""
+        return self if inputs == self.inputs else self.others[inputs]  # type: ignore[index]
+
+    def integers(self) -> dict[Inputs | None, Integers]:
+        """Those of every kind of input of the run."""
+        here = {batch.inputs: Integers(batch.ids, batch.visits, batch.words) for batch in (self, *self.others.values())}
+        return {**here, **self.elsewhere}
 
     def on_device(self) -> Iterator[Tensor]:
         """The tensors that are on the arms' device."""
         yield self.pixels
         for masks in self.pairs.values():
             yield from (masks.others, masks.different, masks.same, masks.kept, masks.labels)
+        for batch in self.others.values():
+            yield from batch.on_device()
 
 
-# step, ids, visits, words, crops: see `Source.drawn`.
-Drawn = tuple[int, Tensor, Tensor, Tensor, Tensor]
+# step, then ids, visits, words and crops of every kind of input: see `Source.drawn`. No crops of a kind that no arm
+# here sees. Plain tuples, whose tensors workers hand over in shared memory.
+Drawn = tuple[int, tuple[tuple[Tensor, Tensor, Tensor, Tensor | None], ...]]
 
 
 class Stream:
@@ -82,10 +97,18 @@ class Stream:
 
 
 class Source:
-    """Batches by step: a pure function of (config, data set, step). `data`: the ranks that make the views together."""
+    """Batches by step: a pure function of (config, data set, step). `data`: the ranks that make the views together;
+    `arms`: those that live here, whose inputs are made beside the shared ones (None: all).
+    """
 
     def __init__(
-        self, config: Config, split: Split, labellings: list[str], device: torch.device, data: Axis = ALONE.data
+        self,
+        config: Config,
+        split: Split,
+        labellings: list[str],
+        device: torch.device,
+        data: Axis = ALONE.data,
+        arms: Sequence[str] | None = None,
     ) -> None:
         self.config, self.split, self.device = config, split, device
         self._own = data.part(config.batches.size)
@@ -95,25 +118,42 @@ class Source:
         keys = [traits_of(config.arms, arm).labels for arm in config.arms]
         self._permuted = [key for key in dict.fromkeys(keys) if isinstance(key, Permuted)]
         self._pixels = Pixels(config, device, info.mean, info.std)
-        size, seed = config.batches.size, config.seed
-        if (by := config.data.balance_by) is not None:
-            self.batches = Balanced(seed, split.labels(by), info.classes[by], size)
-        else:
-            self.batches = Uniform(seed, len(split), size)
+        by, kinds = config.data.balance_by, own_inputs(config.arms)
+        balance = None if by is None else (split.labels(by), info.classes[by])
+        self.draws = {inputs: Draws(config, inputs, len(split), balance) for inputs in (None, *kinds)}
+        here = set(config.arms if arms is None else arms)
+        self._made = {None, *(inputs for inputs, seeing in kinds.items() if here & set(seeing))}
 
     def at(self, step: int) -> Batch:
         """The batch of `step`; also the way to replay one."""
         return self.finished(self.drawn(step))
 
     def drawn(self, step: int) -> "Drawn":
-        """A batch before its views get their colours, (step, ids, visits, words, crops): all that reads images."""
-        ids, visits = self.batches.at(step)
-        words = views.view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
-        return step, ids, visits, words, self._pixels.crops(self.split, ids[self._own], words[:, self._own])
+        """A batch before its views get their colours, of every kind of input: all that reads images."""
+        parts = []
+        for inputs, draws in self.draws.items():
+            ids, visits, words = draws.at(step)
+            made = inputs in self._made
+            crops = self._pixels.crops(self.split, ids[self._own], words[:, self._own]) if made else None
+            parts.append((ids, visits, words, crops))
+        return step, tuple(parts)
 
     def finished(self, drawn: "Drawn") -> Batch:
         """The batch that was drawn, on the arms' device."""
-        step, ids, visits, words, crops = drawn
+        step, parts = drawn
+        batches: dict[Inputs | None, Batch] = {}
+        elsewhere: dict[Inputs, Integers] = {}
+        for inputs, (ids, visits, words, crops) in zip(self.draws, parts, strict=True):
+            integers = Integers(ids, visits, words)
+            if crops is not None:
+                batches[inputs] = self._batch(step, inputs, integers, crops)
+            elif inputs is not None:
+                elsewhere[inputs] = integers
+        others = {inputs: batch for inputs, batch in batches.items() if inputs is not None}
+        return replace(batches[None], others=others, elsewhere=elsewhere)
+
+    def _batch(self, step: int, inputs: Inputs | None, integers: Integers, crops: Tensor) -> Batch:
+        ids, visits, words = integers
         labels = {name: values[ids] for name, values in self.labels.items()}
         masks: dict[LabelKey, PairMasks] = {name: pair_masks(values.to(self.device)) for name, values in labels.items()}
         for key in self._permuted:
@@ -121,7 +161,8 @@ class Source:
             masks[key] = pair_masks(values.to(self.device))
         if not masks:
             masks[None] = pair_masks(torch.arange(len(ids), device=self.device))
-        return Batch(step, ids, visits, words, self._pixels.finished(crops, words[:, self._own]), labels, masks)
+        pixels = self._pixels.finished(crops, words[:, self._own])
+        return Batch(step, ids, visits, words, pixels, labels, masks, inputs)
 
     def pixels(self, ids: Tensor, words: Tensor) -> Tensor:
         """Both views (2n, 3, S, S), in the run's precision, of samples (n,) under words (2, n, …)."""

@@ -84,7 +84,8 @@ class Dims:
 
 @dataclass(frozen=True)
 class StreamSpec:
-    """One stream: the columns of every arm and of what arms share, if it has such. `record.<stream>` says when.
+    """One stream: the columns of every arm and of what arms share, if it has such; an arm without columns has no part
+    in it. `record.<stream>` says when.
 
     `shows`: a group or column of an arm, or a shared column, that shows something else than most.
     """
@@ -104,12 +105,17 @@ def _scalars(config: Config, dims: Dims, arm: str) -> Columns:
         columns += [f"batch.permuted_{measure}" for measure in measures]
     if config.arms[arm].reference is not None:
         columns += ["state.weight_gap", "state.distance"]
-    return {column: Column("float64") for column in columns}
+    scalars = {column: Column("float64") for column in columns}
+    return {**scalars, **_digests()} if has_own_inputs(config, arm) else scalars
 
 
 def _certificate(config: Config, dims: Dims) -> Columns:
+    return {"batch.learning_rate": Column("float64"), **_digests()}
+
+
+def _digests() -> Columns:
     digests = ("batch.ids_digest", "batch.draws_digest", "batch.chain")
-    return {"batch.learning_rate": Column("float64"), **dict.fromkeys(digests, Column("uint8", (DIGEST_BYTES,)))}
+    return dict.fromkeys(digests, Column("uint8", (DIGEST_BYTES,)))
 
 
 def _layers(config: Config, dims: Dims, arm: str) -> Columns:
@@ -125,7 +131,8 @@ def _motion(config: Config, dims: Dims, arm: str) -> Columns:
 
 
 def _z(config: Config, dims: Dims, arm: str) -> Columns:
-    return {"batch.z": Column(config.train.dtype, (2 * config.batches.size, config.model.projection_dim))}
+    z = {"batch.z": Column(config.train.dtype, (2 * config.batches.size, config.model.projection_dim))}
+    return {**z, **_samples(config, dims)} if has_own_inputs(config, arm) else z
 
 
 def _samples(config: Config, dims: Dims) -> Columns:
@@ -166,6 +173,10 @@ def _units(config: Config, dims: Dims) -> Columns:
     return {"fixed.units": Column("int64", (dims.places,))}
 
 
+def _own_pixels(config: Config, dims: Dims, arm: str) -> Columns:
+    return _pixels(config, dims) if has_own_inputs(config, arm) else {}
+
+
 def _pixels(config: Config, dims: Dims) -> Columns:
     return {"batch.pixels_digest": Column("uint8", (2 * config.batches.size, PIXEL_DIGEST_BYTES))}
 
@@ -191,15 +202,20 @@ _OF_THE_PAST: Final = (
     "from_moves", "from_rounding",
 )  # fmt: skip
 
+# What an arm sees, where it sees something else than the others.
+_INPUTS: Final[dict[str, Cause]] = dict.fromkeys(
+    ("batch.ids_digest", "batch.draws_digest", "batch.ids", "batch.visits", "batch.labels", "batch.pixels_digest"),
+    Cause.INPUTS,
+)
 STREAMS: Final = {
-    "scalars": StreamSpec(_scalars, _certificate, {"batch.chain": Cause.PAST}),
+    "scalars": StreamSpec(_scalars, _certificate, {**_INPUTS, "batch.chain": Cause.PAST}),
     "layers": StreamSpec(_layers, shows={"batch.gradient_norm": Cause.BACKWARD}),
     "motion": StreamSpec(_motion),
-    "similarity": StreamSpec(_z, _samples, {"batch.z": Cause.FORWARD}),
+    "similarity": StreamSpec(_z, _samples, {**_INPUTS, "batch.z": Cause.FORWARD}),
     "panel": StreamSpec(_panel, _panel_samples, {"state": Cause.EVALUATION}),
     "surrogate": StreamSpec(_surrogate, _surrogate_samples, {"state": Cause.EVALUATION}),
     "flips": StreamSpec(_flips, _units, {"state": Cause.EVALUATION}),
-    "pixels": StreamSpec(shared=_pixels),
+    "pixels": StreamSpec(_own_pixels, _pixels, _INPUTS),
     "ledger": StreamSpec(
         _ledger, shows={"batch": Cause.BACKWARD, **{f"state.{name}": Cause.PAST for name in _OF_THE_PAST}}
     ),
@@ -226,7 +242,8 @@ def cause(stream: str, owner: str, column: str) -> Cause:
     shows, group = STREAMS[stream].shows, column.partition(".")[0]
     if owner == SHARED:
         return shows.get(column, Cause.INPUTS)
-    return shows.get(column, shows.get(group, _CAUSES[group]))
+    kind = ".".join(column.split(".")[:2])  # of columns that there are by labelling, or by arm
+    return shows.get(kind, shows.get(group, _CAUSES[group]))
 
 
 def labellings(config: Config) -> list[str]:
@@ -239,6 +256,16 @@ def crossed(config: Config) -> list[str]:
     """The arms whose objective is evaluated on every arm's Σ: those of kind objective, where it is a function of Σ."""
     objectives = {name: arm.objective for name, arm in config.arms.items() if arm.kind == "objective"}
     return [name for name, objective in objectives.items() if is_function_of_sigma(objective)]
+
+
+def has_own_inputs(config: Config, arm: str) -> bool:
+    """Does an arm see other batches or views than those that are shared, and have them on record itself?"""
+    return traits_of(config.arms, arm).inputs is not None
+
+
+def owner_of_inputs(config: Config, arm: str) -> str:
+    """Who has on record what an arm sees: itself, or "shared"."""
+    return arm if has_own_inputs(config, arm) else SHARED
 
 
 def dependents(config: Config) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
-from coupled.inputs.certificate import Link
+from coupled.inputs.certificate import Link, Links
 from coupled.inputs.source import Batch
 from coupled.models.segments import Sum
 from coupled.ranks.mesh import Mesh
@@ -55,11 +55,25 @@ class Observation:
 class StepObservation(Observation):
     """A state with the batch that it sees, after every arm's backward: losses, z and gradients are those of the batch.
 
-    After the update, `arms` have moved; the rest is as it was.
+    After the update, `arms` have moved; the rest is as it was. `batch`: what arms share; `batch_of` an arm is what that
+    arm sees.
     """
 
     batch: Batch
-    link: Link
+    links: Links
+
+    def batch_of(self, arm: str) -> Batch:
+        """What an arm that lives here sees."""
+        return self.batch.of(self.arms[arm].traits.inputs)
+
+    def link_of(self, arm: str) -> Link:
+        """What the step adds to the chain of what an arm sees."""
+        return self.links[self.arms[arm].traits.inputs]
+
+    @property
+    def with_own_inputs(self) -> list[str]:
+        """The arms here that see other inputs than the shared ones, and have them on record."""
+        return [name for name, arm in self.arms.items() if arm.traits.inputs is not None]
 
     @property
     def _keep(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
-from coupled.inputs.certificate import Link
+from coupled.inputs.certificate import Links
 from coupled.inputs.source import Batch
 from coupled.recording.commits import Commits
 from coupled.recording.layout import GROUPS, SHARED, Column, Layout, dependents
@@ -67,11 +67,11 @@ class Recorder:
         self._first: dict[str, int] = dict.fromkeys(streams, 0)
         self._seen: StepObservation | None = None
 
-    def observe(self, step: int, batch: Batch, link: Link) -> None:
+    def observe(self, step: int, batch: Batch, links: Links) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
         self._settle()  # of the step before: the guard has waited for what came after it
         looking = self._looking(step)
-        seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, link)
+        seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, links)
         for observer in looking:
             self._put(observer.stream, step, _joined(observer.state(seen), observer.batch(seen)))
         self._seen = seen

@@ -8,6 +8,7 @@ import torch
 from coupled import runtime
 from coupled.config import Config, digest, fingerprint, resolved
 from coupled.config.formats import FORMAT
+from coupled.config.traits import own_inputs
 from coupled.data.splits import Split
 from coupled.recording.layout import layer_facts
 
@@ -29,5 +30,11 @@ def describe(config: Config, initial_weights: str, splits: Mapping[str, Split], 
         "versions": runtime.versions(),
         "machine": runtime.machine(device),
         "determinism": DETERMINISM,
-        "certificate": {"seed": config.seed, "initial_weights": initial_weights},
+        "certificate": {"seed": config.seed, "initial_weights": initial_weights, **inputs_facts(config)},
     }
+
+
+def inputs_facts(config: Config) -> dict[str, Any]:
+    """Which arms see inputs of their own, by kind, as run.json lists them; nothing where all see the shared ones."""
+    kinds = own_inputs(config.arms)
+    return {"inputs": {inputs.key: arms for inputs, arms in kinds.items()}} if kinds else {}

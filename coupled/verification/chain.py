@@ -1,10 +1,15 @@
-"""The certificate: one chain of what the arms shared, from the initial weights to the last recorded step."""
+"""The certificate: a chain of what the arms shared, and one of every other kind of input that some saw, from the
+initial weights to the last recorded step.
+"""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from coupled.config import Config
+from coupled.config.traits import Inputs, own_inputs, traits_of
 from coupled.inputs.certificate import Certificate, next_link
 from coupled.reading.checkpoints import checkpoints_of
 from coupled.reading.records import Records
@@ -17,14 +22,16 @@ from coupled.verification.rebuilt import Findings, Rebuilt, listed
 
 # Steps that are not recorded and are drawn again to join the chain; each takes about a millisecond.
 _MOST_DRAWN = 5000
-_COLUMNS = ("learning_rate", "ids_digest", "draws_digest", "chain")
+_COLUMNS = ("ids_digest", "draws_digest", "chain")
 
 
 class _Trail:
-    """The chain, walked once: `link` after `at` steps, None where it cannot be known before the next recorded step."""
+    """The chain of a kind of input, walked once: `link` after `at` steps, None where it cannot be known before the next
+    recorded step.
+    """
 
-    def __init__(self, rebuilt: Rebuilt) -> None:
-        self._rebuilt = rebuilt
+    def __init__(self, rebuilt: Rebuilt, inputs: Inputs | None) -> None:
+        self._rebuilt, self._inputs = rebuilt, inputs
         self.link: bytes | None = Certificate(bytes.fromhex(rebuilt.facts["certificate"]["initial_weights"])).link
         self.at = self.drawn = self.skipped = 0
 
@@ -34,11 +41,11 @@ class _Trail:
         if (
             missing
             and self.link is not None
-            and self._rebuilt.batches is not None
+            and self._rebuilt.draws is not None
             and self.drawn + missing <= _MOST_DRAWN
         ):
             for between in range(self.at, step):
-                self.link = self._rebuilt.link_after(self.link, between)
+                self.link = self._rebuilt.link_after(self.link, between, self._inputs)
             self.drawn += missing
         elif missing:
             self.link, self.skipped = None, self.skipped + missing
@@ -47,67 +54,125 @@ class _Trail:
     @property
     def why(self) -> str:
         """Why steps were skipped."""
-        return f"at most {_MOST_DRAWN} are" if self._rebuilt.batches is not None else "their order needs the data set"
+        return f"at most {_MOST_DRAWN} are" if self._rebuilt.draws is not None else "their order needs the data set"
 
-    def follow(self, path: Path, rate: np.ndarray, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> None:
+    def follow(self, path: Path, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> None:
         """Over the recorded step `at`, whose shard is `path`. StoreError where what is recorded does not follow."""
-        planned = self._rebuilt.rate(self.at)
-        if rate.tobytes() != np.float64(planned).tobytes():
-            raise StoreError(
-                path, f"the learning rate of step {self.at} is {float(rate)!r}, the schedule's {planned!r}"
-            )
         if self.link is not None:
-            self.link = next_link(self.link, ids.tobytes(), draws.tobytes(), planned)
+            self.link = next_link(self.link, ids.tobytes(), draws.tobytes(), self._rebuilt.rate(self.at))
             if self.link != chain.tobytes():
                 raise StoreError(path, f"the chain breaks at step {self.at}: its link does not follow from the records")
         self.link, self.at = chain.tobytes(), self.at + 1
 
 
+class _Walk(NamedTuple):
+    """A chain that was walked by an owner's records: its recorded steps, how many saved states carry its links, and the
+    steps of those of which that is not known.
+    """
+
+    trail: _Trail
+    steps: list[int]
+    joined: int
+    loose: list[int]
+
+
 def check_chain(rebuilt: Rebuilt, records: Records, manifest: Manifest) -> Findings:
     """Every link follows from the one before it by what the step's records say, and the rate from its schedule; saved
-    states carry the links of their steps.
+    states carry the links of their steps. So for the chain of every kind of input.
     """
-    rows, states = _rows(records), _states(rebuilt, manifest)
-    trail, joined, loose = _Trail(rebuilt), 0, []
+    _check_rates(rebuilt, records)
+    states = _states(rebuilt, manifest)
+    walks: dict[Inputs | None, list[_Walk]] = {}
+    for inputs, owner in rebuilt.recorded_inputs():
+        walks.setdefault(inputs, []).append(_walked(rebuilt, records, states, inputs, owner))
+    proven, unproven = [], []
+    for inputs, of_kind in walks.items():
+        # Of a run still written one arm may be a shard ahead.
+        findings = _findings(rebuilt, inputs, min(of_kind, key=lambda walk: len(walk.steps)))
+        proven += findings.proven
+        unproven += findings.unproven
+    return Findings(proven, unproven)
+
+
+def _check_rates(rebuilt: Rebuilt, records: Records) -> None:
+    """StoreError where a recorded learning rate is not its schedule's."""
+    for steps, rates in records.committed("scalars", SHARED, "batch.learning_rate"):
+        for step, rate in zip(steps.tolist(), rates, strict=True):
+            planned = rebuilt.rate(step)
+            if rate.tobytes() != np.float64(planned).tobytes():
+                path = records.path_of("scalars", SHARED, step)
+                raise StoreError(
+                    path, f"the learning rate of step {step} is {float(rate)!r}, the schedule's {planned!r}"
+                )
+
+
+def _walked(
+    rebuilt: Rebuilt, records: Records, states: Mapping[int, Sequence[Saved]], inputs: Inputs | None, owner: str
+) -> _Walk:
+    """The chain of `inputs` by the records of an owner that sees them."""
+    rows = _rows(records, owner)
+    trail, joined, loose = _Trail(rebuilt, inputs), 0, []
     for step in sorted(rows.keys() | states.keys()):
         trail.go_to(step)
         for saved in states.get(step, []):
-            if _carries(rebuilt, saved, trail.link):
+            if _carries(rebuilt, saved, inputs, trail.link):
                 joined += 1
             else:
                 loose.append(step)
         if step in rows:
-            trail.follow(records.path_of("scalars", SHARED, step), *rows[step])
-    return _findings(trail, sorted(rows), joined, loose)
+            trail.follow(records.path_of("scalars", owner, step), *rows[step])
+    return _Walk(trail, sorted(rows), joined, loose)
 
 
-def _rows(records: Records) -> dict[int, tuple[np.ndarray, ...]]:
-    """The recorded rate, digests and link of every step, by step."""
+def _rows(records: Records, owner: str) -> dict[int, tuple[np.ndarray, ...]]:
+    """The recorded digests and link of every step, by step."""
     rows = {}
-    for blocks in zip(*(records.committed("scalars", SHARED, f"batch.{name}") for name in _COLUMNS), strict=True):
+    for blocks in zip(*(records.committed("scalars", owner, f"batch.{name}") for name in _COLUMNS), strict=True):
         values = zip(*(values for _, values in blocks), strict=True)
         rows |= dict(zip(blocks[0][0].tolist(), values, strict=True))
     return rows
 
 
-def _findings(trail: _Trail, steps: list[int], joined: int, loose: list[int]) -> Findings:
+def _findings(rebuilt: Rebuilt, inputs: Inputs | None, walk: _Walk) -> Findings:
     proven, unproven = [], []
+    trail, steps, joined, loose = walk
+    of_kind = "" if inputs is None else f" of {inputs}"
     if steps or joined:
         parts = [f"{len(steps)} recorded steps (to step {steps[-1]})"] if steps else []
         parts += [f"{trail.drawn} steps that are not recorded and were drawn again"] if trail.drawn else []
         proven.append(
-            f"one input: through {' and '.join(parts) or 'no step'} the chain of sample ids, integer draws and "
-            "learning rates follows from the digest of the shared initial weights"
+            f"{'one' if inputs is None else 'other'} input: through {' and '.join(parts) or 'no step'} the chain "
+            f"of sample ids, integer draws and learning rates{of_kind} follows from the digest of the shared initial "
+            "weights"
             + (f", and {joined} saved states carry its links" if joined else "")
-            + "; that all arms saw it is by construction: one batch is made and handed to every arm"
+            + f"; {_who_saw_it(rebuilt.config, inputs)}"
         )
     if not steps:
-        unproven.append("chain: no step of the stream scalars is recorded")
+        unproven.append(f"chain{of_kind}: no step of the stream scalars is recorded")
     if trail.skipped:
-        unproven.append(f"chain: {trail.skipped} steps are not recorded and were not drawn again ({trail.why})")
+        unproven.append(
+            f"chain{of_kind}: {trail.skipped} steps are not recorded and were not drawn again ({trail.why})"
+        )
     if loose:
-        unproven.append(f"chain: the links that the saved states at {listed(loose)} carry, which lie behind such steps")
+        unproven.append(
+            f"chain{of_kind}: the links that the saved states at {listed(loose)} carry, which lie behind such steps"
+        )
     return Findings(proven, unproven)
+
+
+def _who_saw_it(config: Config, inputs: Inputs | None) -> str:
+    """Which arms have these inputs, by construction, and what they share with the others."""
+    kinds = own_inputs(config.arms)
+    if inputs is None:
+        others = {arm for arms in kinds.values() for arm in arms}
+        arms = [arm for arm in config.arms if arm not in others]
+        which, every = (", ".join(arms), "each of them") if others else ("all arms", "every arm")
+        return f"that {which} saw it is by construction: one batch is made and handed to {every}"
+    arms = kinds[inputs]
+    apart = [arm for arm in arms if not traits_of(config.arms, arm).starts_shared]
+    start = f"initial weights (but of {', '.join(apart)})" if apart else "initial weights"
+    kept = "each sample's views at its visit" if inputs.of_order else "ids and visits of every batch"
+    return f"{', '.join(arms)} saw it by construction, and shared with the others {start}, learning rates and {kept}"
 
 
 def _states(rebuilt: Rebuilt, manifest: Manifest) -> dict[int, list[Saved]]:
@@ -126,14 +191,21 @@ def _states(rebuilt: Rebuilt, manifest: Manifest) -> dict[int, list[Saved]]:
     return states
 
 
-def _carries(rebuilt: Rebuilt, saved: Saved, link: bytes | None) -> bool:
-    """Does a saved state carry this link? False where that is not known. StoreError where it carries another."""
+def _carries(rebuilt: Rebuilt, saved: Saved, inputs: Inputs | None, link: bytes | None) -> bool:
+    """Does a saved state carry this link of the chain of a kind of input? False where that is not known. StoreError
+    where it carries another, or chains of other kinds than the run's.
+    """
     path, state = rebuilt.path / saved.folder / STATE, saved.state
     fingerprint: Any = state.get("fingerprint")
     if fingerprint != rebuilt.facts["fingerprint"]:
         raise StoreError(
             path, f"the state at step {saved.step} has the fingerprint {fingerprint}; it is of another run"
         )
-    if link is not None and state.get("chain") != link.hex():
+    chains: Any = state.get("chains", {})
+    kinds = {kind.key for kind in own_inputs(rebuilt.config.arms)}
+    if not isinstance(chains, dict) or chains.keys() != kinds:
+        raise StoreError(path, f"the state at step {saved.step} has not the chains of the run's kinds of input")
+    carried = state.get("chain") if inputs is None else chains[inputs.key]
+    if link is not None and carried != link.hex():
         raise StoreError(path, f"the state at step {saved.step} carries another chain than the records have there")
     return link is not None

@@ -1,6 +1,6 @@
 """A run's config on this machine: what can be drawn again here, and under which conditions the run was made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -8,26 +8,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from coupled import runtime
-from coupled.address import Purpose
 from coupled.arms.arm import Arm
 from coupled.arms.initial import build_arms
 from coupled.config import Config, from_resolved
+from coupled.config.traits import Inputs, own_inputs
 from coupled.data.splits import Split
 from coupled.errors import UserError
 from coupled.inputs.certificate import integers_digest, next_link
 from coupled.inputs.dataset import data_info, load_split
-from coupled.inputs.order import Balanced, Uniform
+from coupled.inputs.draws import Draws, Integers
 from coupled.inputs.source import Source
 from coupled.reading import environment
 from coupled.reading.here import config_here
 from coupled.reading.log import last_ranks
-from coupled.recording.layout import labellings
+from coupled.recording.layout import SHARED, labellings
 from coupled.store import Manifest
 from coupled.theory.learning_rate import learning_rate
-from coupled.views import view_words
 
 
 class Findings(NamedTuple):
@@ -90,30 +88,36 @@ class Rebuilt:
         return Source(self.config, self.splits["train"], labellings(self.config), self.device) if self.splits else None
 
     @cached_property
-    def batches(self) -> Uniform | Balanced | None:
-        """Ids and visits by step; None where they need labels that are not here."""
+    def draws(self) -> Mapping[Inputs | None, Draws] | None:
+        """The integers of every kind of input by step; None where they need labels that are not here."""
         if self.source is not None:
-            return self.source.batches
+            return self.source.draws
         if self.config.batches.stream == "balanced":
             return None
         try:
-            return Uniform(self.config.seed, data_info(self.config).train_size, self.config.batches.size)
+            n = data_info(self.config).train_size
         except UserError:
             return None
+        return {inputs: Draws(self.config, inputs, n, None) for inputs in (None, *own_inputs(self.config.arms))}
 
-    def drawn(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """ids (B,), visits (B,), words (2, B, 32) of a step's batch."""
-        assert self.batches is not None
-        ids, visits = self.batches.at(step)
-        return ids, visits, view_words(self.config.seed, Purpose.VIEW, ids, visits, torch.tensor([[0], [1]]))
+    def recorded_inputs(self) -> Iterator[tuple[Inputs | None, str]]:
+        """Every kind of input with each owner that has it on record: `shared`, and arms that see others."""
+        yield None, SHARED
+        for inputs, arms in own_inputs(self.config.arms).items():
+            yield from ((inputs, arm) for arm in arms)
+
+    def drawn(self, step: int, inputs: Inputs | None) -> Integers:
+        """The integers of a step's batch of a kind."""
+        assert self.draws is not None
+        return self.draws[inputs].at(step)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step by its schedule."""
         return learning_rate(self.config.optimiser, step, self.config.batches.size)
 
-    def link_after(self, link: bytes, step: int) -> bytes:
-        """The chain after a step that is drawn again."""
-        ids, _, words = self.drawn(step)
+    def link_after(self, link: bytes, step: int, inputs: Inputs | None) -> bytes:
+        """The chain of a kind of input after a step that is drawn again."""
+        ids, _, words = self.drawn(step, inputs)
         return next_link(link, integers_digest(ids), integers_digest(words), self.rate(step))
 
     @cached_property

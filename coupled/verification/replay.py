@@ -117,7 +117,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     writer = Writer(asynchronous=False, limit=1)
     observers = observers_of(Setting(rebuilt.config, parts.panels, parts.ledger))
     recorder = Recorder(rebuilt.config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
-    certificate = restored(rebuilt.path, stretch.start, parts.arms, parts.ledger, fingerprint)
+    chains = restored(rebuilt.path, stretch.start, parts.arms, parts.ledger, rebuilt.config, fingerprint)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
         config=rebuilt.config,
@@ -129,7 +129,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         source=parts.source,
         stream=stream,
         recorder=recorder,
-        certificate=certificate,
+        chains=chains,
         commits=commits,
         writer=writer,
         fingerprint=fingerprint,

@@ -8,14 +8,14 @@ from typing import Any
 from coupled.config import Config
 from coupled.config.formats import IMPORTED
 from coupled.reading.imported import NOTHING_PROMISED
-from coupled.recording.run_json import DETERMINISM
+from coupled.recording.run_json import DETERMINISM, inputs_facts
 from coupled.store import StoreError
 from coupled.store.manifest import RUN_JSON
 
 
 def check_run_json(path: Path, facts: Mapping[str, Any], config: Config) -> None:
     """StoreError unless every fact is of its kind, and those that the config determines are as it does."""
-    promised, certified = DETERMINISM, _is_certificate(facts.get("certificate"), config.seed)
+    promised, certified = DETERMINISM, _is_certificate(facts.get("certificate"), config)
     of_data = _is_data(facts.get("data"))
     if IMPORTED in facts:
         # Nobody saw their images or initial weights here.
@@ -32,12 +32,14 @@ def check_run_json(path: Path, facts: Mapping[str, Any], config: Config) -> None
             raise StoreError(path / RUN_JSON, f"its {name} is not what a run of this config has there")
 
 
-def _is_certificate(part: Any, seed: int) -> bool:
+def _is_certificate(part: Any, config: Config) -> bool:
+    inputs = inputs_facts(config)
     return (
         isinstance(part, dict)
-        and part.keys() == {"seed", "initial_weights"}
+        and part.keys() == {"seed", "initial_weights", *inputs}
         and type(part["seed"]) is int
-        and part["seed"] == seed
+        and part["seed"] == config.seed
+        and all(part[key] == value for key, value in inputs.items())
         and _is_sha256(part["initial_weights"])
     )
 

@@ -67,7 +67,7 @@ def step(
         timed("copy the weights", lambda: [arm.state.weights.clone() for arm in run.arms.values()])
     else:
         timed("forward and backward", lambda: forward_backward(run, batch))
-    link = run.certificate.extend(batch, rate)
+    link = run.chains.extend(batch, rate)
     timed("guard", lambda: guard(run, at))
     timed("observe", lambda: run.recorder.observe(at, batch, link))
     timed("update", lambda: [arm.update(rate) for arm in run.arms.values()])

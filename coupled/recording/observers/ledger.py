@@ -15,7 +15,7 @@ class Split(Observer):
         self._batch: dict[str, dict[str, Tensor]] = {}
 
     def state(self, seen: Observation) -> Rows:
-        rate = seen.link.learning_rate if isinstance(seen, StepObservation) else None
+        rate = seen.links[None].learning_rate if isinstance(seen, StepObservation) else None
         rows = self._ledger.look(rate)
         self._batch = {name: _group(row, "batch") for name, row in rows.items()}
         return {name: _group(row, "state") for name, row in rows.items()}

@@ -1,6 +1,6 @@
 """The stream scalars: losses on every arm's Σ, gap and same-class mass, distances of weights, the certificate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 from coupled.arms.arm import Arm
 from coupled.config import Arm as ArmConfig
 from coupled.config.traits import LabelKey, Permuted, objective_of
+from coupled.inputs.certificate import Link
 from coupled.inputs.source import Batch
 from coupled.models.segments import Sum
 from coupled.objectives.losses import evaluate
@@ -39,14 +40,19 @@ class Scalars(Observer):
 
     def batch(self, seen: StepObservation) -> Rows:
         with one_thread():
-            rows = {
-                name: batch_scalars(arm, seen.batch, self._crossed, with_positive=self._with_positive)
+            rows: dict[str, Mapping[str, Tensor | np.ndarray]] = {
+                name: batch_scalars(arm, seen.batch_of(name), self._crossed, with_positive=self._with_positive)
                 for name, arm in seen.arms.items()
             }
-        link = seen.link
-        digests = {"ids_digest": link.ids, "draws_digest": link.draws, "chain": link.chain}
-        shared = {f"batch.{name}": np.frombuffer(value, np.uint8) for name, value in digests.items()}
-        return {**rows, SHARED: {"batch.learning_rate": np.array(link.learning_rate), **shared}}
+        own = {name: {**rows[name], **_digests(seen.link_of(name))} for name in seen.with_own_inputs}
+        shared = seen.links[None]
+        return {**rows, **own, SHARED: {"batch.learning_rate": np.array(shared.learning_rate), **_digests(shared)}}
+
+
+def _digests(link: Link) -> dict[str, np.ndarray]:
+    """What a step adds to a chain, and the chain after it."""
+    digests = {"ids_digest": link.ids, "draws_digest": link.draws, "chain": link.chain}
+    return {f"batch.{name}": np.frombuffer(value, np.uint8) for name, value in digests.items()}
 
 
 class Crossed(NamedTuple):

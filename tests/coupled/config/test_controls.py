@@ -10,7 +10,7 @@ from helpers import tables
 from coupled.config import digest, from_tables
 from coupled.config.controls import OWN_FIELDS_OF
 from coupled.config.identity import resolved
-from coupled.config.traits import Inputs, Nudge, Permuted, Term, traits_of
+from coupled.config.traits import Inputs, Nudge, Permuted, Term, other_inputs, own_inputs, traits_of
 from coupled.errors import UserError
 from coupled.objectives.registry import Objective
 
@@ -89,6 +89,9 @@ def test_an_anti_arm_minimises_twice_the_one_loss_less_the_other():
         ({"kind": "nudged", "direction": "batch", "scale": 0.1}, "step 1 or later"),
         ({"kind": "nudged", "direction": "batch", "at": 2}, "a number above 0"),
         ({"kind": "kicked"}, "such as match"),
+        ({"kind": "other-inputs", "draw": 2**23}, "1 to 8388607 for other inputs"),
+        ({"kind": "other-inputs", "inputs": "labels"}, "one of batches, views"),
+        ({"kind": "other-inputs", "of": "o"}, "other inputs already"),
         ({"kind": "anti", "of": "nscl", "draw": 2}, "only kind = nudged or independent or placebo or kicked"),
     ],
 )  # fmt: skip
@@ -97,6 +100,7 @@ def test_a_control_that_does_not_fit_is_one_line(arm, message):
         "y": {"kind": "twin", "of": "x"},
         "p": {"kind": "placebo", "of": "nscl"},
         "a": {"kind": "anti", "of": "nscl"},
+        "o": {"kind": "other-inputs", "of": "nscl"},
         "ce": {"objective": "ce"},
     }
     if arm["kind"] == "twin" and arm["of"] == "x":
@@ -117,6 +121,18 @@ def test_what_came_later_is_left_out_of_a_resolved_config_at_its_default():
     (nudged,) = (arm for arm in resolved(config)["arms"] if arm["name"] == "nudged")
     assert not {"at", "direction", "match", "across", "inputs", "against"} & set(nudged)
     assert digest(config) == digest(from_tables(tables(arms={**CL_AND_NSCL, "nudged": {"kind": "nudged"}})))
+
+
+def test_other_inputs_are_told_by_kind_and_draw_and_a_twin_shares_them():
+    arms = arms_of(
+        x={"kind": "other-inputs"},
+        v={"kind": "other-inputs", "of": "nscl", "inputs": "views", "draw": 2},
+        t={"kind": "twin", "of": "v"},
+    )
+    assert own_inputs(arms) == {Inputs("batches", 1): ["x"], Inputs("views", 2): ["v", "t"]}
+    assert other_inputs(arms, "t", "v") == other_inputs(arms, "nscl", "cl") == ""
+    assert other_inputs(arms, "v", "cl") == "v sees other views (draw 2) and cl sees the shared inputs"
+    assert [arms[name].reference for name in ("x", "v", "t")] == ["cl", "nscl", "v"]
 
 
 def test_every_kind_of_control_is_filled_in():

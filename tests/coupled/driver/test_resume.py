@@ -3,6 +3,7 @@
 import pytest
 import torch
 from interrupted import Crash, Stop, T, config_of, path_of, stopped
+from other_inputs import OTHERS, SHARING
 
 from coupled.arms.arm import Arm
 from coupled.driver import resuming
@@ -74,11 +75,12 @@ WAYS = {
     "nothing recorded": {"record": {s: {"every": 0, "log": 0, "last": False} for s in STREAMS}},
     "log-spaced": {"record": {"scalars": {"every": 0, "log": 2}, "similarity": {"every": 3}, "layers": {"every": 2}}},
     "no checkpoint": {"checkpoints": {"keep": {"steps": [], "last": False}, "recovery": {"steps": []}}},
+    "other inputs": {"arms": {**SHARING, **OTHERS}, "record": {"pixels": {"every": 2}}},
     "every checkpoint": {"checkpoints": {"keep": {"steps": [2]}, "recovery": {"every": 1}}},
 }  # fmt: skip
 
 
-QUICK = ("adamw", "no checkpoint")
+QUICK = ("adamw", "no checkpoint", "other inputs")
 
 
 @pytest.mark.parametrize("way", [way if way in QUICK else pytest.param(way, marks=pytest.mark.slow) for way in WAYS])

@@ -48,6 +48,14 @@ MOVED = {
     "twin": {"kind": "twin", "of": "kicked"},
     "nscl": {"objective": "nscl"},
 }
+# On two ranks of their own the first has other batches alone, and the second both kinds.
+INPUTS = {
+    "cl": {"objective": "dcl"},
+    "other": {"kind": "other-inputs"},
+    "nscl": {"objective": "nscl"},
+    "views": {"kind": "other-inputs", "of": "nscl", "inputs": "views"},
+    "twin": {"kind": "twin", "of": "other"},
+}
 FOUR = {name: EVERY[name] for name in ("cl", "nscl", "scl", "ce")}
 RECORD = {"panel": {"every": 4}, "pixels": {"every": 3}}
 KEEP = {"keep": {"steps": [0, 3], "last": True}, "recovery": {"steps": [4, 7]}}
@@ -116,6 +124,8 @@ BY_RANKS = {
         case("last-2", ranks=split(2), train={"steps": 3, "memory_format": "channels_last"}, model={"width": 8}),
         case("vit-2", ranks=split(2), train={"steps": 3}, model=VIT, views={"size": 12}),
         case("adamw-2", ranks=split(2), train={"steps": 3}, optimiser=ADAMW),
+        case("arms-inputs-2", arms=INPUTS, ranks={"data": 1}, train=FLOAT32),
+        case("every-inputs-2", arms=INPUTS, ranks=split(2), train={"steps": 3}),
         case("astray-2", "astray", ranks=split(2, check=2), train=FLOAT32),
         case("resplit-2", "stop", ranks=split(2), steps=[5], overrides=["ranks.data=1"]),
         case("dropped-2", ranks=split(2), mutant="dropped"),
