@@ -11,7 +11,7 @@ from analysis.report.evaluated import TABLES
 from analysis.report.markup import facts, items, paragraph, scrolling, swatch, text
 from analysis.report.markup import table as html_table
 from analysis.report.usefulness import READERS
-from analysis.runs.controls import control_of
+from analysis.runs.controls import ANSWERS, control_of
 from analysis.runs.labels import own_labelling
 from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
@@ -81,6 +81,8 @@ def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
         "the nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever "
         "their cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
     )
+    kinds = dict.fromkeys(spec.kind for spec in content.run.arms.values())
+    lead = " ".join([lead, *(ANSWERS[kind] for kind in kinds if kind in ANSWERS)])
     body = paragraph(lead, "lead") + figures.figures(content, drawn, ("divergence",))
     return body + _tables(content, "divergence")
 

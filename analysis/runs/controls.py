@@ -8,6 +8,15 @@ from coupled.config.controls import MATCHED
 from coupled.config.resolved import Anti, Kicked, Nudged, OtherInputs, Placebo
 
 CEILING: Final = "independent twin"
+# What a control that is neither floor nor ceiling tells, by kind.
+ANSWERS: Final = {
+    "placebo": "A placebo removes as many negatives, but at random: what it shares with the arm it copies is not about "
+    "the labels.",
+    "kicked": "A kicked arm gets random pushes as long as the loss's: what they explain takes no direction.",
+    "anti": "An anti arm is as far away on the other side after one step; it stays there as far as the weights answer "
+    "to the loss in proportion.",
+    "other-inputs": "An arm of other inputs shows how far apart these alone bring one loss.",
+}
 
 
 def arms_with_reference(run: Run) -> list[str]:

@@ -129,6 +129,4 @@ def _print_vacuities(config: Config) -> None:
 def _print_placebos(config: Config) -> None:
     """How far placebos are the real thing."""
     for labelling, share in permuted_overlaps(config).items():
-        print(
-            f"# placebo          of {labelling}: {share:.3g} of the pairs of one class are of one true class by chance"
-        )
+        print(f"# placebo          of {labelling}: {share:.3g} of the pairs of a class are of one true class by chance")

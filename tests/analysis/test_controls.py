@@ -205,5 +205,6 @@ def test_the_report_says_what_each_control_is(run):
         "size, permuted",
         "labels: size, permuted",
         "which the surrogate panel has not",
+        "what it shares with the arm it copies is not about the labels",
     ):
         assert words in page, words
