@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"# left out         {left_out}")
     print(f"# parameters       {forecast.parameters:,} per arm, {len(config.arms)} arms")
     held, active, together = map(shown_bytes, (forecast.arm_memory, forecast.step_memory, forecast.memory))
+    _print_inputs(config)
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
-    _print_inputs(config)
     _print_ranks(forecast, config)
     print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
     for stream, total in forecast.streams.items():
@@ -46,17 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# in all           {shown_bytes(forecast.total)} for {config.train.steps} steps")
     _print_vacuities(config)
     return 0
-
-
-def _print_inputs(config: Config) -> None:
-    """Which arms see inputs of their own, and what these cost."""
-    kinds = own_inputs(config.arms)
-    if not kinds:
-        return
-    views = 2 * config.batches.size
-    print(f"# inputs           {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds")
-    for inputs, arms in kinds.items():
-        print(f"#   {f'{inputs}':<15} {', '.join(arms)}")
 
 
 def _print_panels(config: Config) -> None:
@@ -104,3 +93,14 @@ def _print_vacuities(config: Config) -> None:
         print(f"# bounds vacuous   {pair.arm} against {pair.reference}: {shown(vacuity)}")
         print(f"#   of             Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}")
         print(f"#   class shares   {pair.labelling}: largest {shares.largest:.3g} ({shares.known_from})")
+
+
+def _print_inputs(config: Config) -> None:
+    """Which arms see inputs of their own, and what these cost."""
+    kinds = own_inputs(config.arms)
+    if not kinds:
+        return
+    views = 2 * config.batches.size
+    print(f"# inputs           {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds")
+    for inputs, arms in kinds.items():
+        print(f"#   {f'{inputs}':<15} {', '.join(arms)}")

@@ -136,6 +136,10 @@ def _samples(config: Config, dims: Dims) -> Columns:
     return {f"batch.{column}": Column("int64", (config.batches.size,)) for column in columns}
 
 
+def _own_pixels(config: Config, dims: Dims, arm: str) -> Columns:
+    return _pixels(config, dims) if has_own_inputs(config, arm) else {}
+
+
 def _panel(config: Config, dims: Dims, arm: str) -> Columns:
     widths = {"state.h": dims.features, "state.z": config.model.projection_dim}
     if config.panel.stages:
@@ -159,10 +163,6 @@ def _surrogate_samples(config: Config, dims: Dims) -> Columns:
 def _fixed(config: Config, size: int) -> Columns:
     names = ["fixed.ids", *(f"fixed.labels.{name}" for name in labellings(config))]
     return dict.fromkeys(names, Column("int64", (size,)))
-
-
-def _own_pixels(config: Config, dims: Dims, arm: str) -> Columns:
-    return _pixels(config, dims) if has_own_inputs(config, arm) else {}
 
 
 def _pixels(config: Config, dims: Dims) -> Columns:
