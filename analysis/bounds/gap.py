@@ -138,7 +138,7 @@ class _Means:
 def _chance(run: Run, setting: _Setting) -> tuple[str, ...]:
     if setting.permuted is None:
         return ()
-    share = right_by_chance(run, setting.permuted)
+    share = right_by_chance(run, setting.permuted, setting.arm)
     return (f"permuted labels: {share:.3g} of the pairs of one class are expected to be of one true class too",)
 
 

@@ -56,14 +56,14 @@ def _blocks(run: Run, key: Permuted, owner: str, whole: Tensor | None) -> Iterat
         yield steps, torch.stack(labels).numpy()
 
 
-def right_by_chance(run: Run, key: Permuted) -> float:
+def right_by_chance(run: Run, key: Permuted, arm: str) -> float:
     """The expected share of the pairs of one permuted class that are of one true class too: across the run in the whole
     training set, else in the mean over the recorded batches that have such pairs. docs/theory.md (100).
     """
     if key.across == "run":
         return overlap_by_chance(torch.bincount(of_split(run, key.labelling)))
     shares: list[NDArray[np.float64]] = []
-    for _, rows in run.blocks("similarity", SHARED, f"batch.labels.{key.labelling}"):
+    for _, rows in run.blocks("similarity", owner_of_inputs(run.config, arm), f"batch.labels.{key.labelling}"):
         shares.append(np.array([overlap_by_chance(torch.bincount(row)) for row in torch.tensor(rows)]))
     every = np.concatenate(shares)
     return float(every[~np.isnan(every)].mean()) if (~np.isnan(every)).any() else float("nan")

@@ -35,13 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"# left out         {left_out}")
     print(f"# parameters       {forecast.parameters:,} per arm, {len(config.arms)} arms")
     held, active, together = map(shown_bytes, (forecast.arm_memory, forecast.step_memory, forecast.memory))
+    _print_inputs(config)
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
     _print_ledger(forecast)
     if kicks := forecast.kicks.normals:
         more, taken = forecast.kicks.backwards, shown_bytes(forecast.kicks.memory)
         print(f"# kicks            {more} backward more and {kicks:,} random numbers a step, {taken}")
-    _print_inputs(config)
     _print_ranks(forecast, config)
     print(f"# recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)")
     for stream, total in forecast.streams.items():
@@ -64,17 +64,6 @@ def _print_ledger(forecast: Plan) -> None:
     own = ", ".join(f"{count} of {arm}" for arm, count in cost.backwards.items() if count)
     held = shown_bytes(sum(forecast.ledger_memory.values()))
     print(f"# ledger           {cost.audits} steps with backwards more: {own or 'none'}; {held} held")
-
-
-def _print_inputs(config: Config) -> None:
-    """Which arms see inputs of their own, and what these cost."""
-    kinds = own_inputs(config.arms)
-    if not kinds:
-        return
-    views = 2 * config.batches.size
-    print(f"# inputs           {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds")
-    for inputs, arms in kinds.items():
-        print(f"#   {f'{inputs}':<15} {', '.join(arms)}")
 
 
 def _print_panels(config: Config) -> None:
@@ -130,3 +119,14 @@ def _print_placebos(config: Config) -> None:
     """How far placebos are the real thing."""
     for labelling, share in permuted_overlaps(config).items():
         print(f"# placebo          of {labelling}: {share:.3g} of the pairs of a class are of one true class by chance")
+
+
+def _print_inputs(config: Config) -> None:
+    """Which arms see inputs of their own, and what these cost."""
+    kinds = own_inputs(config.arms)
+    if not kinds:
+        return
+    views = 2 * config.batches.size
+    print(f"# inputs           {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds")
+    for inputs, arms in kinds.items():
+        print(f"#   {f'{inputs}':<15} {', '.join(arms)}")

@@ -205,7 +205,7 @@ def _go_to(run: Run, saved: Saved) -> None:
 def restored(
     root: Path, saved: Saved, arms: Mapping[str, Arm], ledger: Ledger, config: Config, fingerprint: str
 ) -> Chains:
-    """Gives the arms and the ledger the state saved in the run at `root`; the chains as they were. Raises StoreError."""
+    """Gives arms and ledger the state saved in the run at `root`; the chains as they were. Raises StoreError."""
     for name, arm in arms.items():
         restore(arm, open_arm(root, saved, name, fingerprint), saved.step)
     ledger.restore(lambda name: open_arm(root, saved, name, fingerprint))

@@ -140,6 +140,10 @@ def _samples(config: Config, dims: Dims) -> Columns:
     return {f"batch.{column}": Column("int64", (config.batches.size,)) for column in columns}
 
 
+def _own_pixels(config: Config, dims: Dims, arm: str) -> Columns:
+    return _pixels(config, dims) if has_own_inputs(config, arm) else {}
+
+
 def _panel(config: Config, dims: Dims, arm: str) -> Columns:
     widths = {"state.h": dims.features, "state.z": config.model.projection_dim}
     if config.panel.stages:
@@ -171,10 +175,6 @@ def _flips(config: Config, dims: Dims, arm: str) -> Columns:
 
 def _units(config: Config, dims: Dims) -> Columns:
     return {"fixed.units": Column("int64", (dims.places,))}
-
-
-def _own_pixels(config: Config, dims: Dims, arm: str) -> Columns:
-    return _pixels(config, dims) if has_own_inputs(config, arm) else {}
 
 
 def _pixels(config: Config, dims: Dims) -> Columns:

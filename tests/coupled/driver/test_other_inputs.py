@@ -122,7 +122,9 @@ def test_loss_gap_and_mass_are_of_the_arms_own_batch(run, tmp_path):
     batch = parts.source.at(0)
     for name in ("other", "views"):
         arm = parts.arms[name]
+        loss = arm.forward(batch).double().item()
         arm.forward_backward(batch)
+        assert column(run, "scalars", name, "batch.loss")[0] == loss
         assert column(run, "similarity", name, "batch.z")[0].tobytes() == arm.z.numpy().tobytes()
         assert column(run, "scalars", name, "batch.loss")[0] == arm.loss.double().item()
         own = column(run, "scalars", name, f"batch.loss_of.{'cl' if name == 'other' else 'nscl'}")[0]

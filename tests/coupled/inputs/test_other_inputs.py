@@ -58,6 +58,9 @@ def test_other_views_have_the_shared_ids_and_visits_and_no_word_alike(draws):
         own, its = draws[VIEWS].at(step), draws[None].at(step)
         assert torch.equal(own.ids, its.ids) and torch.equal(own.visits, its.visits)
         assert not torch.equal(own.words, its.words) and (own.words == its.words).float().mean() < 0.01
+        # Two of a kind: 2·draw + view gives no view of one draw to another.
+        addressed = view_words(0, Purpose.VIEW, own.ids, own.visits, torch.tensor([[6], [7]]))
+        assert torch.equal(own.words, addressed)
 
 
 def test_other_balanced_batches_have_the_shared_shares_and_another_order():
