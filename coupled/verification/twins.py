@@ -1,51 +1,59 @@
-"""The controls that need no statistics: an exact twin stays at distance 0, an arm that is nudged late until then."""
+"""The controls that need no statistics: an arm stays at distance 0 until it differs from its reference in something."""
 
-from coupled.config import Arm
-from coupled.config.resolved import Nudged
+from dataclasses import replace
+from itertools import takewhile
+
+from coupled.config.traits import Traits, traits_of
 from coupled.reading.records import Records
 from coupled.store import StoreError
 from coupled.verification.rebuilt import Findings, Rebuilt
 
 
 def check_twins(rebuilt: Rebuilt, records: Records) -> Findings:
-    """Every recorded distance of an exact twin to the arm it copies, as a whole and by layer, is 0, byte for byte; of
-    an arm that is nudged late, every one before that.
+    """Every recorded distance of an exact twin, as a whole and by layer, is 0, byte for byte; of an arm that is moved
+    late, every one before that.
+
+    A twin is an arm that has all traits of its reference, whatever its kind: equal traits make equal bits.
     """
-    sentences = []
-    for name, arm in rebuilt.config.arms.items():
-        before = _moves_at(arm)
-        if before == 0 or arm.reference != arm.of:
+    sentences, arms = [], rebuilt.config.arms
+    for name, arm in arms.items():
+        before = 0 if arm.reference is None else _apart_at(traits_of(arms, name), traits_of(arms, arm.reference))
+        if before == 0:
             continue
-        label = "twin" if before is None else "nudged late"
-        when = "recorded steps" if before is None else f"recorded steps before {before}, where it is nudged"
+        label, when = ("twin", "") if before is None else ("moved late", f" before {before}, where it is moved")
         counts = {stream: _count(rebuilt, records, stream, name, before) for stream in ("scalars", "layers")}
-        if counts["scalars"]:
-            sentences.append(f"{label}: {name} is at distance 0 from {arm.of} at all {counts['scalars']} {when}")
-        elif counts["layers"]:
-            when = when.removeprefix("recorded ")
+        if many := counts["scalars"]:
             sentences.append(
-                f"{label}: every layer of {name} is at distance 0 from {arm.of} at all {counts['layers']} {when}"
+                f"{label}: {name} is at distance 0 from {arm.reference} at all {many} recorded steps{when}"
+            )
+        elif many := counts["layers"]:
+            sentences.append(
+                f"{label}: every layer of {name} is at distance 0 from {arm.reference} at all {many} steps{when}"
             )
     return Findings(sentences)
 
 
-def _moves_at(arm: Arm) -> int | None:
-    """The first step at which an arm may differ from the arm that it copies; None: at no step."""
-    if arm.kind == "twin":
+def _apart_at(own: Traits, other: Traits) -> int | None:
+    """The first step at which arms may differ; None: at no step."""
+    if own == other:
         return None
-    return arm.at if isinstance(arm, Nudged) else 0
+    if replace(own, nudges=(), kicks=()) != replace(other, nudges=(), kicks=()):
+        return 0
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own.nudges, other.nudges, strict=False)))
+    moves = [nudge.at for nudge in (*own.nudges[common:], *other.nudges[common:])]
+    return min([*moves, *([1] if own.kicks != other.kicks else [])])
 
 
-def _count(rebuilt: Rebuilt, records: Records, stream: str, twin: str, before: int | None) -> int:
+def _count(rebuilt: Rebuilt, records: Records, stream: str, arm: str, before: int | None) -> int:
     """At how many steps the distance is recorded; StoreError where it is not 0."""
     count = 0
-    for steps, values in records.committed(stream, twin, "state.distance"):
+    for steps, values in records.committed(stream, arm, "state.distance"):
         for step, value in zip(steps.tolist(), values, strict=True):
             if before is not None and step >= before:
                 return count
             if any(value.tobytes()):
-                far, of = float(abs(value).max()), rebuilt.config.arms[twin].of
-                path, what = records.path_of(stream, twin, step), "exact twin" if before is None else "copy"
-                raise StoreError(path, f"the {what} {twin} is {far!r} from {of} at step {step}")
+                far, reference = float(abs(value).max()), rebuilt.config.arms[arm].reference
+                path, what = records.path_of(stream, arm, step), "exact twin" if before is None else "copy"
+                raise StoreError(path, f"the {what} {arm} is {far!r} from {reference} at step {step}")
             count += 1
     return count
