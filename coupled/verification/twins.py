@@ -1,8 +1,8 @@
-"""The controls that need no statistics: an exact twin stays at distance 0, an arm that is nudged late until then."""
+"""The controls that need no statistics: an arm stays at distance 0 until it differs from its reference in something."""
 
 from dataclasses import replace
+from itertools import takewhile
 
-from coupled.config import Config
 from coupled.config.traits import Traits, traits_of
 from coupled.reading.records import Records
 from coupled.store import StoreError
@@ -10,49 +10,42 @@ from coupled.verification.rebuilt import Findings, Rebuilt
 
 
 def check_twins(rebuilt: Rebuilt, records: Records) -> Findings:
-    """Every recorded distance of an exact twin, as a whole and by layer, is 0, byte for byte; of an arm that differs
-    from its reference in late nudges alone, every one before the first.
+    """Every recorded distance of an exact twin, as a whole and by layer, is 0, byte for byte; of an arm that is moved
+    late, every one before that.
 
     A twin is an arm that has all traits of its reference, whatever its kind: equal traits make equal bits.
     """
-    sentences = []
-    for name, arm in rebuilt.config.arms.items():
-        before = _apart_at(rebuilt.config, name)
+    sentences, arms = [], rebuilt.config.arms
+    for name, arm in arms.items():
+        before = 0 if arm.reference is None else _apart_at(traits_of(arms, name), traits_of(arms, arm.reference))
         if before == 0:
             continue
-        label = "twin" if before is None else "nudged late"
-        when = "recorded steps" if before is None else f"recorded steps before {before}, where it is nudged"
+        label, when = ("twin", "") if before is None else ("moved late", f" before {before}, where it is moved")
         counts = {stream: _count(rebuilt, records, stream, name, before) for stream in ("scalars", "layers")}
-        if counts["scalars"]:
-            sentences.append(f"{label}: {name} is at distance 0 from {arm.reference} at all {counts['scalars']} {when}")
-        elif counts["layers"]:
-            many, when = counts["layers"], when.removeprefix("recorded ")
+        if many := counts["scalars"]:
             sentences.append(
-                f"{label}: every layer of {name} is at distance 0 from {arm.reference} at all {many} {when}"
+                f"{label}: {name} is at distance 0 from {arm.reference} at all {many} recorded steps{when}"
+            )
+        elif many := counts["layers"]:
+            sentences.append(
+                f"{label}: every layer of {name} is at distance 0 from {arm.reference} at all {many} steps{when}"
             )
     return Findings(sentences)
 
 
-def _apart_at(config: Config, name: str) -> int | None:
-    """From which step on an arm may be away from its reference: None for never, 0 for the start."""
-    reference = config.arms[name].reference
-    if reference is None:
-        return 0
-    own, other = traits_of(config.arms, name), traits_of(config.arms, reference)
+def _apart_at(own: Traits, other: Traits) -> int | None:
+    """The first step at which arms may differ; None: at no step."""
     if own == other:
         return None
-    if _unmoved(own) != _unmoved(other):
+    if replace(own, nudges=(), kicks=()) != replace(other, nudges=(), kicks=()):
         return 0
-    common = sum(1 for a, b in zip(own.nudges, other.nudges, strict=False) if a == b)
-    return min(nudge.at for nudge in (*own.nudges[common:], *other.nudges[common:]))
-
-
-def _unmoved(traits: Traits) -> Traits:
-    return replace(traits, nudges=())
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own.nudges, other.nudges, strict=False)))
+    moves = [nudge.at for nudge in (*own.nudges[common:], *other.nudges[common:])]
+    return min([*moves, *([1] if own.kicks != other.kicks else [])])
 
 
 def _count(rebuilt: Rebuilt, records: Records, stream: str, arm: str, before: int | None) -> int:
-    """How many recorded distances there are, before a step. Raises StoreError for one that is not 0."""
+    """At how many steps the distance is recorded; StoreError where it is not 0."""
     count = 0
     for steps, values in records.committed(stream, arm, "state.distance"):
         for step, value in zip(steps.tolist(), values, strict=True):

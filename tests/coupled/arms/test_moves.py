@@ -314,10 +314,13 @@ def test_lengths_that_are_not_finite_stop_the_run(tmp_path, monkeypatch):
         train(config_of(tmp_path))
 
 
-def test_training_again_repeats_moves_and_what_is_nudged_late_is_proven_exact_until_then(run):
+def test_training_again_repeats_moves_and_what_is_moved_late_is_proven_exact_until_then(run):
     proven = verify(run, replay=3).proven
     assert any("trained again" in sentence and "3 checkpoints" in sentence for sentence in proven)
-    assert "nudged late: late is at distance 0 from cl at all 3 recorded steps before 3, where it is nudged" in proven
+    for name, at in FIRST.items():
+        steps = f"at all {at} recorded steps before {at}, where it is moved"
+        assert f"moved late: {name} is at distance 0 from cl {steps}" in proven
+    assert "moved late: both is at distance 0 from kicked at all 4 recorded steps before 4, where it is moved" in proven
 
 
 def test_a_late_arm_that_was_elsewhere_before_is_seen(run, tmp_path):
