@@ -1,6 +1,6 @@
 """What comes out over what was put in, and how a distance splits between two clouds of runs.
 
-Formulas: docs/theory.md (120) to (122).
+Formulas: docs/theory.md (118) to (120).
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 def put_in(rates: Floats, objective: Floats, momentum: float) -> Floats:
     """How far another loss alone has pushed by each state (T + 1,): Σ_s η_s Σ_{r≤s} μ^{s−r} ‖b_r‖.
 
-    `rates` η_t and `objective` ‖b_t‖ (T,). 0 in state 0. docs/theory.md (120).
+    `rates` η_t and `objective` ‖b_t‖ (T,). 0 in state 0. docs/theory.md (118).
     """
     total, buffer, sums = 0.0, 0.0, [0.0]
     for rate, pushed in zip(rates.tolist(), objective.tolist(), strict=True):
@@ -26,7 +26,7 @@ def put_in(rates: Floats, objective: Floats, momentum: float) -> Floats:
 
 
 def energy_share(xx: Sequence[float], yy: Sequence[float], between: Sequence[float]) -> float:
-    """The share of the squared distance between two clouds of runs that lies within them, ≥ 0: docs/theory.md (121).
+    """The share of the squared distance between two clouds of runs that lies within them, ≥ 0: docs/theory.md (119).
 
     `xx`, `yy`: squared distances of pairs within either cloud, each pair once; `between`: of one run of each. It can
     exceed 1: it is an estimate. NaN where the clouds coincide, and where one has fewer than two runs.
@@ -47,7 +47,7 @@ class Rank(NamedTuple):
 def rank_among(value: float, placebos: Sequence[float]) -> Rank:
     """The rank of a value among K placebos of the same run; p = (1 + #{as extreme}) / (K + 1), doubled, at most 1.
 
-    Exact where the value is exchangeable with them if labels do nothing: docs/theory.md (122). Placebos that equal the
+    Exact where the value is exchangeable with them if labels do nothing: docs/theory.md (120). Placebos that equal the
     value count as being as extreme on either side. NaN where any number is.
     """
     others = np.asarray(placebos, np.float64)

@@ -2,7 +2,7 @@
 
 Shapes: T steps, T + 1 states. D is the difference of the weights (reference minus arm), V that of the momentum buffers,
 a the part of the gradients' difference that other weights make (instability), b the part that the other loss makes
-(objective). All are of all shared weights together, float64. Formulas: docs/theory.md (115) to (119).
+(objective). All are of all shared weights together, float64. Formulas: docs/theory.md (113) to (117).
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# s of (117) over the peak rate: any s > 0 gives a bound, this one was tight where it was tried.
+# s of (115) over the peak rate: any s > 0 gives a bound, this one was tight where it was tried.
 _BUFFER_SCALE = 0.1
 
 
@@ -50,7 +50,7 @@ class Path:
 
 
 def along(path: Path) -> Floats:
-    """The bound (T + 1,) from ‖a_t‖ and ‖b_t‖ alone: docs/theory.md (115). With momentum it is true and empty."""
+    """The bound (T + 1,) from ‖a_t‖ and ‖b_t‖ alone: docs/theory.md (113). With momentum it is true and empty."""
     growth = path.smoothness + path.decay
     bound, buffer = [path.distance[0]], path.buffer[0] if path.steps else 0.0
     for t in range(path.steps):
@@ -60,7 +60,7 @@ def along(path: Path) -> Floats:
 
 
 def contracted(path: Path) -> Floats:
-    """The tighter bound (T + 1,) of SGD without momentum: docs/theory.md (116). AssertionError with momentum, for which
+    """The tighter bound (T + 1,) of SGD without momentum: docs/theory.md (114). AssertionError with momentum, for which
     it is false.
     """
     assert path.momentum == 0, "false with momentum"
@@ -72,7 +72,7 @@ def contracted(path: Path) -> Floats:
 
 
 def joint(path: Path, scale: float | None = None) -> Floats:
-    """The bound (T + 1,) from weights and momentum buffers together, ‖D‖ ≤ (‖D‖² + s²‖V‖²)^½: docs/theory.md (117).
+    """The bound (T + 1,) from weights and momentum buffers together, ‖D‖ ≤ (‖D‖² + s²‖V‖²)^½: docs/theory.md (115).
 
     `scale`: s > 0, by default a tenth of the largest rate.
     """
@@ -90,7 +90,7 @@ def joint(path: Path, scale: float | None = None) -> Floats:
 
 
 def exponential(path: Path) -> Floats:
-    """The second paper's Theorem 2 as it reads with this path's own constants (T + 1,): docs/theory.md (118).
+    """The second paper's Theorem 2 as it reads with this path's own constants (T + 1,): docs/theory.md (116).
 
     Its β and G·min(Δ, 2)/τ are replaced by the largest β_t and ‖b_t‖ of the whole path, so that it is a reading of its
     form, and no promise about another run.

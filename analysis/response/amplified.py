@@ -1,4 +1,4 @@
-"""What came out over what was put in, over steps: docs/theory.md (120)."""
+"""What came out over what was put in, over steps: docs/theory.md (118)."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How much of the distance between two losses lies between nudged copies of one: docs/theory.md (121)."""
+"""How much of the distance between two losses lies between nudged copies of one: docs/theory.md (119)."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Where an arm lies among placebos of itself: docs/theory.md (122)."""
+"""Where an arm lies among placebos of itself: docs/theory.md (120)."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -11,7 +11,7 @@ from coupled.models.segments import Segments
 
 
 class Directions:
-    """Directions for the weights of arms of one layout; a classifier head has none. docs/theory.md (112).
+    """Directions for the weights of arms of one layout; a classifier head has none. docs/theory.md (110).
 
     A direction is a vector of independent normal values of which each layer stands for itself, whatever its length. The
     words behind a layer are those of its own address, whichever layers there are.

@@ -95,7 +95,7 @@ class Moves:
                 before = arm.state.weights.clone()
                 worst = max((self._nudge(arm, nudge, apart) for nudge in nudges[name]), default=Failure.NONE)
                 for kick in self._kicks.get(name, ()):
-                    # docs/theory.md (114)
+                    # docs/theory.md (112)
                     self._directions.add(arm.state, wanted[kick.match], Purpose.KICK, draw=kick.draw, step=step - 1)
                 arm.moved()
                 added[name] = arm.state.weights - before
@@ -131,7 +131,7 @@ class Moves:
         return self._travelled(match, self._layers.distances(weights[match], other) if match in weights else None)
 
     def _objective_difference(self, match: str, audits: Audits) -> Tensor:
-        """‖b‖, docs/theory.md (113): as `_travelled`."""
+        """‖b‖, docs/theory.md (111): as `_travelled`."""
         if match not in self._arms:
             return self._travelled(match, None)
         other, own = audits.gradient(match, self._reference(match)), self._arms[match].state.gradient
@@ -161,7 +161,7 @@ class Moves:
 
 
 def _add_along_gradient(arm: Arm, gradient: Tensor, scale: float) -> bool:
-    """Every layer is moved by `scale` times its length along `gradient`: docs/theory.md (111). False where, in the
+    """Every layer is moved by `scale` times its length along `gradient`: docs/theory.md (109). False where, in the
     run's precision, nothing is left of it in a layer that it should move.
     """
     layers, before = arm.optimiser.layers, arm.state.weights.clone()
