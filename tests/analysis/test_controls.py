@@ -13,6 +13,7 @@ import analysis
 from analysis.bounds import bounds, permuted
 from analysis.bounds.checks import violations
 from analysis.bounds.drift import BY_ROW
+from analysis.cli import main
 from analysis.divergence import divergence
 from analysis.output.styles import styles
 from analysis.report import report
@@ -208,3 +209,10 @@ def test_the_report_says_what_each_control_is(run):
         "what it shares with the arm it copies is not about the labels",
     ):
         assert words in page, words
+
+
+@pytest.mark.parametrize("command", ["curves", "bounds", "divergence", "losses", "alignment", "geometry", "accuracy"])
+def test_every_command_takes_every_kind(run, command, capsys):
+    few = ["--samples", "64"] if command in ("losses", "alignment", "geometry", "accuracy") else []
+    assert main([command, str(run.path), *few]) == 0
+    assert "placebo" in capsys.readouterr().out
