@@ -105,8 +105,8 @@ def in_operations(layers: Segments, vectors: Vectors, about: Passing, rates: Rat
     if about.split and about.gradients:
         _take(vectors.sum_of_instability, vectors.from_instability, a + rates.decay * d, rates)
         _take(vectors.sum_of_objective, vectors.from_objective, b, rates)
-    sums = dict(zip(factors, totals.unbind(), strict=True))
-    return [sums.get(product, torch.zeros_like(totals[0])) for product in Product]
+    sums, none = dict(zip(factors, totals.unbind(), strict=True)), torch.zeros_like(totals[0])
+    return [sums.get(product, none) for product in Product]
 
 
 def _of_split(vectors: Vectors, about: Passing, d: Tensor) -> dict[Product, tuple[Tensor, Tensor]]:
