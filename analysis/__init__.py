@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from analysis.foreign import Origin as Origin
     from analysis.foreign import import_checkpoints as import_checkpoints
     from analysis.output.csv import write_csv as write_csv
+    from analysis.response import Response as Response
+    from analysis.response import response as response
     from analysis.runs.curve import Curve as Curve
     from analysis.runs.run import Run as Run
     from analysis.runs.run import open_run as open_run
@@ -74,6 +76,7 @@ _HOMES = {
     "LayerMap": "analysis.divergence.layers",
     "Origin": "analysis.foreign",
     "Pictures": "analysis.evaluation.picture",
+    "Response": "analysis.response",
     "Run": "analysis.runs.run",
     "SimilarityDrift": "analysis.arrays.similarity_drift",
     "Simplex": "analysis.arrays.collapse",
@@ -103,6 +106,7 @@ _HOMES = {
     "picture": "analysis.evaluation.picture",
     "probe": "analysis.evaluation.probe",
     "procrustes_distance": "analysis.arrays.alignment",
+    "response": "analysis.response",
     "rsa": "analysis.arrays.alignment",
     "similarity_drift": "analysis.arrays.alignment",
     "simplex_deviation": "analysis.arrays.collapse",
@@ -125,6 +129,7 @@ __all__ = [
     "LayerMap",
     "Origin",
     "Pictures",
+    "Response",
     "Run",
     "SimilarityDrift",
     "Simplex",
@@ -154,6 +159,7 @@ __all__ = [
     "picture",
     "probe",
     "procrustes_distance",
+    "response",
     "rsa",
     "similarity_drift",
     "simplex_deviation",
