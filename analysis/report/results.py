@@ -18,8 +18,9 @@ def write_results(section: str, gathered: Gathered, all_steps: bool = False) -> 
 
 
 def _write_curves(gathered: Gathered, all_steps: bool) -> None:
-    curves_table.write(gathered.run, gathered.curves, all_steps=all_steps)
-    curves_figure.save(gathered.run, gathered.curves)
+    if gathered.curves:
+        curves_table.write(gathered.run, gathered.curves, all_steps=all_steps)
+        curves_figure.save(gathered.run, gathered.curves)
 
 
 def _write_divergence(gathered: Gathered, all_steps: bool) -> None:
