@@ -3,9 +3,9 @@
     OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/bench_ledger.py [--encoder resnet-small] [--batch 64] [--threads 1]
 
 Five runs step in turns, in blocks: `plain`, without a ledger; `audited`, with one at every step; `bare`, the plain run
-with the same backwards, whose gradients nobody looks at; `never`, with a ledger that looks at none of these;
-`again`, plain once more, which shows what chance does. Medians over --blocks of the ratios audited / bare (at most
-1.10) and never / plain (at most 1.01). With one thread it is CPU time, which a busy machine disturbs less.
+with the same backwards, whose gradients nobody looks at; `never`, with a ledger that looks at none of these steps;
+`again`, plain once more, which shows what chance does. Medians over --blocks of audited / bare (at most 1.10) and
+never / plain (at most 1.01). With one thread it is CPU time, which a busy machine disturbs less.
 """
 
 import argparse
