@@ -66,6 +66,11 @@ class Moves:
         self._kicked_by = list(dict.fromkeys(kick.match for kicks in self._kicks.values() for kick in kicks))
         self._nudged_at = frozenset(nudge.at for nudges in self._nudges.values() for nudge in nudges)
 
+    @property
+    def asks(self) -> list[Callable[[int], list[Request]]]:
+        """What `Audits` is to be told: nothing where no arm is kicked."""
+        return [self.requests] if self._kicked_by else []
+
     def requests(self, step: int) -> list[Request]:
         """The gradients of other losses from which kicks have their lengths: at every step."""
         del step

@@ -121,7 +121,7 @@ def _build(config: Config, mesh: Mesh) -> Parts:
     initial = weights_digest(shared.state)
     streams = train_layout(config)
     moves = Moves(config, arms, source.at, mesh)
-    audits = Audits(config, [moves.requests, *([audited(config)] if records_ledger(config) else [])])
+    audits = Audits(config, [*moves.asks, *([audited(config)] if records_ledger(config) else [])])
     facts = describe(config, initial.hex(), splits, device)
     return Parts(
         config=config,
