@@ -84,7 +84,6 @@ ADAMW = {"name": "adamw", "learning_rate": 1e-3, "clip_norm": 0.1}
 def data_cases(W):
     return [
         case(f"every-{W}", arms=EVERY, ranks=split(W)),
-        case(f"every-moved-{W}", arms=MOVED, ranks=split(W), train={"steps": 5}),
         case(f"large-{W}", arms=FOUR, batch=132, ranks=split(W)),
         case(f"float32-{W}", "gradient", arms=EVERY, batch=132, ranks=split(W), train=FLOAT32, mutant="smooth"),
         case(f"stopped-{W}", "stop", ranks=split(W), train=FLOAT32, steps=[2, 5, 6]),
@@ -95,19 +94,13 @@ def data_cases(W):
 LEDGER = {"record": {"ledger": {"every": 1}}, "ledger": {"contrast": ["nscl"]}}
 BY_RANKS = {
     2: [
-        case("arms-ledger-2", ranks={"data": 1}, train=FLOAT32, **LEDGER),
-        case("stopped-ledger-2", "stop", ranks={"data": 1}, train=FLOAT32, steps=[2, 5], **LEDGER),
-        case("every-ledger-2", arms=FOUR_OF_CL, ranks=split(2), **LEDGER),
         case("arms-2", arms=CONTROLLED, ranks={"data": 1}, train=FLOAT32, record={"flips": {"every": 3}}),
-        case("arms-moved-2", arms=MOVED, ranks={"data": 1}, train=FLOAT32, record=LEDGER["record"]),
         case("count-2", "count", ranks={"data": 1}),
         *data_cases(2),
         case("separate-2", ranks=split(2), train={"steps": 3, "views_forward": "separate"}),
         case("last-2", ranks=split(2), train={"steps": 3, "memory_format": "channels_last"}, model={"width": 8}),
         case("vit-2", ranks=split(2), train={"steps": 3}, model=VIT, views={"size": 12}),
         case("adamw-2", ranks=split(2), train={"steps": 3}, optimiser=ADAMW),
-        case("arms-inputs-2", arms=INPUTS, ranks={"data": 1}, train=FLOAT32),
-        case("every-inputs-2", arms=INPUTS, ranks=split(2), train={"steps": 3}),
         case("astray-2", "astray", ranks=split(2, check=2), train=FLOAT32),
         case("resplit-2", "stop", ranks=split(2), steps=[5], overrides=["ranks.data=1"]),
         case("dropped-2", ranks=split(2), mutant="dropped"),
@@ -131,3 +124,14 @@ BY_RANKS = {
         case("mixed-whole-4", ranks={"arms": 2, "data": 2}, train=FLOAT32),
     ],
 }  # fmt: skip
+
+# Controls and the ledger, on two ranks: a launch of their own.
+CONTROLS = [
+    case("arms-ledger-2", ranks={"data": 1}, train=FLOAT32, **LEDGER),
+    case("stopped-ledger-2", "stop", ranks={"data": 1}, train=FLOAT32, steps=[2, 5], **LEDGER),
+    case("every-ledger-2", arms=FOUR_OF_CL, ranks=split(2), **LEDGER),
+    case("arms-moved-2", arms=MOVED, ranks={"data": 1}, train=FLOAT32, record=LEDGER["record"]),
+    case("arms-inputs-2", arms=INPUTS, ranks={"data": 1}, train=FLOAT32),
+    case("every-inputs-2", arms=INPUTS, ranks=split(2), train={"steps": 3}),
+    case("every-moved-2", arms=MOVED, ranks=split(2), train={"steps": 5}),
+]

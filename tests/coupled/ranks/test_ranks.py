@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import without_kinks
-from rank_cases import BY_RANKS, EVERY, THREE
+from rank_cases import BY_RANKS, CONTROLS, EVERY, THREE
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from coupled.comparison import diff
@@ -54,7 +54,7 @@ def alone(tmp_path_factory):
     folder, runs = tmp_path_factory.mktemp("alone"), {}
 
     def get(name):
-        of = next(c for cases in BY_RANKS.values() for c in cases if c["name"] == name)
+        of = next(c for cases in (*BY_RANKS.values(), CONTROLS) for c in cases if c["name"] == name)
         given = {key: value for key, value in of["tables"].items() if key != "ranks"}
         key = json.dumps(given, sort_keys=True)
         if key not in runs:
@@ -160,8 +160,6 @@ def test_a_twin_is_at_exactly_0_in_every_layout(launched):
 def test_a_run_that_was_stopped_and_resumed_has_the_bytes_of_one_that_was_not(launched, alone):
     W, folder = launched
     pairs = {f"stopped-{W}": folder / f"whole-{W}"}
-    if W == 2:
-        pairs["stopped-ledger-2"] = alone("arms-ledger-2")
     if W == 3:
         pairs["arms-stopped-3"] = alone("arms-3")
     if W == 4:
@@ -198,13 +196,30 @@ def test_diff_and_verify_know_of_split_batches(launched, alone):
     assert any(f"{W} ranks shared a batch" in word for word in verify(folder / f"whole-{W}", replay=1).unproven)
 
 
-def test_a_ledger_changes_no_other_bytes_on_two_ranks(launched):
-    W, folder = launched
-    if W == 2:
-        with_ledger, without = (folder / name for name in ("arms-ledger-2", "arms-2"))
-        for path in without.glob("*/*/**/*.safetensors"):
-            assert path.read_bytes() == (with_ledger / path.relative_to(without)).read_bytes()
-        assert list(with_ledger.glob("records/ledger/twin/*")) and not list(without.glob("records/ledger/*"))
+@pytest.fixture(scope="module")
+def controlled(tmp_path_factory):
+    """All of `CONTROLS`, run in one launch of two ranks."""
+    folder = tmp_path_factory.mktemp("controls2")
+    launch(2, CONTROLS, folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_controls_and_ledger_on_two_ranks_are_those_of_one(controlled, alone):
+    for of in CONTROLS:
+        name = of["name"]
+        if name.startswith("every-"):
+            assert furthest(controlled / name, alone(name)) <= 1e-10, name
+        else:
+            assert tree_hash(controlled / name) == tree_hash(alone(name)), name
+
+
+@pytest.mark.slow
+def test_a_ledger_changes_no_other_bytes_on_two_ranks(controlled, alone):
+    with_ledger, without = controlled / "arms-ledger-2", alone("whole-2")
+    for path in without.glob("*/*/**/*.safetensors"):
+        assert path.read_bytes() == (with_ledger / path.relative_to(without)).read_bytes()
+    assert list(with_ledger.glob("records/ledger/twin/*")) and not list(without.glob("records/ledger/*"))
 
 
 def test_torchs_own_reduction_would_not_be_resumed_bit_for_bit(launched):
