@@ -42,13 +42,16 @@ def amounts_of(run: Run, arm: str) -> Floats | str:
         if at is None:
             return f"its distance at step {spec.at}, which is put in, is not recorded"
         return np.where(np.arange(int(distance.steps[-1]) + 1) >= spec.at, at, 0.0)
-    if traits_of(run.arms, arm).start:
-        return "it starts elsewhere: there is nothing small that was put in"
-    if isinstance(spec, Kicked):
+    if isinstance(spec, Kicked) and spec.reference == spec.of:
         if not has_ledger(run, spec.match):
             return f"{spec.match}, which its kicks match, has no ledger"
         objective = _every_step(run, spec.match)
         return objective if isinstance(objective, str) else put_in(_rates(run, len(objective)), objective, 0.0)
+    own, other = traits_of(run.arms, arm), traits_of(run.arms, str(spec.reference))
+    if own.start != other.start:
+        return "it starts elsewhere: there is nothing small that was put in"
+    if (own.nudges, own.kicks) != (other.nudges, other.kicks):
+        return "nudges or kicks come beside another loss"
     if not has_ledger(run, arm):
         return "it has no ledger"
     optimiser = run.config.optimiser
@@ -78,4 +81,5 @@ def _what(run: Run, arm: str) -> str:
     spec = run.arms[arm]
     if isinstance(spec, Nudged) and spec.reference == spec.of:
         return f"|w-w'| at step {spec.at}"
-    return "the sum of its kicks' norms" if isinstance(spec, Kicked) else "the sum of what its own loss pushed"
+    kicked = isinstance(spec, Kicked) and spec.reference == spec.of
+    return "the sum of its kicks' norms" if kicked else "the sum of what its own loss pushed"

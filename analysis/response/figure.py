@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.bounds.gap import NOT_A_BOUND
 from analysis.output.figure import GREY, Frame, note, save_figure, steps_axis
 from analysis.output.styles import Style, styles
 from analysis.response import Response
@@ -61,7 +62,7 @@ def _response(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Styl
     for k, point in enumerate(others):
         axes.plot(point.put_in, point.distance, "D", color=style_of[point.arm].colour, markersize=8, zorder=4)
         # One below the other, beside the markers: these are close to each other.
-        place = (0.97, 0.06 + 0.085 * k)
+        place = (0.97, 0.06 + min(0.085, 0.9 / len(others)) * k)
         axes.annotate(
             point.arm, (point.put_in, point.distance), place, textcoords="axes fraction", fontsize=11, ha="right",
             color=style_of[point.arm].colour, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
@@ -104,14 +105,23 @@ def _path(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Style]) 
     assert distance is not None
     axes.plot(distance.steps, _positive(distance.values), color=style_of[arm].colour, linewidth=2.4, label="measured")
     for bound, line in zip(_bounds(found, arm), _LINES, strict=False):
-        axes.plot(bound.steps, _positive(bound.values), color=GREY, linestyle=line, linewidth=1.6, label=bound.bound)
+        axes.plot(
+            bound.steps, _positive(bound.values), color=GREY, linestyle=line, linewidth=1.6, label=bound_label(bound)
+        )
     steps_axis(axes, run)
     axes.set_yscale("log")
-    low, high = float(np.nanmin(_positive(distance.values))), float(distance.values.max())
-    axes.set_ylim(low / 3, high * 1e3)
+    positive = distance.values[distance.values > 0]
+    if len(positive):
+        axes.set_ylim(float(positive.min()) / 3, float(positive.max()) * 1e3)
     axes.set_xlabel("step")
     axes.set_ylabel("|w−w'|")
     axes.legend(loc="lower right", fontsize=11)
+
+
+def bound_label(bound: Curve) -> str:
+    """The bound's name, with a star where the run does not meet what it assumes."""
+    starred = any(flag.startswith(NOT_A_BOUND) for flag in bound.flags)
+    return f"{bound.bound}{' *' if starred else ''}"
 
 
 def headline(run: Run, found: Response) -> str | None:

@@ -33,8 +33,8 @@ _SPLIT: Final = {
 
 
 def has_ledger(run: Run, arm: str) -> bool:
-    """Has an arm a committed ledger?"""
-    own = records_ledger(run.config) and arm in ledger_arms(run.config)
+    """Has an arm a committed ledger, of more than the last state, which has no batch?"""
+    own = records_ledger(run.config) and arm in ledger_arms(run.config) and run.schedules("ledger", "batch")
     return own and not run.awaits("ledger", arm) and ("ledger", arm) in run.shards
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.response.flips import first_flip
+from analysis.response.flips import first_flip, has_flips
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
+from coupled.config.resolved import Nudged
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ def _cka(run: Run, arm: str) -> float:
 
 def _growth(run: Run, arm: str, distance: Curve, flip: int | None) -> float:
     """(D_last/D_first)^{1/steps} of a nudge from its step to the last before the first flip."""
-    if run.arms[arm].kind != "nudged" or not run.schedules("flips"):
+    spec = run.arms[arm]
+    if not (isinstance(spec, Nudged) and spec.reference == spec.of and has_flips(run, arm)):
         return math.nan
     end = int(distance.steps[-1]) + 1 if flip is None else flip
-    inside = (distance.steps < end) & (distance.values > 0)
+    inside = (distance.steps >= spec.at) & (distance.steps < end) & (distance.values > 0)
     if inside.sum() < 2:
         return math.nan
     steps, values = distance.steps[inside], np.log(distance.values[inside])

@@ -41,12 +41,14 @@ def placebo_ranks(run: Run) -> list[PlaceboRank]:
                 and other.reference == spec.reference
             ]  # fmt: skip
             if len(placebos) >= LEAST:
-                ranks += [_rank(run, measure, arm, placebos, across) for measure in _MEASURES if _has(run, measure)]
+                known = [measure for measure in _MEASURES if _has(run, measure, [arm, str(spec.reference), *placebos])]
+                ranks += [_rank(run, measure, arm, placebos, across) for measure in known]
     return ranks
 
 
-def _has(run: Run, measure: str) -> bool:
-    return run.schedules("scalars" if measure == "weight_gap" else "panel")
+def _has(run: Run, measure: str, arms: list[str]) -> bool:
+    stream = "scalars" if measure == "weight_gap" else "panel"
+    return run.schedules(stream) and not run.awaits(stream, *arms)
 
 
 def _rank(run: Run, measure: str, arm: str, placebos: list[str], across: str) -> PlaceboRank:
@@ -64,6 +66,8 @@ def _exact(run: Run, across: str, step: int) -> tuple[bool, str]:
     """Are true and permuted labels exchangeable, so that p is exact?"""
     if across == "run":
         return True, "labels permuted in the data set, uniform stream"
+    if run.config.batches.stream != "uniform":
+        return False, "labels permuted within batches that are balanced: small classes come again before others"
     try:
         samples = data_info(run.config).train_size
     except UserError:

@@ -10,7 +10,7 @@ from rich.table import Table
 from analysis.output.csv import number_cell, write_csv, write_rows
 from analysis.output.table import ABSENT, title
 from analysis.response import Response
-from analysis.response.paths import VACUOUS
+from analysis.response.paths import VACUOUS, VIOLATED
 from analysis.response.points import Point
 from analysis.runs.curve import pick
 from analysis.runs.run import Run
@@ -34,8 +34,9 @@ def rich_table(run: Run, found: Response) -> Table:
     """A row per arm, for a terminal."""
     caption = (
         "put in: |w-w'| at the step of a nudge; of another loss what its own gradients pushed, of kicks the sum of "
-        "their norms. came out: |w-w'| at the last step. first flip: the first step at which a watched unit had "
-        "another sign; growth a step: of a nudge before it."
+        "their norms. came out: |w-w'| at the last step. first flip: the first recorded step at which a unit had "
+        "another sign on the watched panel images, in evaluation mode; others may have flipped before. growth a step: "
+        "of a nudge until then."
     )
     table = Table(title=title(run), caption=caption, title_justify="left", caption_justify="left")
     table.add_column(COLUMNS[0], overflow="fold")
@@ -53,7 +54,8 @@ def bounds_table(found: Response) -> Table | None:
     bounds = [curve for curve in found.curves if curve.kind == "upper bound"]
     if not bounds:
         return None
-    table = Table(caption="flags: what a bound assumes and the run does not meet", caption_justify="left")
+    caption = "first vacuous step: from where a bound is above what both arms have moved together (stream motion)"
+    table = Table(caption=caption, caption_justify="left")
     for column in ("arm", "path bound", "|w-w'|", "bound", "bound / |w-w'|", "first vacuous step", "flags"):
         table.add_column(column, justify="left" if column in ("arm", "path bound", "flags") else "right")
     before = None
@@ -76,13 +78,18 @@ def bounds_table(found: Response) -> Table | None:
 
 def lines(found: Response) -> list[str]:
     """What else there is to say: ranks among placebos, contrasts, shares, and what is missing."""
-    sentences = []
+    sentences = [
+        f"{curve.arm}: the path bound {curve.bound} is {flag}: the ledger or the run is damaged, or this is a fault"
+        for curve in found.curves
+        for flag in curve.flags
+        if flag.startswith(VIOLATED)
+    ]
     for curve in found.curves:
         if curve.measure == "contrast":
             at_first, at_last = float(curve.values[0]), float(curve.values[-1])
             sentences.append(
-                f"{curve.arm}: gradient at the weights of {curve.reference} {at_first:.3g} from its own at step "
-                f"{curve.steps[0]}, {at_last:.3g} at step {curve.steps[-1]}"
+                f"{curve.arm}: at the weights of {curve.reference} the gradient of its loss differs by {at_first:.3g} "
+                f"at step {curve.steps[0]}, by {at_last:.3g} at step {curve.steps[-1]}"
             )
     for rank in found.ranks:
         place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"

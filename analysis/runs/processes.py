@@ -50,10 +50,10 @@ def in_processes(items: Iterable[K], work: Callable[[K], T]) -> list[T]:
                 "a process that computed curves was ended from outside, as the system does when memory is short; "
                 "the run is intact: free memory, and do it again"
             ) from None
-        except KeyboardInterrupt:
+        except BaseException:
             for child in multiprocessing.active_children():
                 if child not in others:
-                    child.terminate()
+                    child.kill()  # whatever it makes of other signals: it has nothing to lose
             raise
         finally:
             pool.shutdown(cancel_futures=True)

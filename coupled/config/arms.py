@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from coupled.config import schema
-from coupled.config.controls import OWN_FIELDS, OWN_FIELDS_OF, check_control, control
+from coupled.config.controls import OWN_FIELDS, OWN_FIELDS_OF, check_antis, check_control, control
 from coupled.config.resolved import Arm, filled
 from coupled.errors import UserError, told_apart, unknown
 from coupled.objectives.registry import NEEDS_LABELS, OBJECTIVES, Objective, known, validate
@@ -36,6 +36,7 @@ def resolve_arms(written: schema.Written, classes: Mapping[str, int] | None, *, 
             arms[name] = control(name, replace(arm, of=arm.of or first), arms)
         arms[name] = replace(arms[name], reference=_reference(name, arms, written.arms, first))
     arms = {name: arms[name] for name in written.arms}
+    check_antis(arms)
     for name in arms:
         check_control(name, arms, written)
     _check_draws(arms)

@@ -118,8 +118,6 @@ def check_control(name: str, arms: Mapping[str, Arm], written: schema.Written) -
     arm = arms[name]
     if isinstance(arm, Placebo):
         _check_placebo(name, arm, arms, written)
-    if isinstance(arm, Anti):
-        _check_anti(name, arm, arms)
     if isinstance(arm, OtherInputs) and traits_of(arms, str(arm.of)).inputs is not None:
         raise UserError(f"arms.{name}.of = {arm.of}", "it has other inputs already", "copy the arm that it is one of")
     if isinstance(arm, Nudged) and arm.at > written.train.steps:
@@ -145,6 +143,15 @@ def _check_placebo(name: str, arm: Placebo, arms: Mapping[str, Arm], written: sc
         )
 
 
+def check_antis(arms: Mapping[str, Arm]) -> None:
+    """Raises UserError for an anti arm that does not fit the arms that it names: before any traits are asked for, which
+    need those of `of` and `against`.
+    """
+    for name, arm in arms.items():
+        if isinstance(arm, Anti):
+            _check_anti(name, arm, arms)
+
+
 def _check_anti(name: str, arm: Anti, arms: Mapping[str, Arm]) -> None:
     for key in ("of", "against"):
         other = str(getattr(arm, key))
@@ -157,8 +164,11 @@ def _check_anti(name: str, arm: Anti, arms: Mapping[str, Arm]) -> None:
                 f"{arms[other].objective} is no function of Σ: it cannot be taken of another's",
                 "name an arm with another objective",
             )
-        if len(traits_of(arms, other).terms) > 1:
-            raise UserError(f"arms.{name}.{key} = {other}", "it is an anti arm already", "name its original")
+        copied: str | None = other
+        while copied is not None:
+            if arms[copied].kind == "anti":
+                raise UserError(f"arms.{name}.{key} = {other}", "it is an anti arm already", "name its original")
+            copied = arms[copied].of
 
 
 def _check_match(name: str, arm: Kicked | Nudged, arms: Mapping[str, Arm], written: schema.Written) -> None:

@@ -65,7 +65,7 @@ def test_the_table_of_lookalikes_holds_what_it_says():
         ({"arms": {"cl": {"objective": "d\u0441l"}}}, r"objective 'd\u0441l'; .*did you mean dcl?"),
         (
             {"arms": {"cl": {"objective": "dcl"}, "b": {"objective": "dcl"}, "t": {"kind": "twin", "of": "\u0441l"}}},
-            r"arms.t.of = '\u0441l'; an arm of kind objective: cl, b",
+            r"arms.t.of = '\u0441l'; another arm: cl, b",
         ),
         (
             {"arms": {"cl": {"objective": "dcl"}, "b": {"objective": "dcl", "reference": "c\u04cf\u200b"}}},

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 import analysis
 from analysis.cli import main
-from analysis.response import response
+from analysis.response import figure, paths, response, table
 from analysis.response.paths import path_of
 from analysis.runs.curve import pick
 from coupled.driver.train import train
@@ -115,6 +115,45 @@ def test_without_momentum_there_is_the_contracted_bound_too(tmp_path):
     assert pick(response(run).curves, "distance", "nscl", bound="contracted") is not None
 
 
+ODD = {
+    "k": {"kind": "kicked", "match": "nscl"},
+    "kk": {"kind": "kicked", "match": "nscl", "reference": "nscl", "draw": 2},
+    "kt": {"kind": "nudged", "of": "k", "scale": 1e-4},
+    "late": {"kind": "nudged", "scale": 1e-3, "at": 2},
+    "far": {"kind": "nudged", "of": "nscl", "reference": "cl", "scale": 0.1},
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_arms_that_are_moved_have_bounds_that_hold_and_no_amplification_of_two_things(tmp_path, precision):
+    arms, short = {"cl": ARMS["cl"], "nscl": ARMS["nscl"], **ODD}, {"steps": 5, "precision": precision}
+    root = made(tmp_path, arms=arms, ledger={}, train=short)
+    found = response(analysis.open_run(root))
+    assert not any("VIOLATED" in line for line in table.lines(found))
+    bounds = {curve.arm for curve in found.curves if curve.kind == "upper bound"}
+    assert bounds == {"nscl", "k", "kk", "late", "far"}
+    beside = next(line for line in found.missing if "nudges or kicks come beside another loss" in line)
+    assert "kk, far" in beside
+    kicked, matched = point_of(found, "k"), totals(root, "nscl", "batch.objective", norm=True)
+    rates = [0.3 * 0.5 * (1 + math.cos(math.pi * t / 5)) for t in range(5)]
+    assert kicked.put_in == pytest.approx(sum(r * b for r, b in zip(rates, matched, strict=True)), rel=1e-6)
+
+
+def test_a_bound_that_does_not_hold_is_said(path, monkeypatch):
+    monkeypatch.setattr(paths.bounds, "joint", lambda of: of.distance / 2)
+    found = response(analysis.open_run(path))
+    assert any("path bound joint is VIOLATED at step 1" in line for line in table.lines(found))
+
+
+@pytest.mark.parametrize("schedule", [{"last": True}, {"every": 5}])
+def test_a_ledger_that_lacks_steps_gives_what_there_is(tmp_path, schedule):
+    arms, short = {"cl": ARMS["cl"], "nscl": ARMS["nscl"]}, {"steps": 5}
+    root = made(tmp_path, arms=arms, record={"ledger": schedule}, ledger={}, train=short)
+    found = response(analysis.open_run(root))
+    assert any(line.startswith("no path bounds of nscl") for line in found.missing)
+    figure.save(analysis.open_run(root), found)
+
+
 def test_a_path_is_the_recorded_one(path, run):
     read = path_of(run, "nscl")
     assert read.distance.tolist() == totals(path, "nscl", "state.distance", norm=True).tolist()
@@ -179,7 +218,7 @@ def test_a_run_with_one_arm_is_refused(tmp_path, capsys):
 def test_the_command_writes_tables_and_figure_and_says_where(path, capsys):
     assert main(["response", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert "energy share of cl and nscl" in shown and "gradient at the weights of cl" in shown
+    assert "energy share of cl and nscl" in shown and "at the weights of cl the gradient of its loss differs" in shown
     assert shown.rstrip().splitlines()[-1].endswith("(response.csv response_curves.csv response.png response.svg)")
     with (path / "analysis/response.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -26,6 +26,13 @@ def two_workers():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def python_handles_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a launcher of ranks leaves its own
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_results_come_in_the_order_of_the_items_from_other_processes(two_workers):
     results = processes.in_processes(range(5), lambda item: (item, os.getpid(), torch.get_num_threads()))
     assert [item for item, _, _ in results] == list(range(5))
@@ -62,7 +69,7 @@ def test_a_killed_process_ends_the_command_with_one_line(two_workers, capsys):
     assert "free memory" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_the_processes_too_and_prints_nothing_of_them(two_workers, capfd):
+def test_ctrl_c_ends_the_processes_too_and_prints_nothing_of_them(two_workers, python_handles_ctrl_c, capfd):
     def work(item):
         if item == 0:
             os.kill(os.getppid(), signal.SIGINT)

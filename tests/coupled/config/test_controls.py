@@ -70,6 +70,20 @@ def test_an_anti_arm_minimises_twice_the_one_loss_less_the_other():
 
 
 @pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"a": {"against": "b"}, "b": {"against": "a"}}, "an anti arm already"),
+        ({"p": {"kind": "placebo", "of": "a"}, "a": {"against": "a"}}, "another arm"),
+        ({"o": {"kind": "other-inputs", "of": "a"}, "a": {"against": "foo"}}, "another arm"),
+        ({"a": {"against": "t"}, "t": {"kind": "twin", "of": "a"}}, "an anti arm already"),
+    ],
+)
+def test_anti_arms_that_go_in_circles_are_one_line(arms, message):
+    with pytest.raises(UserError, match=message):
+        arms_of(**{name: {"kind": "anti", "of": "nscl", **arm} for name, arm in arms.items()})
+
+
+@pytest.mark.parametrize(
     ("arm", "message"),
     [
         ({"kind": "twin", "of": "x"}, "another arm"),

@@ -145,7 +145,7 @@ def test_a_state_without_the_chains_of_its_kinds_is_refused(run, tmp_path):
         saved = read_saved(run, entry)
         saved.state["chains"] = chains
         with pytest.raises(StoreError, match="not a state of a run"):
-            restored(run, saved, parts.arms, parts.config, fingerprint)
+            restored(run, saved, parts.arms, parts.ledger, parts.config, fingerprint)
 
 
 def test_what_an_arm_sees_is_an_input_where_runs_are_compared():
