@@ -169,7 +169,7 @@ __all__ = [
 
 
 class _Package(ModuleType):
-    """`bounds`, `curves` and `divergence` are functions here, also once the packages of these names are loaded."""
+    """`bounds`, `curves`, `divergence`, `response` are functions here, also once packages of these names are loaded."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

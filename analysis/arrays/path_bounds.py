@@ -50,7 +50,7 @@ class Path:
 
 
 def along(path: Path) -> Floats:
-    """The bound (T + 1,) from ‖a_t‖ and ‖b_t‖ alone: docs/theory.md (113). With momentum it is true and empty."""
+    """The bound (T + 1,) from ‖a_t‖ and ‖b_t‖ alone: docs/theory.md (113). With momentum it is soon vacuous."""
     growth = path.smoothness + path.decay
     bound, buffer = [path.distance[0]], path.buffer[0] if path.steps else 0.0
     for t in range(path.steps):

@@ -148,7 +148,7 @@ def _added(run: Run, arm: str, rates: Floats, kicks: Sequence[Floats]) -> Floats
 
 
 def _rounded(run: Run, arm: str, steps: int) -> Floats:
-    """At most what rounding added to D in every state (steps + 1,): what the exact split leaves over there and before."""
+    """At most what rounding added to D in every state (steps + 1,): what the exact split leaves there and before."""
     _, rest = total(run, arm, "state.from_rounding")
     rest = rest[: steps + 1]
     return rest + np.concatenate([[0.0], rest[:-1]])

@@ -225,7 +225,11 @@ class Panel:
         128, "training samples of the surrogate panel, two fixed views each", kind="recorded", low=2
     )
     flips_size: int = option(
-        64, "record.flips looks at so many of the panel's first ids, or at all", kind="recorded", low=1, later=True
+        64,
+        "record.flips looks at this many of the panel's first ids (all, if there are fewer)",
+        kind="recorded",
+        low=1,
+        later=True,
     )
     stages: bool = option(False, "record the pooled features of every encoder stage as well", kind="recorded")
 
