@@ -8,6 +8,8 @@ from coupled.config.toml import to_toml
 from coupled.config.traits import own_inputs
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
+from coupled.models import ENCODERS
+from coupled.models.activation import about
 from coupled.planning.class_shares import permuted_overlaps
 from coupled.planning.panels import MUCH, panel_cost
 from coupled.planning.plan import Plan, plan
@@ -38,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     _print_inputs(config)
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
+    activation = config.model.activation or ENCODERS[config.model.encoder].activation
+    print(f"# activation       {about(activation, config.train.dtype)}")
     _print_ledger(forecast)
     if kicks := forecast.kicks.normals:
         more, taken = forecast.kicks.backwards, shown_bytes(forecast.kicks.memory)

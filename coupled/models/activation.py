@@ -30,6 +30,17 @@ class Activation(nn.Module):
         return ACTIVATIONS[self.name](x)
 
 
+def about(name: str, dtype: str) -> str:
+    """What an activation makes of small differences of weights, in words, for a run in this dtype."""
+    if name != "relu":
+        return (
+            f"{name} is smooth: in the runs measured, float32 rounding stayed 100 times below what it becomes with relu"
+        )
+    if dtype == "float64":
+        return "relu's gradient jumps: a difference that flips a unit grows to the level of any other"
+    return "relu's gradient jumps: float32 rounding grows to the level of any difference (with gelu it was 100 times smaller)"
+
+
 @contextmanager
 def signs_of(network: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
     """By name of every activation in `network`: which of its inputs are above 0, in the order of forwards inside."""

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from coupled.arms.initial import build_arms
 from coupled.bench.stock import stock_network
+from coupled.cli import main
 from coupled.config import digest, from_tables
 from coupled.config.identity import resolved
 from coupled.models.activation import ACTIVATIONS, Activation, signs_of
@@ -47,6 +48,20 @@ def test_naming_what_a_resnet_has_by_itself_changes_nothing():
     assert digest(from_tables(tables(model={"activation": "gelu"}))) != digest(plain)
     vit = from_tables(tables(model={**VIT, "activation": "gelu"}))
     assert resolved(vit)["model"]["activation"] == "gelu"  # its projector has it then, too
+
+
+def test_what_an_activation_makes_of_small_differences_is_said_by_plan(tmp_path, capsys):
+    said = {}
+    for name, precision in (("relu", "float32"), ("relu", "float64"), ("gelu", "float32")):
+        path = tmp_path / f"{name}{precision}.toml"
+        path.write_text(
+            f'[model]\nactivation = "{name}"\n[train]\nprecision = "{precision}"\n[arms.cl]\nobjective = "dcl"\n'
+        )
+        assert main(["plan", str(path)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        said[name, precision] = next(line for line in lines if line.startswith("# activation"))
+    assert "float32 rounding grows" in said["relu", "float32"] and "is smooth" in said["gelu", "float32"]
+    assert "flips a unit" in said["relu", "float64"]
 
 
 def test_weights_at_the_start_do_not_depend_on_the_activation(tmp_path):
