@@ -54,10 +54,9 @@ def test_what_an_activation_makes_of_small_differences_is_said_by_plan(tmp_path,
     said = {}
     for name, precision in (("relu", "float32"), ("relu", "float64"), ("gelu", "float32")):
         path = tmp_path / f"{name}{precision}.toml"
-        path.write_text(
-            f'[model]\nactivation = "{name}"\n[train]\nprecision = "{precision}"\n[arms.cl]\nobjective = "dcl"\n'
-        )
-        assert main(["plan", str(path)]) == 0
+        path.write_text('[arms.cl]\nobjective = "dcl"\n')
+        sets = (f"model.activation={name}", f"train.precision={precision}")
+        assert main(["plan", str(path), *(part for of in sets for part in ("--set", of))]) == 0
         lines = capsys.readouterr().out.splitlines()
         said[name, precision] = next(line for line in lines if line.startswith("# activation"))
     assert "float32 rounding grows" in said["relu", "float32"] and "is smooth" in said["gelu", "float32"]
