@@ -25,7 +25,7 @@ from coupled.driver.train import train
 from coupled.errors import UserError
 from coupled.planning.vacuity import pair_of
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 ARMS = {
     "cl": {"objective": "dcl"},
     "nscl": {"objective": "nscl"},

@@ -17,6 +17,7 @@ from analysis.response.paths import path_of
 from analysis.runs.curve import pick
 from coupled.driver.train import train
 
+pytestmark = pytest.mark.slow
 STEPS = 12
 LEDGER = {"ledger": {"every": 1}, "flips": {"every": 1}}
 COPIES = {

@@ -13,7 +13,7 @@ from analysis.runs.curve import pick
 from coupled.driver.train import train
 from coupled.errors import UserError
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 APART = "other sees other batches (draw 1) and cl sees the shared inputs"
 
 

@@ -82,6 +82,7 @@ def test_ctrl_c_ends_the_processes_too_and_prints_nothing_of_them(two_workers, p
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_curves_and_bounds_are_the_same_bytes_here_and_in_processes(trained, two_workers, monkeypatch):
     here = [curves(analysis.open_run(trained)), bounds(analysis.open_run(trained))]
     monkeypatch.setattr(processes, "_LEAST_BYTES", 0)

@@ -19,7 +19,7 @@ from coupled.store import StoreError, tree_hash
 from coupled.threads import share
 from coupled.verification import verify
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 ARMS = {
     "cl": {"objective": "dcl"},
     "nscl": {"objective": "nscl"},

@@ -6,7 +6,7 @@ from interrupted import Crash, Stop, T, config_of, path_of, stopped
 from coupled.driver.train import resume, train
 from coupled.store import tree_hash
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 
 ARMS = {
     "cl": {"objective": "dcl"},

@@ -16,7 +16,7 @@ from coupled.recording.layout import Cause, cause, train_layout
 from coupled.store import StoreError, open_tensors, read_manifest, read_saved
 from coupled.verification.rebuilt import Rebuilt
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 STEPS = 6
 
 

@@ -21,7 +21,7 @@ from coupled.planning.plan import plan
 from coupled.recording import ledger as recording
 from coupled.store import open_tensors
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 CPU, B, RATE, KEEP, DECAY, WARMUP = torch.device("cpu"), 8, 0.2, 0.9, 5e-3, 3
 ARMS = {
     "base": {"objective": "nscl", "labelling": "size"},

@@ -10,7 +10,7 @@ from coupled.driver.train import train
 from coupled.store import StoreError
 from coupled.verification import verify
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 ARMS = {
     "cl": {"objective": "dcl"},
     "nscl": {"objective": "nscl"},

@@ -11,7 +11,7 @@ from coupled.driver.train import train
 from coupled.store import StoreError
 from coupled.verification import verify
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
