@@ -26,7 +26,7 @@ from coupled.store import StoreError, checkpoint_folder, open_tensors
 from coupled.theory.learning_rate import learning_rate
 from coupled.verification import verify
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.slow]
 
 CPU = torch.device("cpu")
 BASE = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl", "temperature": 0.2}}
