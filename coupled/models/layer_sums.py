@@ -51,8 +51,9 @@ def sums(
 
 
 @part
-def _added(lanes: Doubles) -> float:
-    half = _LANES // 2
+def added(lanes: Doubles) -> float:
+    """Their sum, by halves: always in this order. There are a power of two of them, which are overwritten."""
+    half = len(lanes) // 2
     while half:
         for i in range(half):
             lanes[i] += lanes[i + half]
@@ -98,7 +99,7 @@ def _walk(
                 if copies:
                     for i in range(end - at):
                         kept[i] = w[i]
-            out[block, 0], out[block, 1], out[block, 2] = _added(a), _added(b), _added(c)
-            out[block, 3], out[block, 4], out[block, 5] = _added(d), _added(e), _added(f)
+            out[block, 0], out[block, 1], out[block, 2] = added(a), added(b), added(c)
+            out[block, 3], out[block, 4], out[block, 5] = added(d), added(e), added(f)
 
     return walk

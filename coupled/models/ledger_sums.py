@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupled.compiling import Integers, kernel, part
+from coupled.models.layer_sums import added
 from coupled.threads import share
 
 Doubles = NDArray[np.float64]
@@ -73,16 +74,6 @@ def _wide(out: Doubles, x: NDArray[Any], n: int) -> None:
 def _multiply(lanes: Doubles, x: Doubles, y: Doubles) -> None:
     for i in range(_LANES):
         lanes[i] += x[i] * y[i]
-
-
-@part
-def _added(lanes: Doubles) -> float:
-    half = _LANES // 2
-    while half:
-        for i in range(half):
-            lanes[i] += lanes[i + half]
-        half //= 2
-    return lanes[0]
 
 
 @part
@@ -166,6 +157,6 @@ def _walk(dtype: str) -> Callable[..., Any]:
                     _take(by_instability[at:end], from_instability[at:end], a, rate, keep, momentum, n)
                     _take(by_objective[at:end], from_objective[at:end], b, rate, keep, momentum, n)
             for column in range(COLUMNS):
-                out[block, column] = _added(lanes[column])
+                out[block, column] = added(lanes[column])
 
     return walk
