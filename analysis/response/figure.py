@@ -31,7 +31,7 @@ def save(run: Run, found: Response) -> list[Path]:
 def draw(run: Run, found: Response) -> Figure:
     """The figure of `response(run)`."""
     style_of = styles(run.arms)
-    text = "a line: nudges by size, markers: other arms   ·   d broken: path bounds (* not one here)   ·   all shared weights"
+    text = "a line: nudges by size, markers: other arms   ·   d broken: path bounds (* not one here)   ·   all weights"
     frame = Frame(run, list(found.curves), style_of, text=text)
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
