@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections import Counter
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,19 @@ ARMS = {
     "ce": {"objective": "ce"},
     "twin": {"kind": "twin"},
 }
+CONTROLS = {
+    "cl": {"objective": "dcl"},
+    "nscl": {"objective": "nscl"},
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "relabelled": {"kind": "placebo", "of": "nscl", "across": "run"},
+    "anti": {"kind": "anti", "of": "nscl"},
+    "late": {"kind": "nudged", "scale": 1e-4, "at": 3, "direction": "batch"},
+    "matched": {"kind": "nudged", "scale": "matched", "match": "nscl"},
+    "kicked": {"kind": "kicked", "match": "nscl"},
+    "other": {"kind": "other-inputs"},
+    "twin": {"kind": "twin", "of": "kicked"},
+}
+LARS = {"name": "lars", "learning_rate": 0.3, "clip_norm": 1.0, "horizon": 20}
 STYLES = {
     "float32": {},
     "bf16": {"precision": "bf16", "memory_format": "channels_last", "views_forward": "separate"},
@@ -43,13 +57,12 @@ def config_of(folder: str, style: str = "float32", **sections: object):
         data={"name": "shapes", "labelling": "size", "per_class": 32},
         batches={"size": 32},
         views={"size": 24},
-        model={"width": 8},
+        model=sections.pop("model", {"width": 8}),
         train=train_table,
         paths={"runs": folder},
         arms=sections.pop("arms", ARMS),
         checkpoints={"keep": {"steps": [0], "last": True}, "recovery": {"steps": [3, 5]}},
-        optimiser={"name": "lars", "learning_rate": 0.3, "clip_norm": 1.0, "horizon": 20},
-        **sections,
+        **{"optimiser": LARS, **sections},
     )
     return from_tables(given)
 
@@ -65,11 +78,11 @@ class Crash(Silent):
             raise KeyboardInterrupt
 
 
-def _twice(style: str) -> str:
+def _twice(style: str, **sections: object) -> str:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        first = train(config_of(one, style))
+        first = train(config_of(one, style, **deepcopy(sections)))
         with suppress(KeyboardInterrupt):
-            train(config_of(two, style), reporter=Crash(4))
+            train(config_of(two, style, **deepcopy(sections)), reporter=Crash(4))
         second = resume(Path(two) / first.name)
         hashes = [tree_hash(path) for path in (first, second)]
         check(hashes[0] == hashes[1], "a run that was killed at step 4 and resumed has other bytes")
@@ -87,6 +100,30 @@ def a_float32_run_of_five_arms_killed_and_resumed_has_the_hash_of_one_that_was_n
 @part(gpu=False)
 def the_same_in_bf16_channels_last_and_separate_forwards() -> str:
     return _twice("bf16")
+
+
+@part(gpu=False)
+def the_same_of_every_control_with_ledger_and_flips() -> str:
+    sections = {
+        "arms": CONTROLS,
+        "optimiser": {"learning_rate": 0.1},
+        "model": {"width": 8, "activation": "gelu"},
+        "record": {"ledger": {"every": 1}, "flips": {"every": 2}},
+        "ledger": {"contrast": ["nscl", "placebo"]},
+    }
+    return _twice("float32", **sections)
+
+
+@part(gpu=False)
+def ledger_and_flips_change_no_weight() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        plain = {"arms": CONTROLS, "optimiser": {"learning_rate": 0.1}}
+        audited = {**plain, "record": {"ledger": {"every": 1}, "flips": {"every": 2}}}
+        runs = [train(replace(config_of(folder, **deepcopy(s)), name=n)) for n, s in (("a", plain), ("b", audited))]
+        for arm in CONTROLS:
+            one, other = (open_tensors(run / f"checkpoints/step-000000008/{arm}.safetensors") for run in runs)
+            check(all(one[key].tobytes() == other[key].tobytes() for key in one), f"{arm} ends in other bytes")
+    return f"{len(CONTROLS)} arms, equal bytes at step 8"
 
 
 @part()
