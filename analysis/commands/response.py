@@ -1,11 +1,15 @@
 """`coupled-analyze response`: what comes out over what was put in, by nudges, losses, placebos and kicks."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.commands import printing
-from analysis.response import figure, response, table
-from analysis.runs.run import open_run
+from analysis.response import Response, figure, response, seeds_figure, seeds_table, table
+from analysis.response.seeds import over_seeds
+from analysis.runs.run import Run, open_run
+from analysis.runs.seeds import apart_by_seed
 from coupled.errors import printable
 from coupled.terminal.console import Console
 from coupled.terminal.entry import Parser
@@ -17,22 +21,49 @@ def add(command: Parser) -> None:
         "Writes RUN/analysis/response.csv, response_curves.csv, response.png and response.svg for each run: how far "
         "every arm came for what it put in, flipped units, the ledger's parts of the distance with bounds along the "
         "path, ranks among placebos, and the share of the distance that lies between nudged copies of one loss. Runs "
-        "with record.ledger and record.flips tell most: configs/response.toml."
+        "with record.ledger and record.flips tell most: configs/response.toml. Runs that differ in the seed alone are "
+        "also joined: means over seeds with intervals, and every arm beside its controls, paired by seed, in "
+        "response_seeds.csv, .png and .svg of the first one (configs/controls.toml)."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/response")
+    command.add_argument("--markdown", action="store_true", help="print the tables over seeds as GitHub markdown")
     printing.add_all_steps(command)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes and prints the response of each run."""
+    """Writes the response of each run, and that over seeds of runs that differ in the seed alone, and prints them."""
     # Every path is opened before the first result is written.
-    for opened in [open_run(path) for path in options.runs]:
-        found = response(opened)
-        paths = [*table.write(opened, found, all_steps=options.all_steps), *figure.save(opened, found)]
-        Console().print(table.rich_table(opened, found))
-        if (bounds := table.bounds_table(found)) is not None:
-            Console().print(bounds)
-        for line in table.lines(found):
-            print(printable(line))
-        printing.results(paths)
+    runs = [open_run(path) for path in options.runs]
+    for group in apart_by_seed(runs):
+        found = [response(opened) for opened in group]
+        paths: list[Path] = []
+        for opened, of_run in zip(group, found, strict=True):
+            paths = [*table.write(opened, of_run, all_steps=options.all_steps), *figure.save(opened, of_run)]
+            if len(group) == 1:
+                _print(opened, of_run)
+            printing.results(paths, file=sys.stderr if options.markdown else sys.stdout)
+        if len(group) > 1:
+            _join(group, found, markdown=options.markdown)
     return 0
+
+
+def _print(run: Run, found: Response) -> None:
+    Console().print(table.rich_table(run, found))
+    if (bounds := table.bounds_table(found)) is not None:
+        Console().print(bounds)
+    for line in table.lines(found):
+        print(printable(line))
+
+
+def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> None:
+    """Writes and prints what holds over the seeds."""
+    curves = over_seeds(runs, found)
+    paths = [seeds_table.write(runs, curves), *seeds_figure.save(runs, curves)]
+    if markdown:
+        print(seeds_table.markdown(runs, curves))
+    else:
+        for shown in seeds_table.rich_tables(runs, curves):
+            Console().print(shown)
+        for line in seeds_table.lines(curves):
+            print(printable(line))
+    printing.results(paths, file=sys.stderr if markdown else sys.stdout)

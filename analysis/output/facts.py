@@ -1,5 +1,7 @@
 """The facts of a run that stand above every table and figure; of imported checkpoints, those that are known."""
 
+from collections.abc import Sequence
+
 from analysis.runs.run import Run
 from coupled.reading.imported import imported
 
@@ -12,15 +14,19 @@ def view_flags(run: Run) -> tuple[str, ...]:
     return (f"views recipe {run.config.views.recipe} is not known to be the training's",)
 
 
-def facts(run: Run, *, temperature: bool = False) -> list[str]:
-    """Batch size, temperatures if asked for, precision and seed, in words."""
+def facts(run: Run, *, temperature: bool = False, seeds: Sequence[int] = ()) -> list[str]:
+    """Batch size, temperatures if asked for, activation if it is not the encoder's own, precision and seed, in words.
+
+    `seeds`: those of several runs that are shown together.
+    """
     config, content = run.config, imported(run.facts)
     taus = sorted({spec.temperature for spec in run.arms.values()})
     named = {
         "batches.size": f"B = {config.batches.size}",
         "train.temperature": f"τ = {', '.join(f'{tau:g}' for tau in taus)}" if temperature else "",
         "train.precision": run.precision,
-        "seed": f"seed {config.seed}",
+        "model.activation": config.model.activation or "",
+        "seed": f"seeds {', '.join(map(str, seeds))}" if seeds else f"seed {config.seed}",
     }
     known = [text for name, text in named.items() if text and (content is None or content.knows(name))]
     if content is None:

@@ -65,10 +65,10 @@ class Frame:
         return self.figure.add_gridspec(2, 2, left=0.07, right=0.985, bottom=bottom, top=top, wspace=0.19, hspace=0.34)
 
 
-def heading(figure: Figure, run: Run, *, temperature: bool = True) -> None:
-    """Name and facts of a run at the top left of a figure."""
+def heading(figure: Figure, run: Run, *, temperature: bool = True, seeds: Sequence[int] = ()) -> None:
+    """Name and facts of a run at the top left of a figure; `seeds`: those of several runs that are shown together."""
     height = float(figure.get_figheight())
-    shown = [f"data: {run.config.data.name}", *facts(run, temperature=temperature)]
+    shown = [f"data: {run.config.data.name}", *facts(run, temperature=temperature, seeds=seeds)]
     if not run.finished:
         shown.append(f"UNFINISHED: records up to step {run.steps} of {run.planned_steps}")
     name = run.name if len(run.name) <= 70 else f"{run.name[:69]}…"

@@ -1,5 +1,6 @@
 """What every table of a run has in common: its title, and how a missing number looks."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from analysis.output.facts import facts
@@ -8,7 +9,7 @@ from analysis.runs.run import Run
 ABSENT: Final = "–"
 
 
-def title(run: Run) -> str:
-    """What the numbers are of, on one line."""
-    line = f"{run.name}: {', '.join([run.config.data.name, *facts(run)])}"
+def title(run: Run, *, seeds: Sequence[int] = ()) -> str:
+    """What the numbers are of, on one line; `seeds`: those of several runs that are shown together."""
+    line = f"{run.name}: {', '.join([run.config.data.name, *facts(run, seeds=seeds)])}"
     return line if run.finished else f"{line}; UNFINISHED, records up to step {run.steps} of {run.planned_steps}"

@@ -35,6 +35,11 @@ def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     where a run is given twice.
     """
     check(runs)
+    return apart_by_seed(runs)
+
+
+def apart_by_seed(runs: Sequence[Run]) -> list[list[Run]]:
+    """The same groups of any runs; those of one group are alike as `check` demands, others may be of anything."""
     groups: dict[bytes, list[Run]] = {}
     seen: dict[tuple[bytes, int], Run] = {}
     for run in runs:
@@ -45,6 +50,8 @@ def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
             raise UserError(f"{run.path} is {seen[key, seed].path} again", "every run once", "leave one out")
         seen[key, seed] = run
         groups.setdefault(key, []).append(run)
+    for group in groups.values():
+        check(group)
     return list(groups.values())
 
 

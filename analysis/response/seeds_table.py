@@ -1,0 +1,139 @@
+"""The tables over seeds: response_seeds.csv, and what the terminal shows, or markdown."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.table import Table
+
+from analysis.output.csv import number_cell, write_rows
+from analysis.output.table import ABSENT, title
+from analysis.response.seeds import MEASURES, SeedCurve
+from analysis.runs.controls import arms_with_reference, control_of
+from analysis.runs.run import Run
+from analysis.statistics.proportions import Interval
+
+CSV_NAME: Final = "response_seeds.csv"
+_HEADER: Final = ("measure", "arm", "against", "step", "seeds", "mean", "low", "high")
+_COLUMNS: Final = ("arm", "what", "weight gap", "CKA")
+_SENTENCES: Final = {
+    "contrast": "at one and the same weights, how far the gradient of {0} is from its reference's, over how far that "
+    "of {1} is",
+    "energy_share": "the share of the squared distance between {0} and {1} that nudged copies of one of them have too",
+}
+_BESIDE: Final = ("arm", "less", "weight gap", "CKA")
+
+
+def write(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> Path:
+    """Writes response_seeds.csv into the first run's analysis/: mean, 95 % interval, and the value of each seed."""
+    seeds = [f"seed {run.config.seed}" for run in runs]
+    rows = (row for curve in curves for row in _rows(curve))
+    return write_rows(runs[0], CSV_NAME, (*_HEADER, *seeds), rows)
+
+
+def _rows(curve: SeedCurve) -> Iterator[tuple[object, ...]]:
+    about = (curve.measure, curve.arm, curve.against)
+    for place, step in enumerate(curve.steps.tolist()):
+        numbers = (*curve.interval(place), *curve.values[:, place].tolist())
+        yield *about, step, len(curve.values), *map(number_cell, numbers)
+
+
+def rich_tables(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> list[Table]:
+    """Two tables for a terminal: every arm, and arms less their controls; the second only where there are such."""
+    tables = []
+    for heading, columns, rows in (
+        (_title(runs), _COLUMNS, _own(runs[0], curves)),
+        ("", _BESIDE, _differences(curves)),
+    ):
+        if rows:
+            table = Table(title=heading or None, title_justify="left", caption_justify="left")
+            table.add_column(columns[0], overflow="fold")
+            table.add_column(columns[1], overflow="fold")
+            for column in columns[2:]:
+                table.add_column(column, justify="right", no_wrap=True)
+            for row in rows:
+                table.add_row(*row)
+            tables.append(table)
+    if tables:
+        tables[-1].caption = notes(runs, curves)
+    return tables
+
+
+def markdown(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
+    """The same as GitHub markdown, title, notes and lines included."""
+    parts = [f"**{_title(runs)}**"]
+    for columns, rows in ((_COLUMNS, _own(runs[0], curves)), (_BESIDE, _differences(curves))):
+        if rows:
+            parts.append(
+                "\n".join(f"| {' | '.join(row)} |" for row in (columns, ("---", "---", "---:", "---:"), *rows))
+            )
+    return "\n\n".join([*parts, notes(runs, curves), *lines(curves)])
+
+
+def notes(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
+    """What the numbers are."""
+    step = max((int(curve.steps[-1]) for curve in curves if curve.measure in MEASURES), default=0)
+    return (
+        f"At step {step:,}, to each arm's reference. Mean over {len(runs)} seeds ± half the 95 % interval (Student's "
+        "t over seeds). Differences are taken within each seed; * marks those whose interval, by itself, leaves out 0."
+    )
+
+
+def lines(curves: Sequence[SeedCurve]) -> list[str]:
+    """Contrasts over those of placebos, and energy shares, as sentences."""
+    sentences = []
+    for curve in curves:
+        if curve.measure not in _SENTENCES:
+            continue
+        ends = range(len(curve.steps)) if curve.measure == "energy_share" else dict.fromkeys((0, len(curve.steps) - 1))
+        values = ", ".join(f"{_signed(curve.interval(place))} at step {int(curve.steps[place]):,}" for place in ends)
+        sentences.append(f"{_SENTENCES[curve.measure].format(curve.arm, curve.against)}: {values}")
+    return sentences
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return title(runs[0], seeds=[run.config.seed for run in runs])
+
+
+def _parts(run: Run, curves: Sequence[SeedCurve]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """Columns and rows of the table of arms, and of that of their differences from controls."""
+    return [(_COLUMNS, _own(run, curves)), (_BESIDE, _differences(curves))]
+
+
+def _own(run: Run, curves: Sequence[SeedCurve]) -> list[tuple[str, ...]]:
+    known = {(curve.measure, curve.arm): curve.interval() for curve in curves if not curve.against}
+    rows = []
+    for arm in arms_with_reference(run):
+        cells = [_signed(known[key]) if (key := (measure, arm)) in known else ABSENT for measure in MEASURES]
+        rows.append((arm, control_of(run.arms[arm]) or str(run.arms[arm].objective), *cells))
+    return rows
+
+
+def _differences(curves: Sequence[SeedCurve]) -> list[tuple[str, ...]]:
+    known = {(curve.measure, curve.arm, curve.against): curve.interval() for curve in curves if curve.against}
+    pairs = dict.fromkeys((arm, control) for measure, arm, control in known if measure in MEASURES)
+    return [
+        (*pair, *(_marked(known[key]) if (key := (measure, *pair)) in known else ABSENT for measure in MEASURES))
+        for pair in pairs
+    ]
+
+
+def _marked(interval: Interval) -> str:
+    apart = interval.low > 0 or interval.high < 0
+    return f"{_signed(interval, plus=True)}{' *' if apart else ''}"
+
+
+def _signed(interval: Interval, *, plus: bool = False) -> str:
+    """ "0.512 ± 0.021": digits that show the half-width; an exact 0 stays 0."""
+    if math.isnan(interval.value):
+        return ABSENT
+    half = interval.high - interval.value
+    value = f"{interval.value:{'+' if plus else ''}.3f}" if _readable(interval.value) else f"{interval.value:.2g}"
+    if math.isnan(half) or interval.value == half == 0:
+        return value if interval.value else "0"
+    return f"{value} ± {half:.3f}" if _readable(half) else f"{value} ± {half:.1g}"
+
+
+def _readable(number: float) -> bool:
+    return abs(number) >= 5e-4
