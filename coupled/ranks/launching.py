@@ -5,18 +5,16 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
 
 from coupled.errors import RunStopped
-
-# Preempted ranks have this long to make their state durable (Slurm kills after 30 s as well).
-_SHUTDOWN_S: Final = 30
 
 
 def launch(argv: Sequence[str], ranks: int) -> int:
     """Run `coupled-run` with these arguments as `ranks` processes; returns the exit code that all agreed on.
 
-    SIGTERM, SIGUSR2 and Ctrl-C are passed on to every rank. Raises RunStopped, naming it, where a rank was killed.
+    SIGTERM, SIGUSR2 and Ctrl-C are passed on to every rank, which has the 30 s that are torch's default to make its
+    state durable (older torch has no option for it; Slurm kills after 30 s as well). Raises RunStopped, naming it,
+    where a rank was killed.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -33,7 +31,6 @@ def launch(argv: Sequence[str], ranks: int) -> int:
         max_restarts=0,
         monitor_interval=0.1,
         signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2",
-        shutdown_timeout=_SHUTDOWN_S,
     )
     with _quiet_launcher():
         try:
