@@ -1,0 +1,161 @@
+"""The response over seeds: means with intervals, arms less their controls paired by seed, contrasts and energy shares."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny
+from scipy import stats
+
+import analysis
+from analysis.cli import main
+from analysis.response import response, seeds, seeds_table
+from analysis.response.seeds import SeedCurve, compared, over_seeds
+from coupled.driver.train import train
+
+pytestmark = pytest.mark.slow
+COPIES = {
+    f"{of}-{draw}": {"kind": "nudged", "of": of, "scale": 1e-3, "draw": draw}
+    for of, draws in (("cl", (1, 2)), ("nscl", (3, 4)))
+    for draw in draws
+}
+ARMS = {
+    "cl": {"objective": "dcl"},
+    "nscl": {"objective": "nscl"},
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "kicked": {"kind": "kicked", "match": "nscl"},
+    "matched": {"kind": "nudged", "scale": "matched", "match": "nscl"},
+    "scl": {"objective": "scl"},
+    "twin": {"kind": "twin"},
+    **COPIES,
+}
+
+
+def trained(folder, seed, **sections):
+    torch.set_num_threads(1)
+    sections = {
+        "arms": ARMS,
+        "record": {"ledger": {"every": 1}},
+        "ledger": {"contrast": ["nscl", "placebo"]},
+        "checkpoints": {"keep": {"steps": [2], "last": True}},
+        **sections,
+    }
+    return train(tiny(folder, seed=seed, train={"steps": 3}, **sections))
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return [trained(tmp_path_factory.mktemp(f"seed-{seed}"), seed) for seed in (0, 1, 7)]
+
+
+@pytest.fixture(scope="module")
+def runs(paths):
+    return [analysis.open_run(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def responses(runs):
+    return [response(run) for run in runs]
+
+
+@pytest.fixture(scope="module")
+def curves(runs, responses):
+    return {(curve.measure, curve.arm, curve.against): curve for curve in over_seeds(runs, responses)}
+
+
+def test_an_arm_has_the_value_of_every_seed_and_students_interval(runs, curves):
+    for measure in ("weight_gap", "cka"):
+        curve = curves[measure, "nscl", ""]
+        each = [run.curve(measure, arm="nscl").at(3) for run in runs]
+        assert curve.values[:, -1].tolist() == each and curve.steps[-1] == 3
+        interval = curve.interval()
+        known = stats.ttest_1samp(each, 0).confidence_interval()
+        assert interval == pytest.approx((np.mean(each), known.low, known.high), rel=1e-9)
+
+
+def test_a_difference_is_that_of_a_paired_test(runs, curves):
+    curve = curves["weight_gap", "nscl", "placebo"]
+    pair = [[run.curve("weight_gap", arm=arm).at(3) for run in runs] for arm in ("nscl", "placebo")]
+    known = stats.ttest_rel(*pair).confidence_interval()
+    assert curve.interval()[1:] == pytest.approx((known.low, known.high), rel=1e-9)
+
+
+def test_an_arm_is_compared_with_what_stands_for_its_loss_and_with_nudges_of_its_reference(runs):
+    controls = ["placebo", "kicked", "matched", "cl-1", "cl-2"]
+    assert compared(runs[0]) == [("nscl", control) for control in controls]  # and scl, without controls, with none
+
+
+def test_contrasts_are_over_those_of_the_placebo(responses, curves):
+    curve = curves["contrast", "nscl", "placebo"]
+    for row, found in zip(curve.values, responses, strict=True):
+        own, other = (
+            next(c for c in found.curves if (c.measure, c.arm) == ("contrast", a)) for a in ("nscl", "placebo")
+        )
+        assert row.tolist() == (own.values / other.values).tolist() and len(row) == 3
+
+
+def test_shares_are_joined_step_by_step(responses, curves):
+    curve = curves["energy_share", "cl", "nscl"]
+    assert curve.steps.tolist() == [2, 3]
+    assert curve.values.tolist() == [[share.share for share in found.shares] for found in responses]
+
+
+def test_only_steps_that_all_have_are_joined(runs):
+    whole = [run.curve("weight_gap", arm="nscl") for run in runs]
+    cut = [replace(whole[0], steps=whole[0].steps[1:], values=whole[0].values[1:]), *whole[1:]]
+    joined = seeds._joined("weight_gap", "nscl", "", cut)
+    assert joined is not None and joined.steps.tolist() == [1, 2, 3] and joined.values[1, 0] == whole[1].values[1]
+    assert seeds._joined("weight_gap", "nscl", "", [*whole[1:], None]) is None
+
+
+def test_what_is_not_known_of_one_seed_is_not_known_of_the_mean():
+    curve = SeedCurve("cka", "nscl", "placebo", np.array([3]), np.array([[0.5], [np.nan], [0.7]]))
+    assert all(np.isnan(curve.interval()))
+    assert seeds_table._differences([curve]) == [("nscl", "placebo", "–", "–")]
+
+
+@pytest.mark.parametrize(
+    "values, cell",
+    [
+        ([0.0, 0.0, 0.0], "0"),
+        ([0.2, 0.3, 0.4], "+0.300 ± 0.248 *"),
+        ([-0.1, 0.0, 0.1], "0 ± 0.248"),
+        ([1e-9, 3e-9, 2e-9], "2e-09 ± 2e-09"),
+    ],
+)
+def test_cells_show_the_half_width_and_mark_what_leaves_out_0(values, cell):
+    curve = SeedCurve("weight_gap", "nscl", "placebo", np.array([3]), np.array(values)[:, None])
+    assert seeds_table._differences([curve])[0][2] == cell
+
+
+def test_the_command_joins_runs_of_several_seeds_and_says_where(paths, capsys):
+    assert main(["response", *map(str, paths)]) == 0
+    shown = capsys.readouterr().out
+    assert "seeds 0, 1, 7" in shown and "Mean over 3 seeds" in shown
+    assert shown.rstrip().splitlines()[-1].endswith("(response_seeds.csv response_seeds.png response_seeds.svg)")
+    with (paths[0] / "analysis/response_seeds.csv").open() as file:
+        rows = {(row["measure"], row["arm"], row["against"], row["step"]): row for row in csv.DictReader(file)}
+    assert {measure for measure, *_ in rows} == {"weight_gap", "cka", "contrast", "energy_share"}
+    row = rows["weight_gap", "nscl", "placebo", "3"]
+    assert float(row["low"]) <= float(row["mean"]) <= float(row["high"]) and row["seed 7"]
+    assert not (paths[1] / "analysis/response_seeds.csv").exists()
+
+
+def test_markdown_has_two_tables_and_leaves_the_paths_to_standard_error(paths, capsys):
+    assert main(["response", "--markdown", *map(str, paths[:2])]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("| --- | --- | ---: | ---: |") == 2 and "results:" not in printed.out
+    assert printed.err.count("results:") == 3
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_joined(paths, tmp_path, capsys):
+    other = trained(tmp_path, 1, optimiser={"learning_rate": 0.1}, record={}, ledger={})
+    assert main(["response", str(paths[0]), str(other)]) == 0
+    assert "Mean over" not in capsys.readouterr().out
+
+
+def test_a_run_given_twice_is_refused_before_anything_is_written(paths, capsys):
+    assert main(["response", str(paths[0]), str(paths[0])]) == 2
+    assert "every run once" in capsys.readouterr().err
