@@ -1,4 +1,4 @@
-"""The response over seeds: means with intervals, arms less their controls paired by seed, contrasts and energy shares."""
+"""The response over seeds: means with intervals, arms less their controls, contrasts and energy shares."""
 
 import csv
 from dataclasses import replace
@@ -13,6 +13,7 @@ import analysis
 from analysis.cli import main
 from analysis.response import response, seeds, seeds_table
 from analysis.response.seeds import SeedCurve, compared, over_seeds
+from analysis.runs.curve import pick
 from coupled.driver.train import train
 
 pytestmark = pytest.mark.slow
@@ -90,9 +91,8 @@ def test_an_arm_is_compared_with_what_stands_for_its_loss_and_with_nudges_of_its
 def test_contrasts_are_over_those_of_the_placebo(responses, curves):
     curve = curves["contrast", "nscl", "placebo"]
     for row, found in zip(curve.values, responses, strict=True):
-        own, other = (
-            next(c for c in found.curves if (c.measure, c.arm) == ("contrast", a)) for a in ("nscl", "placebo")
-        )
+        own, other = (pick(found.curves, "contrast", arm) for arm in ("nscl", "placebo"))
+        assert own is not None and other is not None
         assert row.tolist() == (own.values / other.values).tolist() and len(row) == 3
 
 
