@@ -8,6 +8,7 @@ from torch import Tensor
 
 from coupled.config.traits import Inputs
 from coupled.ranks.exchange import whole_views
+from coupled.recording.checkpoints import on_host
 from coupled.recording.layout import PIXEL_DIGEST_BYTES, SHARED
 from coupled.recording.observation import Observer, Rows, StepObservation
 
@@ -32,6 +33,7 @@ class Pixels(Observer):
 
 def pixel_digests(pixels: Tensor) -> np.ndarray:
     """BLAKE2b-128 of every view's bytes in batch order: pixels (2B, 3, S, S) → uint8 (2B, 16)."""
-    array = pixels.cpu().contiguous().numpy()
+    here = on_host(pixels) if pixels.is_cuda else pixels
+    array = here.contiguous().numpy()
     digests = [hashlib.blake2b(view.tobytes(), digest_size=PIXEL_DIGEST_BYTES).digest() for view in array]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(array), PIXEL_DIGEST_BYTES)
