@@ -39,6 +39,8 @@ def configure(config: Config) -> torch.device:
     torch.backends.cudnn.allow_tf32 = config.train.tf32
     # Similarities are divided by the temperature: TF32 would leave the losses three digits.
     torch.backends.cuda.matmul.allow_tf32 = False
+    # Parts of a sum would be put together in bfloat16, in as many parts as the library likes.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     check_device(config)
     return torch.device(config.train.device)
 

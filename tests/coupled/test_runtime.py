@@ -1,8 +1,10 @@
 """The facts of a machine that bits depend on."""
 
 import torch
+from helpers import tables
 
 from coupled import runtime
+from coupled.config import from_tables
 from coupled.reading.environment import changes, environment, refused
 
 
@@ -37,3 +39,11 @@ def test_a_package_that_is_not_installed_is_of_an_unknown_version(monkeypatch):
 
     monkeypatch.setattr(runtime, "version", version)
     assert runtime._own_version() == "unknown"
+
+
+def test_what_a_gpu_would_round_to_fewer_bits_by_default_is_off():
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_tf32 = cudnn.allow_tf32 = True
+    runtime.configure(from_tables(tables()))
+    assert not matmul.allow_bf16_reduced_precision_reduction
+    assert not matmul.allow_tf32 and not cudnn.allow_tf32
