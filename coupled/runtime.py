@@ -53,6 +53,13 @@ def check_device(config: Config) -> None:
         )
 
 
+def device_memory(config: Config) -> int | None:
+    """All bytes of the GPU that this process's arms would live on; None for a CPU, or where no GPU is here."""
+    if config.train.device != "cuda" or not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One CPU thread inside. With small tensors, waking other threads takes longer than they save: observing took twice

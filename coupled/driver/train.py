@@ -99,6 +99,8 @@ def _drive(config: Config, mesh: Mesh, terms: ResumeTerms | None, overwrite: boo
                 reporter.note(f"ranks: {mesh.placement}")
             parts = build(config, mesh)
             mesh.on_first(lambda: preflight.fits_on_disk(config, preflight.size_of(path) if terms else 0))
+            if line := preflight.room_on_device(config, mesh.placement.world if mesh.placement else 1):
+                reporter.note(line)
             mesh.together(lambda: preflight.repeats_its_bytes(parts))
             if parts.source.left_out:
                 reporter.note(f"left out of {config.data.name}: {parts.source.left_out}")

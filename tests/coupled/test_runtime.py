@@ -1,5 +1,7 @@
 """The facts of a machine that bits depend on."""
 
+from types import SimpleNamespace
+
 import torch
 from helpers import tables
 
@@ -47,3 +49,14 @@ def test_what_a_gpu_would_round_to_fewer_bits_by_default_is_off():
     runtime.configure(from_tables(tables()))
     assert not matmul.allow_bf16_reduced_precision_reduction
     assert not matmul.allow_tf32 and not cudnn.allow_tf32
+
+
+def test_the_memory_of_a_device_is_that_of_a_gpu_that_is_here(monkeypatch):
+    on_gpu = from_tables(tables(train={"device": "cuda"}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert runtime.device_memory(on_gpu) is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=device * 80))
+    assert runtime.device_memory(on_gpu) == 80
+    assert runtime.device_memory(from_tables(tables())) is None
