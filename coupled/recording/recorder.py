@@ -64,6 +64,7 @@ class Recorder:
         self.geometry = LayerGeometry(next(iter(arms.values())).state, config)
         self._stacks: dict[tuple[str, str], Stacks] = defaultdict(lambda: defaultdict(list))
         self._coming: list[tuple[str, int, Transfer]] = []
+        self._sums: list[Transfer] = []
         self._first: dict[str, int] = dict.fromkeys(streams, 0)
         self._seen: StepObservation | None = None
 
@@ -74,7 +75,7 @@ class Recorder:
         seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, links)
         for observer in looking:
             self._put(observer.stream, step, _joined(observer.state(seen), observer.batch(seen)))
-        self._seen = seen
+        self._seen, self._sums = seen, seen.sums()
 
     def observe_update(self, step: int) -> None:
         """What the update from `step` to `step` + 1 moved."""
@@ -90,6 +91,7 @@ class Recorder:
         seen = Observation(step, self.arms, self.mesh, self.geometry, self.dependents, looking)
         for observer in looking:
             self._put(observer.stream, step, observer.state(seen))
+        self._sums = seen.sums()
         self._send()
 
     def observe_last(self, step: int) -> None:
@@ -116,7 +118,8 @@ class Recorder:
 
     def _send(self) -> None:
         """Start on its way all that the step has put on a GPU, together."""
-        send(transfer for _, _, transfer in self._coming)
+        send([*self._sums, *(transfer for _, _, transfer in self._coming)])
+        self._sums = []
 
     def _settle(self) -> None:
         """Stack the rows that are still coming."""

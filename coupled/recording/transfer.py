@@ -1,6 +1,6 @@
 """Rows of a step on their way from the arms' device to the host; nobody waits for a GPU until they are asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -9,17 +9,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coupled.recording.observation import Rows
+from coupled.runtime import one_thread
+
+# What is computed on the host of values that are on their way to it: a tensor of the CPU.
+Later = Callable[[], Tensor]
+# owner (arm or "shared") → column → value of one step
+Rows = Mapping[str, Mapping[str, Tensor | np.ndarray | Later]]
 
 
 class Transfer:
     """The values of `rows` as they are now, whatever becomes of the tensors: those of one device and dtype are put one
-    behind the other, where they are. What is on a GPU is brought to the host by `send`.
+    behind the other, where they are. What is on a GPU is brought to the host by `send`. What is to be computed later is
+    when the arrays are asked for.
     """
 
     def __init__(self, rows: Rows) -> None:
         flat = {(owner, column): value for owner, row in rows.items() for column, value in row.items()}
-        self._arrays = {place: value for place, value in flat.items() if not isinstance(value, Tensor)}
+        self._arrays = {place: value for place, value in flat.items() if isinstance(value, np.ndarray)}
+        self._later = {place: value for place, value in flat.items() if callable(value)}
         tensors = [(place, value.detach()) for place, value in flat.items() if isinstance(value, Tensor)]
         tensors.sort(key=lambda item: _kind(item[1]))
         self._parts = [_Part(dict(group)) for _, group in groupby(tensors, key=lambda item: _kind(item[1]))]
@@ -32,7 +39,9 @@ class Transfer:
         """(owner, column) → value, once it is here."""
         for part in self._parts:
             self._arrays |= part.arrays()
-        self._parts = []
+        with one_thread():
+            self._arrays |= {place: value().numpy() for place, value in self._later.items()}
+        self._parts, self._later = [], {}
         return self._arrays
 
 

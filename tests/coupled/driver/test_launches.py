@@ -1,4 +1,4 @@
-"""What a step of ResNet-50 asks of a GPU beside its backward: launches, and what comes to the host. Counted on shapes."""
+"""What a step of ResNet-50 asks of a GPU beside its backward: launches and transfers, counted on shapes."""
 
 from types import SimpleNamespace
 
@@ -84,14 +84,12 @@ def counts():
         return steps.counts
 
 
-def test_a_step_brings_three_things_to_the_host_of_which_it_waits_for_two(counts):
-    assert [name for name, (_, to_host) in counts.items() for _ in to_host] == ["guard", "observe", "observe the update"]
-    # The guard's flags and the sums of weights are waited for; the records are not.
-    assert counts["guard"][1] == ["tolist"] and counts["observe"][1] == ["aten._to_copy.default"]
-    assert counts["observe the update"][1] == ["aten.copy_.default"]
+def test_a_step_brings_two_things_to_the_host_of_which_it_waits_for_the_first(counts):
+    transfers = [(name, transfer) for name, (_, to_host) in counts.items() for transfer in to_host]
+    # The guard's flags; then all that is recorded, into memory that the GPU writes by itself.
+    assert transfers == [("guard", "tolist"), ("observe the update", "aten.copy_.default")]
 
 
 def test_observers_start_no_more_kernels_than_the_docs_say(counts):
     observing = counts["observe"][0] + counts["observe the update"][0]
-    print({k: v[0] for k, v in counts.items()})
     assert observing / len(CONFIG.arms) <= 75
