@@ -39,6 +39,8 @@ def configure(config: Config) -> torch.device:
     torch.backends.cudnn.allow_tf32 = config.train.tf32
     # Similarities are divided by the temperature: TF32 would leave the losses three digits.
     torch.backends.cuda.matmul.allow_tf32 = False
+    # Parts of a sum would be put together in bfloat16, in as many parts as the library likes.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     check_device(config)
     return torch.device(config.train.device)
 
@@ -49,6 +51,13 @@ def check_device(config: Config) -> None:
         raise UserError(
             "train.device = cuda", "this machine has no CUDA device that torch can use", "use train.device = cpu"
         )
+
+
+def device_memory(config: Config) -> int | None:
+    """All bytes of the GPU that this process's arms would live on; None for a CPU, or where no GPU is here."""
+    if config.train.device != "cuda" or not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
 
 
 @contextmanager

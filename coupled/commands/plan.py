@@ -11,9 +11,11 @@ from coupled.inputs.dataset import data_info
 from coupled.models import ENCODERS
 from coupled.models.activation import about
 from coupled.planning.class_shares import permuted_overlaps
+from coupled.planning.fullness import fullness
 from coupled.planning.panels import MUCH, panel_cost
 from coupled.planning.plan import Plan, plan
 from coupled.planning.vacuity import DELTA, shown, vacuities
+from coupled.runtime import device_memory
 from coupled.terminal.entry import Parser
 from coupled.terminal.sizes import shown_bytes
 
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     _print_inputs(config)
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
+    if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
+        print(f"#   {line}")
     activation = config.model.activation or ENCODERS[config.model.encoder].activation
     print(f"# activation       {about(activation, config.train.dtype)}")
     _print_ledger(forecast)

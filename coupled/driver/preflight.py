@@ -1,4 +1,4 @@
-"""Before the first step: is there anything to train, will it fit on the disk, does one step twice give equal bytes?"""
+"""Before the first step: is there anything to train, will it fit, does one step twice give equal bytes?"""
 
 import shutil
 from collections.abc import Mapping
@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from coupled import runtime
 from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.config.identity import path_of
 from coupled.driver.assembly import Parts, is_finished, is_unfinished, ready
 from coupled.driver.resuming import refuse_another
 from coupled.errors import RunStopped, UserError
-from coupled.planning.plan import disk_bytes
+from coupled.planning.fullness import fullness
+from coupled.planning.plan import disk_bytes, plan
 from coupled.reading.imported import refuse_imported
 from coupled.terminal.sizes import shown_bytes
 from coupled.theory.learning_rate import peak
@@ -68,6 +70,12 @@ def fits_on_disk(config: Config, already: int = 0) -> None:
             f"the run needs {shown_bytes(needed)}",
             "make room, set paths.runs, or record less (coupled-run plan shows what takes how much)",
         )
+
+
+def room_on_device(config: Config, ranks: int) -> str:
+    """A line where the device has little room beside what `plan` counts, else ""; nothing on a CPU."""
+    memory = runtime.device_memory(config)
+    return "" if memory is None else fullness(plan(config, ranks), memory)
 
 
 def size_of(path: Path) -> int:

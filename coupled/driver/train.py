@@ -18,7 +18,6 @@ from coupled.driver.resuming import ResumeTerms, config_of, go_on
 from coupled.driver.run import Run
 from coupled.driver.signals import Preemption
 from coupled.errors import RunStopped
-from coupled.ranks.faults import RankLost
 from coupled.ranks.joining import joined, rank_here
 from coupled.ranks.mesh import Mesh
 from coupled.ranks.placement import Placement
@@ -45,7 +44,7 @@ def train(
     `allow_drift` and `steal` do there). Raises UserError for what the user can mend, RunStopped when the run had to
     stop (a non-finite loss, a full disk), Preempted when it was asked to.
     """
-    with joined(config) as mesh:
+    with joined(config, _lost(path_of(config))) as mesh:
         state = mesh.on_first(lambda: preflight.state_of(config, overwrite=overwrite))
         if state == "finished":
             return path_of(config)
@@ -71,7 +70,7 @@ def resume(
     refuse_imported(path)
     mended(path)
     config, notes = config_of(path, extend=extend, overrides=overrides)
-    with joined(config) as mesh:
+    with joined(config, _lost(path_of(config))) as mesh:
         if mesh.is_first:
             for note in notes:
                 watching.note(note)
@@ -100,6 +99,8 @@ def _drive(config: Config, mesh: Mesh, terms: ResumeTerms | None, overwrite: boo
                 reporter.note(f"ranks: {mesh.placement}")
             parts = build(config, mesh)
             mesh.on_first(lambda: preflight.fits_on_disk(config, preflight.size_of(path) if terms else 0))
+            if line := preflight.room_on_device(config, mesh.placement.world if mesh.placement else 1):
+                reporter.note(line)
             mesh.together(lambda: preflight.repeats_its_bytes(parts))
             if parts.source.left_out:
                 reporter.note(f"left out of {config.data.name}: {parts.source.left_out}")
@@ -114,13 +115,14 @@ def _drive(config: Config, mesh: Mesh, terms: ResumeTerms | None, overwrite: boo
                 f"out of memory ({str(error).splitlines()[0]}); coupled-run plan says what a step needs; "
                 "lower batches.size or use a larger device"
             ) from error
-        except RankLost as error:
-            raise RankLost(
-                f"{error}; what was committed stands; next: coupled-run resume {shell(path)}", error.quiet
-            ) from None
         finally:
             reporter.end()
     return path
+
+
+def _lost(path: Path) -> str:
+    """The end of the line about a lost rank: what is left, and what to do."""
+    return f"; what was committed stands; next: coupled-run resume {shell(path)}"
 
 
 def _gone_on(parts: Parts, terms: ResumeTerms, reporter: Reporter) -> Run:

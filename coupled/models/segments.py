@@ -99,7 +99,8 @@ class Segments:
     def _layer_of(self) -> Tensor:
         # Half the memory of int64, and there are fewer layers than that.
         layers = torch.arange(len(self._ends), dtype=torch.int32, device=self.lengths.device)
-        return torch.repeat_interleave(layers, self.lengths)
+        # Without the size a GPU would make the host wait for it.
+        return torch.repeat_interleave(layers, self.lengths, output_size=self._size)
 
     @property
     def size(self) -> int:

@@ -36,10 +36,10 @@ _joins = itertools.count()
 
 
 @contextmanager
-def joined(config: Config) -> Iterator[Mesh]:
+def joined(config: Config, then: str = "") -> Iterator[Mesh]:
     """This process's place among the ranks of a run; `ALONE` where there is one process. UserError if they do not fit.
 
-    Under torchrun the process group is made here and ended here.
+    Under torchrun the process group is made here and ended here. `then`: the end of the line about a lost rank.
     """
     if not is_rank():
         yield ALONE
@@ -48,7 +48,7 @@ def joined(config: Config) -> Iterator[Mesh]:
     store, rank, world = next(rendezvous("env://", timeout=timedelta(seconds=config.ranks.timeout)))
     # A process may train one run after another: the second must not read what the first left in the store.
     store = PrefixStore(f"coupled/{next(_joins)}", store)
-    watch = Watch(store, rank, world, config.ranks.timeout)
+    watch = Watch(store, rank, world, config.ranks.timeout, then)
     try:
         mesh = _mesh(config, placement, PrefixStore("groups", store), rank, watch)
         yield mesh
@@ -65,6 +65,7 @@ def joined(config: Config) -> Iterator[Mesh]:
         with watch.waiting():
             # Without it gloo aborts now and then in a process whose peers have left.
             dist.barrier(group=mesh.host.group)
+        watch.finish()
         dist.destroy_process_group()
     finally:
         watch.close()

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,16 @@ from coupled.ranks.faults import Elsewhere, Watch, agreed
 from coupled.ranks.placement import Placement
 
 T = TypeVar("T")
+
+
+def gather_of(library: Any) -> Callable[..., Any]:
+    """What gathers into one tensor, by the newer of its two names where torch.distributed has it: there the older one
+    warns.
+    """
+    return getattr(library, "all_gather_single", None) or library.all_gather_into_tensor
+
+
+_gather: Final = gather_of(dist)
 
 
 @dataclass
@@ -40,7 +50,7 @@ class Axis:
             return tensor[None]
         tensors = tensor.new_empty((self.size, tensor.numel()))
         with self._watched():
-            dist.all_gather(list(tensors.unbind()), tensor.contiguous().view(-1), group=self.group)
+            _gather(tensors, tensor.contiguous().view(1, -1), group=self.group)
         return tensors.view(self.size, *tensor.shape)
 
     def shared(self, tensor: Tensor, index: int) -> Tensor:

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
@@ -16,10 +15,8 @@ from coupled.models.segments import Sum
 from coupled.ranks.mesh import Mesh
 from coupled.recording.ledger import Ledger
 from coupled.recording.panels import Panels
+from coupled.recording.transfer import Rows, Transfer
 from coupled.recording.weights import LayerGeometry, Weights
-
-# owner (arm or "shared") → column → value of one step
-Rows = Mapping[str, Mapping[str, Tensor | np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,10 @@ class Observation:
         """
         sums = frozenset[Sum]().union(*(observer.sums for observer in self.looking))
         return Weights(self.geometry, self.arms, self.mesh, self.dependents, sums, keep=self._keep)
+
+    def sums(self) -> list[Transfer]:
+        """Those of the weights, if anybody has asked for them."""
+        return [self.weights.transfer] if "weights" in vars(self) else []
 
     @property
     def _keep(self) -> bool:

@@ -1,7 +1,7 @@
 """The recorder: has observers look at each step, stacks their rows, seals them into shards.
 
 It only looks: no training forward, no draw. What is measured on the arms' device comes to the host in one transfer a
-stream, and is stacked a step later. Every stream's bytes are independent of which others are on.
+step, and is stacked a step later. Every stream's bytes are independent of which others are on.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from coupled.recording.commits import Commits
 from coupled.recording.layout import GROUPS, SHARED, Column, Layout, dependents
 from coupled.recording.observation import Observation, Observer, Rows, StepObservation
 from coupled.recording.schedule import OF_LAST, boundaries, due, shard_owners
-from coupled.recording.transfer import Transfer
+from coupled.recording.transfer import Transfer, send
 from coupled.recording.weights import LayerGeometry
 from coupled.recording.writer import Writer
 from coupled.store import (
@@ -64,6 +64,7 @@ class Recorder:
         self.geometry = LayerGeometry(next(iter(arms.values())).state, config)
         self._stacks: dict[tuple[str, str], Stacks] = defaultdict(lambda: defaultdict(list))
         self._coming: list[tuple[str, int, Transfer]] = []
+        self._sums: list[Transfer] = []
         self._first: dict[str, int] = dict.fromkeys(streams, 0)
         self._seen: StepObservation | None = None
 
@@ -74,7 +75,7 @@ class Recorder:
         seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, links)
         for observer in looking:
             self._put(observer.stream, step, _joined(observer.state(seen), observer.batch(seen)))
-        self._seen = seen
+        self._seen, self._sums = seen, seen.sums()
 
     def observe_update(self, step: int) -> None:
         """What the update from `step` to `step` + 1 moved."""
@@ -82,6 +83,7 @@ class Recorder:
         assert seen is not None and seen.step == step, "the step was observed before its update"
         for observer in seen.looking:
             self._put(observer.stream, step, observer.update(seen))
+        self._send()
 
     def observe_state(self, step: int) -> None:
         """The state after `step` updates, without a batch."""
@@ -89,6 +91,8 @@ class Recorder:
         seen = Observation(step, self.arms, self.mesh, self.geometry, self.dependents, looking)
         for observer in looking:
             self._put(observer.stream, step, observer.state(seen))
+        self._sums = seen.sums()
+        self._send()
 
     def observe_last(self, step: int) -> None:
         """The last state, which has no batch, in shards of their own, after the last checkpoint."""
@@ -112,8 +116,14 @@ class Recorder:
         held = {owner: row for owner, row in rows.items() if self.mesh.holds(owner)}
         self._coming.append((stream, step, Transfer(held)))
 
+    def _send(self) -> None:
+        """Start on its way all that the step has put on a GPU, together."""
+        send([*self._sums, *(transfer for _, _, transfer in self._coming)])
+        self._sums = []
+
     def _settle(self) -> None:
         """Stack the rows that are still coming."""
+        self._send()  # what nothing has followed yet
         coming, self._coming = self._coming, []
         for stream, step, transfer in coming:
             for (owner, name), array in transfer.arrays().items():

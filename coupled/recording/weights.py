@@ -2,10 +2,11 @@
 
 One pass over an arm's weights takes all sums that the observers who look at a step want, and a copy for what the update
 moves. Everything here only looks: no forward pass, no draw, no change of mode. Sums of weights come to the host in one
-transfer a step, and all that follows from them is computed there, in float64.
+transfer, with what else a step records, and all that follows from them is computed there, in float64.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -17,6 +18,7 @@ from coupled.config import Config
 from coupled.models.flat import FlatState, in_weight_gap
 from coupled.models.segments import Segments, Sum, Vectors
 from coupled.ranks.mesh import Mesh
+from coupled.recording.transfer import Transfer, send
 from coupled.theory.alignment import weight_gap
 
 # What is summed of an arm that is compared with none.
@@ -57,6 +59,7 @@ class Weights:
 
     `dependents`: every reference of the run with the arms compared with it. The weights of one elsewhere come from
     there: making this is a meeting of all ranks that write. With `keep`, `updates` can be asked for after the update.
+    What else is asked for waits for a GPU, unless `transfer` was sent long enough ago.
     """
 
     def __init__(
@@ -86,12 +89,30 @@ class Weights:
                 vectors = Vectors(own, weights[reference], starts.get(name), starts.get(reference))
             kinds = set(wanted) if reference is not None else _ALONE & set(wanted)
             sums[name] = geometry.sums(vectors, kinds, self._kept.get(name))
-        self._sums = _on_host(sums)
+        self.transfer = Transfer({name: {kind.name: row for kind, row in rows.items()} for name, rows in sums.items()})
+        self._names = list(sums)
 
     @property
     def compared(self) -> list[str]:
         """The arms here that have a reference."""
         return list(self._reference_of)
+
+    @cached_property
+    def _sums(self) -> dict[str, dict[Sum, Tensor]]:
+        """The sums on the host; where nobody has sent them, they are sent now and waited for."""
+        send([self.transfer])
+        sums: dict[str, dict[Sum, Tensor]] = {name: {} for name in self._names}
+        for (name, kind), row in self.transfer.arrays().items():
+            sums[name][Sum[kind]] = torch.from_numpy(row)
+        return sums
+
+    def norm(self, arm: str) -> Tensor:
+        """‖w‖ of all layers, 0-d."""
+        return self.squares(arm).sum().sqrt()
+
+    def norms(self, arm: str) -> Tensor:
+        """‖w‖ per layer (layers,)."""
+        return self.squares(arm).sqrt()
 
     def squares(self, arm: str) -> Tensor:
         """‖w‖² per layer (layers,)."""
@@ -146,15 +167,3 @@ def angles(norm: Tensor, reference_norm: Tensor, *, radial: Tensor, distances: T
     across, along = (distances - longer).clamp(min=0), (opposite - longer).clamp(min=0)
     angle = 2 * torch.atan2(across.sqrt(), along.sqrt())
     return angle.masked_fill((norm == 0) | (reference_norm == 0), torch.nan)
-
-
-def _on_host(sums: Mapping[str, Mapping[Sum, Tensor]]) -> dict[str, dict[Sum, Tensor]]:
-    """The same, in one transfer."""
-    rows = [(name, kind, row) for name, of_arm in sums.items() for kind, row in of_arm.items()]
-    on_host: dict[str, dict[Sum, Tensor]] = {name: {} for name in sums}
-    if rows:
-        # A deliberate sync, the second of a step beside the guard's: what follows from the sums is computed there.
-        values = torch.stack([row for _, _, row in rows]).cpu()
-        for (name, kind, _), value in zip(rows, values, strict=True):
-            on_host[name][kind] = value
-    return on_host

@@ -1,8 +1,12 @@
 """The facts of a machine that bits depend on."""
 
+from types import SimpleNamespace
+
 import torch
+from helpers import tables
 
 from coupled import runtime
+from coupled.config import from_tables
 from coupled.reading.environment import changes, environment, refused
 
 
@@ -37,3 +41,22 @@ def test_a_package_that_is_not_installed_is_of_an_unknown_version(monkeypatch):
 
     monkeypatch.setattr(runtime, "version", version)
     assert runtime._own_version() == "unknown"
+
+
+def test_what_a_gpu_would_round_to_fewer_bits_by_default_is_off():
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_tf32 = cudnn.allow_tf32 = True
+    runtime.configure(from_tables(tables()))
+    assert not matmul.allow_bf16_reduced_precision_reduction
+    assert not matmul.allow_tf32 and not cudnn.allow_tf32
+
+
+def test_the_memory_of_a_device_is_that_of_a_gpu_that_is_here(monkeypatch):
+    on_gpu = from_tables(tables(train={"device": "cuda"}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert runtime.device_memory(on_gpu) is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=device * 80))
+    assert runtime.device_memory(on_gpu) == 80
+    assert runtime.device_memory(from_tables(tables())) is None

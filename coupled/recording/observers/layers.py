@@ -1,8 +1,9 @@
 """The stream layers: per-layer norms of weights, gradients and updates, distances and angles to the reference."""
 
+from functools import partial
+
 from coupled.models.segments import Sum
 from coupled.recording.observation import Observation, Observer, Rows, StepObservation
-from coupled.runtime import one_thread
 
 
 class Layers(Observer):
@@ -14,10 +15,12 @@ class Layers(Observer):
 
     def state(self, seen: Observation) -> Rows:
         weights = seen.weights
-        with one_thread():
-            rows = {name: {"state.norm": weights.squares(name).sqrt()} for name in weights.own}
-            for name in weights.compared:
-                rows[name] |= {"state.distance": weights.distances(name), "state.angle": weights.angles(name)}
+        rows = {name: {"state.norm": partial(weights.norms, name)} for name in weights.own}
+        for name in weights.compared:
+            rows[name] |= {
+                "state.distance": partial(weights.distances, name),
+                "state.angle": partial(weights.angles, name),
+            }
         return rows
 
     def batch(self, seen: StepObservation) -> Rows:

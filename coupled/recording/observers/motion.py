@@ -1,11 +1,13 @@
 """The stream motion: how far each arm is from its own start, and whether it went where its reference went."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from coupled.models.segments import Sum
 from coupled.recording.observation import Observation, Observer, Rows
-from coupled.runtime import one_thread
+from coupled.recording.weights import Weights
 
 
 class Motion(Observer):
@@ -16,14 +18,31 @@ class Motion(Observer):
 
     def state(self, seen: Observation) -> Rows:
         weights = seen.weights
-        with one_thread():
-            rows = {}
-            for name in weights.own:
-                moved = weights.moved(name)
-                rows[name] = {"state.moved": moved.sum().sqrt(), "state.layer_moved": moved.sqrt()}
-            for name in weights.compared:
-                rows[name]["state.cosine"] = cosine(*weights.along(name))
+        rows = {
+            name: {
+                "state.moved": partial(_moved, weights, name),
+                "state.layer_moved": partial(_layer_moved, weights, name),
+            }
+            for name in weights.own
+        }
+        for name in weights.compared:
+            rows[name]["state.cosine"] = partial(_cosine, weights, name)
         return rows
+
+
+def _moved(weights: Weights, arm: str) -> Tensor:
+    """‖w − w_0‖ of all layers, 0-d."""
+    return weights.moved(arm).sum().sqrt()
+
+
+def _layer_moved(weights: Weights, arm: str) -> Tensor:
+    """‖w − w_0‖ per layer (layers,)."""
+    return weights.moved(arm).sqrt()
+
+
+def _cosine(weights: Weights, arm: str) -> Tensor:
+    """The cosine of an arm's motion and its reference's, 0-d."""
+    return cosine(*weights.along(arm))
 
 
 def cosine(product: Tensor, square: Tensor, reference_square: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The stream scalars: losses on every arm's Σ, gap and same-class mass, distances of weights, the certificate."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,10 +33,12 @@ class Scalars(Observer):
 
     def state(self, seen: Observation) -> Rows:
         weights = seen.weights
-        with one_thread():
-            rows = {name: {"state.norm": weights.squares(name).sum().sqrt()} for name in weights.own}
-            for name in weights.compared:
-                rows[name] |= {"state.distance": weights.distance(name), "state.weight_gap": weights.gap(name)}
+        rows = {name: {"state.norm": partial(weights.norm, name)} for name in weights.own}
+        for name in weights.compared:
+            rows[name] |= {
+                "state.distance": partial(weights.distance, name),
+                "state.weight_gap": partial(weights.gap, name),
+            }
         return rows
 
     def batch(self, seen: StepObservation) -> Rows:

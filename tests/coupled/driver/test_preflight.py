@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from interrupted import Stop, config_of
 
+from coupled import runtime
 from coupled.arms.arm import Arm
 from coupled.driver import preflight
 from coupled.driver.train import train
@@ -38,3 +39,10 @@ def test_the_level_of_determinism_is_said_at_the_start(tmp_path):
     watched = Stop(None)
     train(config_of(tmp_path), reporter=watched)
     assert any("bitwise on one machine type" in note for note in watched.notes)
+
+
+def test_little_room_on_a_gpu_is_said_at_the_start(tmp_path, monkeypatch):
+    watched = Stop(None)
+    monkeypatch.setattr(runtime, "device_memory", lambda config: 1000)
+    train(config_of(tmp_path), reporter=watched)
+    assert sum("may choose another algorithm" in note for note in watched.notes) == 1

@@ -1,0 +1,95 @@
+"""What a step of ResNet-50 asks of a GPU beside its backward: launches and transfers, counted on shapes."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fake_gpu import GPU, fake_gpu
+from helpers import tables
+
+from coupled.arms.arm import Arm
+from coupled.arms.network import forward_on_shapes
+from coupled.arms.squares import Squares
+from coupled.config import from_tables
+from coupled.driver.guard import guard
+from coupled.inputs.certificate import Certificate
+from coupled.inputs.draws import Integers
+from coupled.inputs.source import Batch
+from coupled.objectives.masks import pair_masks
+from coupled.ranks.mesh import ALONE
+from coupled.recording.layout import train_layout
+from coupled.recording.observers import observers_of
+from coupled.recording.recorder import Recorder
+
+B = 16
+CONFIG = from_tables(
+    tables(
+        arms={"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}},
+        batches={"size": B},
+        model={"encoder": "resnet50", "projection_hidden": 64, "projection_dim": 16},
+        optimiser={"name": "lars", "learning_rate": 0.1, "clip_norm": 1.0},
+        train={"device": "cuda"},
+        record={"panel": {}, "surrogate": {}, "pixels": {}},
+    )
+)
+LABELS = {"size": torch.arange(B) % 3}
+IDS = torch.arange(B)
+LINKS = {None: Certificate(b"").extend(Integers(IDS, IDS, IDS), 0.1)}
+
+
+class Steps:
+    """The acts of a step, as the loop has them, of arms on a GPU that is not there; their counts by name."""
+
+    def __init__(self, counted):
+        self.counted, self.counts = counted, {}
+        self.arms = {name: Arm(name, spec, CONFIG, GPU) for name, spec in CONFIG.arms.items()}
+        setting = SimpleNamespace(config=CONFIG, panels=SimpleNamespace(images={"panel": IDS}), ledger=None)
+        commits = SimpleNamespace(mesh=ALONE)
+        self.recorder = Recorder(CONFIG, train_layout(CONFIG), self.arms, observers_of(setting), commits, None, "")
+        geometry = self.recorder.geometry
+        geometry.counted = slice(None)  # which elements a mask has is known of real ones alone
+        geometry._starts = {name: torch.empty_like(geometry.room(arm)) for name, arm in self.arms.items()}
+        writer = SimpleNamespace(failed=False)
+        self.run = SimpleNamespace(arms=self.arms, config=CONFIG, mesh=ALONE, writer=writer)
+
+    def step(self, step):
+        labels = {name: torch.empty(B, device=GPU, dtype=torch.int64) for name in LABELS}
+        pairs = {name: pair_masks(values) for name, values in labels.items()}
+        pixels = torch.empty(2 * B, 3, 12, 12, device=GPU)
+        batch = Batch(step, IDS, IDS, IDS, pixels, LABELS, pairs)
+        self._count("forward", lambda: [arm.forward(batch) for arm in self.arms.values()])
+        for arm in self.arms.values():  # as a backward leaves it, which needs a real GPU
+            arm.squares = Squares(arm.state, arm.optimiser.layers)
+        self._count("guard", lambda: guard(self.run, step))
+        self._count("observe", lambda: self.recorder.observe(step, batch, LINKS))
+        self._count("update", lambda: [arm.update(0.1) for arm in self.arms.values()])
+        self._count("observe the update", lambda: self.recorder.observe_update(step))
+        self.recorder._coming.clear()  # what has no elements cannot arrive
+
+    def _count(self, name, act):
+        self.counted.launches.clear()
+        self.counted.to_host.clear()
+        act()
+        self.counts[name] = len(self.counted.launches), list(self.counted.to_host)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    """Of the second step: the first puts on the device what all others find there."""
+    forward_on_shapes(CONFIG)  # once in a process, and not on such tensors
+    with fake_gpu() as counted:
+        steps = Steps(counted)
+        steps.step(0)
+        steps.step(1)
+        return steps.counts
+
+
+def test_a_step_brings_two_things_to_the_host_of_which_it_waits_for_the_first(counts):
+    transfers = [(name, transfer) for name, (_, to_host) in counts.items() for transfer in to_host]
+    # The guard's flags; then all that is recorded, into memory that the GPU writes by itself.
+    assert transfers == [("guard", "tolist"), ("observe the update", "aten.copy_.default")]
+
+
+def test_observers_start_no_more_kernels_than_the_docs_say(counts):
+    observing = counts["observe"][0] + counts["observe the update"][0]
+    assert observing / len(CONFIG.arms) <= 75
