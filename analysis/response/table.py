@@ -91,6 +91,11 @@ def lines(found: Response) -> list[str]:
                 f"{curve.arm}: at the weights of {curve.reference} the gradient of its loss differs by {at_first:.3g} "
                 f"at step {curve.steps[0]}, by {at_last:.3g} at step {curve.steps[-1]}"
             )
+    of_flag: dict[str, list[str]] = {}
+    for curve in found.curves:
+        for flag in curve.flags if curve.kind == "measured" else ():
+            of_flag.setdefault(flag, []).append(curve.measure)
+    sentences += [f"{', '.join(dict.fromkeys(measures))}: {flag}" for flag, measures in of_flag.items()]
     for rank in found.ranks:
         place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"
         kind = "exact" if rank.exact else "for orientation"
