@@ -17,6 +17,8 @@ _ABSENT = {
     "gap": ("Loss gap", "scalars"),
     "bounds": ("Bounds", "bounds"),
     "divergence": ("Divergence", "scalars"),
+    "response": ("What came out over what was put in", "response"),
+    "paths": ("Distance and path bounds", "response"),
     "layers": ("Per-layer map", "layers"),
 }
 

@@ -56,8 +56,12 @@ def split_flags(run: Run) -> tuple[str, ...]:
 
 def total(run: Run, arm: str, column: str) -> tuple[NDArray[np.int64], Floats]:
     """(steps (T,), values (T,)) of a column over all shared weights."""
-    steps, by_layer = run.column("ledger", arm, column)
-    return steps, np.sqrt((by_layer**2).sum(-1)) if column in _NORMS else by_layer.sum(-1)
+
+    def read() -> tuple[NDArray[np.int64], Floats]:
+        steps, by_layer = run.column("ledger", arm, column)
+        return steps, np.sqrt((by_layer**2).sum(-1)) if column in _NORMS else by_layer.sum(-1)
+
+    return run.remembered(("ledger", arm, column), read)
 
 
 def ledger_curves(run: Run, arm: str) -> Iterator[Curve]:
