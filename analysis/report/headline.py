@@ -75,7 +75,7 @@ def _first(content: Content) -> str:
         "A placebo lacks the labels' meaning, a kicked arm and a matched nudge the direction of the loss. What a "
         f"control reaches as well is not about what it lacks. {seeds}"
     )
-    return html_table(columns, rows, caption="First: beside controls of the loss") + paragraph(words, "small")
+    return html_table(columns, rows, caption="First: each loss beside its own controls") + paragraph(words, "small")
 
 
 def _pair(row: Contrast, measure: str) -> list[str]:
@@ -102,7 +102,7 @@ def _with_interval(curve: Curve | None, step: int) -> str:
 
 
 def _floors(content: Content) -> list[str]:
-    """The nudged arms that distances are divided by, each with scale and precision: "nudged (one-ulp nudge, float32)"."""
+    """The nudged arms that distances are divided by, with scale and precision: "nudged (one-ulp nudge, float32)"."""
     excess = (curve.estimator for curve in content.divergence if curve.measure == "excess")
     return list(dict.fromkeys(of.removeprefix(OVER).partition("; mean over")[0] for of in excess))
 

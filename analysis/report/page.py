@@ -58,7 +58,7 @@ _SECTIONS: Final = (
     ("curves", "Curves"),
     ("bounds", "Bounds and measured values"),
     ("divergence", "Divergence of the weights"),
-    ("response", "Response: what came out over what was put in"),
+    ("response", "Response"),
     ("layers", "Layer by layer"),
     ("evaluated", "Kept checkpoints on whole splits"),
     ("usefulness", "How useful the representations are"),

@@ -12,6 +12,7 @@ from analysis.report import wording
 from analysis.report.charts import Chart, base_layout, bound_styles
 from analysis.report.content import Content
 from analysis.report.traces import Trace, escaped, line, points
+from analysis.response.paths import bound_label
 from analysis.response.points import Point
 from analysis.runs.controls import is_floor
 from analysis.runs.curve import Band, Curve
@@ -76,19 +77,20 @@ def response(content: Content) -> Chart | None:
     layout = base_layout()
     layout |= {"height": 400, "hovermode": "closest"}
     layout["xaxis"] |= {"type": "log", "title": {"text": "put in", "standoff": 8}, "exponentformat": "e"}
-    layout["xaxis"] |= {"dtick": max(1, round(math.log10(high / low) / 6)), "range": _range(low, high, names=others)}
+    layout["xaxis"] |= {"dtick": max(1, round(math.log10(high / low) / 5)), "range": _range(low, high, names=others)}
     layout["yaxis"] |= {"title": {"text": f"came out: |w−w'| at {at_step(content)}", "standoff": 6}}
     return Chart(
         id="response",
         title="What came out over what was put in",
         lead="Each marker is an arm: to the right, what was put in to make it differ from its reference; upwards, how "
-        "far their weights are apart at the end. At equal height, what was put in made no difference to the distance.",
+        "far apart their weights are at the end. Where the line of nudges is flat, any difference of that size, "
+        "whatever it is made of, ends as far away.",
         data=data,
         layout=layout,
         x="numbers",
         y_log=True,
         alt=f"What came out over what was put in. {_described(known)}",
-        arms=tuple(others),
+        arms=tuple(others) if len(others) > _MOST_NAMES else (),
         legend=(*([_NUDGES] if nudges else []), _EQUAL),
         notes=tuple(_notes(content, known)),
     )
@@ -104,8 +106,10 @@ def paths(content: Content) -> Chart | None:
     style_of, data = styles(content.run.arms), []
     arms = sorted(dict.fromkeys(bound.arm for bound in bounds), key=lambda arm: _kind(content, arm) != "objective")
     names: dict[str, Style] = {}
+    starred = False
     for arm in arms:
         own = [_cut(bound, measured[arm]) for bound in bounds if bound.arm == arm]
+        starred = starred or any(bound_label(bound) != bound.bound for bound in own)
         group = wording.Bounded(_choice(content, arm), measured[arm], own, [])
         for curve, style in bound_styles(group):
             traces = line(curve, style, name=style.label, choice=group.name)
@@ -120,6 +124,7 @@ def paths(content: Content) -> Chart | None:
     lead = "Distance of all shared weights to the reference's."
     lead += " Broken: what the ledger says it can be at most, summed up along the path." if bounds else ""
     notes = [*wording.remarks(list(measured.values()))]
+    notes += ["* No bound here: the table below says what the run does not meet."] if starred else []
     if any(len(bound.values) and (bound.values > _ABOVE * measured[bound.arm].values.max()).any() for bound in bounds):
         notes.append(f"Bounds are drawn up to {_ABOVE:,.0f} times the largest distance; response_curves.csv has all.")
     return Chart(
@@ -132,7 +137,8 @@ def paths(content: Content) -> Chart | None:
         menu="shown",
         y_log=True,
         alt=f"Distance to the reference. {wording.described([*measured.values(), *bounds])}",
-        arms=tuple(measured),
+        # With bounds the legend is theirs: the looks of arms are those of the buttons above.
+        arms=() if bounds else tuple(measured),
         legend=tuple(names.values()),
         notes=tuple(notes),
     )
@@ -169,11 +175,12 @@ def _names(others: dict[str, _Place], style_of: dict[str, Style], low: float, hi
     """The names of arms, one below the other at the right, each with a line to its marker: these are close together."""
     if len(others) > _MOST_NAMES:
         return []
-    ordered = sorted(others.items(), key=lambda item: item[1][1].mean)
+    # The marker farthest to the right has the highest name, so that no lines cross.
+    ordered = sorted(others.items(), key=lambda item: -item[1][0].mean)
     span, right = math.log10(high / low), 10 ** (math.log10(high) + 0.04 * max(math.log10(high / low), 1))
     traces: list[Trace] = []
     for k, (arm, (x, y)) in enumerate(ordered):
-        beside = 10 ** (math.log10(low) + span * (0.02 + min(0.08, 0.9 / len(ordered)) * k))
+        beside = 10 ** (math.log10(low) + span * (0.62 - min(0.08, 0.6 / len(ordered)) * k))
         trace = points([x.mean, right], [y.mean, beside], Style("#B0B0B0", "-", ""), name=arm, meta=_of(arm))
         font: dict[str, Any] = {"color": style_of[arm].colour, "size": 11}
         trace |= {"mode": "lines+text", "text": ["", escaped(arm)], "textposition": "middle right", "textfont": font}
@@ -190,7 +197,7 @@ def _range(low: float, high: float, *, names: Sequence[str] | dict[str, Any]) ->
     a, b = math.log10(low), math.log10(high)
     span = max(b - a, 1)
     longest = max(map(len, names), default=0) if len(names) <= _MOST_NAMES else 0
-    return [a - 0.05 * span, b + span * (0.06 + 0.016 * min(longest, 20))]
+    return [a - 0.05 * span, b + span * (0.07 + 0.026 * min(longest, 20))]
 
 
 def _kind(content: Content, arm: str) -> str:
@@ -204,7 +211,7 @@ def _choice(content: Content, arm: str) -> str:
 def _cut(bound: Curve, measured: Curve) -> Curve:
     """The bound as far as it is drawn."""
     above = bound.values > _ABOVE * measured.values.max()
-    return replace(bound, values=np.where(above, np.nan, bound.values))
+    return replace(bound, values=np.where(above, np.nan, bound.values), bound=bound_label(bound))
 
 
 def _described(known: dict[str, _Place]) -> str:

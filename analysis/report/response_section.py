@@ -1,5 +1,6 @@
 """The section of a response: what each control of the run answers, points, charts, and what else there is to say."""
 
+import math
 from collections.abc import Sequence
 
 from analysis.output.table import ABSENT
@@ -22,8 +23,8 @@ def section(content: Content, drawn: Sequence[Chart | None]) -> str:
     if not content.responses:
         return reasons
     lead = (
-        "Two copies of one network part under whatever makes them differ, even a rounding error. Two numbers stand "
-        "here side by side: what was put in to make an arm differ from its reference, and how far apart their weights came."
+        "Two copies of one network part under whatever makes them differ, even a rounding error. Here is what "
+        "was put in to make each arm differ from its reference, and how far apart their weights came."
     )
     told = [f"{', '.join(arms)}: {sentence}" for sentence, arms in answers(content.run).items()]
     charts = f'<div class="grid">{figures.figures(content, drawn, ("response", "paths"))}</div>'
@@ -58,14 +59,10 @@ _NUMBERS = ("put_in", "distance", "amplification", "weight_gap", "cka")
 def _number(values: Sequence[float]) -> str:
     """The mean, and the range of several; a dash where it cannot be told."""
     over = spread(values)
-    if over.mean != over.mean:
+    if math.isnan(over.mean):
         return ABSENT
-    alone = _text(over.mean)
-    return alone if len(values) == 1 else f"{alone} ({_text(over.low)} – {_text(over.high)})"
-
-
-def _text(value: float) -> str:
-    return "0" if value == 0 else f"{value:.3g}"
+    low, high, mean = map(wording.number, (over.low, over.high, over.mean))
+    return mean if len(values) == 1 else f"{mean} ({low} – {high})"
 
 
 def _flip(points: Sequence[Point]) -> str:
@@ -90,4 +87,4 @@ def _sentences(content: Content) -> list[str]:
     every = [line for said in of_run.values() for line in said]
     common = [line for line in dict.fromkeys(every) if all(line in said for said in of_run.values())]
     own = [f"{name}: {line}" for name, said in of_run.items() for line in said if line not in common]
-    return [f"{wording.capital(line)}." for line in [*own, *common]]
+    return [f"{line}." for line in [*own, *common]]

@@ -97,7 +97,7 @@ def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
     lead = " ".join([lead, *(ANSWERS[kind] for kind in kinds if kind in ANSWERS)])
     config = content.run.config
     activation = about(config.model.activation or ENCODERS[config.model.encoder].activation, config.train.dtype)
-    lead = f"{lead} {activation[0].upper()}{activation[1:]}."
+    lead = f"{lead} In this run {activation}."
     body = paragraph(lead, "lead") + figures.figures(content, drawn, ("divergence",))
     return body + _tables(content, "divergence")
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from analysis.output.csv import number_cell, write_csv, write_rows
 from analysis.output.table import ABSENT, title
 from analysis.response import Response
-from analysis.response.paths import VACUOUS, VIOLATED
+from analysis.response.paths import VACUOUS, VIOLATED, bound_label
 from analysis.response.points import Point
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
@@ -81,7 +81,7 @@ def bound_rows(curves: Sequence[Curve]) -> list[list[str]]:
         vacuous = next((flag.removeprefix(VACUOUS) for flag in bound.flags if flag.startswith(VACUOUS)), ABSENT)
         flags = "; ".join(flag for flag in bound.flags if not flag.startswith(VACUOUS))
         known = ABSENT if measured is None else _number(measured)
-        rows.append([bound.arm, str(bound.bound), known, _number(value), ratio, vacuous, flags])
+        rows.append([bound.arm, bound_label(bound), known, _number(value), ratio, vacuous, flags])
     return rows
 
 
