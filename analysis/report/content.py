@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.evaluation.picture import Pictures
-from analysis.report.contrasts import Contrast, contrasts, paired
+from analysis.report.contrasts import Contrast, contrasts
 from analysis.report.gather import Gathered, PageTable, gather
 from analysis.report.layers import LayerGrid
 from analysis.report.usefulness import Usefulness
@@ -91,7 +91,7 @@ def combine(gathered: Sequence[Gathered]) -> Content:
         divergence=merged([part.divergence for part in gathered]),
         tables=[(part.run.config.seed, table) for part in gathered for table in part.tables],
         violations=[violation for part in gathered for violation in part.violations],
-        contrasts=paired([contrasts(part.run, part.curves) for part in gathered]),
+        contrasts=contrasts([(part.run, part.curves) for part in gathered]),
         responses=[(part.run, part.response) for part in gathered if part.response is not None],
         response_curves=merged([part.response.curves for part in gathered if part.response is not None]),
         layers=gathered[0].layers,

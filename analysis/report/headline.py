@@ -1,6 +1,7 @@
 """The headline numbers of a report: the last step as cards, single steps as a table."""
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from analysis.report.markup import table as html_table
 from analysis.runs.curve import Curve, pick
 
 _CELLS = (("cka", "panel", "h"), ("rsa", "panel", "h"), ("weight_gap", None, None), ("loss", None, None))
+
+_UNTOLD: Final = (
+    "This run has no placebo, kicked arm or matched nudge of a loss: how much of a distance the loss makes cannot be "
+    "told from it."
+)
 
 
 def headline(content: Content) -> str:
@@ -58,7 +64,8 @@ def _row(content: Content, row: table.Row) -> list[str]:
 def _first(content: Content) -> str:
     """Arms beside placebos and what was pushed as far: the first thing to look at, where there are any."""
     if not content.contrasts:
-        return ""
+        others = any(spec.kind == "objective" and spec.reference is not None for spec in content.run.arms.values())
+        return paragraph(_UNTOLD, "small") if others else ""
     several = len(content.runs)
     rows = [
         [row.arm, f"{row.control}: {row.what}", f"{row.step:,}", *(cell for m in MEASURES for cell in _pair(row, m))]

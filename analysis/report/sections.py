@@ -89,9 +89,9 @@ def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
     """How the weights part, and how fast."""
     lead = (
         "How far the weights of each arm are from its reference's. A nudged twin (floor) shows what a difference of "
-        "the nudge's size grows to in the run's precision, with one and the same loss. What lies above it is not the "
-        "loss's for that: larger differences of any cause lie there. How much the loss makes takes a placebo or a "
-        "kicked arm to tell. An independent twin (ceiling) shows how far apart other initial weights bring one loss."
+        "the nudge's size grows to in the run's precision, with one and the same loss. A distance above it "
+        "need not be the loss's: larger differences of any cause lie there. How much the loss makes takes a placebo or "
+        "a kicked arm to tell. An independent twin (ceiling) shows how far apart other initial weights bring one loss."
     )
     kinds = dict.fromkeys(spec.kind for spec in content.run.arms.values())
     lead = " ".join([lead, *(ANSWERS[kind] for kind in kinds if kind in ANSWERS)])

@@ -78,7 +78,8 @@ def bound_rows(curves: Sequence[Curve]) -> list[list[str]]:
         measured = None if distance is None else distance.at(int(bound.steps[-1]))
         value = float(bound.values[-1])
         ratio = _number(value / measured) if measured else ABSENT
-        vacuous = next((flag.removeprefix(VACUOUS) for flag in bound.flags if flag.startswith(VACUOUS)), ABSENT)
+        # Of several seeds there may be several.
+        vacuous = ", ".join(flag.removeprefix(VACUOUS) for flag in bound.flags if flag.startswith(VACUOUS)) or ABSENT
         flags = "; ".join(flag for flag in bound.flags if not flag.startswith(VACUOUS))
         known = ABSENT if measured is None else _number(measured)
         rows.append([bound.arm, bound_label(bound), known, _number(value), ratio, vacuous, flags])

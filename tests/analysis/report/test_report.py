@@ -91,6 +91,7 @@ def test_every_chart_is_a_plotly_figure(content):
 
 def test_headline_numbers_are_those_of_the_curves(content, html):
     value = pick(content.curves, "cka", "nscl", source="panel", feature="h").at(20)
+    assert "how much of a distance the loss makes cannot be told" in html
     assert f"<b>{value:.4f}</b>" in html and f"{value:.4f}" in html.split('id="headline"')[1].split("</table>")[0]
 
 

@@ -4,6 +4,7 @@ import csv
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from helpers import tiny
 import analysis
 from analysis.cli import main
 from analysis.report import combine, content_of, gather, page, response_charts, wording
+from analysis.report.contrasts import contrasts
 from analysis.report.response_section import section
 from analysis.report.sections import all_charts
 from analysis.response import paths, response, speaks, table
@@ -131,6 +133,15 @@ def test_the_headline_begins_with_placebo_and_kicked_seed_by_seed(seeds, roots):
     assert seeds.contrasts[0].values["weight_gap"] == [(gap["nscl"], gap["placebo"]) for gap in gaps]
     apart = [gap["nscl"] - gap["placebo"] for gap in gaps]
     assert f"{sum(apart) / 2:+.4f} ({min(apart):+.4f} – {max(apart):+.4f})" in html
+
+
+def test_seeds_are_compared_at_the_last_step_that_all_of_them_have(roots):
+    runs = [analysis.open_run(root) for root in roots]
+    whole = [list(analysis.curves(run)) for run in runs]
+    shorter = [replace(c, steps=c.steps[:-1], values=c.values[:-1], interval=None, null=None) for c in whole[1]]
+    rows = contrasts([(runs[0], whole[0]), (runs[1], shorter)])
+    assert {row.step for row in rows} == {STEPS - 1} and all(len(row.values["weight_gap"]) == 2 for row in rows)
+    assert contrasts([(runs[0], whole[0]), (runs[1], [])]) == []
 
 
 def test_a_distance_over_a_nudges_has_its_scale_and_precision_beside_it_and_no_conclusion(content):
