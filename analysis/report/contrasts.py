@@ -1,5 +1,6 @@
 """Arms beside the controls that a reader looks at first: as much of their loss as these have is not what counts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,14 +18,22 @@ MEASURES: Final = ("weight_gap", "cka")
 class Contrast:
     """An arm and a control of its loss at the last step that both have: a placebo, or one pushed as far as it.
 
-    `what`: the control in words. `values`: by measure, (the arm's, the control's) of every seed, or none.
+    `controls`: its draws, which count together; `what`: the control in words. `values`: by measure, (the arm's, the
+    mean of the control's) of every seed, or none.
     """
 
     arm: str
-    control: str
+    controls: tuple[str, ...]
     what: str
     step: int
     values: dict[str, list[tuple[float, float]]]
+
+    @property
+    def named(self) -> str:
+        """The control for a table."""
+        first, last = self.controls[0], self.controls[-1]
+        names = first if len(self.controls) == 1 else f"{first} … {last} ({len(self.controls)} draws, their mean)"
+        return f"{names}: {self.what}"
 
 
 def contrasts(runs: Sequence[tuple[Run, Sequence[Curve]]]) -> list[Contrast]:
@@ -32,16 +41,18 @@ def contrasts(runs: Sequence[tuple[Run, Sequence[Curve]]]) -> list[Contrast]:
     nudges and kicked arms that have its reference, in the config's order, at the last step that all seeds have.
     """
     arms = runs[0][0].arms
-    rows = []
+    groups: dict[tuple[str, str], list[str]] = {}
     for control, spec in arms.items():
         arm = _arm_of(spec)
-        if arm is None or arms[arm].reference != spec.reference:
-            continue
-        gaps = [pick(curves, "weight_gap", name) for _, curves in runs for name in (arm, control)]
+        if arm is not None and arms[arm].reference == spec.reference:
+            groups.setdefault((arm, control_of(spec)), []).append(control)
+    rows = []
+    for (arm, what), of in groups.items():
+        gaps = [pick(curves, "weight_gap", name) for _, curves in runs for name in (arm, *of)]
         steps = set.intersection(*(set() if gap is None else set(gap.steps.tolist()) for gap in gaps))
         if steps:
-            pairs = {measure: _pairs(runs, measure, (arm, control), max(steps)) for measure in MEASURES}
-            rows.append(Contrast(arm, control, control_of(spec), max(steps), pairs))
+            pairs = {measure: _pairs(runs, measure, arm, of, max(steps)) for measure in MEASURES}
+            rows.append(Contrast(arm, tuple(of), what, max(steps), pairs))
     return sorted(rows, key=lambda row: list(arms).index(row.arm))
 
 
@@ -58,14 +69,16 @@ def _arm_of(spec: Arm) -> str | None:
 
 
 def _pairs(
-    runs: Sequence[tuple[Run, Sequence[Curve]]], measure: str, arms: tuple[str, str], step: int
+    runs: Sequence[tuple[Run, Sequence[Curve]]], measure: str, arm: str, controls: Sequence[str], step: int
 ) -> list[tuple[float, float]]:
-    """Seed by seed the values of an arm and its control; none where a seed lacks one."""
+    """Seed by seed the value of an arm and the mean of its controls; none where a seed lacks one."""
     pairs = []
     for _, curves in runs:
-        own, its = (pick(curves, measure, arm, **HEADLINE[measure]) for arm in arms)
-        values = [None if curve is None else curve.at(step) for curve in (own, its)]
-        if values[0] is None or values[1] is None:
+        picked = (pick(curves, measure, name, **HEADLINE[measure]) for name in (arm, *controls))
+        values = [curve.at(step) for curve in picked if curve is not None]
+        known = [value for value in values if value is not None]
+        if len(known) <= len(controls):
             return []
-        pairs.append((values[0], values[1]))
+        own, *its = known
+        pairs.append((own, math.fsum(its) / len(its)))
     return pairs

@@ -68,7 +68,7 @@ def _first(content: Content) -> str:
         return paragraph(_UNTOLD, "small") if others else ""
     several = len(content.runs)
     rows = [
-        [row.arm, f"{row.control}: {row.what}", f"{row.step:,}", *(cell for m in MEASURES for cell in _pair(row, m))]
+        [row.arm, row.named, f"{row.step:,}", *(cell for m in MEASURES for cell in _pair(row, m))]
         for row in content.contrasts
     ]
     columns = ["arm", "control", "step"]

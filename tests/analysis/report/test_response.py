@@ -128,7 +128,7 @@ def written(root):
 def test_the_headline_begins_with_placebo_and_kicked_seed_by_seed(seeds, roots):
     html = page(seeds).split('<section id="headline"')[1]
     assert 0 < html.index("First: each loss beside its own controls") < html.index('class="cards"')
-    assert [(row.arm, row.control) for row in seeds.contrasts] == [("nscl", "placebo"), ("nscl", "kicked")]
+    assert [(row.arm, *row.controls) for row in seeds.contrasts] == [("nscl", "placebo"), ("nscl", "kicked")]
     gaps = [{arm: run.curve("weight_gap", arm=arm).at(STEPS) for arm in ARMS if arm != "cl"} for run in seeds.runs]
     assert seeds.contrasts[0].values["weight_gap"] == [(gap["nscl"], gap["placebo"]) for gap in gaps]
     apart = [gap["nscl"] - gap["placebo"] for gap in gaps]
@@ -142,6 +142,15 @@ def test_seeds_are_compared_at_the_last_step_that_all_of_them_have(roots):
     rows = contrasts([(runs[0], whole[0]), (runs[1], shorter)])
     assert {row.step for row in rows} == {STEPS - 1} and all(len(row.values["weight_gap"]) == 2 for row in rows)
     assert contrasts([(runs[0], whole[0]), (runs[1], [])]) == []
+
+
+def test_draws_of_one_control_count_together(tmp_path):
+    draws = {f"p{k}": {"kind": "placebo", "of": "nscl", "draw": k} for k in (1, 2, 3)}
+    run = analysis.open_run(train(tiny(tmp_path, train={"steps": 1}, arms=BASE | draws)))
+    (row,) = contrasts([(run, analysis.curves(run))])
+    gaps = {name: run.curve("weight_gap", arm=name).at(1) for name in ("nscl", *draws)}
+    assert row.named.startswith("p1 … p3 (3 draws, their mean): nscl, labels permuted")
+    assert row.values["weight_gap"] == [(gaps["nscl"], pytest.approx(sum(gaps[name] for name in draws) / 3))]
 
 
 def test_a_distance_over_a_nudges_has_its_scale_and_precision_beside_it_and_no_conclusion(content):
