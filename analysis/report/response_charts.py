@@ -117,7 +117,7 @@ def paths(content: Content) -> Chart | None:
             data += [trace | {"meta": trace["meta"] | {"arm": None}} for trace in traces]
             names.setdefault(style.label, style)
     for arm, curve in measured.items():
-        data += line(curve, style_of[arm], choice=ALL)
+        data += line(curve, style_of[arm], choice=ALL if bounds else None)
     layout = base_layout()
     layout["height"] = 400
     layout["yaxis"] |= {"title": {"text": "|w−w'|", "standoff": 6}}
@@ -133,7 +133,7 @@ def paths(content: Content) -> Chart | None:
         lead=lead,
         data=data,
         layout=layout,
-        choices=(*(_choice(content, arm) for arm in arms), ALL) if bounds else (ALL,),
+        choices=(*(_choice(content, arm) for arm in arms), ALL) if bounds else (),
         menu="shown",
         y_log=True,
         alt=f"Distance to the reference. {wording.described([*measured.values(), *bounds])}",

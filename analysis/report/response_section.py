@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from analysis.output.table import ABSENT
 from analysis.report import figures, wording
@@ -14,7 +15,8 @@ from analysis.response.points import Point
 from analysis.response.table import BOUND_COLUMNS, CAPTION, COLUMNS, VACUOUS_WORDS, bound_rows, lines
 from analysis.runs.controls import answers
 
-_SHOWN = COLUMNS[:-1]
+_SHOWN: Final = COLUMNS[:-1]
+_MOST_NAMES: Final = 6
 
 
 def section(content: Content, drawn: Sequence[Chart | None]) -> str:
@@ -26,7 +28,7 @@ def section(content: Content, drawn: Sequence[Chart | None]) -> str:
         "Two copies of one network part under whatever makes them differ, even a rounding error. Here is what "
         "was put in to make each arm differ from its reference, and how far apart their weights came."
     )
-    told = [f"{', '.join(arms)}: {sentence}" for sentence, arms in answers(content.run).items()]
+    told = [f"{_listed(arms)}: {sentence}" for sentence, arms in answers(content.run).items()]
     charts = f'<div class="grid">{figures.figures(content, drawn, ("response", "paths"))}</div>'
     return (
         paragraph(lead, "lead")
@@ -38,6 +40,11 @@ def section(content: Content, drawn: Sequence[Chart | None]) -> str:
         + items(_sentences(content))
         + reasons
     )
+
+
+def _listed(arms: Sequence[str]) -> str:
+    """The names of arms, of many only the first and the last."""
+    return ", ".join(arms) if len(arms) <= _MOST_NAMES else f"{arms[0]} … {arms[-1]} ({len(arms)} arms)"
 
 
 def _caption(content: Content) -> str:
@@ -53,7 +60,7 @@ def _rows(content: Content) -> list[list[str]]:
     ]
 
 
-_NUMBERS = ("put_in", "distance", "amplification", "weight_gap", "cka")
+_NUMBERS: Final = ("put_in", "distance", "amplification", "weight_gap", "cka")
 
 
 def _number(values: Sequence[float]) -> str:

@@ -167,6 +167,15 @@ def test_a_run_without_such_arms_has_neither_section_nor_files(tmp_path):
     assert (root / "analysis/curves.csv").is_file() and not any((root / "analysis" / name).exists() for name in FILES)
 
 
+def test_a_run_of_which_nothing_is_known_to_be_put_in_says_so(tmp_path):
+    arms = {name: ARMS[name] for name in ("cl", "nscl", "placebo")}
+    root = train(tiny(tmp_path, train={"steps": 1}, arms=arms))
+    assert main(["report", str(root)]) == 0
+    html = (root / "analysis/report.html").read_text("utf-8")
+    assert "of no arm it is known yet what was put in" in html and 'id="plot-response"' not in html
+    assert 'id="plot-paths"' in html
+
+
 def test_a_ledger_alone_is_something_to_say(tmp_path):
     root = train(tiny(tmp_path, train={"steps": 1}, arms=BASE, record={"ledger": {"every": 1}}))
     assert speaks(analysis.open_run(root)) and 'id="response"' in page(content_of([analysis.open_run(root)]))
