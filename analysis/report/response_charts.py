@@ -83,8 +83,8 @@ def response(content: Content) -> Chart | None:
         id="response",
         title="What came out over what was put in",
         lead="Each marker is an arm: to the right, what was put in to make it differ from its reference; upwards, how "
-        "far apart their weights are at the end. Where the line of nudges is flat, any difference of that size, "
-        "whatever it is made of, ends as far away.",
+        "far apart their weights are at the end. Where the line of nudges is flat, it does not matter for the distance "
+        "how much was put in.",
         data=data,
         layout=layout,
         x="numbers",

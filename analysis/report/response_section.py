@@ -25,7 +25,7 @@ def section(content: Content, drawn: Sequence[Chart | None]) -> str:
     if not content.responses:
         return reasons
     lead = (
-        "Two copies of one network part under whatever makes them differ, even a rounding error. Here is what "
+        "Two copies of one network can part under whatever makes them differ, be it a rounding error. Here is what "
         "was put in to make each arm differ from its reference, and how far apart their weights came."
     )
     told = [f"{_listed(arms)}: {sentence}" for sentence, arms in answers(content.run).items()]
