@@ -37,7 +37,7 @@ def printed(run: Run, curves: Sequence[Curve]) -> Iterator[Table | str]:
     """What a terminal shows of a run's bounds, from the first line to the last: tables, and lines of text."""
     yield f"{run.name}: {run.config.data.name}, B = {run.config.batches.size}, seed {run.config.seed}"
     factors_table = slack(run, curves)
-    for table in [*tables(run, curves), *([factors_table] if factors_table else [])]:
+    for table in [*tables(curves), *([factors_table] if factors_table else [])]:
         yield ""
         yield table
     yield ""
@@ -46,8 +46,8 @@ def printed(run: Run, curves: Sequence[Curve]) -> Iterator[Table | str]:
     yield from (f"- {line}" for line in (*flags(curves), *not_compared(run)))
 
 
-def tables(run: Run, curves: Sequence[Curve]) -> list[Table]:
-    """One table for each quantity and source, of arms of kind objective (bounds.csv has all arms).
+def tables(curves: Sequence[Curve]) -> list[Table]:
+    """One table for each quantity and source, of every arm that has a bound on it.
 
     The last step that both a bound and what it bounds have, and the median of bound ÷ measured over all such steps. The
     drift bounds come twice: beside the true run, and beside the surrogate, of which they are bounds.
@@ -58,23 +58,22 @@ def tables(run: Run, curves: Sequence[Curve]) -> list[Table]:
         table = Table(title=f"{_NAMES[measure]}, {source}", title_justify="left", box=None, header_style="bold")
         for column in COLUMNS:
             table.add_column(column, justify="left" if column in COLUMNS[:2] else "right", overflow="fold")
-        for row in _rows(run, curves, measure, source):
+        for row in _rows(curves, measure, source):
             table.add_row(*row)
         if table.row_count:
             tables_of.append(table)
     return tables_of
 
 
-def _rows(run: Run, curves: Sequence[Curve], measure: str, source: str) -> list[list[str]]:
+def _rows(curves: Sequence[Curve], measure: str, source: str) -> list[list[str]]:
     steps = {(v.arm, v.bound): v for v in vacuity(curves)}
     rows = []
     for curve in (c for c in curves if c.kind == "measured" and (c.measure, c.source) == (measure, source)):
-        if run.arms[curve.arm].kind != "objective":
-            continue
-        for bound in curves:
-            if _beside(bound, curve):
-                name = f"{bound.bound}*" if any(flag.startswith(NOT_A_BOUND) for flag in bound.flags) else bound.bound
-                rows.append([_arm(curve), name or "", *_numbers(curve, bound), _vacuous(steps, bound, measure)])
+        beside = [bound for bound in curves if _beside(bound, curve)]
+        # A limit alone says nothing of an arm: it is the same number for all.
+        for bound in beside if any(bound.kind != "limit" for bound in beside) else ():
+            name = f"{bound.bound}*" if any(flag.startswith(NOT_A_BOUND) for flag in bound.flags) else bound.bound
+            rows.append([_arm(curve), name or "", *_numbers(curve, bound), _vacuous(steps, bound, measure)])
     return rows
 
 

@@ -28,6 +28,7 @@ from coupled.errors import UserError
 
 # A recorded norm is a sum in float64: a few roundings, the same ones in arms that are close.
 _NORM_ERROR: Final = 8 * float(np.finfo(np.float64).eps)
+OVER: Final = "distance over that of "  # how the estimator of an excess begins
 
 
 def divergence(run: Run) -> list[Curve]:
@@ -132,7 +133,7 @@ def _excess(run: Run, own: Curve, floor: Curve) -> Curve:
     values = np.divide(above, below, out=np.full(len(steps), np.nan), where=below > 0)
     return replace(
         own, measure="excess", steps=steps, values=values,
-        estimator=f"distance over that of {floor.arm} ({floor_of(run, floor.arm)})",
+        estimator=f"{OVER}{floor.arm} ({floor_of(run, floor.arm)})",
         undefined=f"the nudged twin {floor.arm} is at distance 0",
     )  # fmt: skip
 

@@ -156,6 +156,8 @@ def _angle(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[str,
     if not axes.lines:
         nothing(axes, run, "scalars")
         return
+    if all(np.isnan(line.get_ydata()).all() for line in axes.lines):
+        axes.set_ylim(0.1, 1)  # a run that is at its shared start: a logarithmic axis needs limits of its own
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_minor_locator(NullLocator())

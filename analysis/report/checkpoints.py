@@ -26,6 +26,7 @@ def bodies(content: Content, drawn: Sequence[Chart | None]) -> dict[str, str] | 
     return {
         "shared": _shared(content, origin),
         **missing,
+        "response": "",
         "evaluated": sections.evaluated(content, drawn) + items(_flags(content)),
         "usefulness": sections.usefulness(content, drawn),
         "pictures": picture_chart.section(content, drawn),

@@ -17,7 +17,15 @@ _ABSENT = {
     "gap": ("Loss gap", "scalars"),
     "bounds": ("Bounds", "bounds"),
     "divergence": ("Divergence", "scalars"),
+    "response": ("What came out over what was put in", "response"),
+    "paths": ("Distance and path bounds", "response"),
     "layers": ("Per-layer map", "layers"),
+}
+
+# Why a chart that is made of no one stream is not there.
+_UNKNOWN = {
+    "response": "of no arm it is known yet what was put in; record.ledger, or a nudge, would tell.",
+    "paths": "no arm has a distance.",
 }
 
 
@@ -38,6 +46,8 @@ def absent(content: Content, name: str) -> str:
         return f"{title}: {' '.join(content.missing[section])}"
     if len(run.arms) == 1 and name not in ("loss", "gap"):
         return f"{title}: the run has one arm, there is nothing to compare it with."
+    if name in _UNKNOWN:
+        return f"{title}: {_UNKNOWN[name]}"
     streams = stream.split("/")
     if any(run.awaits(one, *run.arms) for one in streams if one not in ("bounds", "divergence")):
         return f"{title}: nothing committed yet."

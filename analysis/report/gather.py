@@ -14,6 +14,8 @@ from analysis.report.evaluated import check_reportable, evaluated
 from analysis.report.layers import LayerGrid, layer_grids
 from analysis.report.pictures import read_pictures
 from analysis.report.usefulness import Usefulness, read_usefulness
+from analysis.response import Response, response, speaks
+from analysis.response.table import violations as path_violations
 from analysis.runs.curve import Curve
 from analysis.runs.processes import for_arms
 from analysis.runs.recorded import check_steps
@@ -64,6 +66,7 @@ class Gathered:
     tables: list[PageTable] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
+    response: Response | None = None
     evaluated: dict[str, list[Curve]] = field(default_factory=dict)
     usefulness: Usefulness = field(default_factory=Usefulness)
     pictures: Pictures | None = None
@@ -99,6 +102,7 @@ def gather(run: Run, working: Callable[[str], None] = lambda section: None) -> G
     check_steps(run)
     by_arm = for_arms(run, lambda arm: _curves_and_bounds(run, arm))
     gathered.curves = [curve for curves, _ in by_arm for curve in curves]
+    run.take(gathered.curves)
     gathered.bounds = gathered.unless_missing("bounds", lambda run: _bounds(run, [bounds for _, bounds in by_arm]), run)
     working("divergence")
     gathered.divergence = gathered.unless_missing("divergence", divergence, run)
@@ -107,6 +111,11 @@ def gather(run: Run, working: Callable[[str], None] = lambda section: None) -> G
     gathered.table("bounds", _VACUITY, vacuity(gathered.bounds))
     gathered.table("bounds", _FACTORS, factors(run, gathered.bounds))
     gathered.table("divergence", _GROWTH, gathered.growth)
+    if speaks(run):
+        working("response")
+        gathered.response = next(iter(gathered.unless_missing("response", lambda run: [response(run)], run)), None)
+    if gathered.response is not None:
+        gathered.violations += path_violations(gathered.response)
     working("layers")
     gathered.layers = layer_grids(run, gathered.missing)
     _read_beside(run, gathered)

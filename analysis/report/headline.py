@@ -1,16 +1,27 @@
 """The headline numbers of a report: the last step as cards, single steps as a table."""
 
 import math
+from typing import Final
+
+import numpy as np
 
 from analysis.curves import table
+from analysis.divergence import OVER
 from analysis.output.styles import styles
+from analysis.output.table import ABSENT
 from analysis.report import wording
 from analysis.report.content import Content
+from analysis.report.contrasts import MEASURES, Contrast
 from analysis.report.markup import paragraph, swatch, text
 from analysis.report.markup import table as html_table
 from analysis.runs.curve import Curve, pick
 
 _CELLS = (("cka", "panel", "h"), ("rsa", "panel", "h"), ("weight_gap", None, None), ("loss", None, None))
+
+_UNTOLD: Final = (
+    "This run has no placebo, kicked arm or matched nudge of a loss: how much of a distance the loss makes cannot be "
+    "told from it."
+)
 
 
 def headline(content: Content) -> str:
@@ -21,7 +32,7 @@ def headline(content: Content) -> str:
         "equality up to rotation and scale; the weight gap is 0 for equal weights and 2 for unrelated ones at most."
     )
     columns = ["arm", "reference", "step", "CKA", "RSA", "weight gap", "own loss"]
-    columns += ["excess"] if any(curve.measure == "excess" for curve in content.divergence) else []
+    columns += [f"× {over}" for over in _floors(content)[:1]]
     body = [_row(content, row)[: len(columns)] for row in rows]
     for before, cells in zip(rows, body[1:], strict=False):
         # An arm's name once: the eye finds where the next begins.
@@ -29,6 +40,7 @@ def headline(content: Content) -> str:
     last = {row.arm: row for row in rows}
     return (
         paragraph(lead, "lead")
+        + _first(content)
         + f'<div class="cards">{"".join(_card(content, row) for row in last.values())}</div>'
         + html_table(columns, body, caption="At single steps")
         + paragraph(_beneath(content), "small")
@@ -49,6 +61,44 @@ def _row(content: Content, row: table.Row) -> list[str]:
     ]
 
 
+def _first(content: Content) -> str:
+    """Arms beside placebos and what was pushed as far: the first thing to look at, where there are any."""
+    if not content.contrasts:
+        others = any(spec.kind == "objective" and spec.reference is not None for spec in content.run.arms.values())
+        return paragraph(_UNTOLD, "small") if others else ""
+    several = len(content.runs)
+    rows = [
+        [row.arm, row.named, f"{row.step:,}", *(cell for m in MEASURES for cell in _pair(row, m))]
+        for row in content.contrasts
+    ]
+    columns = ["arm", "control", "step"]
+    columns += [f"{what}{name}" for name in ("weight gap", "CKA") for what in ("", "control's ", "difference in ")]
+    seeds = (
+        f"Means over {several} seeds; the differences are taken seed by seed, in brackets their range."
+        if several > 1
+        else "Of one seed: how much of a difference is chance takes more seeds to tell."
+    )
+    words = (
+        "A placebo lacks the labels' meaning, a kicked arm and a matched nudge the direction of the loss. What a "
+        f"control reaches as well is not about what it lacks. {seeds}"
+    )
+    return html_table(columns, rows, caption="First: each loss beside its own controls") + paragraph(words, "small")
+
+
+def _pair(row: Contrast, measure: str) -> list[str]:
+    """The means of arm and control, and the mean of their difference with its range over seeds."""
+    pairs = row.values.get(measure, [])
+    if not pairs:
+        return [ABSENT] * 3
+    own, its, apart = (np.array(values) for values in ((*zip(*pairs, strict=True), [a - b for a, b in pairs])))
+    between = f" ({_signed(apart.min())} – {_signed(apart.max())})" if len(pairs) > 1 else ""
+    return [wording.number(float(own.mean())), wording.number(float(its.mean())), _signed(apart.mean()) + between]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}" if value else "0"
+
+
 def _with_interval(curve: Curve | None, step: int) -> str:
     value = None if curve is None else curve.at(step)
     shown = wording.number(value)
@@ -56,6 +106,12 @@ def _with_interval(curve: Curve | None, step: int) -> str:
         return shown
     low, high = (float(side[curve.steps == step][0]) for side in (curve.interval.low, curve.interval.high))
     return shown if math.isnan(low) else f"{shown} ({wording.number(low)} – {wording.number(high)})"
+
+
+def _floors(content: Content) -> list[str]:
+    """The nudged arms that distances are divided by, with scale and precision: "nudged (one-ulp nudge, float32)"."""
+    excess = (curve.estimator for curve in content.divergence if curve.measure == "excess")
+    return list(dict.fromkeys(of.removeprefix(OVER).partition("; mean over")[0] for of in excess))
 
 
 def _excess(content: Content, arm: str, step: int) -> float | None:
@@ -74,9 +130,6 @@ def _card(content: Content, row: table.Row) -> str:
         value = wording.number(None if curve is None else curve.at(step))
         spread = _with_interval(curve, step)[len(value) :].strip()
         lines.append(f"<div><dt>{name}</dt><dd><b>{text(value)}</b> <span>{text(spread)}</span></dd></div>")
-    excess = _excess(content, row.arm, row.step)
-    if excess is not None:
-        lines.append(f"<div><dt>excess</dt><dd><b>{text(wording.number(excess, 3))}</b></dd></div>")
     head = f"{swatch(style_of[row.arm])} {text(row.arm)}"
     against = f" against {row.reference}" if row.reference else ""
     return (
@@ -95,8 +148,12 @@ def _beneath(content: Content) -> str:
         low, high = wording.number(float(panel.null.low[last])), wording.number(float(panel.null.high[last]))
         by_chance = f"CKA of {panel.arm} with nothing in common ({panel.null.what})"
         sentences.append(f"{by_chance}: {low} to {high} at the last step.")
-    excess = dict.fromkeys(curve.estimator for curve in content.divergence if curve.measure == "excess")
-    if excess:
-        first, *others = excess
-        sentences.append(f"Excess: {first}" + (f"; also in divergence.csv: {'; '.join(others)}." if others else "."))
+    floors = _floors(content)
+    if floors:
+        first, *others = floors
+        more = f" Over other nudges: divergence.csv ({'; '.join(others)})." if others else ""
+        sentences.append(
+            f"× {first}: distance of all weights over that of the nudged arm. It depends on the nudge's size and the "
+            f"precision, and is no measure of what the loss does.{more}"
+        )
     return " ".join(sentences)

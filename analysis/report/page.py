@@ -9,7 +9,7 @@ from typing import Final
 
 from analysis.output.styles import styles
 from analysis.output.table import title
-from analysis.report import checkpoints, picture_chart, sections
+from analysis.report import checkpoints, picture_chart, response_section, sections
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.headline import headline
@@ -58,6 +58,7 @@ _SECTIONS: Final = (
     ("curves", "Curves"),
     ("bounds", "Bounds and measured values"),
     ("divergence", "Divergence of the weights"),
+    ("response", "Response"),
     ("layers", "Layer by layer"),
     ("evaluated", "Kept checkpoints on whole splits"),
     ("usefulness", "How useful the representations are"),
@@ -77,6 +78,7 @@ def page(content: Content) -> str:
         "curves": sections.curves(content, drawn),
         "bounds": sections.bounds(content, drawn),
         "divergence": sections.divergence(content, drawn),
+        "response": response_section.section(content, drawn),
         "layers": sections.layers(content, drawn),
         "evaluated": sections.evaluated(content, drawn),
         "usefulness": sections.usefulness(content, drawn),

@@ -10,6 +10,8 @@ from analysis.curves import table as curves_table
 from analysis.divergence import figure as divergence_figure
 from analysis.divergence import table as divergence_table
 from analysis.report.gather import Gathered
+from analysis.response import figure as response_figure
+from analysis.response import table as response_table
 
 
 def write_results(section: str, gathered: Gathered, all_steps: bool = False) -> None:
@@ -35,10 +37,17 @@ def _write_bounds(gathered: Gathered, all_steps: bool) -> None:
         bounds_figure.save(gathered.run, gathered.bounds)
 
 
+def _write_response(gathered: Gathered, all_steps: bool) -> None:
+    if gathered.response is not None:
+        response_table.write(gathered.run, gathered.response, all_steps=all_steps)
+        response_figure.save(gathered.run, gathered.response)
+
+
 _WRITERS: Final[dict[str, Callable[[Gathered, bool], None]]] = {
     "divergence": _write_divergence,  # takes longest, so it is begun first
     "curves": _write_curves,
     "bounds": _write_bounds,
+    "response": _write_response,
 }
 
 SECTIONS: Final = tuple(_WRITERS)

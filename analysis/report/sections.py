@@ -4,7 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from analysis.output.styles import styles
-from analysis.report import accuracy_chart, charts, few_shot_chart, figures, picture_chart, probe_charts, wording
+from analysis.report import (
+    accuracy_chart,
+    charts,
+    few_shot_chart,
+    figures,
+    picture_chart,
+    probe_charts,
+    response_charts,
+    wording,
+)
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.evaluated import TABLES
@@ -79,15 +88,16 @@ def bounds(content: Content, drawn: Sequence[Chart | None]) -> str:
 def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
     """How the weights part, and how fast."""
     lead = (
-        "How far the weights of each arm are from its reference's. A nudged twin is the floor: what a difference of "
-        "the nudge's size grows to in the run's precision. Above it lie the effects of larger differences, whatever "
-        "their cause: how much is due to the loss takes other controls to tell. An independent twin is the ceiling."
+        "How far the weights of each arm are from its reference's. A nudged twin (floor) shows what a difference of "
+        "the nudge's size grows to in the run's precision, with one and the same loss. A distance above it "
+        "need not be the loss's: larger differences of any cause lie there. How much the loss makes takes a placebo or "
+        "a kicked arm to tell. An independent twin (ceiling) shows how far apart other initial weights bring one loss."
     )
     kinds = dict.fromkeys(spec.kind for spec in content.run.arms.values())
     lead = " ".join([lead, *(ANSWERS[kind] for kind in kinds if kind in ANSWERS)])
     config = content.run.config
     activation = about(config.model.activation or ENCODERS[config.model.encoder].activation, config.train.dtype)
-    lead = f"{lead} {activation[0].upper()}{activation[1:]}."
+    lead = f"{lead} In this run {activation}."
     body = paragraph(lead, "lead") + figures.figures(content, drawn, ("divergence",))
     return body + _tables(content, "divergence")
 
@@ -230,6 +240,8 @@ def all_charts(content: Content) -> list[Chart | None]:
         charts.gaps(content),
         charts.bounds(content),
         charts.divergence(content),
+        response_charts.response(content),
+        response_charts.paths(content),
         charts.layer_map(content),
         *(charts.on_whole_splits(content, chart) for chart in TABLES),
         *(chart(content) for chart in USEFULNESS.values()),

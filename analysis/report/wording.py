@@ -194,10 +194,11 @@ def notes(content: Content) -> list[str]:
         sentences += [f"{name}the stream {stream} is not recorded (record.{stream} is empty)." for stream in unrecorded]
     sentences += alarms(content)
     sentences += [line for lines in content.missing.values() for line in lines]
-    every = [*content.curves, *content.bounds, *content.divergence]
-    sentences += [line for curve in every for line in undefined(curve)]
-    # The flags of a control are shown once: its curves are repeated as limits of other arms.
-    sentences += _flags([curve for curve in every if curve not in content.divergence or curve.kind == "measured"])
+    every = [*content.curves, *content.bounds, *content.divergence, *content.response_curves]
+    # What there is to say of a control is said once: its curves are repeated as limits of other arms.
+    own = [curve for curve in every if curve not in content.divergence or curve.kind == "measured"]
+    sentences += [line for curve in own for line in undefined(curve)]
+    sentences += _flags(own)
     sentences += _left_out(content, every)
     return list(dict.fromkeys(sentences))
 

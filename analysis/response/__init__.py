@@ -18,6 +18,7 @@ from analysis.runs.controls import arms_with_reference
 from analysis.runs.curve import Curve
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
+from coupled.config.ledger import records_ledger
 from coupled.errors import UserError
 
 
@@ -30,6 +31,12 @@ class Response:
     ranks: Sequence[PlaceboRank]
     shares: Sequence[Share]
     missing: Sequence[str]
+
+
+def speaks(run: Run) -> bool:
+    """Has a run something to say here: a control other than a twin or an independent arm, or a ledger?"""
+    silent = ("objective", "twin", "independent")
+    return records_ledger(run.config) or any(spec.kind not in silent for spec in run.arms.values())
 
 
 def response(run: Run) -> Response:

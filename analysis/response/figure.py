@@ -10,10 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.bounds.gap import NOT_A_BOUND
 from analysis.output.figure import GREY, Frame, note, save_figure, steps_axis
 from analysis.output.styles import Style, styles
 from analysis.response import Response
+from analysis.response.paths import bound_label
 from analysis.response.points import Point
 from analysis.runs.controls import is_floor
 from analysis.runs.curve import Curve, pick
@@ -116,12 +116,6 @@ def _path(axes: Axes, run: Run, found: Response, style_of: Mapping[str, Style]) 
     axes.set_xlabel("step")
     axes.set_ylabel("|w−w'|")
     axes.legend(loc="lower right", fontsize=11)
-
-
-def bound_label(bound: Curve) -> str:
-    """The bound's name, with a star where the run does not meet what it assumes."""
-    starred = any(flag.startswith(NOT_A_BOUND) for flag in bound.flags)
-    return f"{bound.bound}{' *' if starred else ''}"
 
 
 def headline(run: Run, found: Response) -> str | None:

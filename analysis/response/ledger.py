@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
-from coupled.config.ledger import contrasted, ledger_arms, records_ledger, splits
+from coupled.config.ledger import contrasted, ledger_arms, records_ledger, splits, why_no_split
 
 Floats = NDArray[np.float64]
 
@@ -38,10 +38,30 @@ def has_ledger(run: Run, arm: str) -> bool:
     return own and not run.awaits("ledger", arm) and ("ledger", arm) in run.shards
 
 
+def gradient_flags(run: Run) -> tuple[str, ...]:
+    """What a reader of gradients must know: they are the losses' own, whatever the optimiser makes of them."""
+    optimiser, flags = run.config.optimiser, []
+    if optimiser.clip_norm is not None:
+        flags.append("gradients before clipping")
+    if optimiser.name != "sgd":
+        flags.append(f"gradients before scaling by {optimiser.name}")
+    return tuple(flags)
+
+
+def split_flags(run: Run) -> tuple[str, ...]:
+    """Says why the ledger has no exact split of the distance; () where it has one: docs/theory.md (105)."""
+    why = why_no_split(run.config)
+    return (f"the gradient split only: {why}",) if why else ()
+
+
 def total(run: Run, arm: str, column: str) -> tuple[NDArray[np.int64], Floats]:
     """(steps (T,), values (T,)) of a column over all shared weights."""
-    steps, by_layer = run.column("ledger", arm, column)
-    return steps, np.sqrt((by_layer**2).sum(-1)) if column in _NORMS else by_layer.sum(-1)
+
+    def read() -> tuple[NDArray[np.int64], Floats]:
+        steps, by_layer = run.column("ledger", arm, column)
+        return steps, np.sqrt((by_layer**2).sum(-1)) if column in _NORMS else by_layer.sum(-1)
+
+    return run.remembered(("ledger", arm, column), read)
 
 
 def ledger_curves(run: Run, arm: str) -> Iterator[Curve]:
@@ -49,10 +69,14 @@ def ledger_curves(run: Run, arm: str) -> Iterator[Curve]:
     if not has_ledger(run, arm):
         return
     like = run.curve("distance", arm=arm)
+    flags = {measure: (*gradient_flags(run), *split_flags(run)) for measure in _MEASURES}
     measures = {**_MEASURES, **(_SPLIT if splits(run.config) else {})}
     for measure, (column, estimator) in measures.items():
         steps, values = total(run, arm, column)
-        yield replace(like, measure=measure, steps=steps, values=values, estimator=estimator, undefined="")
+        yield replace(
+            like, measure=measure, steps=steps, values=values, estimator=estimator, undefined="",
+            flags=flags.get(measure, ()),
+        )  # fmt: skip
     if not splits(run.config):
         return
     steps, along = total(run, arm, "state.objective_along")
@@ -76,6 +100,9 @@ def contrasts(run: Run) -> list[Curve]:
                 "|g - g'|: the reference's gradient less that of the arm's loss, both at the reference's weights"
             )
             curves.append(
-                replace(like, measure="contrast", steps=steps, values=values, estimator=estimator, undefined="")
-            )
+                replace(
+                    like, measure="contrast", steps=steps, values=values, estimator=estimator, undefined="",
+                    flags=gradient_flags(run),
+                )
+            )  # fmt: skip
     return curves

@@ -60,6 +60,12 @@ def path_bounds(run: Run, arm: str, missing: Missing) -> Iterator[Curve]:
         )  # fmt: skip
 
 
+def bound_label(bound: Curve) -> str:
+    """The bound's name, with a star where the run does not meet what it assumes."""
+    starred = any(flag.startswith(NOT_A_BOUND) for flag in bound.flags)
+    return f"{bound.bound}{' *' if starred else ''}"
+
+
 def path_of(run: Run, arm: str) -> Path:
     """What the ledger knows of an arm's path, up to the last step that is committed."""
     optimiser = run.config.optimiser

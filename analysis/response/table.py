@@ -1,6 +1,7 @@
 """The tables of a response: response.csv, response_curves.csv, and what the terminal shows."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
@@ -10,14 +11,23 @@ from rich.table import Table
 from analysis.output.csv import number_cell, write_csv, write_rows
 from analysis.output.table import ABSENT, title
 from analysis.response import Response
-from analysis.response.paths import VACUOUS, VIOLATED
+from analysis.response.paths import VACUOUS, VIOLATED, bound_label
 from analysis.response.points import Point
-from analysis.runs.curve import pick
+from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "response.csv"
 CURVES_NAME: Final = "response_curves.csv"
 COLUMNS: Final = ("arm", "put in", "came out", "× put in", "weight gap", "CKA", "first flip", "growth a step")
+BOUND_COLUMNS: Final = ("arm", "path bound", "|w-w'|", "bound", "bound / |w-w'|", "first vacuous step", "flags")
+VACUOUS_WORDS: Final = (
+    "first vacuous step: from where a bound is above what both arms have moved together (stream motion)"
+)
+CAPTION: Final = (
+    "put in: |w-w'| at the step of a nudge; of another loss what its own gradients pushed, of kicks the sum of "
+    "their norms. came out: |w-w'| at the last step. first flip: the first recorded step at which a unit had "
+    "another sign on the watched panel images, in evaluation mode; others may have flipped before. "
+)
 _FIELDS: Final = tuple(field.name for field in fields(Point))
 
 
@@ -32,12 +42,7 @@ def write(run: Run, found: Response, *, all_steps: bool = False) -> list[Path]:
 
 def rich_table(run: Run, found: Response) -> Table:
     """A row per arm, for a terminal."""
-    caption = (
-        "put in: |w-w'| at the step of a nudge; of another loss what its own gradients pushed, of kicks the sum of "
-        "their norms. came out: |w-w'| at the last step. first flip: the first recorded step at which a unit had "
-        "another sign on the watched panel images, in evaluation mode; others may have flipped before. growth a step: "
-        "of a nudge until then."
-    )
+    caption = f"{CAPTION}growth a step: of a nudge until then."
     table = Table(title=title(run), caption=caption, title_justify="left", caption_justify="left")
     table.add_column(COLUMNS[0], overflow="fold")
     for column in COLUMNS[1:]:
@@ -51,39 +56,49 @@ def rich_table(run: Run, found: Response) -> Table:
 
 def bounds_table(found: Response) -> Table | None:
     """Every path bound at its last step beside the distance, for a terminal; None without any."""
-    bounds = [curve for curve in found.curves if curve.kind == "upper bound"]
-    if not bounds:
+    if not any(curve.kind == "upper bound" for curve in found.curves):
         return None
-    caption = "first vacuous step: from where a bound is above what both arms have moved together (stream motion)"
-    table = Table(caption=caption, caption_justify="left")
-    for column in ("arm", "path bound", "|w-w'|", "bound", "bound / |w-w'|", "first vacuous step", "flags"):
+    table = Table(caption=VACUOUS_WORDS, caption_justify="left")
+    for column in BOUND_COLUMNS:
         table.add_column(column, justify="left" if column in ("arm", "path bound", "flags") else "right")
     before = None
-    for bound in bounds:
-        distance = pick(found.curves, "distance", bound.arm)
-        measured = None if distance is None else distance.at(int(bound.steps[-1]))
-        value = float(bound.values[-1])
-        ratio = _number(value / measured) if measured else ABSENT
-        if before not in (None, bound.arm):
+    for arm, *cells in bound_rows(found.curves):
+        if before not in (None, arm):
             table.add_section()
-        vacuous = next((flag.removeprefix(VACUOUS) for flag in bound.flags if flag.startswith(VACUOUS)), ABSENT)
-        flags = "; ".join(flag for flag in bound.flags if not flag.startswith(VACUOUS))
-        known = ABSENT if measured is None else _number(measured)
-        table.add_row(
-            bound.arm if bound.arm != before else "", bound.bound, known, _number(value), ratio, vacuous, flags
-        )
-        before = bound.arm
+        table.add_row(arm if arm != before else "", *cells)
+        before = arm
     return table
 
 
-def lines(found: Response) -> list[str]:
-    """What else there is to say: ranks among placebos, contrasts, shares, and what is missing."""
-    sentences = [
+def bound_rows(curves: Sequence[Curve]) -> list[list[str]]:
+    """The cells of `BOUND_COLUMNS` for every path bound."""
+    rows = []
+    for bound in (curve for curve in curves if curve.kind == "upper bound"):
+        distance = pick(curves, "distance", bound.arm)
+        measured = None if distance is None else distance.at(int(bound.steps[-1]))
+        value = float(bound.values[-1])
+        ratio = _number(value / measured) if measured else ABSENT
+        # Of several seeds there may be several.
+        vacuous = ", ".join(flag.removeprefix(VACUOUS) for flag in bound.flags if flag.startswith(VACUOUS)) or ABSENT
+        flags = "; ".join(flag for flag in bound.flags if not flag.startswith(VACUOUS))
+        known = ABSENT if measured is None else _number(measured)
+        rows.append([bound.arm, bound_label(bound), known, _number(value), ratio, vacuous, flags])
+    return rows
+
+
+def violations(found: Response) -> list[str]:
+    """A sentence for every path bound that does not hold though it has to."""
+    return [
         f"{curve.arm}: the path bound {curve.bound} is {flag}: the ledger or the run is damaged, or this is a fault"
         for curve in found.curves
         for flag in curve.flags
         if flag.startswith(VIOLATED)
     ]
+
+
+def lines(found: Response) -> list[str]:
+    """What else there is to say: ranks among placebos, contrasts, shares, and what is missing."""
+    sentences = violations(found)
     for curve in found.curves:
         if curve.measure == "contrast":
             at_first, at_last = float(curve.values[0]), float(curve.values[-1])
@@ -91,6 +106,11 @@ def lines(found: Response) -> list[str]:
                 f"{curve.arm}: at the weights of {curve.reference} the gradient of its loss differs by {at_first:.3g} "
                 f"at step {curve.steps[0]}, by {at_last:.3g} at step {curve.steps[-1]}"
             )
+    of_flag: dict[str, list[str]] = {}
+    for curve in found.curves:
+        for flag in curve.flags if curve.kind == "measured" else ():
+            of_flag.setdefault(flag, []).append(curve.measure)
+    sentences += [f"{', '.join(dict.fromkeys(measures))}: {flag}" for flag, measures in of_flag.items()]
     for rank in found.ranks:
         place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"
         kind = "exact" if rank.exact else "for orientation"

@@ -17,6 +17,32 @@ ANSWERS: Final = {
     "to the loss in proportion.",
     "other-inputs": "An arm of other inputs shows how far apart these alone bring one loss.",
 }
+# What the others tell.
+_NUDGED: Final = (
+    "A nudge shows what a difference of its size grows to with one and the same loss. That depends on the size, the "
+    "precision and the activation: a larger distance than a nudge's does not say that the loss made it."
+)
+_MATCHED: Final = (
+    "A matched nudge is one random push as long as the loss's first step: what it reaches takes neither the labels nor "
+    "the loss's direction."
+)
+_ENDS: Final = {
+    "twin": "A twin differs in nothing: at 0 throughout it shows that the run was in lockstep.",
+    "independent": "An independent arm shows how far apart other initial weights bring one loss.",
+}
+
+
+def answers(run: Run) -> dict[str, list[str]]:
+    """What the controls of a run tell, a sentence or two for each kind, with the arms of that kind."""
+    arms: dict[str, list[str]] = {}
+    for name, spec in run.arms.items():
+        if isinstance(spec, Nudged):
+            sentence = _MATCHED if spec.scale == MATCHED else _NUDGED
+        else:
+            sentence = {**ANSWERS, **_ENDS}.get(spec.kind, "")
+        if sentence:
+            arms.setdefault(sentence, []).append(name)
+    return arms
 
 
 def arms_with_reference(run: Run) -> list[str]:

@@ -1,12 +1,21 @@
 """Open a finished or growing run directory and ask it for curves."""
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from analysis.runs import measures
-from analysis.runs.curve import Curve
+from analysis.runs.curve import Curve, pick
 from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
+
+# What `Run.curve` gives without options, of the measures that more than one analysis looks at.
+HEADLINE: Final[dict[str, dict[str, str]]] = {
+    "distance": {},
+    "weight_gap": {},
+    "cka": {"source": "panel", "feature": "h"},
+}
 
 
 class Run(Records):
@@ -21,6 +30,19 @@ class Run(Records):
         """
         key = ("curve", measure, arm, *sorted(options.items()))
         return self.remembered(key, lambda: measures.curve(self, measure, arm, **options))
+
+    def take(self, curves: Iterable[Curve]) -> None:
+        """Curves of this run that another process computed: `curve` then gives them where no option is asked for."""
+        curves = list(curves)
+        for arm in self.arms:
+            for measure, where in HEADLINE.items():
+                known = pick(curves, measure, arm, **where)
+                if known is not None:
+                    self.remembered(("curve", measure, arm), partial(_same, known))
+
+
+def _same(curve: Curve) -> Curve:
+    return curve
 
 
 def open_run(path: str | Path) -> Run:

@@ -8,7 +8,7 @@ from torch import Tensor
 from coupled.arms.arm import Arm
 from coupled.arms.network import meta_network
 from coupled.config import Config
-from coupled.config.traits import Nudge, Traits, traits_of
+from coupled.config.traits import Nudge, traits_of
 from coupled.errors import UserError
 from coupled.models.flat import FlatState
 from coupled.models.init import initialise, initialise_head, nudge
@@ -29,7 +29,7 @@ def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict
     for arm in arms.values():
         if arm.traits.start:
             initialise(arm.network, arm.state, config.seed, arm.traits.start)
-        for first in _first_nudges(arm.traits):
+        for first in arm.traits.beginning[1]:
             _nudge(arm, first, config)
     return arms
 
@@ -43,20 +43,15 @@ def initial_weights(config: Config, names: Iterable[str], device: torch.device) 
     starts: dict[tuple[int, tuple[Nudge, ...]], Tensor] = {}
     chosen = {}
     for name in names:
-        traits = traits_of(config.arms, name)
-        key = (traits.start, _first_nudges(traits))
-        if key not in starts:
-            initialise(network, state, config.seed, draw=traits.start)
-            for first in _first_nudges(traits):
+        beginning = traits_of(config.arms, name).beginning
+        if beginning not in starts:
+            draw, nudges = beginning
+            initialise(network, state, config.seed, draw=draw)
+            for first in nudges:
                 nudge(state, config.seed, first.scale, first.draw)
-            starts[key] = state.weights.clone()
-        chosen[name] = starts[key]
+            starts[beginning] = state.weights.clone()
+        chosen[name] = starts[beginning]
     return chosen
-
-
-def _first_nudges(traits: Traits) -> tuple[Nudge, ...]:
-    """Those that belong to the start."""
-    return tuple(nudge for nudge in traits.nudges if nudge.at == 0)
 
 
 def is_held(before: Tensor, after: Tensor) -> bool:

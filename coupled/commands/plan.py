@@ -70,7 +70,7 @@ def _print_ledger(forecast: Plan) -> None:
     if not cost.travelling:
         return
     own = ", ".join(f"{count} of {arm}" for arm, count in cost.backwards.items() if count)
-    held = shown_bytes(sum(forecast.ledger_memory.values()))
+    held = shown_bytes(forecast.ledger_memory(forecast.arms))
     print(f"# ledger           {cost.audits} steps with backwards more: {own or 'none'}; {held} held")
 
 

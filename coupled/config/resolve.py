@@ -11,7 +11,7 @@ from coupled.config.arms import resolve_arms
 from coupled.config.ledger import check_ledger
 from coupled.config.precision import check_precision
 from coupled.config.resolved import AdamW, Config, Lars, Model, Optimiser, Sgd, Views, filled
-from coupled.config.schema import Code, Written
+from coupled.config.schema import Code, Panel, Written
 from coupled.config.user_code import execute
 from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
@@ -241,6 +241,8 @@ def _check_train(config: Config) -> None:
             "streams of states: the last one has no batch",
         )
     _unused(config.panel.stages or None, _records(config, "panel"), "panel.stages", "a schedule in record.panel")
+    watched = config.panel.flips_size if config.panel.flips_size != Panel().flips_size else None
+    _unused(watched, _records(config, "flips"), "panel.flips_size", "a schedule in record.flips")
 
 
 def _records(config: Config, stream: str) -> bool:

@@ -95,6 +95,11 @@ class Traits:
         return self.terms[0].labels
 
     @property
+    def beginning(self) -> tuple[int, tuple[Nudge, ...]]:
+        """What its first weights are made of, but for a head: equal beginnings are equal bits."""
+        return self.start, tuple(nudge for nudge in self.nudges if nudge.at == 0)
+
+    @property
     def starts_shared(self) -> bool:
         """Does it start at the shared initial weights themselves?"""
         return not self.start and not any(nudge.at == 0 for nudge in self.nudges)

@@ -35,8 +35,8 @@ def about(name: str, dtype: str) -> str:
     if name != "relu":
         return f"{name} is smooth: in the runs measured, float32 rounding stayed 100 times below that of relu"
     if dtype == "float64":
-        return "relu's gradient jumps: a difference that flips a unit grows to the level of any other"
-    return "relu's gradient jumps: float32 rounding grows to the level of any difference (gelu: 100 times smaller)"
+        return "relu's gradient jumps: a difference that flips a unit can grow to the level of any other"
+    return "relu's gradient jumps: float32 rounding can grow to the level of any difference (gelu: 100 times smaller)"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A run before it starts: its directory, parameters and bytes, from its config. Needs no data."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,8 @@ class Plan:
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
     (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
     takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
-    estimate). `ledger`: what that takes, `ledger_memory` its bytes by arm, held all the time. `why_ranks`: why there
-    are so many, in words; "" where the caller said how many.
+    estimate). `ledger`: what that takes, `vector` the bytes of one of its vectors. `why_ranks`: why there are so many,
+    in words; "" where the caller said how many.
     """
 
     arms: tuple[str, ...]
@@ -67,7 +67,7 @@ class Plan:
     arm_memory: int
     step_memory: int
     ledger: LedgerCost
-    ledger_memory: Mapping[str, int]
+    vector: int
     placement: Placement
     why_ranks: str
     traffic: Traffic
@@ -76,13 +76,17 @@ class Plan:
     @property
     def memory(self) -> int:
         """What arms hold together, the turn of one of them, and what kicks take."""
-        held = len(self.arms) * self.arm_memory + sum(self.ledger_memory.values())
+        held = len(self.arms) * self.arm_memory + self.ledger_memory(self.arms)
         return held + self.step_memory + self.kicks.memory
+
+    def ledger_memory(self, arms: Sequence[str]) -> int:
+        """What the ledger of these arms holds all the time in one process."""
+        return self.vector * self.ledger.held_by(arms)
 
     def memory_of(self, rank: int) -> int:
         """What a rank's arms hold, the turn of one of them on its part of a batch, and at most for kicks."""
         arms = self.placement.groups[rank // self.placement.data]
-        held = sum(self.arm_memory + self.ledger_memory[arm] for arm in arms)
+        held = len(arms) * self.arm_memory + self.ledger_memory(arms)
         return held + self.step_memory // self.placement.data + self.kicks.memory
 
     @property
@@ -99,7 +103,6 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
     parameters, buffers = _elements(network)
     real = getattr(torch, config.train.dtype).itemsize
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
-    ledger, vector = ledger_cost(config), vector_bytes(config, parameters)
     every = [stream for stream in streams if _rows(config, stream, "batch") >= config.train.steps]
     return Plan(
         arms=tuple(config.arms),
@@ -113,8 +116,8 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
         step_memory=real * (forward_on_shapes(config).kept(views) + 3 * views**2),
-        ledger=ledger,
-        ledger_memory={arm: vector * count for arm, count in ledger.held.items()},
+        ledger=ledger_cost(config),
+        vector=vector_bytes(config, network),
         placement=placement,
         why_ranks=world.why,
         traffic=_traffic(config, placement, network),
@@ -146,7 +149,7 @@ def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
     others = parts - 1
     return Traffic(
         weights=real * parameters * len(travelling),
-        ledger=real * parameters * len(travelling) * ledger_cost(config).travelling,
+        ledger=vector_bytes(config, network) * len(travelling) * ledger_cost(config).travelling,
         embeddings=real * 2 * config.batches.size // parts * config.model.projection_dim * others,
         # mean and variance on the way, two sums on the way back, in float64
         statistics=2 * 2 * 8 * channels * others * (2 if config.train.views_forward == "separate" else 1),
@@ -172,7 +175,7 @@ def _checkpoint_bytes(config: Config, network: Network) -> int:
     parameters, buffers = _elements(network)
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
     arms = getattr(torch, config.train.dtype).itemsize * len(config.arms) * ((1 + copies) * parameters + buffers)
-    return arms + vector_bytes(config, parameters) * ledger_cost(config).saved
+    return arms + vector_bytes(config, network) * sum(ledger_cost(config).saved.values())
 
 
 def _most_on_disk(config: Config) -> int:

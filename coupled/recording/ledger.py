@@ -254,8 +254,7 @@ class Ledger:
 
     def _begins_apart(self, name: str) -> bool:
         own, other = (traits_of(self._config.arms, each) for each in (name, self.reference_of[name]))
-        firsts = [[nudge for nudge in each.nudges if nudge.at == 0] for each in (own, other)]
-        return own.start != other.start or firsts[0] != firsts[1]
+        return own.beginning != other.beginning
 
     def captured(self) -> dict[str, Arrays]:
         """The accumulators as files of a checkpoint, of the arms here, copied to the host."""

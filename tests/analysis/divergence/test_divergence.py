@@ -5,6 +5,7 @@ The oracle computes from the weights in the kept checkpoints, not from the recor
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,11 @@ def test_an_exact_twin_is_at_zero_and_without_growth(run, diverged):
     assert not twin_faults(run, diverged)
     assert not pick(diverged, "angle", "twin").values.any()
     assert "twin" not in {g.arm for g in growth(run)}
+
+
+def test_a_run_at_its_shared_start_has_a_figure(run, diverged, tmp_path):
+    start = [replace(curve, values=np.zeros_like(curve.values), interval=None) for curve in diverged]
+    figure.draw(run, start, []).savefig(tmp_path / "start.png")
 
 
 def test_the_command_writes_tables_and_the_same_figure_every_time(trained, run, diverged, capsys):

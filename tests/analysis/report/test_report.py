@@ -55,7 +55,7 @@ def bounded(content):
 
 
 def test_every_section_is_there_in_its_order(html):
-    wanted = ["shared", "headline", "curves", "bounds", "divergence", "layers", "reproduce", "notes"]
+    wanted = ["shared", "headline", "curves", "bounds", "divergence", "response", "layers", "reproduce", "notes"]
     assert re.findall(r'<section id="(\w+)"', html) == wanted
     assert "shapes, B = 16, float32, seed 0; finished, 20 steps" in html and "UNFINISHED" not in html
 
@@ -91,6 +91,7 @@ def test_every_chart_is_a_plotly_figure(content):
 
 def test_headline_numbers_are_those_of_the_curves(content, html):
     value = pick(content.curves, "cka", "nscl", source="panel", feature="h").at(20)
+    assert "how much of a distance the loss makes cannot be told" in html
     assert f"<b>{value:.4f}</b>" in html and f"{value:.4f}" in html.split('id="headline"')[1].split("</table>")[0]
 
 
@@ -224,4 +225,4 @@ def test_chromium_draws_every_chart_alone_and_without_a_complaint(html, tmp_path
     assert "CONSOLE" not in done.stderr
     assert "<title>drawn 6 5 wide true</title>" in done.stdout
     plots = done.stdout.split('id="plot-')[1:]
-    assert len(plots) == 10 and all("<svg" in plot for plot in plots)
+    assert len(plots) == 12 and all("<svg" in plot for plot in plots)

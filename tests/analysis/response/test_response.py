@@ -155,6 +155,35 @@ def test_a_ledger_that_lacks_steps_gives_what_there_is(tmp_path, schedule):
     figure.save(analysis.open_run(root), found)
 
 
+@pytest.mark.parametrize(
+    ("optimiser", "train_", "ledger", "flags"),
+    [
+        ({}, {}, {"every": 1}, []),
+        ({}, {}, {"every": 2}, ["the gradient split only: record.ledger does not look at every step"]),
+        ({}, {"precision": "bf16"}, {"every": 1}, ["the gradient split only: train.precision = bf16"]),
+        (
+            {"clip_norm": 0.1}, {}, {"every": 1},
+            ["gradients before clipping", "the gradient split only: optimiser.clip_norm scales every arm"],
+        ),
+        (
+            {"name": "lars"}, {}, {"every": 1},
+            ["gradients before scaling by lars", "the gradient split only: optimiser.name = lars"],
+        ),
+    ],
+)  # fmt: skip
+def test_curves_of_a_ledger_say_what_its_gradients_are_and_lack(tmp_path, optimiser, train_, ledger, flags):
+    arms, train_ = {"cl": ARMS["cl"], "nscl": ARMS["nscl"]}, {"steps": 2, "precision": "float32", **train_}
+    root = made(
+        tmp_path, arms=arms, optimiser=optimiser, train=train_, record={"ledger": ledger}, ledger={"contrast": ["nscl"]}
+    )
+    found = response(analysis.open_run(root))
+    for measure, lacks in (("instability", flags), ("objective", flags), ("contrast", flags[:-1])):
+        curve = pick(found.curves, measure, "nscl")
+        assert len(curve.flags) == len(lacks)
+        assert all(flag.startswith(start) for flag, start in zip(curve.flags, lacks, strict=True))
+        assert all(any(flag in line for line in table.lines(found)) for flag in curve.flags)
+
+
 def test_a_path_is_the_recorded_one(path, run):
     read = path_of(run, "nscl")
     assert read.distance.tolist() == totals(path, "nscl", "state.distance", norm=True).tolist()

@@ -88,6 +88,8 @@ BAD_SETS = [
     ("arms.t={kind = 'twin', lam = 0.5}", "takes it from the arm it copies"),
     ("arms.ce={objective = 'ce', labelling = 'taste'}", "allowed:"),
     ("panel={stages = true, size = 3}", "4 ≤ value"),
+    ("panel.flips_size=32", "only counts with a schedule in record.flips"),
+    ("panel.flips_size=0", "1 ≤ value"),
     ("arms.cl.objective=dlc", "did you mean dcl?"),
     ("arms.cl.labelling=hue", "allowed:"),
     ("arms.cl.kind=control", "one of objective, twin"),

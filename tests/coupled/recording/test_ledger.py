@@ -327,7 +327,7 @@ def test_plan_counts_backwards_and_accumulators(tmp_path):
     )
     assert with_ledger.ledger.audits == 10
     assert dict(with_ledger.ledger.backwards) == {"base": 1, "other": 1, "nudged": 0, "ce": 1}
-    vector = 8 * with_ledger.parameters
+    vector = with_ledger.vector
     assert with_ledger.checkpoints[1] - without.checkpoints[1] == 3 * 4 * vector
     assert with_ledger.memory - without.memory == (3 * 4 + 3 + 2) * vector
 
