@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.runs.controls import control_of
+from analysis.runs.controls import control_of, loss_of
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import HEADLINE, Run
-from coupled.config import Arm
-from coupled.config.resolved import Kicked, Nudged, Placebo
 
+_KINDS: Final = ("placebo", "nudged", "kicked")
 MEASURES: Final = ("weight_gap", "cka")
 
 
@@ -40,11 +39,11 @@ def contrasts(runs: Sequence[tuple[Run, Sequence[Curve]]]) -> list[Contrast]:
     """Those of runs that differ in the seed alone, each with its curves: every arm with those of its placebos, matched
     nudges and kicked arms that have its reference, in the config's order, at the last step that all seeds have.
     """
-    arms = runs[0][0].arms
+    first = runs[0][0]
     groups: dict[tuple[str, str], list[str]] = {}
-    for control, spec in arms.items():
-        arm = _arm_of(spec)
-        if arm is not None and arms[arm].reference == spec.reference:
+    for control, spec in first.arms.items():
+        arm = loss_of(first, control)
+        if arm is not None and spec.kind in _KINDS:
             groups.setdefault((arm, control_of(spec)), []).append(control)
     rows = []
     for (arm, what), of in groups.items():
@@ -53,19 +52,7 @@ def contrasts(runs: Sequence[tuple[Run, Sequence[Curve]]]) -> list[Contrast]:
         if steps:
             pairs = {measure: _pairs(runs, measure, arm, of, max(steps)) for measure in MEASURES}
             rows.append(Contrast(arm, tuple(of), what, max(steps), pairs))
-    return sorted(rows, key=lambda row: list(arms).index(row.arm))
-
-
-def _arm_of(spec: Arm) -> str | None:
-    """The arm that a control is one of the loss of; None for all other arms."""
-    match spec:
-        case Placebo():
-            return spec.of
-        case Kicked():
-            return spec.match
-        case Nudged():
-            return spec.match
-    return None
+    return sorted(rows, key=lambda row: list(first.arms).index(row.arm))
 
 
 def _pairs(

@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.response import Response
-from analysis.runs.controls import arms_with_reference, is_floor
+from analysis.runs.controls import arms_with_reference, is_floor, loss_of
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval, over_draws
-from coupled.config.controls import MATCHED
-from coupled.config.resolved import Anti, Kicked, Nudged, Placebo
 
 MEASURES = ("weight_gap", "cka")
 
@@ -66,24 +64,10 @@ def compared(run: Run) -> list[tuple[str, str]]:
     """
     pairs = []
     for arm, spec in run.arms.items():
-        own = [name for name in run.arms if _stands_for(run, name, arm)]
+        own = [name for name in run.arms if loss_of(run, name) == arm]
         floors = [name for name in run.arms if is_floor(run, name) and run.arms[name].of == spec.reference]
         pairs += [(arm, control) for control in (*own, *floors)] if own else []
     return pairs
-
-
-def _stands_for(run: Run, control: str, arm: str) -> bool:
-    spec = run.arms[control]
-    if spec.reference != run.arms[arm].reference:
-        return False
-    match spec:
-        case Placebo() | Anti():
-            return spec.of == arm
-        case Kicked():
-            return spec.match == arm
-        case Nudged():
-            return spec.scale == MATCHED and spec.match == arm
-    return False
 
 
 def _measured(run: Run, measure: str, arm: str) -> Curve | None:

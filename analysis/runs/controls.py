@@ -79,6 +79,21 @@ def is_ceiling(run: Run, arm: str) -> bool:
     return _is_own(run, arm, "independent")
 
 
+def loss_of(run: Run, control: str) -> str | None:
+    """The arm whose loss a control stands for: that which a placebo or an anti arm copies, and that which a kicked or
+    matched arm is pushed as far as. None for other arms, and where the two have not one reference.
+    """
+    spec = run.arms[control]
+    match spec:
+        case Placebo() | Anti():
+            arm = spec.of
+        case Kicked() | Nudged():
+            arm = spec.match
+        case _:
+            return None
+    return arm if arm is not None and run.arms[arm].reference == spec.reference else None
+
+
 def _is_own(run: Run, arm: str, kind: str) -> bool:
     spec = run.arms[arm]
     return spec.kind == kind and spec.reference == spec.of
