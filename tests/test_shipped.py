@@ -9,6 +9,8 @@ import pytest
 
 import analysis
 from analysis.bounds.checks import violations
+from analysis.response import response
+from analysis.response.table import violations as path_violations
 from coupled.store import open_tensors, tree_hash
 
 pytestmark = pytest.mark.slow
@@ -68,6 +70,9 @@ def test_shipped_configs_train_and_draw_and_real_images_repeat_their_bytes(path,
     bounds = analysis.bounds(analysis.open_run(run))
     assert {curve.bound for curve in bounds} >= {"per anchor", "tighter", "sharp", "P2"}
     assert violations(bounds) == []
+    if path.stem == "response":  # float64, a ledger at every step
+        found = response(analysis.open_run(run))
+        assert {"joint", "along the path"} <= {curve.bound for curve in found.curves} and not path_violations(found)
     if path.stem in ("fashion_mnist", "fashion_mnist_float64"):  # on two threads
         assert tree_hash(run) == tree_hash(trained(path, tmp_path / "again", 12))
         assert not distance(run, "twin").tobytes().strip(b"\0")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.commands import printing
 from analysis.response import Response, figure, response, seeds_figure, seeds_table, table
-from analysis.response.seeds import over_seeds
+from analysis.response.seeds import seed_curves
 from analysis.runs.run import Run, open_run
 from analysis.runs.seeds import apart_by_seed
 from coupled.errors import printable
@@ -36,11 +36,11 @@ def run(options: argparse.Namespace) -> int:
     runs = [open_run(path) for path in options.runs]
     for group in apart_by_seed(runs):
         found = [response(opened) for opened in group]
-        paths: list[Path] = []
         for opened, of_run in zip(group, found, strict=True):
             paths = [*table.write(opened, of_run, all_steps=options.all_steps), *figure.save(opened, of_run)]
             if len(group) == 1:
                 _print(opened, of_run)
+            printing.twin_warnings(opened, of_run.curves)
             printing.results(paths, file=sys.stderr if options.markdown else sys.stdout)
         if len(group) > 1:
             _join(group, found, markdown=options.markdown)
@@ -51,13 +51,13 @@ def _print(run: Run, found: Response) -> None:
     Console().print(table.rich_table(run, found))
     if (bounds := table.bounds_table(found)) is not None:
         Console().print(bounds)
-    for line in table.lines(found):
+    for line in table.lines(run, found):
         print(printable(line))
 
 
 def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> None:
     """Writes and prints what holds over the seeds."""
-    curves = over_seeds(runs, found)
+    curves = seed_curves(runs, found)
     paths = [seeds_table.write(runs, curves), *seeds_figure.save(runs, curves)]
     if markdown:
         print(seeds_table.markdown(runs, curves))
@@ -65,5 +65,13 @@ def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> 
         for shown in seeds_table.rich_tables(runs, curves):
             Console().print(shown)
         for line in seeds_table.lines(curves):
+            print(printable(line))
+    for run, of_run in zip(runs, found, strict=True):
+        for line in table.violations(of_run):
+            printing.warning(printable(f"seed {run.config.seed}: {line}"))
+        for line in [] if markdown else table.rank_lines(of_run):
+            print(printable(f"seed {run.config.seed}: {line}"))
+    if not markdown:
+        for line in dict.fromkeys(line for of_run in found for line in of_run.missing):
             print(printable(line))
     printing.results(paths, file=sys.stderr if markdown else sys.stdout)

@@ -90,7 +90,7 @@ def _bounds(content: Content) -> str:
 
 def _sentences(content: Content) -> list[str]:
     """What the terminal says of each run beneath its table; what all of them say is said once."""
-    of_run = {run.name: lines(found) for run, found in content.responses}
+    of_run = {run.name: lines(run, found) for run, found in content.responses}
     every = [line for said in of_run.values() for line in said]
     common = [line for line in dict.fromkeys(every) if all(line in said for said in of_run.values())]
     own = [f"{name}: {line}" for name, said in of_run.items() for line in said if line not in common]

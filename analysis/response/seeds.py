@@ -5,18 +5,22 @@ interval is over the runs.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.output.thinning import spread
 from analysis.response import Response
 from analysis.runs.controls import arms_with_reference, is_floor, loss_of
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval, over_draws
 
-MEASURES = ("weight_gap", "cka")
+MEASURES: Final = ("weight_gap", "cka")
+_RANGES: Final = {"weight_gap": (0.0, 2.0), "cka": (-1.0, 1.0)}
+_MOST: Final = 60  # steps of weight gaps where no panel says which
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class SeedCurve:
     """One quantity of every seed. `against`: the control that `arm` is compared with, "" for the arm's own value.
 
     `measure`: "weight_gap" or "cka" (to the arm's reference; with `against`, the arm's less the control's), "contrast"
-    (the arm's over the control's) or "energy_share" (of the two arms' clouds). `values` (S, T), as the runs are given.
+    (the arm's over the control's) or "energy_share" (of the two arms' clouds, nudged by `scale`). `values` (S, T), as
+    the runs are given.
     """
 
     measure: str
@@ -32,25 +37,36 @@ class SeedCurve:
     against: str
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
+    scale: float | str = ""
 
     def interval(self, place: int = -1) -> Interval:
-        """Mean over seeds and 95 % interval (Student's t over seeds) at a place of `steps`; NaN where one is."""
-        return over_draws(self.values[:, place])
+        """Mean over seeds and 95 % interval (Student's t over seeds) at a place of `steps`; NaN where one is.
+
+        That of an arm's own value is clipped to the measure's range.
+        """
+        mean, low, high = over_draws(self.values[:, place])
+        if self.against or self.measure not in _RANGES:
+            return Interval(mean, low, high)
+        least, most = _RANGES[self.measure]
+        return Interval(mean, float(np.maximum(low, least)), float(np.minimum(high, most)))
 
 
-def over_seeds(runs: Sequence[Run], responses: Sequence[Response]) -> list[SeedCurve]:
-    """Weight gap and CKA of every arm at the steps of the panel, then arms against their controls, contrasts, shares.
+def seed_curves(runs: Sequence[Run], responses: Sequence[Response]) -> list[SeedCurve]:
+    """Weight gap and CKA of every arm at the steps of the panel (weight gaps without a panel at some spread over the
+    run), then arms less their controls, contrasts over those of placebos, energy shares.
 
     `runs`: two or more that differ in the seed alone, with the response of each. A quantity that a run lacks, or that
     no step has in all runs, is left out.
     """
+    own: dict[tuple[str, str], SeedCurve] = {}
+    for measure in reversed(MEASURES):  # CKA's steps first
+        for arm in arms_with_reference(runs[0]):
+            curve = _joined(measure, arm, "", [_measured(run, measure, arm) for run in runs])
+            if curve is not None:
+                own[measure, arm] = _thinned(curve, own.get(("cka", arm)))
     curves = [
-        curve
-        for measure in MEASURES
-        for arm in arms_with_reference(runs[0])
-        if (curve := _joined(measure, arm, "", [_measured(run, measure, arm) for run in runs])) is not None
+        own[measure, arm] for measure in MEASURES for arm in arms_with_reference(runs[0]) if (measure, arm) in own
     ]
-    own = {(curve.measure, curve.arm): curve for curve in curves}
     for arm, control in compared(runs[0]):
         for measure in MEASURES:
             if (measure, arm) in own and (measure, control) in own:
@@ -88,6 +104,13 @@ def _joined(measure: str, arm: str, against: str, curves: Sequence[Curve | None]
     return SeedCurve(measure, arm, against, steps, values) if len(steps) else None
 
 
+def _thinned(curve: SeedCurve, like: SeedCurve | None) -> SeedCurve:
+    """The curve at the steps of another, and the last."""
+    kept = spread(curve.steps, _MOST) if like is None else np.flatnonzero(np.isin(curve.steps, like.steps))
+    kept = np.union1d(kept, [len(curve.steps) - 1])
+    return replace(curve, steps=curve.steps[kept], values=curve.values[:, kept])
+
+
 def _difference(curve: SeedCurve, control: SeedCurve) -> SeedCurve:
     steps, ours, others = np.intersect1d(curve.steps, control.steps, return_indices=True)
     return SeedCurve(curve.measure, curve.arm, control.arm, steps, curve.values[:, ours] - control.values[:, others])
@@ -116,4 +139,4 @@ def _shares(responses: Sequence[Response]) -> Iterator[SeedCurve]:
     for pair in dict.fromkeys(key[:3] for key in common):
         steps = sorted(key[3] for key in common if key[:3] == pair)
         values = [[shares[(*pair, step)] for step in steps] for shares in keyed]
-        yield SeedCurve("energy_share", pair[0], pair[1], np.array(steps, np.int64), np.array(values))
+        yield SeedCurve("energy_share", pair[0], pair[1], np.array(steps, np.int64), np.array(values), pair[2])

@@ -30,7 +30,8 @@ def draw(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> Figure:
         [[curve for curve in of_measure if bool(curve.against) == beside] for of_measure in _by_measure(curves)]
         for beside in (False, True)
     ]
-    rows = [row for row in rows if any(row)]
+    # A measure that a seed lacks has no panel.
+    rows = [[drawn for drawn in row if drawn] for row in rows if any(row)]
     heights = [0.9 + _ROW * max(len(column) for column in row) for row in rows]
     figure = Figure(figsize=(13.34, 1.25 + sum(heights) + 0.5))
     FigureCanvasAgg(figure)
@@ -44,15 +45,21 @@ def draw(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> Figure:
     style_of = styles(runs[0].arms)
     letters = iter("abcd")
     for place, row in enumerate(rows):
-        for column, (label, drawn) in enumerate(zip(_LABELS.values(), row, strict=True)):
+        for column, drawn in enumerate(row):
             axes = figure.add_subplot(grid[place, column])
-            beside = any(curve.against for curve in drawn)
+            label, beside = _LABELS[drawn[0].measure], bool(drawn[0].against)
             axes.set_title(
                 f"{next(letters)}  {label[0].upper()}{label[1:]}{', less that of a control' if beside else ''}"
             )
             _dots(axes, runs[0], drawn, style_of)
-    step = max(int(curve.steps[-1]) for curve in curves)
-    text = f"step {step:,}   ·   small dots: one seed each   ·   large dots: mean and 95 % interval   ·   CKA: panel h"
+    shown = [curve for row in rows for drawn in row for curve in drawn]
+    lasts = dict.fromkeys(f"{int(curve.steps[-1]):,}" for curve in shown)
+    unfinished = "" if all(run.finished for run in runs) else "   ·   UNFINISHED"
+    parts = [
+        f"step {' and '.join(lasts)}{unfinished}", "small dots: one seed each", "large dots: mean and 95 % interval",
+        "CKA: panel h",
+    ]  # fmt: skip
+    text = "   ·   ".join(parts)
     figure.text(0.5, 0.16 / total, text, fontsize=12, ha="center", color=GREY)
     return figure
 

@@ -15,13 +15,15 @@ from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval
 
 CSV_NAME: Final = "response_seeds.csv"
-_HEADER: Final = ("measure", "arm", "against", "step", "seeds", "mean", "low", "high")
+_HEADER: Final = ("measure", "arm", "against", "scale", "step", "seeds", "mean", "low", "high")
 _COLUMNS: Final = ("arm", "what", "weight gap", "CKA")
 _SENTENCES: Final = {
     "contrast": "at one and the same weights, how far the gradient of {0} is from its reference's, over how far that "
     "of {1} is",
-    "energy_share": "the share of the squared distance between {0} and {1} that nudged copies of one of them have too",
+    "energy_share": "the share of the squared distance between {0} and {1} that copies of one of them, nudged by {2}, "
+    "have too",
 }
+_NAMES: Final = {"weight_gap": "weight gap", "cka": "CKA"}
 _BESIDE: Final = ("arm", "less", "weight gap", "CKA")
 
 
@@ -33,7 +35,7 @@ def write(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> Path:
 
 
 def _rows(curve: SeedCurve) -> Iterator[tuple[object, ...]]:
-    about = (curve.measure, curve.arm, curve.against)
+    about = (curve.measure, curve.arm, curve.against, curve.scale)
     for place, step in enumerate(curve.steps.tolist()):
         numbers = (*curve.interval(place), *curve.values[:, place].tolist())
         yield *about, step, len(curve.values), *map(number_cell, numbers)
@@ -42,19 +44,15 @@ def _rows(curve: SeedCurve) -> Iterator[tuple[object, ...]]:
 def rich_tables(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> list[Table]:
     """Two tables for a terminal: every arm, and arms less their controls; the second only where there are such."""
     tables = []
-    for heading, columns, rows in (
-        (_title(runs), _COLUMNS, _own(runs[0], curves)),
-        ("", _BESIDE, _differences(curves)),
-    ):
-        if rows:
-            table = Table(title=heading or None, title_justify="left", caption_justify="left")
-            table.add_column(columns[0], overflow="fold")
-            table.add_column(columns[1], overflow="fold")
-            for column in columns[2:]:
-                table.add_column(column, justify="right", no_wrap=True)
-            for row in rows:
-                table.add_row(*row)
-            tables.append(table)
+    for columns, rows in _parts(runs[0], curves):
+        table = Table(title=None if tables else _title(runs), title_justify="left", caption_justify="left")
+        for column in columns[:2]:
+            table.add_column(column, overflow="fold")
+        for column in columns[2:]:
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        tables.append(table)
     if tables:
         tables[-1].caption = notes(runs, curves)
     return tables
@@ -63,21 +61,25 @@ def rich_tables(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> list[Table]
 def markdown(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
     """The same as GitHub markdown, title, notes and lines included."""
     parts = [f"**{_title(runs)}**"]
-    for columns, rows in ((_COLUMNS, _own(runs[0], curves)), (_BESIDE, _differences(curves))):
-        if rows:
-            parts.append(
-                "\n".join(f"| {' | '.join(row)} |" for row in (columns, ("---", "---", "---:", "---:"), *rows))
-            )
+    for columns, rows in _parts(runs[0], curves):
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in (columns, ("---", "---", "---:", "---:"), *rows)))
     return "\n\n".join([*parts, notes(runs, curves), *lines(curves)])
 
 
 def notes(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
-    """What the numbers are."""
-    step = max((int(curve.steps[-1]) for curve in curves if curve.measure in MEASURES), default=0)
-    return (
-        f"At step {step:,}, to each arm's reference. Mean over {len(runs)} seeds ± half the 95 % interval (Student's "
-        "t over seeds). Differences are taken within each seed; * marks those whose interval, by itself, leaves out 0."
-    )
+    """What the numbers are, and what is not there."""
+    lasts = {curve.measure: int(curve.steps[-1]) for curve in curves if curve.measure in MEASURES}
+    each = ", ".join(f"{step:,} ({_NAMES[measure]})" for measure, step in lasts.items())
+    alike = len(set(lasts.values())) == 1
+    steps = f"At step {max(lasts.values()):,}" if alike else f"At the last step that all seeds have, {each}"
+    unfinished = [f"seed {run.config.seed} up to step {run.steps}" for run in runs if not run.finished]
+    sentences = [
+        f"{steps}, to each arm's reference. Mean over {len(runs)} seeds ± half the 95 % interval (Student's t over "
+        "seeds). Differences are taken within each seed; * marks those whose interval, by itself, leaves out 0.",
+        *([f"UNFINISHED: {', '.join(unfinished)}."] if unfinished else []),
+        *(f"No {_NAMES[measure]}: a seed has none yet." for measure in MEASURES if measure not in lasts),
+    ]
+    return " ".join(sentences)
 
 
 def lines(curves: Sequence[SeedCurve]) -> list[str]:
@@ -88,7 +90,7 @@ def lines(curves: Sequence[SeedCurve]) -> list[str]:
             continue
         ends = range(len(curve.steps)) if curve.measure == "energy_share" else dict.fromkeys((0, len(curve.steps) - 1))
         values = ", ".join(f"{_signed(curve.interval(place))} at step {int(curve.steps[place]):,}" for place in ends)
-        sentences.append(f"{_SENTENCES[curve.measure].format(curve.arm, curve.against)}: {values}")
+        sentences.append(f"{_SENTENCES[curve.measure].format(curve.arm, curve.against, curve.scale)}: {values}")
     return sentences
 
 
@@ -97,8 +99,9 @@ def _title(runs: Sequence[Run]) -> str:
 
 
 def _parts(run: Run, curves: Sequence[SeedCurve]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
-    """Columns and rows of the table of arms, and of that of their differences from controls."""
-    return [(_COLUMNS, _own(run, curves)), (_BESIDE, _differences(curves))]
+    """Columns and rows of the table of arms, and of that of their differences from controls if there are any."""
+    parts = [(_COLUMNS, _own(run, curves)), (_BESIDE, _differences(curves))]
+    return [(columns, rows) for columns, rows in parts if rows]
 
 
 def _own(run: Run, curves: Sequence[SeedCurve]) -> list[tuple[str, ...]]:
@@ -125,13 +128,15 @@ def _marked(interval: Interval) -> str:
 
 
 def _signed(interval: Interval, *, plus: bool = False) -> str:
-    """ "0.512 ± 0.021": digits that show the half-width; an exact 0 stays 0."""
+    """ "0.512 ± 0.021": three decimals, and two digits of what is smaller; an exact 0 stays 0."""
     if math.isnan(interval.value):
         return ABSENT
-    half = interval.high - interval.value
-    value = f"{interval.value:{'+' if plus else ''}.3f}" if _readable(interval.value) else f"{interval.value:.2g}"
+    # Own values are clipped to their range at one end.
+    half = max(interval.high - interval.value, interval.value - interval.low)
+    sign = "+" if plus and interval.value else ""
+    value = f"{interval.value:{sign}.3f}" if _readable(interval.value) else f"{interval.value:{sign}.2g}"
     if math.isnan(half) or interval.value == half == 0:
-        return value if interval.value else "0"
+        return value
     return f"{value} ± {half:.3f}" if _readable(half) else f"{value} ± {half:.1g}"
 
 

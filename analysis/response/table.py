@@ -6,18 +6,25 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from rich.table import Table
 
+from analysis.output import files
 from analysis.output.csv import number_cell, write_csv, write_rows
 from analysis.output.table import ABSENT, title
 from analysis.response import Response
 from analysis.response.paths import VACUOUS, VIOLATED, bound_label
 from analysis.response.points import Point
+from analysis.runs.controls import loss_of
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "response.csv"
 CURVES_NAME: Final = "response_curves.csv"
+RANKS_NAME: Final = "response_ranks.csv"
+SHARES_NAME: Final = "response_shares.csv"
+_RANKED: Final = ("arm", "measure", "step", "value", "placebos", "below", "above", "p_two_sided", "exact", "why")
+_SHARED: Final = ("first", "second", "scale", "step", "copies_of_first", "copies_of_second", "share")
 COLUMNS: Final = ("arm", "put in", "came out", "× put in", "weight gap", "CKA", "first flip", "growth a step")
 BOUND_COLUMNS: Final = ("arm", "path bound", "|w-w'|", "bound", "bound / |w-w'|", "first vacuous step", "flags")
 VACUOUS_WORDS: Final = (
@@ -32,12 +39,24 @@ _FIELDS: Final = tuple(field.name for field in fields(Point))
 
 
 def write(run: Run, found: Response, *, all_steps: bool = False) -> list[Path]:
-    """Writes response.csv, a row per arm, and response_curves.csv, every curve and bound, into RUN/analysis/."""
+    """Writes response.csv, a row per arm, and response_curves.csv, every curve and bound, into RUN/analysis/; where
+    there are ranks among placebos or energy shares, response_ranks.csv and response_shares.csv.
+    """
     rows = [[_cell(getattr(point, name)) for name in _FIELDS] for point in found.points]
-    return [
+    paths = [
         write_rows(run, CSV_NAME, _FIELDS, rows),
         write_csv(run, found.curves, CURVES_NAME, all_steps=all_steps),
     ]
+    ranks = [
+        (r.arm, r.measure, r.step, r.value, r.placebos, r.rank.below, r.rank.above, r.rank.p, r.exact, r.why)
+        for r in found.ranks
+    ]
+    shares = [(s.first, s.second, s.scale, s.step, *s.runs, s.share) for s in found.shares]
+    for name, header, lines_of in ((RANKS_NAME, _RANKED, ranks), (SHARES_NAME, _SHARED, shares)):
+        if lines_of:
+            paths.append(write_rows(run, name, header, [[_cell(value) for value in row] for row in lines_of]))
+    files.remove_others(run.path / files.FOLDER, (RANKS_NAME, SHARES_NAME), paths)
+    return paths
 
 
 def rich_table(run: Run, found: Response) -> Table:
@@ -96,8 +115,8 @@ def violations(found: Response) -> list[str]:
     ]
 
 
-def lines(found: Response) -> list[str]:
-    """What else there is to say: ranks among placebos, contrasts, shares, and what is missing."""
+def lines(run: Run, found: Response) -> list[str]:
+    """What else there is to say: contrasts, ranks among placebos, shares, and what is missing."""
     sentences = violations(found)
     for curve in found.curves:
         if curve.measure == "contrast":
@@ -105,12 +124,43 @@ def lines(found: Response) -> list[str]:
             sentences.append(
                 f"{curve.arm}: at the weights of {curve.reference} the gradient of its loss differs by {at_first:.3g} "
                 f"at step {curve.steps[0]}, by {at_last:.3g} at step {curve.steps[-1]}"
+                f"{_over_placebos(run, found, curve)}"
             )
+    sentences += _of_curves(found)
+    sentences += rank_lines(found)
+    for share in found.shares:
+        sentences.append(
+            f"energy share of {share.first} and {share.second}, {share.runs[0]} and {share.runs[1]} copies nudged by "
+            f"{share.scale}, at step {share.step}: {_number(share.share)}"
+        )
+    return [*sentences, *found.missing]
+
+
+def _over_placebos(run: Run, found: Response, contrast: Curve) -> str:
+    """An arm's contrast over those of its placebos, in words."""
+    ratios = []
+    for other in found.curves:
+        if other.measure == "contrast" and loss_of(run, other.arm) == contrast.arm:
+            _, ours, others = np.intersect1d(contrast.steps, other.steps, return_indices=True)
+            above, below = contrast.values[ours], other.values[others]
+            ratio = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+            first, last = (_number(float(end)) for end in ratio[[0, -1]])
+            ratios.append(f"{first} and {last} times as much as that of {other.arm}")
+    return f": {', '.join(ratios)}" if ratios else ""
+
+
+def _of_curves(found: Response) -> list[str]:
+    """What the flags of measured curves say, once each."""
     of_flag: dict[str, list[str]] = {}
     for curve in found.curves:
         for flag in curve.flags if curve.kind == "measured" else ():
             of_flag.setdefault(flag, []).append(curve.measure)
-    sentences += [f"{', '.join(dict.fromkeys(measures))}: {flag}" for flag, measures in of_flag.items()]
+    return [f"{', '.join(dict.fromkeys(measures))}: {flag}" for flag, measures in of_flag.items()]
+
+
+def rank_lines(found: Response) -> list[str]:
+    """Where arms lie among their placebos."""
+    sentences = []
     for rank in found.ranks:
         place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"
         kind = "exact" if rank.exact else "for orientation"
@@ -118,12 +168,7 @@ def lines(found: Response) -> list[str]:
             f"{rank.arm}: {rank.measure} {rank.value:.4g} at step {rank.step}, {place}: p = {_number(rank.rank.p)} "
             f"two-sided ({kind}: {rank.why})"
         )
-    for share in found.shares:
-        sentences.append(
-            f"energy share of {share.first} and {share.second}, {share.runs[0]} and {share.runs[1]} copies nudged by "
-            f"{share.scale}, at step {share.step}: {_number(share.share)}"
-        )
-    return [*sentences, *found.missing]
+    return sentences
 
 
 def _number(value: float) -> str:

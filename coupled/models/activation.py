@@ -33,10 +33,13 @@ class Activation(nn.Module):
 def about(name: str, dtype: str) -> str:
     """What an activation makes of small differences of weights, in words, for a run in this dtype."""
     if name != "relu":
-        return f"{name} is smooth: in the runs measured, float32 rounding stayed 100 times below that of relu"
+        return f"{name} is smooth: in the runs measured float32 rounding was 100 times below that of relu at step 150"
     if dtype == "float64":
         return "relu's gradient jumps: a difference that flips a unit can grow to the level of any other"
-    return "relu's gradient jumps: float32 rounding can grow to the level of any difference (gelu: 100 times smaller)"
+    return (
+        "relu's gradient jumps: float32 rounding can grow to the level of any difference (gelu, in the runs measured: "
+        "100 times smaller at step 150, 5 times at step 300)"
+    )
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def test_the_section_says_what_each_control_answers_and_all_that_the_terminal_do
     for said in ("placebo: A placebo", "kicked: A kicked", "nudged, far: A nudge shows", "independent: An independent"):
         assert said in html
     assert "An anti arm" not in html and "A twin" not in html and "matched nudge" not in html
-    lines = table.lines(response(content.run))
+    lines = table.lines(content.run, response(content.run))
     assert len(lines) > 2 and all(f"<li>{line.replace(chr(39), '&#x27;')}.</li>" in html for line in lines)
 
 

@@ -130,7 +130,7 @@ def test_arms_that_are_moved_have_bounds_that_hold_and_no_amplification_of_two_t
     arms, short = {"cl": ARMS["cl"], "nscl": ARMS["nscl"], **ODD}, {"steps": 5, "precision": precision}
     root = made(tmp_path, arms=arms, ledger={}, train=short)
     found = response(analysis.open_run(root))
-    assert not any("VIOLATED" in line for line in table.lines(found))
+    assert not table.violations(found)
     bounds = {curve.arm for curve in found.curves if curve.kind == "upper bound"}
     assert bounds == {"nscl", "k", "kk", "late", "far"}
     beside = next(line for line in found.missing if "nudges or kicks come beside another loss" in line)
@@ -143,7 +143,7 @@ def test_arms_that_are_moved_have_bounds_that_hold_and_no_amplification_of_two_t
 def test_a_bound_that_does_not_hold_is_said(path, monkeypatch):
     monkeypatch.setattr(paths.bounds, "joint", lambda of: of.distance / 2)
     found = response(analysis.open_run(path))
-    assert any("path bound joint is VIOLATED at step 1" in line for line in table.lines(found))
+    assert any("path bound joint is VIOLATED at step 1" in line for line in table.violations(found))
 
 
 @pytest.mark.parametrize("schedule", [{"last": True}, {"every": 5}])
@@ -181,7 +181,7 @@ def test_curves_of_a_ledger_say_what_its_gradients_are_and_lack(tmp_path, optimi
         curve = pick(found.curves, measure, "nscl")
         assert len(curve.flags) == len(lacks)
         assert all(flag.startswith(start) for flag, start in zip(curve.flags, lacks, strict=True))
-        assert all(any(flag in line for line in table.lines(found)) for flag in curve.flags)
+        assert all(any(flag in line for line in table.lines(analysis.open_run(root), found)) for flag in curve.flags)
 
 
 def test_a_path_is_the_recorded_one(path, run):

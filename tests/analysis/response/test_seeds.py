@@ -12,7 +12,7 @@ from scipy import stats
 import analysis
 from analysis.cli import main
 from analysis.response import response, seeds, seeds_table
-from analysis.response.seeds import SeedCurve, compared, over_seeds
+from analysis.response.seeds import SeedCurve, compared, seed_curves
 from analysis.runs.curve import pick
 from coupled.driver.train import train
 
@@ -63,7 +63,7 @@ def responses(runs):
 
 @pytest.fixture(scope="module")
 def curves(runs, responses):
-    return {(curve.measure, curve.arm, curve.against): curve for curve in over_seeds(runs, responses)}
+    return {(curve.measure, curve.arm, curve.against): curve for curve in seed_curves(runs, responses)}
 
 
 def test_an_arm_has_the_value_of_every_seed_and_students_interval(runs, curves):
@@ -141,6 +141,30 @@ def test_the_command_joins_runs_of_several_seeds_and_says_where(paths, capsys):
     row = rows["weight_gap", "nscl", "placebo", "3"]
     assert float(row["low"]) <= float(row["mean"]) <= float(row["high"]) and row["seed 7"]
     assert not (paths[1] / "analysis/response_seeds.csv").exists()
+
+
+def test_intervals_of_own_values_stay_in_their_range_and_those_of_differences_do_not():
+    low, apart = np.array([[0.1], [0.9]]), np.array([3])
+    own = SeedCurve("cka", "nscl", "", apart, low).interval()
+    beside = SeedCurve("cka", "nscl", "placebo", apart, low).interval()
+    assert own == (0.5, -1, 1) and beside.high > 5
+
+
+def test_nudges_of_two_scales_are_two_shares(responses):
+    twice = [
+        replace(found, shares=[*found.shares, *(replace(s, scale=0.5) for s in found.shares)]) for found in responses
+    ]
+    assert [curve.scale for curve in seeds._shares(twice)] == [1e-3, 0.5]
+
+
+def test_a_run_that_is_not_finished_cuts_the_steps_and_is_named(runs, curves):
+    cut = [replace(curve, steps=curve.steps[:-1], values=curve.values[:, :-1]) for curve in curves.values()]
+    whole = [curve for curve in curves.values() if curve.measure == "weight_gap"]
+    assert seeds_table.notes(runs, cut).startswith("At step 2,")
+    assert "At the last step that all seeds have, 3 (weight gap), 2 (CKA)" in seeds_table.notes(
+        runs, [*whole, *cut[-40:]]
+    )
+    assert seeds_table.notes(runs, whole).endswith("No CKA: a seed has none yet.")
 
 
 def test_markdown_has_two_tables_and_leaves_the_paths_to_standard_error(paths, capsys):

@@ -74,11 +74,13 @@ def test_units_are_named_by_place_and_counted_once(tmp_path):
 
 def test_nothing_else_of_a_run_changes(tmp_path):
     plain, watched = (train(tiny(tmp_path / name, arms=ARMS, record=record)) for name, record in (("a", {}), ("b", ON)))
-    for stream in ("scalars", "layers", "similarity", "panel"):
-        for file in sorted((plain / "records" / stream).rglob("*.safetensors")):
-            ours, theirs = load_file(file), load_file(watched / file.relative_to(plain))
-            assert ours.keys() == theirs.keys()
-            assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
+    files = [file.relative_to(plain) for file in sorted(plain.rglob("*.safetensors"))]
+    assert {file.parts[1] for file in files} >= {"scalars", "layers", "similarity", "panel", "motion", "surrogate"}
+    assert any(file.parts[0] == "checkpoints" for file in files)
+    for file in files:
+        ours, theirs = load_file(plain / file), load_file(watched / file)
+        assert ours.keys() == theirs.keys()
+        assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
 
 
 def test_how_many_ids_are_looked_at_is_a_field(tmp_path):
