@@ -12,7 +12,9 @@ CEILING: Final = "independent twin"
 ANSWERS: Final = {
     "placebo": "A placebo removes as many negatives, but at random: what it shares with the arm it copies is not about "
     "the labels.",
-    "kicked": "A kicked arm gets random pushes as long as the loss's: what they explain takes no direction.",
+    "kicked": "A kicked arm gets random pushes as long as the loss's at every step: what they explain takes no "
+    "direction. "
+    "With momentum the loss's own pull is carried on and adds up to more.",
     "anti": "An anti arm is as far away on the other side after one step; it stays there as far as the weights answer "
     "to the loss in proportion.",
     "other-inputs": "An arm of other inputs shows how far apart these alone bring one loss.",
