@@ -1,6 +1,6 @@
 """A run before it starts: its directory, parameters and bytes, from its config. Needs no data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from coupled.arms.optimisers import state_tensors
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.config.traits import traits_of
+from coupled.inputs.dataset import data_info
+from coupled.inputs.shares import counts, is_shared, seen_by
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
 from coupled.planning.ledger import LedgerCost, ledger_cost, vector_bytes
@@ -23,12 +25,13 @@ from coupled.recording.schedule import checkpoint_steps, due
 @dataclass(frozen=True)
 class Traffic:
     """What a rank receives in a step, in bytes. `weights`: of references elsewhere, at steps whose weight columns
-    are recorded; `ledger`: of theirs at steps that it looks at; per arm that ranks share: `embeddings`, `statistics` of
-    batch-norm (both directions), `gradient`.
+    are recorded; `ledger`: of theirs at steps that it looks at; `views` of image folders that other ranks make; per arm
+    that ranks share: `embeddings`, `statistics` of batch-norm (both directions), `gradient`.
     """
 
     weights: int
     ledger: int
+    views: int
     embeddings: int
     statistics: int
     gradient: int
@@ -150,12 +153,24 @@ def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
     return Traffic(
         weights=real * parameters * len(travelling),
         ledger=vector_bytes(config, network) * len(travelling) * ledger_cost(config).travelling,
+        views=_views(config, placement, home),
         embeddings=real * 2 * config.batches.size // parts * config.model.projection_dim * others,
         # mean and variance on the way, two sums on the way back, in float64
         statistics=2 * 2 * 8 * channels * others * (2 if config.train.views_forward == "separate" else 1),
         # a piece from every other rank, then every other rank's sum
         gradient=2 * real * parameters * others // parts,
     )
+
+
+def _views(config: Config, placement: Placement, home: Mapping[str, int]) -> int:
+    """Bytes of the views that the rank with the most kinds of input gets from others in a step."""
+    ranks, samples = len(placement.groups), config.batches.size // placement.data
+    if data_info(config).in_memory or not is_shared(samples, ranks):
+        return 0
+    seeing = seen_by(config, ranks, home.__getitem__).values()
+    most = max(sum(rank in of for of in seeing) for rank in range(ranks))
+    of_sample = 2 * 3 * config.views.size**2 * 4
+    return most * (ranks - 1) * max(counts(samples, ranks)) * of_sample
 
 
 def disk_bytes(config: Config) -> int:
