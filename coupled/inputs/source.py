@@ -10,14 +10,14 @@ from torch import Tensor
 
 from coupled import runtime, views
 from coupled.config import Config
-from coupled.config.traits import Inputs, LabelKey, Permuted, traits_of
+from coupled.config.traits import Inputs, LabelKey, Permuted, own_inputs, traits_of
 from coupled.data.splits import FileSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.draws import Draws, Integers
 from coupled.inputs.pixels import Pixels
 from coupled.inputs.placebo import permuted
-from coupled.inputs.shares import Share, is_shared, seen_by
+from coupled.inputs.shares import Share, is_shared
 from coupled.inputs.side_stream import SideStream
 from coupled.objectives.masks import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis, Mesh
@@ -124,14 +124,15 @@ class Source:
         keys = [traits_of(config.arms, arm).labels for arm in config.arms]
         self._permuted = [key for key in dict.fromkeys(keys) if isinstance(key, Permuted)]
         self._pixels = Pixels(config, device, info.mean, info.std)
-        by, part = config.data.balance_by, mesh.data.part(config.batches.size)
+        by, kinds = config.data.balance_by, own_inputs(config.arms)
         balance = None if by is None else (split.labels(by), info.classes[by])
-        seeing = seen_by(config, mesh.arms.size, mesh.index_of)
-        self.draws = {inputs: Draws(config, inputs, len(split), balance) for inputs in seeing}
-        # All that is seen here, without a message; and what this rank makes where others make the rest.
-        self._own = Share(Axis(), part, {inputs: (0,) for inputs, of in seeing.items() if mesh.arms.index in of})
-        shared = is_shared(part.stop - part.start, mesh.arms.size)
-        self.share = Share(mesh.arms, part, seeing) if shared else self._own
+        self.draws = {inputs: Draws(config, inputs, len(split), balance) for inputs in (None, *kinds)}
+        here = set(mesh.own(list(config.arms)))
+        self._seen = {None, *(inputs for inputs, seeing in kinds.items() if here & set(seeing))}
+        part = mesh.data.part(config.batches.size)
+        self._all = Share(Axis(), part)
+        # What this rank makes where others make the rest.
+        self.share = Share(mesh.arms, part) if is_shared(part.stop - part.start, mesh.arms.size) else self._all
 
     def at(self, step: int) -> Batch:
         """The batch of `step`; also the way to replay one. Other ranks need not ask for it."""
@@ -141,23 +142,24 @@ class Source:
         """A batch before its views get their colours, of every kind of input: all that reads images. `share`: whose
         crops are made (default: all that are seen here).
         """
-        share, parts = share or self._own, []
+        share, parts = share or self._all, []
         rows = share.samples
         for inputs, draws in self.draws.items():
             ids, visits, words = draws.at(step)
-            crops = self._pixels.crops(self.split, ids[rows], words[:, rows]) if share.has(inputs) else None
+            made = share.is_handed_on or inputs in self._seen
+            crops = self._pixels.crops(self.split, ids[rows], words[:, rows]) if made else None
             parts.append((ids, visits, words, crops))
         return step, tuple(parts)
 
     def finished(self, drawn: "Drawn", share: Share | None = None) -> Batch:
         """The batch that was drawn, on the arms' device, with the views that other ranks made."""
-        (step, parts), share = drawn, share or self._own
+        (step, parts), share = drawn, share or self._all
         batches: dict[Inputs | None, Batch] = {}
         elsewhere: dict[Inputs, Integers] = {}
         for inputs, (ids, visits, words, crops) in zip(self.draws, parts, strict=True):
             integers = Integers(ids, visits, words)
-            own = None if crops is None else self._pixels.coloured(crops, words[:, share.samples])
-            whole = None if own is None else share.whole(inputs, own)
+            views = None if crops is None else self._pixels.coloured(crops, words[:, share.samples])
+            whole = None if views is None else share.whole(views, inputs in self._seen)
             if whole is not None:
                 batches[inputs] = self._batch(step, inputs, integers, self._pixels.laid_out(whole))
             elif inputs is not None:

@@ -1,6 +1,6 @@
 """A run before it starts: its directory, parameters and bytes, from its config. Needs no data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from coupled.arms.network import forward_on_shapes, meta_network
 from coupled.arms.optimisers import state_tensors
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
-from coupled.config.traits import traits_of
+from coupled.config.traits import own_inputs, traits_of
 from coupled.inputs.dataset import data_info
-from coupled.inputs.shares import counts, is_shared, seen_by
+from coupled.inputs.shares import is_shared, shares
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
 from coupled.planning.ledger import LedgerCost, ledger_cost, vector_bytes
@@ -153,7 +153,7 @@ def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
     return Traffic(
         weights=real * parameters * len(travelling),
         ledger=vector_bytes(config, network) * len(travelling) * ledger_cost(config).travelling,
-        views=_views(config, placement, home),
+        views=_views(config, placement),
         embeddings=real * 2 * config.batches.size // parts * config.model.projection_dim * others,
         # mean and variance on the way, two sums on the way back, in float64
         statistics=2 * 2 * 8 * channels * others * (2 if config.train.views_forward == "separate" else 1),
@@ -162,15 +162,13 @@ def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
     )
 
 
-def _views(config: Config, placement: Placement, home: Mapping[str, int]) -> int:
-    """Bytes of the views that the rank with the most kinds of input gets from others in a step."""
+def _views(config: Config, placement: Placement) -> int:
+    """Bytes of the views that a rank gets from others in a step, of every kind of input."""
     ranks, samples = len(placement.groups), config.batches.size // placement.data
     if data_info(config).in_memory or not is_shared(samples, ranks):
         return 0
-    seeing = seen_by(config, ranks, home.__getitem__).values()
-    most = max(sum(rank in of for of in seeing) for rank in range(ranks))
-    of_sample = 2 * 3 * config.views.size**2 * 4
-    return most * (ranks - 1) * max(counts(samples, ranks)) * of_sample
+    own = shares(samples, ranks)[0]  # as few as any
+    return (1 + len(own_inputs(config.arms))) * (samples - own.stop) * 2 * 3 * config.views.size**2 * 4
 
 
 def disk_bytes(config: Config) -> int:

@@ -53,14 +53,6 @@ class Axis:
             _gather(tensors, tensor.contiguous().view(1, -1), group=self.group)
         return tensors.view(self.size, *tensor.shape)
 
-    def collected(self, tensor: Tensor, index: int) -> Tensor | None:
-        """What `gathered` gives, for the rank at `index` alone; None on the others."""
-        tensors = tensor.new_empty((self.size, *tensor.shape)) if self.index == index else None
-        with self._watched():
-            rows = None if tensors is None else list(tensors)
-            dist.gather(tensor.contiguous(), rows, group_dst=index, group=self.group)
-        return tensors
-
     def shared(self, tensor: Tensor, index: int) -> Tensor:
         """The tensor of the rank at `index`, in place of those that the others give."""
         if self.size > 1:

@@ -23,10 +23,6 @@ class Staged(Axis):
     def gathered(self, tensor: torch.Tensor) -> torch.Tensor:
         return super().gathered(tensor.cpu()).to(tensor.device)
 
-    def collected(self, tensor: torch.Tensor, index: int) -> torch.Tensor | None:
-        tensors = super().collected(tensor.cpu(), index)
-        return None if tensors is None else tensors.to(tensor.device)
-
     def shared(self, tensor: torch.Tensor, index: int) -> torch.Tensor:
         return tensor.copy_(super().shared(tensor.cpu(), index))
 
