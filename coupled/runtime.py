@@ -60,6 +60,11 @@ def device_memory(config: Config) -> int | None:
     return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
 
 
+def pins_memory(device: torch.device) -> bool:
+    """Is it worth while to pin what goes to this device? Only from there is it copied while the host goes on."""
+    return device.type == "cuda"
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One CPU thread inside. With small tensors, waking other threads takes longer than they save: observing took twice

@@ -19,3 +19,11 @@ def save(path, seed=0, size=None, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     picture(*(size or _SIZES[seed % len(_SIZES)]), seed).save(path, **options)
     return path
+
+
+def image_folder(root, count=20):
+    """An image folder of two classes with `count` small JPEGs and PNGs in each split."""
+    for split in ("train", "test"):
+        for index in range(count):
+            save(root / split / "ab"[index % 2] / f"{index}.{'jpg' if index % 3 else 'png'}", index)
+    return root

@@ -1,5 +1,7 @@
 """The runs that ranks train in one launch, by number of ranks: `coupled/ranks/test_ranks.py` compares them."""
 
+from pathlib import Path
+
 from helpers import tables
 
 THREE = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}, "twin": {"kind": "twin"}}
@@ -38,6 +40,7 @@ INPUTS = {
     "views": {"kind": "other-inputs", "of": "nscl", "inputs": "views"},
     "twin": {"kind": "twin", "of": "other"},
 }
+FILES = {"name": "image-folder", "labelling": "class", "workers": 1}
 FOUR = {name: EVERY[name] for name in ("cl", "nscl", "scl", "ce")}
 RECORD = {"panel": {"every": 4}, "pixels": {"every": 3}}
 KEEP = {"keep": {"steps": [0, 3], "last": True}, "recovery": {"steps": [4, 7]}}
@@ -70,6 +73,12 @@ def case(
         **sections,
     )
     return {"name": name, "way": way, "tables": given, "mutant": mutant, "steps": steps, "overrides": overrides}
+
+
+def placed(given, folder):
+    """The tables with their runs in a folder; images that they read are in its folder `images`."""
+    paths = {"runs": str(folder)} | ({"data": str(Path(folder) / "images")} if given["data"] == FILES else {})
+    return given | {"paths": paths}
 
 
 def split(W, **ranks):
@@ -111,6 +120,7 @@ BY_RANKS = {
         case("arms-moved-3", arms=MOVED, train=FLOAT32),
         case("count-3", "count"),
         case("arms-stopped-3", "stop", arms=CONTROLLED, train=FLOAT32, steps=[2, 5]),
+        case("arms-files-3", "stop", arms=INPUTS, train=FLOAT32, steps=[2, 5], data=FILES),
         *data_cases(3),
         case("ddp-whole-3", ranks=split(3), train=FLOAT32, mutant="ddp"),
         case("ddp-stopped-3", "stop", ranks=split(3), train=FLOAT32, mutant="ddp", steps=[5]),
@@ -132,6 +142,7 @@ CONTROLS = [
     case("every-ledger-2", arms=FOUR_OF_CL, ranks=split(2), **LEDGER),
     case("arms-moved-2", arms=MOVED, ranks={"data": 1}, train=FLOAT32, record=LEDGER["record"]),
     case("arms-inputs-2", arms=INPUTS, ranks={"data": 1}, train=FLOAT32),
+    case("arms-files-2", arms=INPUTS, ranks={"data": 1}, train=FLOAT32, batch=11, data=FILES),
     case("every-inputs-2", arms=INPUTS, ranks=split(2), train={"steps": 3}),
     case("every-moved-2", arms=MOVED, ranks=split(2), train={"steps": 5}),
 ]

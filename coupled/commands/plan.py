@@ -101,6 +101,9 @@ def _print_ranks(forecast: Plan, config: Config) -> None:
     print(f"#   for records    {shown_bytes(traffic.weights)} of references' weights a step to a rank that lacks them")
     if traffic.ledger:
         print(f"#   for the ledger {shown_bytes(traffic.ledger)} of references a step that it looks at, likewise")
+    if traffic.views:
+        share = f"1/{len(placement.groups)}"
+        print(f"#   for views      {shown_bytes(traffic.views)} a step to a rank, which decodes {share} of its images")
     if placement.data > 1:
         passed = [
             f"{shown_bytes(getattr(traffic, kind))} of {kind}" for kind in ("embeddings", "statistics", "gradient")

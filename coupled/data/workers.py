@@ -35,12 +35,12 @@ class Ahead(Generic[T]):
     /dev/shm must hold two batches of each worker, and two more. UserError and RunStopped of a worker are raised by `at`
     as they were; a worker that was killed is a RunStopped. Workers ignore Ctrl-C and SIGTERM, which reach them when the
     whole job gets the signal: the caller decides what becomes of the step. They end with `close`, with the caller's
-    exit, or within a moment of its death.
+    exit, or within a moment of its death. `pinned`: a thread copies what they hand over into pinned memory.
     """
 
-    def __init__(self, make: Callable[[int], T], workers: int, steps: int) -> None:
+    def __init__(self, make: Callable[[int], T], workers: int, steps: int, pinned: bool = False) -> None:
         assert workers >= 0 and steps >= 0
-        self._make, self._workers, self._steps = make, workers, steps
+        self._make, self._workers, self._steps, self._pinned = make, workers, steps, pinned
         self._batches: Iterator[Any] | None = None
         self._processes: list[Any] = []
         self._next = 0  # the step that `_batches` gives next
@@ -98,6 +98,7 @@ class Ahead(Generic[T]):
             collate_fn=_unchanged,
             worker_init_fn=_Init(self._closing, os.getpid()),
             prefetch_factor=_DEPTH,
+            pin_memory=self._pinned,
             # Of its own: the loader draws its workers' base seed, by default from the global generator.
             generator=torch.Generator(),
         )

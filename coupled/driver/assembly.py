@@ -114,7 +114,7 @@ def ready(config: Config) -> dict[str, Split]:
 
 def _build(config: Config, mesh: Mesh) -> Parts:
     device, splits = runtime.configure(config), ready(config)
-    source = Source(config, splits["train"], labellings(config), device, mesh.data, mesh.own(list(config.arms)))
+    source = Source(config, splits["train"], labellings(config), device, mesh)
     arms = build_arms(config, device, mesh)
     panels = Panels(config, source, splits["test"])
     shared = next(filter(_starts_shared, arms.values()), next(iter(arms.values())))

@@ -20,7 +20,8 @@ class Pixels:
     def __init__(self, config: Config, device: torch.device, mean: Sequence[float], std: Sequence[float]) -> None:
         self.device = device
         self.recipe, self.size = views.recipe(config.views.recipe, config.views.size), config.views.size
-        self._format: dict[str, Any] = {"mean": mean, "std": std, "out_dtype": getattr(torch, config.train.dtype)}
+        self._constants: dict[str, Any] = {"mean": mean, "std": std}
+        self._dtype = getattr(torch, config.train.dtype)
         channels_last = config.train.memory_format == "channels_last"
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -37,8 +38,11 @@ class Pixels:
 
     def finished(self, crops: Tensor, words: Tensor) -> Tensor:
         """The views that begin with these crops."""
-        crops = crops.to(self.device, non_blocking=True)
-        return self._laid_out(views.finish(crops, words, self.recipe, **self._format))
+        return self.laid_out(self.coloured(crops, words))
+
+    def coloured(self, crops: Tensor, words: Tensor) -> Tensor:
+        """The views that begin with these crops, on the device, float32: what `laid_out` takes."""
+        return views.finish(crops.to(self.device, non_blocking=True), words, self.recipe, **self._constants)
 
     def plain(self, split: Split, ids: Tensor) -> Tensor:
         """Images of a split un-augmented: resized and normalised like a view, (n, 3, S, S)."""
@@ -53,7 +57,8 @@ class Pixels:
 
     def normalised(self, resized: Tensor) -> Tensor:
         """The un-augmented images that begin with these."""
-        return self._laid_out(views.normalise(resized.to(self.device), **self._format))
+        return self.laid_out(views.normalise(resized.to(self.device), **self._constants))
 
-    def _laid_out(self, pixels: Tensor) -> Tensor:
-        return pixels.contiguous(memory_format=self._memory_format)
+    def laid_out(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (n, 3, S, S) in the precision and memory layout of the config."""
+        return pixels.to(self._dtype).contiguous(memory_format=self._memory_format)

@@ -1,13 +1,14 @@
 """What arms see at a step: ids, labels, the integer draws of both views, pixels. All share them but those of a kind."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from coupled import views
+from coupled import runtime, views
 from coupled.config import Config
 from coupled.config.traits import Inputs, LabelKey, Permuted, own_inputs, traits_of
 from coupled.data.splits import FileSplit, Split
@@ -16,9 +17,10 @@ from coupled.inputs.dataset import data_info
 from coupled.inputs.draws import Draws, Integers
 from coupled.inputs.pixels import Pixels
 from coupled.inputs.placebo import permuted
+from coupled.inputs.shares import Share, is_shared
 from coupled.inputs.side_stream import SideStream
 from coupled.objectives.masks import PairMasks, pair_masks
-from coupled.ranks.mesh import ALONE, Axis
+from coupled.ranks.mesh import ALONE, Axis, Mesh
 
 
 @dataclass(frozen=True)
@@ -62,25 +64,30 @@ class Batch:
             yield from batch.on_device()
 
 
-# step, then ids, visits, words and crops of every kind of input: see `Source.drawn`. No crops of a kind that no arm
-# here sees. Plain tuples, whose tensors workers hand over in shared memory.
+# step, then ids, visits, words and crops of every kind of input: see `Source.drawn`. No crops of a kind that is not
+# made here. Plain tuples, whose tensors workers hand over in shared memory.
 Drawn = tuple[int, tuple[tuple[Tensor, Tensor, Tensor, Tensor | None], ...]]
 
 
 class Stream:
     """A run's batches in order, made ahead of the steps that take them; their bytes are those of `Source.at`.
 
-    Image folders: `data.workers` processes decode and crop. Images in memory: one thread makes whole batches, on a GPU
-    on a stream of its own.
+    Image folders: `data.workers` processes decode and crop, where ranks hold different arms this rank's share alone;
+    then `at` is a meeting of all ranks. Images in memory: one thread makes whole batches, on a GPU on a stream of its
+    own.
     """
 
     def __init__(self, source: "Source", steps: int) -> None:
         self._finish: Callable[[Any], Batch] = lambda batch: batch
+        self._together: Callable[[Callable[[], Any]], Any] = lambda act: act()
         self._ahead: Ahead[Any] | AheadThread[Any]
         if isinstance(source.split, FileSplit):
             views.load_kernels()  # once, for all the workers that will be forked
-            self._ahead = Ahead(source.drawn, source.config.data.workers, steps)
-            self._finish = source.finished
+            share, pinned = source.share, runtime.pins_memory(source.device)
+            self._ahead = Ahead(partial(source.drawn, share=share), source.config.data.workers, steps, pinned)
+            self._finish = partial(source.finished, share=share)
+            if share.is_handed_on:
+                self._together = source.mesh.together  # a damaged image ends all ranks, before they wait for its views
         elif source.device.type == "cuda":
             side = SideStream(source.at)
             self._ahead, self._finish = AheadThread(side.begin, steps), side.arrived
@@ -89,7 +96,7 @@ class Stream:
 
     def at(self, step: int) -> Batch:
         """The batch of `step`; cheap for the one after the last, at the price of a start for any other."""
-        return self._finish(self._ahead.at(step))
+        return self._finish(self._together(lambda: self._ahead.at(step)))
 
     def close(self) -> None:
         """End the thread or the processes."""
@@ -97,8 +104,9 @@ class Stream:
 
 
 class Source:
-    """Batches by step: a pure function of (config, data set, step). `data`: the ranks that make the views together;
-    `arms`: those that live here, whose inputs are made beside the shared ones (None: all).
+    """Batches by step: a pure function of (config, data set, step).
+
+    On a rank of `mesh`: its part of the batch, and of kinds of input that no arm here sees only the integers.
     """
 
     def __init__(
@@ -107,11 +115,9 @@ class Source:
         split: Split,
         labellings: list[str],
         device: torch.device,
-        data: Axis = ALONE.data,
-        arms: Sequence[str] | None = None,
+        mesh: Mesh = ALONE,
     ) -> None:
-        self.config, self.split, self.device = config, split, device
-        self._own = data.part(config.batches.size)
+        self.config, self.split, self.device, self.mesh = config, split, device, mesh
         info = data_info(config)
         self.left_out = info.left_out
         self.labels = {name: split.labels(name) for name in labellings}
@@ -121,38 +127,47 @@ class Source:
         by, kinds = config.data.balance_by, own_inputs(config.arms)
         balance = None if by is None else (split.labels(by), info.classes[by])
         self.draws = {inputs: Draws(config, inputs, len(split), balance) for inputs in (None, *kinds)}
-        here = set(config.arms if arms is None else arms)
-        self._made = {None, *(inputs for inputs, seeing in kinds.items() if here & set(seeing))}
+        here = set(mesh.own(list(config.arms)))
+        self._seen = {None, *(inputs for inputs, seeing in kinds.items() if here & set(seeing))}
+        part = mesh.data.part(config.batches.size)
+        self._all = Share(Axis(), part)
+        # What this rank makes where others make the rest.
+        self.share = Share(mesh.arms, part) if is_shared(part.stop - part.start, mesh.arms.size) else self._all
 
     def at(self, step: int) -> Batch:
-        """The batch of `step`; also the way to replay one."""
+        """The batch of `step`; also the way to replay one. Other ranks need not ask for it."""
         return self.finished(self.drawn(step))
 
-    def drawn(self, step: int) -> "Drawn":
-        """A batch before its views get their colours, of every kind of input: all that reads images."""
-        parts = []
+    def drawn(self, step: int, share: Share | None = None) -> "Drawn":
+        """A batch before its views get their colours, of every kind of input: all that reads images. `share`: whose
+        crops are made (default: all that are seen here).
+        """
+        share, parts = share or self._all, []
+        rows = share.samples
         for inputs, draws in self.draws.items():
             ids, visits, words = draws.at(step)
-            made = inputs in self._made
-            crops = self._pixels.crops(self.split, ids[self._own], words[:, self._own]) if made else None
+            made = share.is_handed_on or inputs in self._seen
+            crops = self._pixels.crops(self.split, ids[rows], words[:, rows]) if made else None
             parts.append((ids, visits, words, crops))
         return step, tuple(parts)
 
-    def finished(self, drawn: "Drawn") -> Batch:
-        """The batch that was drawn, on the arms' device."""
-        step, parts = drawn
+    def finished(self, drawn: "Drawn", share: Share | None = None) -> Batch:
+        """The batch that was drawn, on the arms' device, with the views that other ranks made."""
+        (step, parts), share = drawn, share or self._all
         batches: dict[Inputs | None, Batch] = {}
         elsewhere: dict[Inputs, Integers] = {}
         for inputs, (ids, visits, words, crops) in zip(self.draws, parts, strict=True):
             integers = Integers(ids, visits, words)
-            if crops is not None:
-                batches[inputs] = self._batch(step, inputs, integers, crops)
+            views = None if crops is None else self._pixels.coloured(crops, words[:, share.samples])
+            whole = None if views is None else share.whole(views, inputs in self._seen)
+            if whole is not None:
+                batches[inputs] = self._batch(step, inputs, integers, self._pixels.laid_out(whole))
             elif inputs is not None:
                 elsewhere[inputs] = integers
         others = {inputs: batch for inputs, batch in batches.items() if inputs is not None}
         return replace(batches[None], others=others, elsewhere=elsewhere)
 
-    def _batch(self, step: int, inputs: Inputs | None, integers: Integers, crops: Tensor) -> Batch:
+    def _batch(self, step: int, inputs: Inputs | None, integers: Integers, pixels: Tensor) -> Batch:
         ids, visits, words = integers
         labels = {name: values[ids] for name, values in self.labels.items()}
         masks: dict[LabelKey, PairMasks] = {name: pair_masks(values.to(self.device)) for name, values in labels.items()}
@@ -161,7 +176,6 @@ class Source:
             masks[key] = pair_masks(values.to(self.device))
         if not masks:
             masks[None] = pair_masks(torch.arange(len(ids), device=self.device))
-        pixels = self._pixels.finished(crops, words[:, self._own])
         return Batch(step, ids, visits, words, pixels, labels, masks, inputs)
 
     def pixels(self, ids: Tensor, words: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from coupled.arms.network import forward_on_shapes, meta_network
 from coupled.arms.optimisers import state_tensors
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
-from coupled.config.traits import traits_of
+from coupled.config.traits import own_inputs, traits_of
+from coupled.inputs.dataset import data_info
+from coupled.inputs.shares import is_shared, shares
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
 from coupled.planning.ledger import LedgerCost, ledger_cost, vector_bytes
@@ -23,12 +25,13 @@ from coupled.recording.schedule import checkpoint_steps, due
 @dataclass(frozen=True)
 class Traffic:
     """What a rank receives in a step, in bytes. `weights`: of references elsewhere, at steps whose weight columns
-    are recorded; `ledger`: of theirs at steps that it looks at; per arm that ranks share: `embeddings`, `statistics` of
-    batch-norm (both directions), `gradient`.
+    are recorded; `ledger`: of theirs at steps that it looks at; `views` of image folders that other ranks make; per arm
+    that ranks share: `embeddings`, `statistics` of batch-norm (both directions), `gradient`.
     """
 
     weights: int
     ledger: int
+    views: int
     embeddings: int
     statistics: int
     gradient: int
@@ -150,12 +153,22 @@ def _traffic(config: Config, placement: Placement, network: Network) -> Traffic:
     return Traffic(
         weights=real * parameters * len(travelling),
         ledger=vector_bytes(config, network) * len(travelling) * ledger_cost(config).travelling,
+        views=_views(config, placement),
         embeddings=real * 2 * config.batches.size // parts * config.model.projection_dim * others,
         # mean and variance on the way, two sums on the way back, in float64
         statistics=2 * 2 * 8 * channels * others * (2 if config.train.views_forward == "separate" else 1),
         # a piece from every other rank, then every other rank's sum
         gradient=2 * real * parameters * others // parts,
     )
+
+
+def _views(config: Config, placement: Placement) -> int:
+    """Bytes of the views that a rank gets from others in a step, of every kind of input."""
+    ranks, samples = len(placement.groups), config.batches.size // placement.data
+    if data_info(config).in_memory or not is_shared(samples, ranks):
+        return 0
+    own = shares(samples, ranks)[0]  # as few as any
+    return (1 + len(own_inputs(config.arms))) * (samples - own.stop) * 2 * 3 * config.views.size**2 * 4
 
 
 def disk_bytes(config: Config) -> int:

@@ -18,6 +18,8 @@ from coupled.inputs.draws import Draws
 from coupled.inputs.order import Balanced, Uniform
 from coupled.inputs.placebo import permuted
 from coupled.inputs.source import Source, Stream
+from coupled.ranks.mesh import ALONE, Axis, Mesh
+from coupled.ranks.placement import Placement
 from coupled.views import view_words
 
 BATCHES, VIEWS = Inputs("batches", 1), Inputs("views", 3)
@@ -25,8 +27,8 @@ LABELS = torch.arange(100) % 7
 CPU = torch.device("cpu")
 
 
-def source_of(config, arms=None):
-    return Source(config, load_split(config, "train"), ["size"], CPU, arms=arms)
+def source_of(config, mesh=ALONE):
+    return Source(config, load_split(config, "train"), ["size"], CPU, mesh)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,8 @@ def test_a_view_of_other_batches_has_the_pixels_of_the_shared_one(tmp_path):
 
 def test_a_rank_makes_the_views_of_its_arms_and_all_integers(tmp_path):
     config = config_of(tmp_path)
-    whole, part = source_of(config).at(1), source_of(config, ["cl", "views"]).at(1)
+    mesh = Mesh(Placement((("nscl", "other", "twin"), ("cl", "views"))), arms=Axis(1, 2))
+    whole, part = source_of(config).at(1), source_of(config, mesh).at(1)
     assert set(part.others) == {VIEWS} and set(part.elsewhere) == {BATCHES}
     for inputs, integers in whole.integers().items():
         assert all(map(torch.equal, integers, part.integers()[inputs]))

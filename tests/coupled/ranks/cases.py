@@ -34,6 +34,7 @@ from coupled.ranks.mesh import Axis
 
 sys.path.append(str(Path(__file__).parents[2]))  # as pytest has it; this file is run as a script
 from helpers import without_kinks
+from rank_cases import placed
 
 
 class Stop(Silent):
@@ -151,8 +152,7 @@ def mutated(name, config):
 def main(cases, folder):
     torch.set_num_threads(1)
     for case in json.loads(Path(cases).read_text()):
-        tables = case["tables"] | {"name": case["name"], "paths": {"runs": folder}}
-        config = from_tables(tables)
+        config = from_tables(placed(case["tables"], folder) | {"name": case["name"]})
         with mutated(case.get("mutant"), config):
             match case["way"]:
                 case "train":

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_pictures import image_folder
 from helpers import without_kinks
-from rank_cases import BY_RANKS, CONTROLS, EVERY, THREE
+from rank_cases import BY_RANKS, CONTROLS, EVERY, THREE, placed
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from coupled.comparison import diff
@@ -35,6 +36,7 @@ def launched(request, tmp_path_factory):
 
 def launch(W, cases, folder):
     (folder / "cases.json").write_text(json.dumps(cases))
+    image_folder(folder / "images")
     config = LaunchConfig(
         1,
         1,
@@ -52,13 +54,14 @@ def launch(W, cases, folder):
 def alone(tmp_path_factory):
     """The same case in one process, by its tables without ranks; each is trained once."""
     folder, runs = tmp_path_factory.mktemp("alone"), {}
+    image_folder(folder / "images")
 
     def get(name):
         of = next(c for cases in (*BY_RANKS.values(), CONTROLS) for c in cases if c["name"] == name)
         given = {key: value for key, value in of["tables"].items() if key != "ranks"}
         key = json.dumps(given, sort_keys=True)
         if key not in runs:
-            runs[key] = train(from_tables(given | {"name": f"run{len(runs)}", "paths": {"runs": str(folder)}}))
+            runs[key] = train(from_tables(placed(given, folder) | {"name": f"run{len(runs)}"}))
         return runs[key]
 
     return get
