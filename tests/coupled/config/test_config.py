@@ -86,11 +86,15 @@ def test_spelling_out_a_default_changes_nothing():
     assert digest(from_tables(explicit)) == digest(from_tables(tables()))
 
 
+MANY_ARMS = ("controls", "controls_long", "placebos")
+
+
 @pytest.mark.parametrize("path", [*CONFIGS, *BENCHES], ids=lambda p: p.stem)
 def test_shipped_configs_load_and_their_resolved_toml_is_the_same_run(path):
     config = load(path)
     assert config.name == path.stem
-    assert config.train.device == "cuda" or config.train.threads == 2
+    # Two cores are used by two threads, or by arms on two ranks of one thread each.
+    assert config.train.device == "cuda" or config.train.threads == (1 if path.stem in MANY_ARMS else 2)
     assert digest(from_tables({"name": "again", **tomllib.loads(to_toml(config))})) == digest(config)
 
 
