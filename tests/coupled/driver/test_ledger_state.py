@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from helpers import rewrite
+from helpers import Operations, rewrite
 from interrupted import Crash, Stop, T, config_of, path_of, stopped
 
 from coupled.comparison import diff
@@ -56,6 +56,19 @@ def test_whatever_the_ledger_looks_at_all_else_has_the_same_bytes(whole, schedul
     other = train(config(tmp_path, {"ledger": schedule}, **contrast))
     assert files(other) == files(whole)
     assert (other / "records/ledger").exists() == bool(schedule)
+
+
+def test_a_step_that_the_ledger_does_not_look_at_asks_for_no_operation_more(tmp_path):
+    operations = []
+    for name, schedule in (("off", {}), ("later", {"steps": [5]})):
+        run = assemble(config(tmp_path / name, record={"ledger": schedule}))
+        assert run is not None
+        with run:
+            advance(run, 0)
+            with Operations() as asked:
+                advance(run, 1)
+        operations.append(asked.names)
+    assert operations[0] == operations[1] and len(operations[0]) > 100
 
 
 def test_no_stream_changes_what_the_ledger_tells(whole, tmp_path):
