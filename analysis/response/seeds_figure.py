@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.output.figure import GREY, heading, save_figure
 from analysis.output.styles import Style, styles
@@ -79,6 +80,7 @@ def _dots(axes: Axes, run: Run, curves: Sequence[SeedCurve], style_of: dict[str,
         axes.plot([mean], [place], "o", color=colour, markersize=8)
     axes.set_yticks(places, [_name(curve, run) for curve in curves])
     axes.set_ylim(-0.7, len(curves) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(5))  # small numbers have long labels
     if any(curve.against for curve in curves):
         axes.axvline(0, color=GREY, linewidth=1.1)
 
