@@ -23,6 +23,7 @@ from analysis.runs.curve import pick
 from analysis.runs.run import Run
 from coupled.driver.train import train
 
+pytestmark = pytest.mark.slow
 STEPS = 3
 FILES = ("response.csv", "response_curves.csv", "response.png", "response.svg")
 OFF = {"every": 0, "log": 0, "last": False}

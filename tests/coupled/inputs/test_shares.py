@@ -32,6 +32,7 @@ from coupled.ranks.faults import Elsewhere
 from coupled.ranks.mesh import ALONE, Axis, Mesh
 from coupled.ranks.placement import place
 
+pytestmark = pytest.mark.slow
 ARMS = {**SHARING, **OTHERS}
 BATCHES, VIEWS = Inputs("batches", 1), Inputs("views", 3)
 
