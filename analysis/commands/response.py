@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.commands import printing
+from analysis.divergence import twin_faults
+from analysis.output import files
 from analysis.response import Response, figure, response, seeds_figure, seeds_table, table
 from analysis.response.seeds import seed_curves
 from analysis.runs.run import Run, open_run
@@ -26,7 +28,7 @@ def add(command: Parser) -> None:
         "response_seeds.csv, .png and .svg of the first one (configs/controls.toml)."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/response")
-    command.add_argument("--markdown", action="store_true", help="print the tables over seeds as GitHub markdown")
+    command.add_argument("--markdown", action="store_true", help="print only the tables over seeds, as GitHub markdown")
     printing.add_all_steps(command)
 
 
@@ -34,13 +36,16 @@ def run(options: argparse.Namespace) -> int:
     """Writes the response of each run, and that over seeds of runs that differ in the seed alone, and prints them."""
     # Every path is opened before the first result is written.
     runs = [open_run(path) for path in options.runs]
-    for group in apart_by_seed(runs):
-        found = [response(opened) for opened in group]
+    # So is what is in them read.
+    for group, found in [(group, [response(opened) for opened in group]) for group in apart_by_seed(runs)]:
         for opened, of_run in zip(group, found, strict=True):
             paths = [*table.write(opened, of_run, all_steps=options.all_steps), *figure.save(opened, of_run)]
-            if len(group) == 1:
+            # What an earlier call has joined, of other seeds maybe.
+            files.remove_others(opened.path / files.FOLDER, (seeds_table.CSV_NAME, *seeds_figure.NAMES), ())
+            if len(group) == 1 and not options.markdown:
                 _print(opened, of_run)
-            printing.twin_warnings(opened, of_run.curves)
+            for fault in twin_faults(opened, of_run.curves):
+                printing.warning(f"{opened.name}: {fault}; the run was not in lockstep")
             printing.results(paths, file=sys.stderr if options.markdown else sys.stdout)
         if len(group) > 1:
             _join(group, found, markdown=options.markdown)
@@ -73,5 +78,7 @@ def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> 
             print(printable(f"seed {run.config.seed}: {line}"))
     if not markdown:
         for line in dict.fromkeys(line for of_run in found for line in of_run.missing):
-            print(printable(line))
+            lacking = [run for run, of_run in zip(runs, found, strict=True) if line in of_run.missing]
+            of = "" if len(lacking) == len(runs) else f"seeds {', '.join(str(run.config.seed) for run in lacking)}: "
+            print(printable(f"{of}{line}"))
     printing.results(paths, file=sys.stderr if markdown else sys.stdout)

@@ -19,7 +19,6 @@ from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval, over_draws
 
 MEASURES: Final = ("weight_gap", "cka")
-_RANGES: Final = {"weight_gap": (0.0, 2.0), "cka": (-1.0, 1.0)}
 _MOST: Final = 60  # steps of weight gaps where no panel says which
 
 
@@ -42,13 +41,9 @@ class SeedCurve:
     def interval(self, place: int = -1) -> Interval:
         """Mean over seeds and 95 % interval (Student's t over seeds) at a place of `steps`; NaN where one is.
 
-        That of an arm's own value is clipped to the measure's range.
+        It is not clipped to the measure's range: with few seeds it can reach beyond.
         """
-        mean, low, high = over_draws(self.values[:, place])
-        if self.against or self.measure not in _RANGES:
-            return Interval(mean, low, high)
-        least, most = _RANGES[self.measure]
-        return Interval(mean, float(np.maximum(low, least)), float(np.minimum(high, most)))
+        return over_draws(self.values[:, place])
 
 
 def seed_curves(runs: Sequence[Run], responses: Sequence[Response]) -> list[SeedCurve]:
@@ -64,6 +59,9 @@ def seed_curves(runs: Sequence[Run], responses: Sequence[Response]) -> list[Seed
             curve = _joined(measure, arm, "", [_measured(run, measure, arm) for run in runs])
             if curve is not None:
                 own[measure, arm] = _thinned(curve, own.get(("cka", arm)))
+    for measure in MEASURES:  # of a run that was stopped between two arms' shards, arms end at different steps
+        ends = [int(curve.steps[-1]) for (name, _), curve in own.items() if name == measure]
+        own |= {key: _until(curve, min(ends)) for key, curve in own.items() if key[0] == measure}
     curves = [
         own[measure, arm] for measure in MEASURES for arm in arms_with_reference(runs[0]) if (measure, arm) in own
     ]
@@ -108,6 +106,11 @@ def _thinned(curve: SeedCurve, like: SeedCurve | None) -> SeedCurve:
     """The curve at the steps of another, and the last."""
     kept = spread(curve.steps, _MOST) if like is None else np.flatnonzero(np.isin(curve.steps, like.steps))
     kept = np.union1d(kept, [len(curve.steps) - 1])
+    return replace(curve, steps=curve.steps[kept], values=curve.values[:, kept])
+
+
+def _until(curve: SeedCurve, last: int) -> SeedCurve:
+    kept = curve.steps <= last
     return replace(curve, steps=curve.steps[kept], values=curve.values[:, kept])
 
 

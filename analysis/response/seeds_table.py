@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from rich.table import Table
 
 from analysis.output.csv import number_cell, write_rows
@@ -73,11 +74,14 @@ def notes(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
     alike = len(set(lasts.values())) == 1
     steps = f"At step {max(lasts.values()):,}" if alike else f"At the last step that all seeds have, {each}"
     unfinished = [f"seed {run.config.seed} up to step {run.steps}" for run in runs if not run.finished]
+    own = [curve for curve in curves if curve.measure in MEASURES and not curve.against]
+    undefined = [f"{_NAMES[curve.measure]} of {curve.arm}" for curve in own if np.isnan(curve.values[:, -1]).any()]
     sentences = [
         f"{steps}, to each arm's reference. Mean over {len(runs)} seeds ± half the 95 % interval (Student's t over "
         "seeds). Differences are taken within each seed; * marks those whose interval, by itself, leaves out 0.",
         *([f"UNFINISHED: {', '.join(unfinished)}."] if unfinished else []),
-        *(f"No {_NAMES[measure]}: a seed has none yet." for measure in MEASURES if measure not in lasts),
+        *([f"{ABSENT} undefined in a seed: {', '.join(undefined)}."] if undefined else []),
+        *(f"No {_NAMES[name]}: not recorded, or not yet in every seed." for name in MEASURES if name not in lasts),
     ]
     return " ".join(sentences)
 
@@ -131,8 +135,7 @@ def _signed(interval: Interval, *, plus: bool = False) -> str:
     """ "0.512 ± 0.021": three decimals, and two digits of what is smaller; an exact 0 stays 0."""
     if math.isnan(interval.value):
         return ABSENT
-    # Own values are clipped to their range at one end.
-    half = max(interval.high - interval.value, interval.value - interval.low)
+    half = interval.high - interval.value
     sign = "+" if plus and interval.value else ""
     value = f"{interval.value:{sign}.3f}" if _readable(interval.value) else f"{interval.value:{sign}.2g}"
     if math.isnan(half) or interval.value == half == 0:

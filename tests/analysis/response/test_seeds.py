@@ -73,8 +73,7 @@ def test_an_arm_has_the_value_of_every_seed_and_students_interval(runs, curves):
         assert curve.values[:, -1].tolist() == each and curve.steps[-1] == 3
         interval = curve.interval()
         known = stats.ttest_1samp(each, 0).confidence_interval()
-        limits = (max(known.low, -1), min(known.high, 1)) if measure == "cka" else (max(known.low, 0), known.high)
-        assert interval == pytest.approx((np.mean(each), *limits), rel=1e-9)
+        assert interval == pytest.approx((np.mean(each), known.low, known.high), rel=1e-9)
 
 
 def test_a_difference_is_that_of_a_paired_test(runs, curves):
@@ -144,11 +143,18 @@ def test_the_command_joins_runs_of_several_seeds_and_says_where(paths, capsys):
     assert not (paths[1] / "analysis/response_seeds.csv").exists()
 
 
-def test_intervals_of_own_values_stay_in_their_range_and_those_of_differences_do_not():
-    low, apart = np.array([[0.1], [0.9]]), np.array([3])
-    own = SeedCurve("cka", "nscl", "", apart, low).interval()
-    beside = SeedCurve("cka", "nscl", "placebo", apart, low).interval()
-    assert own == (0.5, -1, 1) and beside.high > 5
+def test_arms_that_end_at_different_steps_are_shown_at_one(runs, responses, monkeypatch):
+    whole = seeds._measured
+
+    def cut(run, measure, arm):
+        curve = whole(run, measure, arm)
+        if arm != "scl":
+            return curve
+        return replace(curve, steps=curve.steps[:-1], values=curve.values[:-1], interval=None, null=None)
+
+    monkeypatch.setattr(seeds, "_measured", cut)
+    own = [curve for curve in seed_curves(runs, responses) if not curve.against and curve.measure == "weight_gap"]
+    assert len({int(curve.steps[-1]) for curve in own}) == 1 and own[0].steps[-1] < 3
 
 
 def test_nudges_of_two_scales_are_two_shares(responses):
@@ -163,7 +169,7 @@ def test_a_run_that_is_not_finished_cuts_the_steps_and_is_named(runs, curves):
     assert seeds_table.notes(runs, cut).startswith("At step 1,")  # the panel's last but one
     apart = [*whole, *(curve for curve in cut if curve.measure == "cka")]
     assert "At the last step that all seeds have, 3 (weight gap), 1 (CKA)" in seeds_table.notes(runs, apart)
-    assert seeds_table.notes(runs, whole).endswith("No CKA: a seed has none yet.")
+    assert seeds_table.notes(runs, whole).endswith("No CKA: not recorded, or not yet in every seed.")
 
 
 def test_markdown_has_two_tables_and_leaves_the_paths_to_standard_error(paths, capsys):
