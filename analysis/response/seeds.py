@@ -60,8 +60,11 @@ def seed_curves(runs: Sequence[Run], responses: Sequence[Response]) -> list[Seed
             if curve is not None:
                 own[measure, arm] = _thinned(curve, own.get(("cka", arm)))
     for measure in MEASURES:  # of a run that was stopped between two arms' shards, arms end at different steps
-        ends = [int(curve.steps[-1]) for (name, _), curve in own.items() if name == measure]
-        own |= {key: _until(curve, min(ends)) for key, curve in own.items() if key[0] == measure}
+        of_measure = {key: curve for key, curve in own.items() if key[0] == measure}
+        steps = [set(curve.steps.tolist()) for curve in of_measure.values()]
+        last = max(set.intersection(*steps), default=-1) if steps else -1
+        own |= {key: _until(curve, last) for key, curve in of_measure.items()}
+    own = {key: curve for key, curve in own.items() if len(curve.steps)}
     curves = [
         own[measure, arm] for measure in MEASURES for arm in arms_with_reference(runs[0]) if (measure, arm) in own
     ]
