@@ -249,7 +249,11 @@ def test_the_command_writes_tables_and_figure_and_says_where(path, capsys):
     assert main(["response", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "energy share of cl and nscl" in shown and "at the weights of cl the gradient of its loss differs" in shown
-    assert shown.rstrip().splitlines()[-1].endswith("(response.csv response_curves.csv response.png response.svg)")
+    assert (
+        shown.rstrip()
+        .splitlines()[-1]
+        .endswith("(response.csv response_curves.csv response_shares.csv response.png response.svg)")
+    )
     with (path / "analysis/response.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["arm"] for row in rows] == [arm for arm in ARMS if arm != "cl"]
