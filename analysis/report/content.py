@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.evaluation.picture import Pictures
-from analysis.report.contrasts import Contrast, contrasts
+from analysis.report.comparisons import Comparison, comparisons
 from analysis.report.gather import Gathered, PageTable, gather
 from analysis.report.layers import LayerGrid
 from analysis.report.usefulness import Usefulness
@@ -29,7 +29,7 @@ class Content:
     """What a report shows: runs of one config at one or several seeds, and what was measured in them.
 
     Curves are means over seeds where there are several (`interval` is then their range). Each of `tables` comes with
-    the seed that it is of. `contrasts`: arms beside the controls that go first. `responses`: of each run that has
+    the seed that it is of. `comparisons`: arms beside the controls that go first. `responses`: of each run that has
     something to say, `response_curves` those of all, over seeds. `layers`, `usefulness`, `pictures` and `rates`, the
     cumulative learning rate of the first t steps, are of the first run. `evaluated`: what other commands have left of
     kept checkpoints, by chart. `missing` says in words why something is not there, by section ("bounds", "divergence",
@@ -42,7 +42,7 @@ class Content:
     divergence: list[Curve] = field(default_factory=list)
     tables: list[tuple[int, PageTable]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    contrasts: list[Contrast] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     responses: list[tuple[Run, Response]] = field(default_factory=list)
     response_curves: list[Curve] = field(default_factory=list)
     layers: list[LayerGrid] = field(default_factory=list)
@@ -91,7 +91,7 @@ def combine(gathered: Sequence[Gathered]) -> Content:
         divergence=merged([part.divergence for part in gathered]),
         tables=[(part.run.config.seed, table) for part in gathered for table in part.tables],
         violations=[violation for part in gathered for violation in part.violations],
-        contrasts=contrasts([(part.run, part.curves) for part in gathered]),
+        comparisons=comparisons([(part.run, part.curves) for part in gathered]),
         responses=[(part.run, part.response) for part in gathered if part.response is not None],
         response_curves=merged([part.response.curves for part in gathered if part.response is not None]),
         layers=gathered[0].layers,

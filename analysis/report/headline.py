@@ -10,10 +10,11 @@ from analysis.divergence import OVER
 from analysis.output.styles import styles
 from analysis.output.table import ABSENT
 from analysis.report import wording
+from analysis.report.comparisons import Comparison
 from analysis.report.content import Content
-from analysis.report.contrasts import MEASURES, Contrast
 from analysis.report.markup import paragraph, swatch, text
 from analysis.report.markup import table as html_table
+from analysis.response.seeds import MEASURES
 from analysis.runs.curve import Curve, pick
 
 _CELLS = (("cka", "panel", "h"), ("rsa", "panel", "h"), ("weight_gap", None, None), ("loss", None, None))
@@ -63,13 +64,13 @@ def _row(content: Content, row: table.Row) -> list[str]:
 
 def _first(content: Content) -> str:
     """Arms beside placebos and what was pushed as far: the first thing to look at, where there are any."""
-    if not content.contrasts:
+    if not content.comparisons:
         others = any(spec.kind == "objective" and spec.reference is not None for spec in content.run.arms.values())
         return paragraph(_UNTOLD, "small") if others else ""
     several = len(content.runs)
     rows = [
         [row.arm, row.named, f"{row.step:,}", *(cell for m in MEASURES for cell in _pair(row, m))]
-        for row in content.contrasts
+        for row in content.comparisons
     ]
     columns = ["arm", "control", "step"]
     columns += [f"{what}{name}" for name in ("weight gap", "CKA") for what in ("", "control's ", "difference in ")]
@@ -85,7 +86,7 @@ def _first(content: Content) -> str:
     return html_table(columns, rows, caption="First: each loss beside its own controls") + paragraph(words, "small")
 
 
-def _pair(row: Contrast, measure: str) -> list[str]:
+def _pair(row: Comparison, measure: str) -> list[str]:
     """The means of arm and control, and the mean of their difference with its range over seeds."""
     pairs = row.values.get(measure, [])
     if not pairs:

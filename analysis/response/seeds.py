@@ -18,7 +18,7 @@ from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval, over_draws
 
-MEASURES: Final = ("weight_gap", "cka")
+MEASURES: Final = {"weight_gap": "weight gap", "cka": "CKA"}  # with the words for them
 _MOST: Final = 60  # steps of weight gaps where no panel says which
 
 
@@ -54,7 +54,7 @@ def seed_curves(runs: Sequence[Run], responses: Sequence[Response]) -> list[Seed
     no step has in all runs, is left out.
     """
     own: dict[tuple[str, str], SeedCurve] = {}
-    for measure in reversed(MEASURES):  # CKA's steps first
+    for measure in reversed(tuple(MEASURES)):  # CKA's steps first
         for arm in arms_with_reference(runs[0]):
             curve = _joined(measure, arm, "", [_measured(run, measure, arm) for run in runs])
             if curve is not None:

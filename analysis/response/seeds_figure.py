@@ -12,12 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.output.figure import GREY, heading, save_figure
 from analysis.output.styles import Style, styles
-from analysis.response.seeds import SeedCurve
+from analysis.response.seeds import MEASURES, SeedCurve
 from analysis.runs.run import Run
 
 NAMES: Final = ("response_seeds.png", "response_seeds.svg")
 _ROW: Final = 0.34  # inches
-_LABELS: Final = {"weight_gap": "weight gap", "cka": "CKA"}
 
 
 def save(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> list[Path]:
@@ -48,7 +47,7 @@ def draw(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> Figure:
     for place, row in enumerate(rows):
         for column, drawn in enumerate(row):
             axes = figure.add_subplot(grid[place, column])
-            label, beside = _LABELS[drawn[0].measure], bool(drawn[0].against)
+            label, beside = MEASURES[drawn[0].measure], bool(drawn[0].against)
             axes.set_title(
                 f"{next(letters)}  {label[0].upper()}{label[1:]}{', less that of a control' if beside else ''}"
             )
@@ -66,7 +65,7 @@ def draw(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> Figure:
 
 
 def _by_measure(curves: Sequence[SeedCurve]) -> list[list[SeedCurve]]:
-    return [[curve for curve in curves if curve.measure == measure] for measure in _LABELS]
+    return [[curve for curve in curves if curve.measure == measure] for measure in MEASURES]
 
 
 def _dots(axes: Axes, run: Run, curves: Sequence[SeedCurve], style_of: dict[str, Style]) -> None:

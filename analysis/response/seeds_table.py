@@ -24,7 +24,6 @@ _SENTENCES: Final = {
     "energy_share": "the share of the squared distance between {0} and {1} that copies of one of them, nudged by {2}, "
     "have too",
 }
-_NAMES: Final = {"weight_gap": "weight gap", "cka": "CKA"}
 _BESIDE: Final = ("arm", "less", "weight gap", "CKA")
 
 
@@ -70,18 +69,18 @@ def markdown(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
 def notes(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
     """What the numbers are, and what is not there."""
     lasts = {curve.measure: int(curve.steps[-1]) for curve in curves if curve.measure in MEASURES}
-    each = ", ".join(f"{step:,} ({_NAMES[measure]})" for measure, step in lasts.items())
+    each = ", ".join(f"{step:,} ({MEASURES[measure]})" for measure, step in lasts.items())
     alike = len(set(lasts.values())) == 1
     steps = f"At step {max(lasts.values()):,}" if alike else f"At the last step that all seeds have, {each}"
     unfinished = [f"seed {run.config.seed} up to step {run.steps}" for run in runs if not run.finished]
     own = [curve for curve in curves if curve.measure in MEASURES and not curve.against]
-    undefined = [f"{_NAMES[curve.measure]} of {curve.arm}" for curve in own if np.isnan(curve.values[:, -1]).any()]
+    undefined = [f"{MEASURES[curve.measure]} of {curve.arm}" for curve in own if np.isnan(curve.values[:, -1]).any()]
     sentences = [
         f"{steps}, to each arm's reference. Mean over {len(runs)} seeds ± half the 95 % interval (Student's t over "
         "seeds). Differences are taken within each seed; * marks those whose interval, by itself, leaves out 0.",
         *([f"UNFINISHED: {', '.join(unfinished)}."] if unfinished else []),
         *([f"{ABSENT} undefined in a seed: {', '.join(undefined)}."] if undefined else []),
-        *(f"No {_NAMES[name]}: not recorded, or not yet in every seed." for name in MEASURES if name not in lasts),
+        *(f"No {MEASURES[name]}: not recorded, or not yet in every seed." for name in MEASURES if name not in lasts),
     ]
     return " ".join(sentences)
 

@@ -14,7 +14,7 @@ from helpers import tiny
 import analysis
 from analysis.cli import main
 from analysis.report import combine, content_of, gather, page, response_charts, wording
-from analysis.report.contrasts import contrasts
+from analysis.report.comparisons import comparisons
 from analysis.report.response_section import section
 from analysis.report.sections import all_charts
 from analysis.response import paths, response, speaks, table
@@ -129,9 +129,9 @@ def written(root):
 def test_the_headline_begins_with_placebo_and_kicked_seed_by_seed(seeds, roots):
     html = page(seeds).split('<section id="headline"')[1]
     assert 0 < html.index("First: each loss beside its own controls") < html.index('class="cards"')
-    assert [(row.arm, *row.controls) for row in seeds.contrasts] == [("nscl", "placebo"), ("nscl", "kicked")]
+    assert [(row.arm, *row.controls) for row in seeds.comparisons] == [("nscl", "placebo"), ("nscl", "kicked")]
     gaps = [{arm: run.curve("weight_gap", arm=arm).at(STEPS) for arm in ARMS if arm != "cl"} for run in seeds.runs]
-    assert seeds.contrasts[0].values["weight_gap"] == [(gap["nscl"], gap["placebo"]) for gap in gaps]
+    assert seeds.comparisons[0].values["weight_gap"] == [(gap["nscl"], gap["placebo"]) for gap in gaps]
     apart = [gap["nscl"] - gap["placebo"] for gap in gaps]
     assert f"{sum(apart) / 2:+.4f} ({min(apart):+.4f} – {max(apart):+.4f})" in html
 
@@ -140,15 +140,15 @@ def test_seeds_are_compared_at_the_last_step_that_all_of_them_have(roots):
     runs = [analysis.open_run(root) for root in roots]
     whole = [list(analysis.curves(run)) for run in runs]
     shorter = [replace(c, steps=c.steps[:-1], values=c.values[:-1], interval=None, null=None) for c in whole[1]]
-    rows = contrasts([(runs[0], whole[0]), (runs[1], shorter)])
+    rows = comparisons([(runs[0], whole[0]), (runs[1], shorter)])
     assert {row.step for row in rows} == {STEPS - 1} and all(len(row.values["weight_gap"]) == 2 for row in rows)
-    assert contrasts([(runs[0], whole[0]), (runs[1], [])]) == []
+    assert comparisons([(runs[0], whole[0]), (runs[1], [])]) == []
 
 
 def test_draws_of_one_control_count_together(tmp_path):
     draws = {f"p{k}": {"kind": "placebo", "of": "nscl", "draw": k} for k in (1, 2, 3)}
     run = analysis.open_run(train(tiny(tmp_path, train={"steps": 1}, arms=BASE | draws)))
-    (row,) = contrasts([(run, analysis.curves(run))])
+    (row,) = comparisons([(run, analysis.curves(run))])
     gaps = {name: run.curve("weight_gap", arm=name).at(1) for name in ("nscl", *draws)}
     assert row.named.startswith("p1 … p3 (3 draws, their mean): nscl, labels permuted")
     assert row.values["weight_gap"] == [(gaps["nscl"], pytest.approx(sum(gaps[name] for name in draws) / 3))]

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from analysis.response.seeds import MEASURES
 from analysis.runs.controls import control_of, loss_of
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import HEADLINE, Run
 
 _KINDS: Final = ("placebo", "nudged", "kicked")
-MEASURES: Final = ("weight_gap", "cka")
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Comparison:
     """An arm and a control of its loss at the last step that both have: a placebo, or one pushed as far as it.
 
     `controls`: its draws, which count together; `what`: the control in words. `values`: by measure, (the arm's, the
@@ -35,7 +35,7 @@ class Contrast:
         return f"{names}: {self.what}"
 
 
-def contrasts(runs: Sequence[tuple[Run, Sequence[Curve]]]) -> list[Contrast]:
+def comparisons(runs: Sequence[tuple[Run, Sequence[Curve]]]) -> list[Comparison]:
     """Those of runs that differ in the seed alone, each with its curves: every arm with those of its placebos, matched
     nudges and kicked arms that have its reference, in the config's order, at the last step that all seeds have.
     """
@@ -51,7 +51,7 @@ def contrasts(runs: Sequence[tuple[Run, Sequence[Curve]]]) -> list[Contrast]:
         steps = set.intersection(*(set() if gap is None else set(gap.steps.tolist()) for gap in gaps))
         if steps:
             pairs = {measure: _pairs(runs, measure, arm, of, max(steps)) for measure in MEASURES}
-            rows.append(Contrast(arm, tuple(of), what, max(steps), pairs))
+            rows.append(Comparison(arm, tuple(of), what, max(steps), pairs))
     return sorted(rows, key=lambda row: list(first.arms).index(row.arm))
 
 
