@@ -83,7 +83,8 @@ def _over_steps(axes: Axes, run: Run, found: Response, style_of: Mapping[str, St
     for arm, style in style_of.items():
         curve = pick(found.curves, measure, arm)
         if curve is not None and curve.values.any():
-            axes.plot(curve.steps, _positive(curve.values), **style.drawn, linewidth=2.0)
+            on_top = 4 if style.line == "-" else 3  # a loss of its own is seen among many controls
+            axes.plot(curve.steps, _positive(curve.values), **style.drawn, linewidth=2.0, zorder=on_top)
     steps_axis(axes, run)
     axes.set_xlabel("step")
     if not axes.lines:
