@@ -11,7 +11,9 @@ from scipy import stats
 
 import analysis
 from analysis.cli import main
+from analysis.output.table import title
 from analysis.response import response, seeds, seeds_table
+from analysis.response.paths import bounds
 from analysis.response.seeds import SeedCurve, compared, seed_curves
 from analysis.runs.curve import pick
 from coupled.driver.train import train
@@ -177,6 +179,26 @@ def test_markdown_has_two_tables_and_leaves_the_paths_to_standard_error(paths, c
     printed = capsys.readouterr()
     assert printed.out.count("| --- | --- | ---: | ---: |") == 2 and "results:" not in printed.out
     assert printed.err.count("results:") == 3
+
+
+def test_what_an_earlier_call_joined_goes_when_a_run_is_shown_with_others(paths):
+    assert main(["response", *map(str, paths)]) == 0
+    assert (paths[0] / "analysis/response_seeds.csv").exists()
+    assert main(["response", str(paths[1]), str(paths[0])]) == 0
+    assert (paths[1] / "analysis/response_seeds.png").exists()
+    assert not list((paths[0] / "analysis").glob("response_seeds.*"))
+
+
+def test_a_violated_bound_of_one_seed_is_said_with_the_seed(paths, monkeypatch, capsys):
+    monkeypatch.setattr(bounds, "joint", lambda of: of.distance / 2)
+    assert main(["response", *map(str, paths[1:])]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "VIOLATED" in line]
+    assert any("seed 7: nscl: the path bound joint" in line for line in warnings) and len(warnings) >= 2
+
+
+def test_titles_name_an_activation_that_is_not_the_encoders_own(runs, tmp_path):
+    other = analysis.open_run(trained(tmp_path, 0, model={"activation": "gelu"}, record={}, ledger={}))
+    assert "gelu" in title(other) and "relu" not in title(runs[0])
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_not_joined(paths, tmp_path, capsys):
