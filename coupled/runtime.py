@@ -65,6 +65,11 @@ def pins_memory(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def runs_behind(device: torch.device) -> bool:
+    """Does the device compute while the host goes on, so that asking for a number is to wait?"""
+    return device.type == "cuda"
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One CPU thread inside. With small tensors, waking other threads takes longer than they save: observing took twice

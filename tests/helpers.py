@@ -49,6 +49,19 @@ def tiny(folder, **sections):
     return from_tables(tables(paths={"runs": str(folder)}, **sections))
 
 
+def spoil_gradient(arm, step):
+    """One number of the arm's gradient is not finite at this step."""
+    forward_backward = arm.forward_backward
+
+    def spoiled(batch, others):
+        gradients = forward_backward(batch, others)
+        if batch.step == step:
+            arm.state.gradient[3] = torch.nan
+        return gradients
+
+    arm.forward_backward = spoiled
+
+
 def commit_run_json(path):
     """Makes the run.json that is there the one that the manifest begins with."""
     entries = read_manifest(path / "manifest.jsonl").entries

@@ -1,6 +1,7 @@
 """An arm: one network with its objective, its own flat state and optimiser."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from coupled.arms.squares import Squares
 from coupled.config import Arm as ArmConfig
 from coupled.config import Config
 from coupled.config.traits import Term, objective_of, traits_of
+from coupled.graphs import OFF, Graphs
 from coupled.inputs.dataset import data_info
 from coupled.inputs.source import Batch
 from coupled.models.batchnorm import BatchNorm, absorb
@@ -53,6 +55,7 @@ class Arm:
         # Compiled once per network; evaluation runs the plain one.
         self._training_network = torch.compile(self.network, dynamic=False) if config.train.compile else self.network
         self.loss = self.z = self.sigma = self._sigma = torch.empty(0)
+        self.graphs: Graphs = OFF
 
     def forward_backward(self, batch: Batch, others: Sequence[Sequence[Term]] = ()) -> list[Tensor]:
         """One forward and one backward of a step's batch, or of what this arm sees in its place; nothing is updated.
@@ -60,10 +63,33 @@ class Arm:
         by a backward each; of a head they are 0.
         """
         batch = batch.of(self.traits.inputs)
+        if batch.in_place and not others:
+            self._take(self.graphs.run(("forward and backward", self.name), lambda: self._pass(batch)))
+            return []
         self.backward(self.forward(batch), keep_graph=bool(others))
         gradients = [self._gradient_of(terms, batch) for terms in others]
         self._sigma = self.sigma  # lets go of the graph
         return gradients
+
+    def _pass(self, batch: Batch) -> dict[str, Tensor]:
+        """One forward and one backward, and what they give beside the gradient: running statistics never hear of them,
+        unless `_take` is given it.
+        """
+        self.backward(self.forward(batch))
+        self._sigma = self.sigma  # lets go of the graph
+        given = {"loss": self.loss, "z": self.z, "sigma": self.sigma, "squares": self.squares.gradient}
+        for i, norm in enumerate(self._norms):
+            for k, (mean, spread) in enumerate(norm.taken()):
+                given |= {f"mean {i} {k}": mean, f"spread {i} {k}": spread}
+        return given
+
+    def _take(self, given: Mapping[str, Tensor]) -> None:
+        self.loss, self.z, self.sigma = given["loss"], given["z"], given["sigma"]
+        self._sigma = self.sigma
+        self.squares = Squares(self.state, self.optimiser.layers, given["squares"])
+        forwards = range(1 if self._train.views_forward == "joint" else 2)
+        for i, norm in enumerate(self._norms):
+            norm.put_back([(given[f"mean {i} {k}"], given[f"spread {i} {k}"]) for k in forwards])
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a step's batch, of this arm's inputs: one forward of both views, or one of each.
@@ -108,11 +134,22 @@ class Arm:
         self.state.gradient.copy_(own)
         return other
 
-    def update(self, learning_rate: float) -> None:
-        """One optimiser step on the whole flat vector; running statistics take in the step's batch."""
+    def update(self, learning_rate: float, halted: Tensor | None = None) -> None:
+        """One optimiser step on the whole flat vector; running statistics take in the step's batch. Where `halted`, a
+        0-d bool on the arm's device, is true, all stay what they were.
+        """
+        before = [] if halted is None else [flat.clone() for flat in self._flats()]
         self.optimiser.step(learning_rate, self.squares)
         self.moved()
         absorb(self._norms)
+        if halted is not None:
+            for flat, old in zip_longest(self._flats(), before):
+                # Before its first step an optimiser has no tensors: zeros are what it begins with.
+                torch.where(halted, torch.zeros_like(flat) if old is None else old, flat, out=flat)
+
+    def _flats(self) -> list[Tensor]:
+        """All that an update changes."""
+        return [self.state.weights, self.state.buffers, *self.optimiser.tensors().values()]
 
     def moved(self) -> None:
         """To be called when the weights have been changed: what was known of them is of others."""

@@ -12,11 +12,14 @@ from coupled.models.segments import Segments
 class Squares:
     """Of a state between two changes of it: each is summed when it is first read, once, float64 (layers,).
 
-    The layers are all that the network has, a head included; what all arms have comes first.
+    The layers are all that the network has, a head included; what all arms have comes first. `gradient`: what is known
+    already.
     """
 
-    def __init__(self, state: FlatState, layers: Segments) -> None:
+    def __init__(self, state: FlatState, layers: Segments, gradient: Tensor | None = None) -> None:
         self._state, self._layers = state, layers
+        if gradient is not None:
+            self.gradient = gradient
 
     @cached_property
     def weights(self) -> Tensor:

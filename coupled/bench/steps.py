@@ -31,7 +31,7 @@ from coupled.recording.schedule import checkpoint_steps
 from coupled.theory.learning_rate import peak
 
 # The acts of a step in their order. `data` is what the loop waits for (ids, labels, pair masks, pixels); the
-# certificate's digests are with `guard`.
+# certificate's digests are with `guard`. Where CUDA graphs are on, `backward` has the forward in it.
 ACTS = ("data", "forward", "backward", "guard", "observe", "optimiser", "record")
 WARM_UP = 5
 # Steps in a row, at most, before the others have their turn; and so many blocks where there are steps enough. They are
@@ -233,9 +233,12 @@ class Timer(Silent):
         self.spans: list[tuple[str, Mark, Mark]] = []
         self._wrap(run.stream, "at", "data")
         for arm in run.arms.values():
-            self._wrap(arm, "forward", "forward")
-            self._wrap(arm, "backward", "backward")
-            self._wrap(arm, "_gradient_of", "backward")  # a backward more, of another arm's loss
+            if run.graphs.is_on:  # a graph has both
+                self._wrap(arm, "forward_backward", "backward")
+            else:
+                self._wrap(arm, "forward", "forward")
+                self._wrap(arm, "backward", "backward")
+                self._wrap(arm, "_gradient_of", "backward")  # a backward more, of another arm's loss
             self._wrap(arm, "update", "optimiser")
         self._wrap(run.recorder, "observe", "observe")
         self._wrap(run.recorder, "observe_update", "observe")

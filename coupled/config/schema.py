@@ -167,6 +167,9 @@ class Train:
     device: str = option("cpu", "where arms live", choices=("cpu", "cuda"))
     tf32: bool = option(False, "device = cuda: convolutions of float32 in TF32")
     compile: bool = option(False, "torch.compile of the training forward and backward")
+    graphs: bool = option(
+        True, "device = cuda: CUDA graphs, where nothing forbids them; the bytes are the same", kind="elastic"
+    )
 
     @property
     def dtype(self) -> str:

@@ -18,8 +18,10 @@ from coupled.config.ledger import records_ledger
 from coupled.config.traits import objective_of, own_inputs
 from coupled.config.user_code import execute
 from coupled.data.splits import Split
+from coupled.driver.guard import Guard
 from coupled.driver.run import Run
 from coupled.errors import UserError
+from coupled.graphs import graphs_of
 from coupled.inputs.certificate import Chains, weights_digest
 from coupled.inputs.dataset import load_split
 from coupled.inputs.source import Source, Stream
@@ -166,7 +168,11 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
     writer = Writer(asynchronous=writing.asynchronous, limit=writing.queue_mib << 20)
     commits = Commits(parts.mesh, directory or Objects(root), directory)
     observers = observers_of(Setting(config, parts.panels, parts.ledger))
-    recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
+    guard = Guard(config, parts.arms, commits, writer, behind=runtime.runs_behind(parts.device))
+    graphs = graphs_of(config, parts.device, parts.mesh)
+    recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, fingerprint, guard, graphs)
+    for arm in parts.arms.values():
+        arm.graphs = graphs
     return Run(
         config=config,
         root=root,
@@ -176,7 +182,9 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
         moves=parts.moves,
         source=parts.source,
         stream=Stream(parts.source, config.train.steps),
+        graphs=graphs,
         recorder=recorder,
+        guard=guard,
         chains=Chains(parts.initial_weights, own_inputs(config.arms)),
         commits=commits,
         writer=writer,

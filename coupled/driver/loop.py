@@ -2,7 +2,7 @@
 
 from signal import Signals
 
-from coupled.driver.guard import check_copies, check_moves, guard
+from coupled.driver.checks import check_copies, check_moves
 from coupled.driver.reporter import Reporter
 from coupled.driver.run import Run
 from coupled.driver.signals import Preemption
@@ -28,7 +28,7 @@ def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None)
 
 def forward_backward(run: Run, batch: Batch) -> UserError | None:
     """The gradients of every arm here, and of other losses that are asked for. The error of a user's objective is
-    returned: `guard`, which all ranks reach, raises it.
+    returned: the guard, which all ranks reach, raises it.
     """
     try:
         run.audits.forward_backward(batch.step, run.arms, batch)
@@ -48,12 +48,16 @@ def meet(run: Run, step: int, reporter: Reporter, preemption: Preemption | None)
 
 def advance(run: Run, step: int) -> None:
     """Every arm from `step` to `step` + 1."""
-    batch = run.stream.at(step)
+    batch = run.batch_at(step)
     rate = learning_rate(run.config.optimiser, step, run.config.batches.size)
-    guard(run, step, forward_backward(run, batch))
+    error = forward_backward(run, batch)
+    run.recorder.settle()  # the rows and flags of the step before: a GPU has this one to do meanwhile
+    run.guard.check(step, error)
+    if not run.is_behind(step):
+        run.guard.read()
     run.recorder.observe(step, batch, run.chains.extend(batch, rate))
     for arm in run.arms.values():
-        arm.update(rate)
+        arm.update(rate, run.guard.halted)
     run.recorder.observe_update(step)
     move(run, step + 1, rate)
     check_copies(run, step + 1)

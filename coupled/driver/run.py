@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +12,12 @@ from coupled.arms.arm import Arm
 from coupled.arms.audits import Audits
 from coupled.arms.moves import Moves
 from coupled.config import Config
+from coupled.driver.guard import Guard
 from coupled.errors import RunStopped
+from coupled.graphs import OFF, Graphs
 from coupled.inputs.certificate import Chains
-from coupled.inputs.source import Source, Stream
+from coupled.inputs.in_place import InPlace
+from coupled.inputs.source import Batch, Source, Stream
 from coupled.ranks.faults import RankLost
 from coupled.ranks.mesh import Mesh
 from coupled.recording import checkpoints
@@ -46,11 +49,14 @@ class Run:
     source: Source
     stream: Stream
     recorder: Recorder
+    guard: Guard
     chains: Chains
     commits: Commits
     writer: Writer
     fingerprint: str
     checkpoint_steps: frozenset[int]
+    graphs: Graphs = OFF
+    in_place: InPlace = field(default_factory=InPlace)
     start: int = 0
     restored: bool = False
 
@@ -63,6 +69,18 @@ class Run:
         if self.commits.directory is not None:
             self.commits.directory.log(event)
 
+    def is_behind(self, step: int) -> bool:
+        """May the host take `step` without waiting for its flags? What changes a state that no flag masks may not: a
+        ledger, nudges and kicks.
+        """
+        audited = bool(self.ledger.reference_of) and step in self.recorder.due["ledger"]
+        return not (audited or self.moves.are_due(step + 1))
+
+    def batch_at(self, step: int) -> Batch:
+        """The batch of `step`."""
+        batch = self.stream.at(step)
+        return self.in_place(batch) if self.graphs.is_on else batch
+
     def begin(self) -> None:
         """Commit the shared start."""
         if not self.restored:
@@ -71,7 +89,10 @@ class Run:
     def checkpoint(self, step: int) -> None:
         """Seal what closes at `step` and, on schedule, commit a checkpoint of the state after `step` updates."""
         self.recorder.seal(step)
-        if step in self.checkpoint_steps and self.mesh.writes:
+        if step not in self.checkpoint_steps:
+            return
+        self.guard.read()
+        if self.mesh.writes:
             arms = self._captured()
             size = sum(array.nbytes for arrays in arms.values() for array in arrays.values())
             self.writer.put(size, partial(self._commit_checkpoint, step, arms, self._state()))
@@ -88,6 +109,7 @@ class Run:
         """Save the state after `step` updates, between two steps. Shards stay open: all else is committed as if the run
         had not been stopped.
         """
+        self.guard.read()
         self.drain()
         if step in self.checkpoint_steps or step == self.start:
             return

@@ -32,7 +32,8 @@ class Batch:
     labelling, by the permuted labels of each placebo, and under None where an arm of unlabelled data needs them. Where
     ranks share a batch, pixels are those of this rank's samples alone, (2b, 3, S, S); all else is of the whole batch,
     on every rank. `inputs`: of which kind it is, None: the shared. `others`: the batches of other kinds that arms here
-    see; `elsewhere`: the integers of those that only arms on other ranks do.
+    see; `elsewhere`: the integers of those that only arms on other ranks do. `in_place`: what is on the device lies
+    where it does at every step.
     """
 
     step: int
@@ -45,6 +46,7 @@ class Batch:
     inputs: Inputs | None = None
     others: Mapping[Inputs, "Batch"] = field(default_factory=dict)
     elsewhere: Mapping[Inputs, Integers] = field(default_factory=dict)
+    in_place: bool = False
 
     def of(self, inputs: Inputs | None) -> "Batch":
         """The step's batch of a kind of input, of an arm that is here."""

@@ -99,6 +99,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.empty(channels))
         self._seen: list[tuple[Tensor, Tensor]] = []
         self.seen: list[fused.Seen] = []  # where the kernels of `fused` made the pass
+        self._elements = 0  # of a channel, in the last of those passes
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -107,6 +108,7 @@ class BatchNorm(nn.Module):
         if fused.takes(x):
             y, mean, inverse_std = fused.FusedNormalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
             self.seen.append(fused.Seen(mean, inverse_std, n))
+            self._elements = n
             return y
         y, moments = _Normalise.apply(x, self.weight, self.bias, self.eps, self.across)  # type: ignore[reportGeneralTypeIssues]
         (mean, variance), dtype = moments.unbind(), self.running_mean.dtype
@@ -134,6 +136,19 @@ class BatchNorm(nn.Module):
             self.running_var.lerp_(variance, self.momentum)
         self._seen.clear()
         fused.absorb([self])
+
+    def taken(self) -> list[tuple[Tensor, Tensor]]:
+        """What `absorb` would take in, for `put_back`: until then it is as if there had been no forward."""
+        taken = [(seen.mean, seen.inverse_std) for seen in self.seen] + self._seen
+        self.forget()
+        return taken
+
+    def put_back(self, taken: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """What `taken` gave, or the same of another forward of as many elements."""
+        if self._elements:
+            self.seen.extend(fused.Seen(*pair, self._elements) for pair in taken)
+        else:
+            self._seen.extend(taken)
 
     def forget(self) -> None:
         """Let go of every training forward since the last `absorb`: the running statistics never hear of them."""

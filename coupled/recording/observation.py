@@ -9,6 +9,7 @@ import numpy as np
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
+from coupled.graphs import OFF, Graphs
 from coupled.inputs.certificate import Link, Links
 from coupled.inputs.source import Batch
 from coupled.models.segments import Sum
@@ -40,7 +41,7 @@ class Observation:
         A meeting of all ranks that write: who asks for it does so on each of them.
         """
         sums = frozenset[Sum]().union(*(observer.sums for observer in self.looking))
-        return Weights(self.geometry, self.arms, self.mesh, self.dependents, sums, keep=self._keep)
+        return Weights(self.geometry, self.arms, self.mesh, self.dependents, sums, keep=self._keep, graphs=self._graphs)
 
     def sums(self) -> list[Transfer]:
         """Those of the weights, if anybody has asked for them."""
@@ -51,17 +52,22 @@ class Observation:
         """Is there an update that weights are to be kept for?"""
         return False
 
+    @property
+    def _graphs(self) -> Graphs:
+        return OFF
+
 
 @dataclass(frozen=True)
 class StepObservation(Observation):
     """A state with the batch that it sees, after every arm's backward: losses, z and gradients are those of the batch.
 
     After the update, `arms` have moved; the rest is as it was. `batch`: what arms share; `batch_of` an arm is what that
-    arm sees.
+    arm sees. `graphs`: for what is made of tensors that lie where they do at every step.
     """
 
     batch: Batch
     links: Links
+    graphs: Graphs = OFF
 
     def batch_of(self, arm: str) -> Batch:
         """What an arm that lives here sees."""
@@ -79,6 +85,10 @@ class StepObservation(Observation):
     @property
     def _keep(self) -> bool:
         return any(observer.keeps_weights for observer in self.looking)
+
+    @property
+    def _graphs(self) -> Graphs:
+        return self.graphs
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
+from coupled.graphs import OFF, Graphs
 from coupled.inputs.certificate import Links
 from coupled.inputs.source import Batch
 from coupled.recording.commits import Commits
@@ -37,6 +38,15 @@ from coupled.store.errors import one_line
 Stacks = dict[str, list[np.ndarray]]
 
 
+class Beside(Protocol):
+    """What comes to the host together with what a step records, and is read before any of that is kept."""
+
+    @property
+    def coming(self) -> Sequence[Transfer]: ...
+
+    def read(self) -> None: ...
+
+
 class Recorder:
     """Has `observers`, one a stream, look by the streams' schedules, and `writer` commit shards of what they see.
 
@@ -53,11 +63,13 @@ class Recorder:
         commits: Commits,
         writer: Writer,
         fingerprint: str,
+        beside: Beside | None = None,
+        graphs: Graphs = OFF,
     ) -> None:
-        self.streams, self.arms, self.fingerprint = streams, arms, fingerprint
+        self.streams, self.arms, self.fingerprint, self._beside = streams, arms, fingerprint, beside
         self.observers = {observer.stream: observer for observer in observers}
         assert self.observers.keys() == streams.keys(), "every stream has an observer"
-        self.commits, self.writer, self.mesh = commits, writer, commits.mesh
+        self.commits, self.writer, self.mesh, self._graphs = commits, writer, commits.mesh, graphs
         self.due = {stream: frozenset(due(config, stream)) for stream in streams}
         self.closing = {stream: frozenset(boundaries(config, streams, stream)) for stream in streams}
         self.dependents = dependents(config)
@@ -70,9 +82,11 @@ class Recorder:
 
     def observe(self, step: int, batch: Batch, links: Links) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
-        self._settle()  # of the step before: the guard has waited for what came after it
         looking = self._looking(step)
-        seen = StepObservation(step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, links)
+        graphs = self._graphs if batch.in_place else OFF
+        seen = StepObservation(
+            step, self.arms, self.mesh, self.geometry, self.dependents, looking, batch, links, graphs
+        )
         for observer in looking:
             self._put(observer.stream, step, _joined(observer.state(seen), observer.batch(seen)))
         self._seen, self._sums = seen, seen.sums()
@@ -118,12 +132,17 @@ class Recorder:
 
     def _send(self) -> None:
         """Start on its way all that the step has put on a GPU, together."""
-        send([*self._sums, *(transfer for _, _, transfer in self._coming)])
+        beside = () if self._beside is None else self._beside.coming
+        send([*self._sums, *beside, *(transfer for _, _, transfer in self._coming)])
         self._sums = []
 
-    def _settle(self) -> None:
-        """Stack the rows that are still coming."""
+    def settle(self) -> None:
+        """Stack the rows that are still coming, once what comes beside them was read: those of the step before, to be
+        called when the device has the next one's backward to do.
+        """
         self._send()  # what nothing has followed yet
+        if self._beside is not None:
+            self._beside.read()
         coming, self._coming = self._coming, []
         for stream, step, transfer in coming:
             for (owner, name), array in transfer.arrays().items():
@@ -135,7 +154,7 @@ class Recorder:
                     steps.append(np.int64(step))  # type: ignore[reportArgumentType]
 
     def _seal(self, streams: Iterable[str], last: int, boundary: int, groups: tuple[str, ...] = GROUPS) -> None:
-        self._settle()
+        self.settle()
         for stream in sorted(streams):
             first, self._first[stream] = self._first[stream], boundary
             if self.mesh.writes and any(step in self.due[stream] for step in range(first, last + 1)):
@@ -168,7 +187,7 @@ class Recorder:
         """The rows of shards that have not closed, by owner, as `stream/owner/column`; and the step at which each
         stream's shard began. Every owner that is recorded here is there, if with no rows.
         """
-        self._settle()
+        self.settle()
         rows: dict[str, dict[str, np.ndarray]] = {owner: {} for owner in (*self.arms, SHARED) if self.mesh.holds(owner)}
         for (stream, owner), kept in sorted(self._stacks.items()):
             rows[owner] |= {f"{stream}/{owner}/{column}": array for column, array in _stacked(kept).items()}

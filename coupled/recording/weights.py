@@ -6,7 +6,7 @@ transfer, with what else a step records, and all that follows from them is compu
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from coupled.arms.arm import Arm
 from coupled.arms.initial import initial_weights
 from coupled.config import Config
+from coupled.graphs import OFF, Graphs
 from coupled.models.flat import FlatState, in_weight_gap
 from coupled.models.segments import Segments, Sum, Vectors
 from coupled.ranks.mesh import Mesh
@@ -71,8 +72,9 @@ class Weights:
         wanted: Collection[Sum],
         *,
         keep: bool = False,
+        graphs: Graphs = OFF,
     ) -> None:
-        self._geometry, self._arms = geometry, arms
+        self._geometry, self._arms, self._graphs = geometry, arms, graphs
         self.own = list(arms)
         self._reference_of = {name: arm.reference for name, arm in arms.items() if arm.reference is not None}
         weights = {name: arm.state.weights[: geometry.shared] for name, arm in arms.items()}
@@ -88,8 +90,11 @@ class Weights:
             if reference is not None:
                 vectors = Vectors(own, weights[reference], starts.get(name), starts.get(reference))
             kinds = set(wanted) if reference is not None else _ALONE & set(wanted)
-            sums[name] = geometry.sums(vectors, kinds, self._kept.get(name))
-        self.transfer = Transfer({name: {kind.name: row for kind, row in rows.items()} for name, rows in sums.items()})
+            take = partial(_sums, geometry, vectors, kinds, self._kept.get(name))
+            stays = name in arms and (reference is None or reference in arms)  # what came from elsewhere is elsewhere
+            key = ("sums of weights", name, *sorted(kind.name for kind in kinds), keep)
+            sums[name] = graphs.run(key, take) if stays else take()
+        self.transfer = Transfer(sums)
         self._names = list(sums)
 
     @property
@@ -150,9 +155,16 @@ class Weights:
     def updates(self) -> dict[str, Tensor]:
         """What each arm's update moved each of its layers by, ‖·‖ (layers,), on the arms' device; after the update."""
         return {
-            name: self._geometry.distances(self._arms[name].state.weights, kept).sqrt()
+            name: self._graphs.run(("update", name), partial(self._update, name, kept))["norm"]
             for name, kept in self._kept.items()
         }
+
+    def _update(self, name: str, kept: Tensor) -> dict[str, Tensor]:
+        return {"norm": self._geometry.distances(self._arms[name].state.weights, kept).sqrt()}
+
+
+def _sums(geometry: Segments, vectors: Vectors, kinds: Collection[Sum], copy: Tensor | None) -> dict[str, Tensor]:
+    return {kind.name: row for kind, row in geometry.sums(vectors, kinds, copy).items()}
 
 
 def angles(norm: Tensor, reference_norm: Tensor, *, radial: Tensor, distances: Tensor, opposite: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from coupled.driver.assembly import Parts, build
+from coupled.driver.guard import Guard
 from coupled.driver.loop import advance
 from coupled.driver.resuming import restored
 from coupled.driver.run import Run
@@ -22,6 +23,7 @@ from coupled.recording.observation import Setting
 from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
+from coupled.runtime import runs_behind
 from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
 from coupled.terminal.counting import Progress
 from coupled.verification.rebuilt import Findings, Rebuilt
@@ -116,7 +118,8 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
     commits = Commits(ALONE, Objects(rebuilt.path), None)
     writer = Writer(asynchronous=False, limit=1)
     observers = observers_of(Setting(rebuilt.config, parts.panels, parts.ledger))
-    recorder = Recorder(rebuilt.config, parts.streams, parts.arms, observers, commits, writer, fingerprint)
+    guard = Guard(rebuilt.config, parts.arms, commits, writer, behind=runs_behind(parts.device))
+    recorder = Recorder(rebuilt.config, parts.streams, parts.arms, observers, commits, writer, fingerprint, guard)
     chains = restored(rebuilt.path, stretch.start, parts.arms, parts.ledger, rebuilt.config, fingerprint)
     stream = Stream(parts.source, stretch.end)
     return Rehearsal(
@@ -129,6 +132,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         source=parts.source,
         stream=stream,
         recorder=recorder,
+        guard=guard,
         chains=chains,
         commits=commits,
         writer=writer,
@@ -144,6 +148,7 @@ def _trained(rebuilt: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
             advance(run, step)
             yield step + 1
         run.recorder.observe_state(stretch.end)
+        run.guard.read()
     except StoreError:
         raise
     except RunStopped as error:

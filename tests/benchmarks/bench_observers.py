@@ -22,7 +22,6 @@ from rich.table import Table
 
 from coupled.config import Config, Schedule, from_tables
 from coupled.driver.assembly import assemble
-from coupled.driver.guard import guard
 from coupled.driver.loop import forward_backward
 from coupled.driver.run import Run
 from coupled.memory import tune_memory
@@ -68,7 +67,7 @@ def step(
     else:
         timed("forward and backward", lambda: forward_backward(run, batch))
     link = run.chains.extend(batch, rate)
-    timed("guard", lambda: guard(run, at))
+    timed("guard", lambda: run.guard.check(at))
     timed("observe", lambda: run.recorder.observe(at, batch, link))
     timed("update", lambda: [arm.update(rate) for arm in run.arms.values()])
     timed("observe the update", lambda: run.recorder.observe_update(at))

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers import tables
+from helpers import spoil_gradient, tables
 from parts import check, part
 
 from coupled.config import from_tables
 from coupled.driver.assembly import assemble
-from coupled.driver.loop import advance
+from coupled.driver.loop import advance, lockstep
 from coupled.driver.reporter import Silent
 from coupled.driver.train import resume, train
+from coupled.errors import RunStopped
+from coupled.recording.checkpoints import tensors
 from coupled.store import open_tensors
 from coupled.store.treehash import tree_hash
 
@@ -42,6 +44,7 @@ CONTROLS = {
     "other": {"kind": "other-inputs"},
     "twin": {"kind": "twin", "of": "kicked"},
 }
+KEEP = {"keep": {"steps": [0], "last": True}, "recovery": {"steps": [3, 5]}}
 LARS = {"name": "lars", "learning_rate": 0.3, "clip_norm": 1.0, "horizon": 20}
 STYLES = {
     "float32": {},
@@ -61,8 +64,7 @@ def config_of(folder: str, style: str = "float32", **sections: object):
         train=train_table,
         paths={"runs": folder},
         arms=sections.pop("arms", ARMS),
-        checkpoints={"keep": {"steps": [0], "last": True}, "recovery": {"steps": [3, 5]}},
-        **{"optimiser": LARS, **sections},
+        **{"optimiser": LARS, "checkpoints": KEEP, **sections},
     )
     return from_tables(given)
 
@@ -124,6 +126,44 @@ def ledger_and_flips_change_no_weight() -> str:
             one, other = (open_tensors(run / f"checkpoints/step-000000008/{arm}.safetensors") for run in runs)
             check(all(one[key].tobytes() == other[key].tobytes() for key in one), f"{arm} ends in other bytes")
     return f"{len(CONTROLS)} arms, equal bytes at step 8"
+
+
+@part()
+def graphs_give_the_bytes_of_launches() -> str:
+    cases = {
+        "float32": {},
+        "bf16": {},
+        "gelu": {"arms": CONTROLS, "optimiser": {"learning_rate": 0.1}, "model": {"width": 8, "activation": "gelu"}},
+        "adamw": {"optimiser": {"name": "adamw", "learning_rate": 1e-3, "clip_norm": 0.1}},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, sections in cases.items():
+            hashes = []
+            for graphs in (True, False):
+                config = config_of(f"{folder}/{graphs}", name, **deepcopy(sections))
+                hashes.append(tree_hash(train(replace(config, train=replace(config.train, graphs=graphs)))))
+            check(hashes[0] == hashes[1], f"{name}: other bytes with graphs than without")
+    return f"{len(cases)} runs of 8 steps, equal hashes"
+
+
+@part()
+def a_gradient_that_is_not_finite_leaves_every_arm_in_its_last_good_state() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        run = assemble(config_of(folder, checkpoints={"keep": {"every": 1}}))
+        spoil_gradient(run.arms["nscl"], 4)
+        try:
+            with run:
+                lockstep(run, Silent())
+            check(False, "it was not stopped")
+        except RunStopped as error:
+            check("arm nscl has a non-finite gradient at step 4" in str(error), str(error))
+        last = sorted((run.root / "checkpoints").iterdir())[-1]
+        check(last.name == "step-000000004", f"{last.name} is the last checkpoint")
+        for name, arm in run.arms.items():
+            file = open_tensors(last / f"{name}.safetensors")
+            for key, tensor in tensors(arm).items():
+                check(tensor.detach().cpu().numpy().tobytes() == file[key].tobytes(), f"{key} of {name} has moved")
+    return f"{len(run.arms)} arms, stopped at step 4, bytes of the checkpoint at step 4"
 
 
 @part()
@@ -225,10 +265,14 @@ def a_step_of_a_tiny_run_counted_in_launches() -> tuple[str, str]:
             for step in range(3):
                 advance(run, step)
             torch.cuda.synchronize()
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
+            with torch.profiler.profile(activities=activities) as profile:
                 advance(run, 3)
                 torch.cuda.synchronize()
+    calls = Counter(
+        event.name for event in profile.events() if event.name.startswith(("cudaLaunch", "cudaGraphLaunch"))
+    )
     events = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
     kinds = Counter("copy" if "Memcpy" in e.name else "fill" if "Memset" in e.name else "kernel" for e in events)
     copies = Counter(event.name for event in events if "Memcpy" in event.name)
-    return f"{dict(kinds)} of five arms", "copies: " + json.dumps(copies)
+    return f"{dict(kinds)} of five arms by {dict(calls)}", "copies: " + json.dumps(copies)

@@ -44,12 +44,15 @@ class Scalars(Observer):
     def batch(self, seen: StepObservation) -> Rows:
         with one_thread():
             rows: dict[str, Mapping[str, Tensor | np.ndarray]] = {
-                name: batch_scalars(arm, seen.batch_of(name), self._crossed, with_positive=self._with_positive)
+                name: seen.graphs.run(("losses", name), partial(self._scalars, arm, seen.batch_of(name)))
                 for name, arm in seen.arms.items()
             }
         own = {name: {**rows[name], **_digests(seen.link_of(name))} for name in seen.with_own_inputs}
         shared = seen.links[None]
         return {**rows, **own, SHARED: {"batch.learning_rate": np.array(shared.learning_rate), **_digests(shared)}}
+
+    def _scalars(self, arm: Arm, batch: Batch) -> dict[str, Tensor]:
+        return batch_scalars(arm, batch, self._crossed, with_positive=self._with_positive)
 
 
 def _digests(link: Link) -> dict[str, np.ndarray]:

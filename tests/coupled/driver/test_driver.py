@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import tables, tiny
+from helpers import spoil_gradient, tables, tiny
 from rich.console import Console
 
 from coupled.commands.progress import ProgressReporter
@@ -170,15 +170,7 @@ def test_a_non_finite_gradient_stops_every_arm_before_the_update(tmp_path):
     run = assemble(tiny(tmp_path, checkpoints={"keep": {"every": 1}}))
     assert run is not None
     clean = train(tiny(tmp_path / "clean", checkpoints={"keep": {"every": 1}}))
-    forward_backward = run.arms["nscl"].forward_backward
-
-    def spoiled(batch, others):
-        gradients = forward_backward(batch, others)
-        if batch.step == 2:
-            run.arms["nscl"].state.gradient[3] = torch.nan
-        return gradients
-
-    run.arms["nscl"].forward_backward = spoiled
+    spoil_gradient(run.arms["nscl"], 2)
     with run, pytest.raises(RunStopped, match=r"arm nscl has a non-finite gradient at step 2"):
         lockstep(run, Silent())
     path = run.root

@@ -30,14 +30,5 @@ def arm_of(dtype, value, name):
 def test_one_number_that_is_not_finite_is_seen_and_no_number_is_too_large(dtype, name):
     largest = torch.finfo(dtype).max
     for value in (torch.nan, torch.inf, -torch.inf, 1.0, largest, -largest):
-        bad = guard._not_finite({"arm": arm_of(dtype, value, name)})
-        assert bad == {"arm": (False, not abs(value) <= largest)}
-
-
-def test_a_digest_of_bits_sees_a_flip_and_an_exchange():
-    x = torch.tensor([1.0, 2.0, 3.0])
-    same = guard._fold(x)
-    assert guard._fold(x.clone()) == same
-    for other in (torch.tensor([1.0, 3.0, 2.0]), torch.nextafter(x, x + 1), torch.tensor([1.0, 2.0, -3.0])):
-        assert guard._fold(other) != same
-    assert guard._fold(torch.tensor([0.0])) != guard._fold(torch.tensor([-0.0]))
+        loss, gradient = (bool(flag) for flag in guard._finite(arm_of(dtype, value, name)))
+        assert (loss, gradient) == (True, abs(value) <= largest)

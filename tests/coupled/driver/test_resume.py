@@ -159,7 +159,7 @@ def test_a_replay_that_is_not_the_same_computation_is_an_alarm_and_overwrites_no
     config = config_of(tmp_path, checkpoints={"keep": {"every": 4}, "recovery": {"steps": []}})
     path = train(config)
     update = Arm.update
-    monkeypatch.setattr(Arm, "update", lambda self, rate: update(self, rate * (1 + 1e-6)))
+    monkeypatch.setattr(Arm, "update", lambda self, rate, halted=None: update(self, rate * (1 + 1e-6), halted))
     with pytest.raises(StoreError, match="before the run was resumed"):
         resume(path, terms=ResumeTerms(from_step=4))
     with pytest.raises(StoreError, match="before the run was resumed"):  # the alarm outlives the process

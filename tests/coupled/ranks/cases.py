@@ -3,8 +3,8 @@
     torchrun … cases.py CASES.json FOLDER
 
 A case names a way to go through a tiny config: `train` it, `stop` it between two steps and resume it, write the first
-`gradient` of every arm, let one rank go `astray`, or `count` the states that a rank holds. `mutant` breaks something,
-or makes the networks smooth.
+`gradient` of every arm, let one rank go `astray`, have an arm `halted`, or `count` the states that a rank holds.
+`mutant` breaks something, or makes the networks smooth.
 """
 
 import gc
@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from coupled import runtime
 from coupled.arms import arm as arms
 from coupled.config import from_tables
 from coupled.driver import preflight
-from coupled.driver.assembly import build
+from coupled.driver.assembly import build, start_run
+from coupled.driver.loop import lockstep
 from coupled.driver.reporter import Silent
 from coupled.driver.train import resume, train
 from coupled.errors import RunStopped
@@ -31,9 +33,10 @@ from coupled.objectives.losses import per_anchor
 from coupled.ranks import exchange
 from coupled.ranks.joining import joined
 from coupled.ranks.mesh import Axis
+from coupled.recording.checkpoints import tensors
 
 sys.path.append(str(Path(__file__).parents[2]))  # as pytest has it; this file is run as a script
-from helpers import without_kinks
+from helpers import spoil_gradient, without_kinks
 from rank_cases import placed
 
 
@@ -84,8 +87,8 @@ def astray(config):
     """One rank's weights move by an ulp where its copy's do not."""
     update = arms.Arm.update
 
-    def moved(self, rate):
-        update(self, rate)
+    def moved(self, rate, halted=None):
+        update(self, rate, halted)
         if os.environ["RANK"] == "1":
             self.state.weights[0] = torch.nextafter(self.state.weights[0], torch.tensor(torch.inf))
 
@@ -96,6 +99,22 @@ def astray(config):
         Path(config.paths.runs, f"{config.name}-{os.environ['RANK']}.txt").write_text(str(error))
     finally:
         arms.Arm.update = update
+
+
+def halted(config):
+    """The gradient of nscl is spoiled at step 3, and the host told later: the states that arms are left in."""
+    with joined(config) as mesh:
+        run = start_run(build(config, mesh))
+        if "nscl" in run.arms:
+            spoil_gradient(run.arms["nscl"], 3)
+        saved = {}
+        try:
+            with run:
+                lockstep(run, Silent())
+        except RunStopped as error:
+            saved = {"error": str(error), "quiet": error.quiet}
+        saved["arms"] = {n: {k: t.tolist() for k, t in tensors(arm).items()} for n, arm in run.arms.items()}
+        Path(config.paths.runs, f"{config.name}-{mesh.rank}.json").write_text(json.dumps(saved))
 
 
 def count(config):
@@ -111,9 +130,10 @@ def count(config):
 def mutated(name, config):
     """One thing broken: remote gradients `dropped`, all `shrunk` by 1/W, or reduced by torch's own `ddp`.
 
-    `smooth` breaks nothing: networks without kinks.
+    `smooth` breaks nothing: networks without kinks. Nor does `behind`: the device is taken for one that runs behind.
     """
     kept = exchange._Whole.backward, arms.batch_loss, arms.add_up, arms.Arm.forward, preflight.repeats_its_bytes
+    at_once = runtime.runs_behind
 
     def shrunk(ctx, *grads):
         gradient, none = kept[0](ctx, *grads)
@@ -133,6 +153,8 @@ def mutated(name, config):
             )
         return kept[3](self, batch)
 
+    if name == "behind":
+        runtime.runs_behind = lambda device: True
     if name == "shrunk":
         exchange._Whole.backward = staticmethod(shrunk)
     if name == "dropped":
@@ -146,7 +168,7 @@ def mutated(name, config):
             yield
     finally:
         exchange._Whole.backward, arms.batch_loss, arms.add_up, arms.Arm.forward = kept[:4]
-        preflight.repeats_its_bytes = kept[4]
+        preflight.repeats_its_bytes, runtime.runs_behind = kept[4], at_once
 
 
 def main(cases, folder):
@@ -163,6 +185,8 @@ def main(cases, folder):
                     gradient(config)
                 case "astray":
                     astray(config)
+                case "halted":
+                    halted(config)
                 case "count":
                     count(config)
 

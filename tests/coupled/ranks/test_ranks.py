@@ -192,6 +192,22 @@ def test_copies_that_are_no_longer_equal_stop_the_run(launched):
         assert "ranks that share an arm had other weights after step 2" in lines[0] and lines[1] == ""
 
 
+@pytest.mark.parametrize("case", ["halted-arms-2", "halted-2"])
+def test_a_gradient_that_is_not_finite_halts_the_arms_of_all_ranks_in_their_last_good_state(launched, case):
+    W, folder = launched
+    if W == 2:
+        checkpoints = sorted((folder / case / "checkpoints").glob("step-*"))
+        assert checkpoints[-1].name == "step-000000003"
+        ends = [json.loads((folder / f"{case}-{rank}.json").read_text()) for rank in (0, 1)]
+        assert "arm nscl has a non-finite gradient at step 3" in ends[0]["error"] and ends[1]["quiet"]
+        assert {name for end in ends for name in end["arms"]} == set(THREE)
+        for name, tensors in (item for end in ends for item in end["arms"].items()):
+            file = open_tensors(checkpoints[-1] / f"{name}.safetensors")
+            for key, values in tensors.items():
+                saved = file["optimiser.momentum_buffer" if key.startswith("optimiser") else key]
+                assert np.array(values, np.float32).tobytes() == saved.tobytes(), (name, key)
+
+
 def test_diff_and_verify_know_of_split_batches(launched, alone):
     W, folder = launched
     result = diff(folder / f"whole-{W}", alone(f"whole-{W}"))

@@ -1,0 +1,124 @@
+"""CUDA graphs: what a step does where the step before did it, as one launch in place of hundreds.
+
+Small networks are bound by the host that launches their kernels. A graph has the very kernels that its act launches, on
+the same memory, so it gives the same bytes.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor
+
+from coupled.config import Config
+from coupled.config.traits import objective_of
+from coupled.errors import RunStopped
+from coupled.objectives.registry import registered
+from coupled.ranks.mesh import Mesh
+
+K = TypeVar("K")
+Act = Callable[[], Mapping[K, Tensor]]
+
+
+class Graphs:
+    """Acts by name. An act depends on nothing that changes but tensors which stay where they are, and asks the device
+    for no number.
+
+    The first time, an act runs as it is, and libraries load what they need; the second time its kernels are captured;
+    from then on they are replayed. What it gives are tensors that stay where they are as well, until it is run again.
+    In between nothing has to be kept in the memory of graphs, so all of a process share it, in whatever order they are
+    replayed.
+    """
+
+    why_not = ""
+
+    def __init__(self) -> None:
+        self._outputs: dict[Hashable, dict[Any, Tensor]] = {}
+        self._replays: dict[Hashable, tuple[Callable[[], object], Act[Any]]] = {}
+
+    def run(self, key: Hashable, act: Act[K]) -> Mapping[K, Tensor]:
+        """What `act()` gives; `key` names it, with all that it depends on beside its tensors."""
+        outputs = self._outputs.get(key)
+        if outputs is None:
+            self._outputs[key] = outputs = self._first(act)
+            return outputs
+        if key not in self._replays:
+            # The act is kept: so are the tensors whose addresses its graph has.
+            self._replays[key] = self._captured(key, act, outputs), act
+        self._replays[key][0]()
+        return outputs
+
+    def _first(self, act: Act[K]) -> dict[K, Tensor]:
+        # On the stream that captures: what libraries keep for a stream is then not made within a graph.
+        (stream, _), current = _shared(), torch.cuda.current_stream()
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            outputs = _clones(act())
+        current.wait_stream(stream)
+        return outputs
+
+    def _captured(self, key: Hashable, act: Act[K], outputs: Mapping[K, Tensor]) -> Callable[[], object]:
+        graph, (stream, pool) = torch.cuda.CUDAGraph(), _shared()
+        try:
+            # Other threads, which make views, go on meanwhile.
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                _copy(outputs, act())
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = next(iter(str(error).splitlines()), "no reason given")
+            raise RunStopped(
+                f"no CUDA graph can be made of {key} ({reason}): set train.graphs = false; the bytes are the same"
+            ) from error
+        return graph.replay
+
+    @property
+    def is_on(self) -> bool:
+        return not self.why_not
+
+
+@cache
+def _shared() -> tuple[torch.cuda.Stream, Any]:
+    """The stream that captures, and the memory of all graphs of this process."""
+    return torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+
+class NoGraphs(Graphs):
+    """Acts are run as they are. `why_not`: in words."""
+
+    def __init__(self, why_not: str) -> None:
+        super().__init__()
+        self.why_not = why_not
+
+    def run(self, key: Hashable, act: Act[K]) -> Mapping[K, Tensor]:
+        return act()
+
+
+OFF: Final = NoGraphs("off")
+
+
+def graphs_of(config: Config, device: torch.device, mesh: Mesh) -> Graphs:
+    """Those of a process of the run, on unless something in its steps forbids them."""
+    objectives = (objective_of(arm).name for arm in config.arms.values())
+    own = next((name for name in objectives if registered(name) is not None), None)
+    forbids = [
+        (device.type != "cuda", "arms are on a CPU"),
+        (not config.train.graphs, "train.graphs is off"),
+        (config.train.compile, "train.compile has its own"),
+        (mesh.data.size > 1, "ranks that share a batch meet within its forward"),
+        (own is not None, f"{own} is code that may ask for numbers"),
+    ]
+    why_not = next((why for forbidden, why in forbids if forbidden), "")
+    return NoGraphs(why_not) if why_not else Graphs()
+
+
+def _clones(outputs: Mapping[K, Tensor]) -> dict[K, Tensor]:
+    return {key: value.detach().clone() for key, value in outputs.items()}
+
+
+def _copy(outputs: Mapping[K, Tensor], values: Mapping[K, Tensor]) -> None:
+    assert outputs.keys() == values.keys(), "an act gives the same every time"
+    with torch.no_grad():
+        for key, value in values.items():
+            outputs[key].copy_(value)
