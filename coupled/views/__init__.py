@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from coupled.staging import moved
 from coupled.views import fused, operators
-from coupled.views.blur import gaussian_blur
 from coupled.views.fused import load_kernels
 from coupled.views.parameters import (
     WORDS_PER_VIEW,
@@ -123,8 +123,7 @@ def normalise(
     crops: Tensor, mean: Sequence[float], std: Sequence[float], out_dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """(crops − mean) / std by channel, in float32, then cast: (n, 3, S, S), a new tensor."""
-    means, stds = _constants(mean, std).view(2, 3, 1, 1).to(crops.device, non_blocking=True)
-    return (crops - means).div_(stds).to(out_dtype)
+    return operators.normalise(crops, *moved([_constants(mean, std)], crops.device)).to(out_dtype)
 
 
 def _constants(mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -136,6 +135,4 @@ def _cropped(images: Tensor, boxes: Boxes, size: int) -> Tensor:
 
 
 def _finished(crops: Tensor, colours: Colours, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    if crops.device.type == "cpu":
-        return fused.finish(crops, colours, _constants(mean, std))
-    return normalise(gaussian_blur(operators.recolour(crops, colours), colours), mean, std)
+    return (fused if crops.device.type == "cpu" else operators).finish(crops, colours, _constants(mean, std))

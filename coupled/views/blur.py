@@ -6,9 +6,12 @@ A Gaussian is separable: one pass along the height, one along the width. The pas
 `operators`, so that the bytes of a view depend on nothing but its pixels, its sigma and its kernel.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from coupled.staging import moved
 from coupled.views.parameters import Colours, exp_series
 
 _FAINTEST = -18.0  # six sigmas: less than 3e-8 of the whole lies beyond, half a rounding of float32; exactly 0
@@ -16,23 +19,43 @@ _SQUARINGS = 4
 _CACHED = 1 << 18  # values
 
 
-def gaussian_blur(views: Tensor, colours: Colours) -> Tensor:
-    """Blur those of `views` (n, 3, S, S), float32, that `colours` say. Overwrites `views`."""
+class Blurs(NamedTuple):
+    """Which rows are blurred, int64 (b,), the widest kernel first, and by which half kernels, float32 (b, R + 1).
+
+    `counts` (R + 1): how many kernels reach each tap, the first so many. b = 0 where none is.
+    """
+
+    rows: Tensor
+    weights: Tensor
+    counts: list[int]
+
+
+def blurs_of(colours: Colours) -> Blurs:
+    """The table of `gaussian_blur`, on the CPU."""
     rows = colours.blurred.nonzero()[:, 0]
     if not len(rows):
-        return views
+        return Blurs(rows, torch.empty(0, 1), [0])
     weights = kernel_weights(colours.sigma[rows], colours.kernel[rows])
     # The widest first: a tap is then one call on the first so many views, and none is multiplied by zeros.
     order = torch.argsort((weights > 0).sum(1), descending=True, stable=True)
+    return Blurs(rows[order], weights[order], (weights > 0).sum(0).tolist())
+
+
+def gaussian_blur(views: Tensor, blurs: Blurs) -> Tensor:
+    """Blur those of `views` (n, 3, S, S), float32, that `blurs` say. Overwrites `views`."""
+    many = len(blurs.rows)
+    if not many:
+        return views
+    rows, weights = moved([blurs.rows, blurs.weights], views.device)
     # Few enough at once that they stay in a processor's cache; a device would rather have one large call.
-    at_once = max(1, _CACHED // views[0].numel()) if views.device.type == "cpu" else len(rows)
-    for part in order.split(at_once):
-        counts = (weights[part] > 0).sum(0)
-        taps = weights[part][:, counts > 0].to(views.device, non_blocking=True)
-        chosen = rows[part].to(views.device, non_blocking=True)
+    at_once = max(1, _CACHED // views[0].numel()) if views.device.type == "cpu" else many
+    for start in range(0, many, at_once):
+        chosen = rows[start : start + at_once]
+        counts = [min(count - start, len(chosen)) for count in blurs.counts if count > start]
+        taps = weights[start : start + at_once, : len(counts)]
         blurred = views.index_select(0, chosen)
         for axis in (2, 3):
-            blurred = _smooth(blurred, taps, counts.tolist(), axis)
+            blurred = _smooth(blurred, taps, counts, axis)
         views.index_copy_(0, chosen, blurred)
     return views
 

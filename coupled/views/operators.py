@@ -6,20 +6,29 @@ The bytes of a view depend on its image and parameters only: not on which views 
 by how many threads. The reason is elementwise IEEE arithmetic in float32 with one rounding per operation. There is no
 matrix product and no library reduction: their order of summation is not ours. There is no `add(alpha=)` or `lerp`,
 which are fused in vectors but not in their tails, except with factors that make every product exact.
+
+Tables are made on the CPU. All that `crop_resize` needs goes to the device of the pixels in one copy, and all that
+`finish` needs in another.
 """
 
 import itertools
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from coupled.staging import moved
+from coupled.views.blur import blurs_of, gaussian_blur
 from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION, Boxes, Colours
 
 _GREY, _IDLE = 4, 5  # two further operators, beside the four of the jitter
 _LARGE = 1 << 15  # pixels: each view of an image this large is cut out and made alone, which spares the rest of it
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
+
+Band = tuple[Tensor, Tensor]  # see `band`
 
 
 def crop_resize(images: Tensor, boxes: Boxes, size: int) -> Tensor:
@@ -29,12 +38,21 @@ def crop_resize(images: Tensor, boxes: Boxes, size: int) -> Tensor:
     """
     check_images(images, boxes)
     if not cut_out(images):
-        return _cut_resize(images, boxes, size)
-    views = torch.empty(len(boxes), 3, size, size, dtype=torch.float32, device=images.device)
+        return resample(images, *_bands(images, boxes, size))
     sides = torch.stack([boxes.top, boxes.left, boxes.height, boxes.width], dim=1).tolist()
-    for row, (top, left, height, width) in enumerate(sides):
-        cut = images[row % len(images), None, :, top : top + height, left : left + width]
-        views[row] = _cut_resize(cut, boxes[row : row + 1], size, top, left)[0]
+    cuts = [
+        images[row % len(images), None, :, top : top + height, left : left + width]
+        for row, (top, left, height, width) in enumerate(sides)
+    ]
+    bands = (
+        _bands(cut, boxes[row : row + 1], size, top, left)
+        for row, (cut, (top, left, _, _)) in enumerate(zip(cuts, sides, strict=True))
+    )
+    tables = [_tables(cut, *both) for cut, both in zip(cuts, bands, strict=True)]
+    there = iter(moved(list(itertools.chain(*tables)), images.device))
+    views = torch.empty(len(boxes), 3, size, size, dtype=torch.float32, device=images.device)
+    for row, cut in enumerate(cuts):
+        views[row] = _resampled(cut, there)[0]
     return views
 
 
@@ -49,33 +67,48 @@ def cut_out(images: Tensor) -> bool:
     return images.shape[2] * images.shape[3] >= _LARGE
 
 
-def _cut_resize(images: Tensor, boxes: Boxes, size: int, top: int = 0, left: int = 0) -> Tensor:
-    """`crop_resize` of what was cut out of images at `top`, `left`: it holds every box."""
+def _bands(images: Tensor, boxes: Boxes, size: int, top: int = 0, left: int = 0) -> tuple[Band, Band]:
+    """Rows and columns of `crop_resize` of what was cut out of images at `top`, `left`: it holds every box."""
     upright = torch.zeros_like(boxes.flip)
     rows = band(boxes.top, boxes.height, upright, images.shape[2], size, top)
-    return resample(images, rows, band(boxes.left, boxes.width, boxes.flip, images.shape[3], size, left))
+    return rows, band(boxes.left, boxes.width, boxes.flip, images.shape[3], size, left)
 
 
-def resample(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+def resample(images: Tensor, rows: Band, columns: Band) -> Tensor:
     """W_y · image · W_xᵀ / 255 with both matrices as `band` stores them: float32 (n, 3, rows, columns) in [0, 1].
 
     First along the width, then along the height. `images` is uint8 (m, 3, H, W); row v·m + i of the bands is for
     image i.
     """
+    return _resampled(images, iter(moved(_tables(images, rows, columns), images.device)))
+
+
+def _tables(images: Tensor, rows: Band, columns: Band) -> list[Tensor]:
+    """What `_resampled` takes: of either pass which pixels its outputs begin with, and their weights."""
+    m, _, height, width = images.shape
+    first, weights = (column.repeat_interleave(3, dim=0) for column in rows)
+    return [_of_all(columns[0], m, width), columns[1], _of_all(first, len(first), height), weights]
+
+
+def _of_all(first: Tensor, images: int, length: int) -> Tensor:
+    """First pixels (n, S), counted within an image of `length`, counted through all of them; row v·m + i is image i."""
+    return first + (torch.arange(len(first)) % images * length)[:, None]
+
+
+def _resampled(images: Tensor, tables: Iterator[Tensor]) -> Tensor:
+    """`resample`, of the next tables, on the device of `images`."""
     (m, _, height, width), device = images.shape, images.device
     # The resampled axis comes before the others in memory, so that a tap copies whole runs of them.
     pixels = torch.empty(m, width, 3, height, dtype=torch.float32, device=device).copy_(images.permute(0, 3, 1, 2))
-    narrow = _product(pixels.flatten(2), *columns).unflatten(2, (3, height))
+    narrow = _product(pixels.flatten(2), next(tables), next(tables)).unflatten(2, (3, height))
     # Each channel is an image of its own from here on: a run is shorter, but comes out where the view has it.
     planes = narrow.permute(0, 2, 3, 1).contiguous().flatten(0, 1)
-    views = _product(planes, *(column.repeat_interleave(3, dim=0) for column in rows)).unflatten(0, (len(rows[0]), 3))
+    views = _product(planes, next(tables), next(tables)).unflatten(0, (-1, 3))
     # A tensor, not a number: devices divide by a number through its rounded reciprocal, and 255 must become 1.
     return views.div_(torch.full((1,), 255.0, device=device, dtype=torch.float32))
 
 
-def band(
-    start: Tensor, length: Tensor, mirrored: Tensor, pixels: int, size: int, origin: int = 0
-) -> tuple[Tensor, Tensor]:
+def band(start: Tensor, length: Tensor, mirrored: Tensor, pixels: int, size: int, origin: int = 0) -> Band:
     """One axis of `crop_resize`: which pixels make each of `size` outputs, and their weights.
 
     For boxes `start`, `length` (n,) on an axis of which the `pixels` pixels from `origin` on are given: the first
@@ -103,29 +136,53 @@ def band(
 
 
 def _product(pixels: Tensor, first: Tensor, weights: Tensor) -> Tensor:
-    """Banded product along axis 1 of `pixels` (m, L, C): (n, S, C). Row v·m + i of the band reads image i."""
-    (m, length, _), n = pixels.shape, len(first)
-    image = torch.arange(n) % m
+    """Banded product along axis 1 of `pixels` (m, L, C): (n, S, C). `first` (n, S) counts through all m·L pixels."""
     # Tap by tap, first to last: the order of summation is ours, whatever the batch.
-    rows = (first + (image * length)[:, None]).flatten().to(pixels.device, non_blocking=True)
-    shares = weights.flatten(0, 1).to(pixels.device, non_blocking=True)
-    source = pixels.flatten(0, 1)
+    rows, shares, source = first.flatten(), weights.flatten(0, 1), pixels.flatten(0, 1)
     total = source.index_select(0, rows).mul_(shares[:, :1])
     for tap in range(1, shares.shape[1]):
         total.add_(source.index_select(0, rows + tap).mul_(shares[:, tap : tap + 1]))
-    return total.view(n, -1, pixels.shape[2])
+    return total.view(len(first), -1, pixels.shape[2])
 
 
-def recolour(views: Tensor, colours: Colours) -> Tensor:
+def finish(crops: Tensor, colours: Colours, mean_and_std: Tensor) -> Tensor:
+    """`recolour`, `gaussian_blur` and `normalise` of `crops` float32 (n, 3, S, S) on any device: a new tensor.
+
+    `mean_and_std` is float32 (2, 3) on the CPU.
+    """
+    jitter, blur = rounds_of(colours), blurs_of(colours)
+    tables = [jitter.rows, jitter.factors, blur.rows, blur.weights, mean_and_std]
+    rows, factors, blurred, weights, constants = moved(tables, crops.device)
+    jitter, blur = jitter._replace(rows=rows, factors=factors), blur._replace(rows=blurred, weights=weights)
+    return normalise(gaussian_blur(recolour(crops, jitter), blur), constants)
+
+
+def normalise(views: Tensor, mean_and_std: Tensor) -> Tensor:
+    """(views − mean) / std by channel, float32 (n, 3, S, S): a new tensor."""
+    means, stds = mean_and_std.view(2, 3, 1, 1)
+    return (views - means).div_(stds)
+
+
+class Rounds(NamedTuple):
+    """For each of r rounds: the rows to take, int64 (r, n), their factors, float32 (r, n), and how many of them each
+    operator gets. The last round brings the views back into their order; r = 0 where nothing is done.
+    """
+
+    rows: Tensor
+    factors: Tensor
+    counts: list[list[int]]
+
+
+def recolour(views: Tensor, rounds: Rounds) -> Tensor:
     """Jitter, each view in its own order of operators, then grey: a new float32 (n, 3, S, S) in [0, 1].
 
     In each round the views are sorted by operator, so that an operator is one call on consecutive rows.
     """
-    rounds = _rounds(colours, views.device)
-    if not rounds:
+    if not rounds.counts:
         return views.clone()
+    each = zip(*moved([rounds.rows, rounds.factors], views.device), rounds.counts, strict=True)
     spares = itertools.cycle([torch.empty_like(views), torch.empty_like(views)])
-    for (rows, factors, counts), spare in zip(rounds, spares, strict=False):
+    for (rows, factors, counts), spare in zip(each, spares, strict=False):
         views = torch.index_select(views, 0, rows, out=spare)
         parts = zip(views.split(counts), factors.view(-1, 1, 1, 1).split(counts), strict=True)
         for operator, (part, factor) in enumerate(parts):
@@ -134,18 +191,14 @@ def recolour(views: Tensor, colours: Colours) -> Tensor:
     return views
 
 
-def _rounds(colours: Colours, device: torch.device) -> list[tuple[Tensor, Tensor, list[int]]]:
-    """For each round: the rows to take, their factors, float32 (n,), and how many of them each operator gets.
-
-    Made on the CPU and moved once. The last round brings the views back into their order; no round where nothing is
-    done.
-    """
+def rounds_of(colours: Colours) -> Rounds:
+    """The rounds of `recolour`, on the CPU."""
     n = len(colours)
     jitter = colours.order.T.where(colours.jittered, _IDLE)
     operators = torch.cat([jitter, torch.where(colours.grey, _GREY, _IDLE)[None]])
     operators = operators[(operators != _IDLE).any(1)]
     if not len(operators):
-        return []
+        return Rounds(torch.empty(0, n, dtype=torch.int64), torch.empty(0, n), [])
     operators = torch.nn.functional.pad(operators, (0, 0, 0, 1), value=_IDLE)
     order = torch.argsort(operators, dim=1, stable=True)
     place = torch.empty_like(order).scatter_(1, order, torch.arange(n).expand_as(order))  # where each view then lies
@@ -153,8 +206,7 @@ def _rounds(colours: Colours, device: torch.device) -> list[tuple[Tensor, Tensor
     every_factor = torch.nn.functional.pad(colours.factors.to(torch.float32), (0, 2))
     factors = every_factor[order, operators.gather(1, order)]
     counts = torch.nn.functional.one_hot(operators, _IDLE + 1).sum(1).tolist()
-    moved = (table.to(device, non_blocking=True) for table in (rows, factors))
-    return [(row, factor, count) for row, factor, count in zip(*moved, counts, strict=True)]
+    return Rounds(rows, factors, counts)
 
 
 # The operators change `views` (n, 3, S, S) in place; `factor` is (n, 1, 1, 1), the hue's in turns.

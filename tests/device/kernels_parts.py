@@ -16,7 +16,7 @@ from coupled.objectives.losses import batch_loss
 from coupled.objectives.masks import pair_masks, similarity
 from coupled.objectives.registry import Objective
 from coupled.views import operators
-from coupled.views.blur import gaussian_blur
+from coupled.views.blur import blurs_of, gaussian_blur
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 runtime.configure(from_tables(tables(train={"device": DEVICE.type})))
@@ -83,8 +83,8 @@ def views_of_every_recipe_have_the_bytes_of_the_cpu_operators() -> str:
             )
             table = views.draw(recipe, draws.flatten(0, 1), side, side)
             crop = [operators.crop_resize(images.to(device), table, size) for device in ("cpu", DEVICE)]
-            colour = [operators.recolour(crop[0].to(device), table) for device in ("cpu", DEVICE)]
-            blur = [gaussian_blur(colour[0].clone().to(device), table) for device in ("cpu", DEVICE)]
+            colour = [operators.recolour(crop[0].to(device), operators.rounds_of(table)) for device in ("cpu", DEVICE)]
+            blur = [gaussian_blur(colour[0].clone().to(device), blurs_of(table)) for device in ("cpu", DEVICE)]
             whole = [
                 views.apply(images.to(device), table, size=size, mean=(0.5,) * 3, std=(0.25,) * 3)
                 for device in ("cpu", DEVICE)

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from coupled.address import Purpose
 from coupled.views import Blur, Recipe, draw_colours, view_words
-from coupled.views.blur import gaussian_blur, kernel_weights
+from coupled.views.blur import blurs_of, gaussian_blur, kernel_weights
 
 pytestmark = pytest.mark.kernels
 
@@ -35,7 +35,7 @@ def test_blur_equals_torchvision(size, kernel):
     n = 12 if size < 100 else 4
     views, colours = some_views(n, size), some_colours(n, Blur(kernel, (0.1, 2.0), 0.7))
     colours.sigma[0], colours.sigma[1] = 0.1, 2.0
-    ours = gaussian_blur(views.clone(), colours)
+    ours = gaussian_blur(views.clone(), blurs_of(colours))
     # Against float64: rounding of float32 weights, products and sums. Against float32: torchvision sums up to 529
     # products in one go, where ours are two passes of at most 23.
     for dtype, bound in ((torch.float64, 3e-7), (torch.float32, 2e-6)):
@@ -71,20 +71,20 @@ def test_golden_kernel_weights():
 def test_views_of_one_batch_may_have_kernels_of_their_own():
     views, mixed = some_views(6, 32), some_colours(6, Blur(9, (0.5, 2.0), 1.0))
     mixed.kernel[::2] = 5
-    together = gaussian_blur(views.clone(), mixed)
+    together = gaussian_blur(views.clone(), blurs_of(mixed))
     for i in range(6):
-        assert same_bytes(gaussian_blur(views[i : i + 1].clone(), mixed[i : i + 1]), together[i : i + 1])
+        assert same_bytes(gaussian_blur(views[i : i + 1].clone(), blurs_of(mixed[i : i + 1])), together[i : i + 1])
 
 
 def test_views_that_are_not_blurred_keep_their_bytes():
     views, colours = some_views(40, 32), some_colours(40, Blur(9, (0.1, 2.0), 0.5))
-    ours = gaussian_blur(views.clone(), colours)
+    ours = gaussian_blur(views.clone(), blurs_of(colours))
     assert same_bytes(ours[~colours.blurred], views[~colours.blurred])
     assert not (ours == views).flatten(1).all(1)[colours.blurred & (colours.sigma > 0.5)].any()
 
 
 def test_a_kernel_too_wide_to_be_mirrored_is_refused():
     colours = some_colours(2, Blur(23, (2.0, 2.0), 1.0))
-    assert gaussian_blur(some_views(2, 12), colours).isfinite().all()
+    assert gaussian_blur(some_views(2, 12), blurs_of(colours)).isfinite().all()
     with pytest.raises(AssertionError, match="cannot be mirrored into 11 px"):
-        gaussian_blur(some_views(2, 11), colours)
+        gaussian_blur(some_views(2, 11), blurs_of(colours))

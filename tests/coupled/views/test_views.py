@@ -20,7 +20,7 @@ from coupled.views import (
     view_words,
 )
 from coupled.views import recipe as recipe_named
-from coupled.views.operators import _OPERATORS, _product, band, crop_resize, recolour
+from coupled.views.operators import _OPERATORS, _of_all, _product, band, crop_resize, recolour, rounds_of
 from coupled.views.parameters import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
 pytestmark = pytest.mark.kernels
@@ -106,7 +106,8 @@ def test_bands_equal_the_literal_weight_matrix(pixels, size):
     starts = (pixels - lengths) // torch.tensor([1, 3]).repeat(pixels)
     mirrored = torch.arange(2 * pixels) % 3 == 0
     eye = torch.eye(pixels).expand(2 * pixels, pixels, pixels)
-    ours = _product(eye, *band(starts, lengths, mirrored, pixels, size))
+    first, weights = band(starts, lengths, mirrored, pixels, size)
+    ours = _product(eye, _of_all(first, len(eye), pixels), weights)
     for matrix, start, length, flip in zip(ours, starts.tolist(), lengths.tolist(), mirrored.tolist(), strict=True):
         literal = literal_weights(start, length, pixels, size)
         # Half a float32 ulp of 1, and float64's rounding of the centre.
@@ -151,7 +152,7 @@ def test_a_jitter_operator_equals_torchvision(operator, bound, size):
 def test_grey_equals_torchvision():
     views = crop_resize(some_images(20), some_parameters(20), 32)
     parameters = some_parameters(20, recipe=Recipe(grey_probability=1.0))
-    assert (recolour(views, parameters) - tv.rgb_to_grayscale(views, 3)).abs().max() < 3e-7
+    assert (recolour(views, rounds_of(parameters)) - tv.rgb_to_grayscale(views, 3)).abs().max() < 3e-7
 
 
 @pytest.mark.parametrize("recipe", [SIMCLR, STRONG])
