@@ -60,13 +60,10 @@ def device_memory(config: Config) -> int | None:
     return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
 
 
-def pins_memory(device: torch.device) -> bool:
-    """Is it worth while to pin what goes to this device? Only from there is it copied while the host goes on."""
-    return device.type == "cuda"
-
-
 def runs_behind(device: torch.device) -> bool:
-    """Does the device compute while the host goes on, so that asking for a number is to wait?"""
+    """Does the device compute and copy while the host goes on? Then asking for a number is to wait, what goes there is
+    pinned, and batches are made on a stream of their own.
+    """
     return device.type == "cuda"
 
 

@@ -17,11 +17,19 @@ IDLE = ("aten.empty", "aten.new_empty", "prim.", "profiler.", "aten.lift_fresh")
 
 
 class Counted(TorchDispatchMode):
-    """Names of the operations that would start a kernel on a device, and of those that bring something to the host."""
+    """Names of the operations that would start a kernel on a device, and of those that bring something to the host.
+
+    `to_device`: of those that take something from the host, names and whether `pin` was told of the memory.
+    """
 
     def __init__(self, device="cuda"):
         super().__init__()
-        self._device, self.launches, self.to_host = device, [], []
+        self._device, self.launches, self.to_host, self.to_device, self._pinned = device, [], [], [], []
+
+    def pin(self, tensor):
+        """`tensor`, whose memory counts as pinned from now on."""
+        self._pinned.append(tensor)  # kept: no other memory may get its number
+        return tensor
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **kwargs or {})
@@ -31,7 +39,20 @@ class Counted(TorchDispatchMode):
             to_host = name == "aten._local_scalar_dense.default" or (result and not any(result))
             if any(result) or any(given):
                 (self.to_host if to_host else self.launches).append(name)
+            if any(result):
+                self.to_device += [
+                    (name, self._is_pinned(host)) for host in self._from_host((args, kwargs or {}), name)
+                ]
         return out
+
+    def _from_host(self, tree, name):
+        """The tensors that a device would have to fetch: not the numbers that kernels take along."""
+        leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu"]
+        return [leaf for leaf in leaves if leaf.ndim or "copy" in name]
+
+    def _is_pinned(self, tensor):
+        memory = tensor.untyped_storage()._cdata  # of fake tensors too, which have no address
+        return any(memory == pinned.untyped_storage()._cdata for pinned in self._pinned)
 
     def _on_device(self, tree):
         return [leaf.device.type == self._device for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

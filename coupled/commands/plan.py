@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     held, active, together = map(shown_bytes, (forecast.arm_memory, forecast.step_memory, forecast.memory))
     _print_inputs(config)
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
+    if forecast.images:
+        print(f"# images           {shown_bytes(forecast.images)} held by each GPU, if that is at most an eighth of it")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
     if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
         print(f"#   {line}")

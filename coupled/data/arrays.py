@@ -19,6 +19,8 @@ class ArraySplit(ImageSplit):
     asked for. Raises UserError where shapes, dtypes or labels do not fit.
     """
 
+    is_array = True
+
     def __init__(self, images: Tensor | np.ndarray, labels: Mapping[str, Tensor | np.ndarray]) -> None:
         self._images = _tensor(images)
         shape, dtype = tuple(self._images.shape), self._images.dtype

@@ -85,6 +85,8 @@ class Split(ABC):
 class ImageSplit(Split):
     """A split whose images are of one size and held in memory, or drawn into it."""
 
+    is_array: bool = False  # are all images in memory from the start? A GPU may then hold a copy of them
+
     @abstractmethod
     def images(self, ids: Tensor) -> Tensor:
         """Images of `ids` (n,), int64: uint8 RGB (n, 3, size, size) on the CPU."""

@@ -114,6 +114,10 @@ class Subset(Split, Generic[_Whole]):
 class ImageSubset(Subset[ImageSplit], ImageSplit):
     """A subset of images in memory."""
 
+    @property
+    def is_array(self) -> bool:  # type: ignore[override]
+        return self._whole.is_array
+
     def images(self, ids: Tensor) -> Tensor:
         return self._whole.images(self.ids[ids])
 

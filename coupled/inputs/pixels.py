@@ -9,6 +9,7 @@ from torch import Tensor
 from coupled import views
 from coupled.config import Config
 from coupled.data.splits import FileSplit, ImageSplit, Split
+from coupled.staging import moved
 
 
 class Pixels:
@@ -34,7 +35,8 @@ class Pixels:
         if isinstance(split, FileSplit):
             return split.crops(ids, words, self.recipe, self.size)
         assert isinstance(split, ImageSplit)
-        return views.crop(split.images(ids).to(self.device), words, self.recipe, self.size)
+        (images,) = moved([split.images(ids)], self.device)
+        return views.crop(images, words, self.recipe, self.size)
 
     def finished(self, crops: Tensor, words: Tensor) -> Tensor:
         """The views that begin with these crops."""
@@ -42,7 +44,8 @@ class Pixels:
 
     def coloured(self, crops: Tensor, words: Tensor) -> Tensor:
         """The views that begin with these crops, on the device, float32: what `laid_out` takes."""
-        return views.finish(crops.to(self.device, non_blocking=True), words, self.recipe, **self._constants)
+        (there,) = moved([crops], self.device)
+        return views.finish(there, words, self.recipe, **self._constants)
 
     def plain(self, split: Split, ids: Tensor) -> Tensor:
         """Images of a split un-augmented: resized and normalised like a view, (n, 3, S, S)."""

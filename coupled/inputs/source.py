@@ -8,19 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coupled import runtime, views
+from coupled import views
 from coupled.config import Config
 from coupled.config.traits import Inputs, LabelKey, Permuted, own_inputs, traits_of
 from coupled.data.splits import FileSplit, Split
 from coupled.data.workers import Ahead, AheadThread
 from coupled.inputs.dataset import data_info
 from coupled.inputs.draws import Draws, Integers
+from coupled.inputs.held import held
 from coupled.inputs.pixels import Pixels
 from coupled.inputs.placebo import permuted
 from coupled.inputs.shares import Share, is_shared
 from coupled.inputs.side_stream import SideStream
 from coupled.objectives.masks import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis, Mesh
+from coupled.staging import moved, works_beside_host
 
 
 @dataclass(frozen=True)
@@ -75,26 +77,32 @@ class Stream:
     """A run's batches in order, made ahead of the steps that take them; their bytes are those of `Source.at`.
 
     Image folders: `data.workers` processes decode and crop, where ranks hold different arms this rank's share alone;
-    then `at` is a meeting of all ranks. Images in memory: one thread makes whole batches, on a GPU on a stream of its
-    own.
+    then `at` is a meeting of all ranks, who hand on views in it. Images in memory: one thread makes whole batches. On a
+    GPU that thread has a stream of its own, and finishes the crops of image folders too where none are handed on.
     """
 
     def __init__(self, source: "Source", steps: int) -> None:
         self._finish: Callable[[Any], Batch] = lambda batch: batch
         self._together: Callable[[Callable[[], Any]], Any] = lambda act: act()
         self._ahead: Ahead[Any] | AheadThread[Any]
+        self._workers: Ahead[Any] | None = None
+        beside, make = works_beside_host(source.device), source.at
         if isinstance(source.split, FileSplit):
             views.load_kernels()  # once, for all the workers that will be forked
-            share, pinned = source.share, runtime.pins_memory(source.device)
-            self._ahead = Ahead(partial(source.drawn, share=share), source.config.data.workers, steps, pinned)
-            self._finish = partial(source.finished, share=share)
+            share = source.share
+            workers = Ahead(partial(source.drawn, share=share), source.config.data.workers, steps, beside)
+            finish = partial(source.finished, share=share)
             if share.is_handed_on:
                 self._together = source.mesh.together  # a damaged image ends all ranks, before they wait for its views
-        elif source.device.type == "cuda":
-            side = SideStream(source.at)
+            if share.is_handed_on or not beside:
+                self._ahead, self._finish = workers, finish
+                return
+            self._workers, make = workers, lambda step: finish(workers.at(step))
+        if beside:
+            side = SideStream(make)
             self._ahead, self._finish = AheadThread(side.begin, steps), side.arrived
         else:
-            self._ahead = AheadThread(source.at, steps)
+            self._ahead = AheadThread(make, steps)
 
     def at(self, step: int) -> Batch:
         """The batch of `step`; cheap for the one after the last, at the price of a start for any other."""
@@ -102,7 +110,9 @@ class Stream:
 
     def close(self) -> None:
         """End the thread or the processes."""
-        self._ahead.close()
+        self._ahead.close()  # before the workers, for whom its thread may be waiting
+        if self._workers is not None:
+            self._workers.close()
 
 
 class Source:
@@ -125,7 +135,7 @@ class Source:
         self.labels = {name: split.labels(name) for name in labellings}
         keys = [traits_of(config.arms, arm).labels for arm in config.arms]
         self._permuted = [key for key in dict.fromkeys(keys) if isinstance(key, Permuted)]
-        self._pixels = Pixels(config, device, info.mean, info.std)
+        self._pixels, self._images = Pixels(config, device, info.mean, info.std), held(config, split, device)
         by, kinds = config.data.balance_by, own_inputs(config.arms)
         balance = None if by is None else (split.labels(by), info.classes[by])
         self.draws = {inputs: Draws(config, inputs, len(split), balance) for inputs in (None, *kinds)}
@@ -149,7 +159,7 @@ class Source:
         for inputs, draws in self.draws.items():
             ids, visits, words = draws.at(step)
             made = share.is_handed_on or inputs in self._seen
-            crops = self._pixels.crops(self.split, ids[rows], words[:, rows]) if made else None
+            crops = self._pixels.crops(self._images, ids[rows], words[:, rows]) if made else None
             parts.append((ids, visits, words, crops))
         return step, tuple(parts)
 
@@ -172,17 +182,18 @@ class Source:
     def _batch(self, step: int, inputs: Inputs | None, integers: Integers, pixels: Tensor) -> Batch:
         ids, visits, words = integers
         labels = {name: values[ids] for name, values in self.labels.items()}
-        masks: dict[LabelKey, PairMasks] = {name: pair_masks(values.to(self.device)) for name, values in labels.items()}
+        compared: dict[LabelKey, Tensor] = {**labels}
         for key in self._permuted:
-            values = permuted(key, self.labels[key.labelling], seed=self.config.seed, step=step, ids=ids)
-            masks[key] = pair_masks(values.to(self.device))
+            compared[key] = permuted(key, self.labels[key.labelling], seed=self.config.seed, step=step, ids=ids)
+        there = moved(list(compared.values()), self.device)
+        masks: dict[LabelKey, PairMasks] = dict(zip(compared, map(pair_masks, there), strict=True))
         if not masks:
             masks[None] = pair_masks(torch.arange(len(ids), device=self.device))
         return Batch(step, ids, visits, words, pixels, labels, masks, inputs)
 
     def pixels(self, ids: Tensor, words: Tensor) -> Tensor:
         """Both views (2n, 3, S, S), in the run's precision, of samples (n,) under words (2, n, …)."""
-        return self._pixels.views(self.split, ids, words)
+        return self._pixels.views(self._images, ids, words)
 
     def plain(self, split: Split, ids: Tensor) -> Tensor:
         """Images of a split un-augmented: resized and normalised like a view, (n, 3, S, S)."""

@@ -12,6 +12,7 @@ from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.config.traits import own_inputs, traits_of
 from coupled.inputs.dataset import data_info
+from coupled.inputs.held import held_bytes
 from coupled.inputs.shares import is_shared, shares
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
@@ -56,8 +57,8 @@ class Plan:
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
     (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
     takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
-    estimate). `ledger`: what that takes, `vector` the bytes of one of its vectors. `why_ranks`: why there are so many,
-    in words; "" where the caller said how many.
+    estimate). `images`: training images that a GPU holds, in every process. `ledger`: what that takes, `vector` the
+    bytes of one of its vectors. `why_ranks`: why there are so many, in words; "" where the caller said how many.
     """
 
     arms: tuple[str, ...]
@@ -69,6 +70,7 @@ class Plan:
     checkpoints: tuple[int, int]
     arm_memory: int
     step_memory: int
+    images: int
     ledger: LedgerCost
     vector: int
     placement: Placement
@@ -78,19 +80,19 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """What arms hold together, the turn of one of them, and what kicks take."""
+        """What arms hold together, the turn of one of them, images, and what kicks take."""
         held = len(self.arms) * self.arm_memory + self.ledger_memory(self.arms)
-        return held + self.step_memory + self.kicks.memory
+        return held + self.step_memory + self.images + self.kicks.memory
 
     def ledger_memory(self, arms: Sequence[str]) -> int:
         """What the ledger of these arms holds all the time in one process."""
         return self.vector * self.ledger.held_by(arms)
 
     def memory_of(self, rank: int) -> int:
-        """What a rank's arms hold, the turn of one of them on its part of a batch, and at most for kicks."""
+        """What a rank's arms hold, the turn of one of them on its part of a batch, images, and at most for kicks."""
         arms = self.placement.groups[rank // self.placement.data]
         held = len(arms) * self.arm_memory + self.ledger_memory(arms)
-        return held + self.step_memory // self.placement.data + self.kicks.memory
+        return held + self.step_memory // self.placement.data + self.images + self.kicks.memory
 
     @property
     def total(self) -> int:
@@ -119,6 +121,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
         step_memory=real * (forward_on_shapes(config).kept(views) + 3 * views**2),
+        images=held_bytes(config),
         ledger=ledger_cost(config),
         vector=vector_bytes(config, network),
         placement=placement,

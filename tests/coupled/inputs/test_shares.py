@@ -4,10 +4,12 @@ The ranks are threads here, whose messages meet in memory; `coupled/ranks/test_r
 """
 
 import hashlib
+import multiprocessing
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from other_inputs import OTHERS, SHARING
 
-from coupled import runtime
+from coupled import staging
 from coupled.cli import main
 from coupled.config import from_tables
 from coupled.config.traits import Inputs, own_inputs
@@ -218,6 +220,70 @@ def test_shares_are_as_equal_as_can_be(samples, ranks):
 @pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])
 def test_crops_are_pinned_for_a_gpu_alone(root, device, pinned, monkeypatch):
     asked = []
-    monkeypatch.setattr(sources, "Ahead", lambda make, workers, steps, pinned: asked.append(pinned))
+    monkeypatch.setattr(sources, "Ahead", lambda make, workers, steps, pinned: SimpleNamespace(at=asked.append(pinned)))
+    monkeypatch.setattr(sources, "SideStream", Beside)
     Stream(source_of(config_of(root), device=device), 1)
-    assert asked == [pinned] == [runtime.pins_memory(torch.device(device))]
+    assert asked == [pinned] == [staging.works_beside_host(torch.device(device))]
+
+
+class Beside:
+    """A side stream that is not there; which thread made each step."""
+
+    def __init__(self, make):
+        self._make, self.threads = make, []
+        Beside.last = self
+
+    def begin(self, step):
+        self.threads.append(threading.current_thread().name)
+        return self._make(step)
+
+    @staticmethod
+    def arrived(batch):
+        return batch
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """Streams are those of a GPU, whose pinned memory and stream of its own are left out."""
+    ahead = sources.Ahead
+    monkeypatch.setattr(sources, "works_beside_host", lambda device: True)
+    monkeypatch.setattr(sources, "SideStream", Beside)
+    monkeypatch.setattr(sources, "Ahead", lambda make, workers, steps, pinned: ahead(make, workers, steps))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_finishes_crops_in_the_thread_ahead_and_bytes_stay(root, workers, beside):
+    config = config_of(root, data={"name": "image-folder", "labelling": "class", "workers": workers})
+    alone = source_of(config)
+    with closing(Stream(source_of(config), 8)) as stream:
+        for step in (0, 1, 2, 6, 7, 3):  # a jump is a start
+            assert digests(stream.at(step)) == digests(alone.at(step))
+        assert set(Beside.last.threads) == {"ahead"} and len(Beside.last.threads) >= 6
+    assert not multiprocessing.active_children() and "ahead" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_views_that_are_handed_on_are_finished_where_ranks_meet(root, world, beside, monkeypatch):
+    """No thread sends messages but the one that the steps are in."""
+    config, finished = config_of(root), Source.finished
+
+    def watched(self, drawn, share=None):
+        assert threading.current_thread().name != "ahead"
+        return finished(self, drawn, share)
+
+    Beside.last = None
+    monkeypatch.setattr(Source, "finished", watched)
+    ranks = meshes(config, world)
+    expected = [digests(source_of(config).at(step))[None] for step in range(3)]
+    for batches in on_ranks(lambda mesh: batches_of(config, mesh), ranks):
+        assert [digests(batch)[None] for batch in batches] == expected
+    assert Beside.last is None
+
+
+def test_a_damaged_image_reaches_the_steps_by_way_of_the_thread_ahead(root, beside, monkeypatch):
+    def refused(path):
+        raise RunStopped("no image")
+
+    monkeypatch.setattr(folders, "decode", refused)
+    with closing(Stream(source_of(config_of(root)), 3)) as stream, pytest.raises(RunStopped, match="no image"):
+        stream.at(0)
