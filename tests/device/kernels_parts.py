@@ -2,7 +2,12 @@
 
 import hashlib
 import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from helpers import tables
@@ -11,6 +16,10 @@ from parts import check, part
 from coupled import runtime, views
 from coupled.address import Purpose
 from coupled.config import from_tables
+from coupled.data import ArraySplit, Split
+from coupled.inputs.dataset import load_split
+from coupled.inputs.held import Held
+from coupled.inputs.source import Batch, Source, Stream
 from coupled.models.batchnorm import BatchNorm
 from coupled.objectives.losses import batch_loss
 from coupled.objectives.masks import pair_masks, similarity
@@ -99,6 +108,106 @@ def views_of_every_recipe_have_the_bytes_of_the_cpu_operators() -> str:
                 lines.append(f"{name} {size} px: " + " ".join(f"{act} {value:.1e}" for act, value in worst.items()))
     check(not lines, f"other bytes, largest difference {worst_of_all:.1e}: " + "; ".join(lines))
     return f"{len(views.RECIPES)} recipes at 32 and 224 px: equal bytes"
+
+
+SEEING = {
+    "cl": {"objective": "dcl"},
+    "nscl": {"objective": "nscl"},
+    "placebo": {"kind": "placebo", "of": "nscl"},
+    "other": {"kind": "other-inputs"},
+}
+STEPS = 6
+SHOWN = [(32, {"size": 32}), (64, {"size": 64, "recipe": "simclr-imagenet"}), (200, {"size": 96})]
+
+
+@contextmanager
+def device_of(memory: int | None) -> Iterator[None]:
+    """The GPU is taken for one of so many bytes (None: for what it is)."""
+    whole = runtime.device_memory
+    if memory is not None:
+        runtime.device_memory = lambda config: memory if config.train.device == "cuda" else None
+    try:
+        yield
+    finally:
+        runtime.device_memory = whole
+
+
+def source_of(split: Split | None, kind: str, labelling: str, **sections: object) -> Source:
+    """Batches of 32, of images in memory or those of the config."""
+    given = {"batches": {"size": 32}, "train": {"device": kind, "steps": STEPS}, "arms": SEEING, **sections}
+    config = from_tables(tables(**given))
+    return Source(config, split or load_split(config, "train"), [labelling], torch.device(kind))
+
+
+def array_split(side: int) -> ArraySplit:
+    images = torch.randint(0, 256, (128, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return ArraySplit(images, {"size": torch.arange(128) % 3})
+
+
+def tensors_of(batch: Batch) -> list[str]:
+    """Digests of pixels, integers and masks, of every kind of input."""
+    integers, digests = batch.integers(), []
+    for inputs, of in {None: batch, **batch.others}.items():
+        masks = [(m.others, m.different, m.same, m.kept, m.labels) for m in of.pairs.values()]
+        digests += [bytes_of(tensor) for tensor in (of.pixels, *integers[inputs], *sum(masks, ()))]
+    return digests
+
+
+def stream_of(source: Source) -> list[list[str]]:
+    with closing(Stream(source, STEPS)) as stream:
+        return [tensors_of(stream.at(step)) for step in range(STEPS)]
+
+
+@part()
+def batches_held_staged_and_of_the_cpu_have_equal_bytes() -> str:
+    wrong = []
+    for side, shown in SHOWN:
+        split = array_split(side)
+        cpu = source_of(split, "cpu", "size", views=shown)
+        expected = [tensors_of(cpu.at(step)) for step in range(STEPS)]
+        for memory in (None, 1):
+            with device_of(memory):
+                source = source_of(split, "cuda", "size", views=shown)
+            check(isinstance(source._images, Held) is (memory is None), "the images are not where they should be")
+            alone = [tensors_of(source.at(step)) for step in range(STEPS)]
+            for way, digests in (("alone", alone), ("stream", stream_of(source))):
+                if digests != expected:
+                    wrong.append(f"{side} px, {'held' if memory is None else 'staged'}, {way}")
+    check(not wrong, "other bytes: " + "; ".join(wrong))
+    return f"{len(SHOWN)} sizes of images, held and staged, alone and ahead: equal bytes"
+
+
+@part(needs=("PIL",))
+def batches_of_folders_have_the_bytes_of_the_cpu() -> str:
+    from drawn_pictures import image_folder
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = image_folder(Path(folder), count=64)
+        for workers in (0, 2):
+            data = {"name": "image-folder", "labelling": "class", "workers": workers}
+            sections = {"data": data, "paths": {"data": str(root)}, "views": {"size": 48, "recipe": "simclr-imagenet"}}
+            cpu, gpu = (source_of(None, kind, "class", **sections) for kind in ("cpu", "cuda"))
+            expected = [tensors_of(cpu.at(step)) for step in range(STEPS)]
+            check(stream_of(gpu) == expected, f"other bytes with {workers} workers")
+    return "0 and 2 workers: equal bytes"
+
+
+@part()
+def no_copy_of_a_batch_is_from_ordinary_memory() -> str:
+    shown = []
+    for memory in (None, 1):
+        with device_of(memory):
+            source = source_of(array_split(64), "cuda", "size", views=SHOWN[1][1])
+        source.at(0)
+        torch.cuda.synchronize()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            source.at(1)
+            torch.cuda.synchronize()
+        copies = Counter(event.name for event in profile.events() if "Memcpy HtoD" in event.name)
+        pinned, kinds = copies["Memcpy HtoD (Pinned -> Device)"], len(source.draws)
+        check(set(copies) == {"Memcpy HtoD (Pinned -> Device)"} and pinned == 4 * kinds, f"{dict(copies)}")
+        shown.append(f"{'held' if memory is None else 'staged'} {pinned}")
+    return f"pinned copies of {kinds} kinds of input: {', '.join(shown)}"
 
 
 @part(gpu=False)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
 from coupled.address import Purpose
-from coupled.views import Blur, Recipe, draw_colours, view_words
+from coupled.views import Blur, Recipe, blur, draw_colours, view_words
 from coupled.views.blur import blurs_of, gaussian_blur, kernel_weights
 
 pytestmark = pytest.mark.kernels
@@ -81,6 +81,14 @@ def test_views_that_are_not_blurred_keep_their_bytes():
     ours = gaussian_blur(views.clone(), blurs_of(colours))
     assert same_bytes(ours[~colours.blurred], views[~colours.blurred])
     assert not (ours == views).flatten(1).all(1)[colours.blurred & (colours.sigma > 0.5)].any()
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_how_many_views_are_blurred_at_once_changes_no_byte(at_once, monkeypatch):
+    views, table = some_views(40, 12), blurs_of(some_colours(40, Blur(9, (0.1, 2.0), 0.5)))
+    whole = gaussian_blur(views.clone(), table)
+    monkeypatch.setattr(blur, "_CACHED", at_once * views[0].numel())
+    assert at_once < len(table.rows) and same_bytes(gaussian_blur(views.clone(), table), whole)
 
 
 def test_a_kernel_too_wide_to_be_mirrored_is_refused():
