@@ -25,12 +25,13 @@ def works_beside_host(device: torch.device) -> bool:
 def moved(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """`tensors` on `device`, in one copy of all that the current stream makes; as they are where they are there.
 
-    Either all of them are on the device or none is. Several are contiguous parts of one buffer there.
+    Either all of them are on the device or none is. What is moved is contiguous there; several are parts of one buffer.
     """
     if all(_is_on(tensor, device) for tensor in tensors):
         return list(tensors)
     if len(tensors) == 1:
-        return [_pinned(tensors[0]).to(device, non_blocking=True)]
+        # A copy with gaps would be made whole in ordinary memory first.
+        return [_pinned(tensors[0].contiguous()).to(device, non_blocking=True)]
     return _parts(_packed(tensors).to(device, non_blocking=True), tensors)
 
 

@@ -61,7 +61,8 @@ def test_what_is_there_stays_as_it_is():
 
 def test_one_alone_needs_no_buffer(away):
     (moved,) = staging.moved([torch.arange(4)], CPU)
-    assert not away and moved.tolist() == [0, 1, 2, 3]
+    (dense,) = staging.moved([torch.arange(8)[::2]], CPU)
+    assert not away and moved.tolist() == [0, 1, 2, 3] and dense.tolist() == [0, 2, 4, 6] and dense.is_contiguous()
 
 
 def test_a_gpu_alone_works_beside_the_host():
