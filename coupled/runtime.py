@@ -60,10 +60,15 @@ def device_memory(config: Config) -> int | None:
     return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
 
 
-def runs_behind(device: torch.device) -> bool:
-    """Does the device compute and copy while the host goes on? Then asking for a number is to wait, what goes there is
-    pinned, and batches are made on a stream of their own.
+def has_streams(device: torch.device) -> bool:
+    """Can the device copy, and make a batch, beside a step? Then what goes there is pinned: from other memory it is
+    copied while the host waits.
     """
+    return device.type == "cuda"
+
+
+def runs_behind(device: torch.device) -> bool:
+    """Does the device compute while the host goes on, so that asking for a number is to wait?"""
     return device.type == "cuda"
 
 

@@ -15,13 +15,6 @@ from torch import Tensor
 _ALIGNED = 64  # bytes: of every dtype a multiple, and more than any kernel loads at once
 
 
-def works_beside_host(device: torch.device) -> bool:
-    """Does the device compute and copy while the host goes on? Then what goes there is pinned, and batches are made on
-    a stream of their own.
-    """
-    return device.type == "cuda"
-
-
 def moved(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """`tensors` on `device`, in one copy of all that the current stream makes; as they are where they are there.
 

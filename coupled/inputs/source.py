@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coupled import views
+from coupled import runtime, views
 from coupled.config import Config
 from coupled.config.traits import Inputs, LabelKey, Permuted, own_inputs, traits_of
 from coupled.data.splits import FileSplit, Split
@@ -22,7 +22,7 @@ from coupled.inputs.shares import Share, is_shared
 from coupled.inputs.side_stream import SideStream
 from coupled.objectives.masks import PairMasks, pair_masks
 from coupled.ranks.mesh import ALONE, Axis, Mesh
-from coupled.staging import moved, works_beside_host
+from coupled.staging import moved
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Stream:
         self._together: Callable[[Callable[[], Any]], Any] = lambda act: act()
         self._ahead: Ahead[Any] | AheadThread[Any]
         self._workers: Ahead[Any] | None = None
-        beside, make = works_beside_host(source.device), source.at
+        beside, make = runtime.has_streams(source.device), source.at
         if isinstance(source.split, FileSplit):
             views.load_kernels()  # once, for all the workers that will be forked
             share = source.share

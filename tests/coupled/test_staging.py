@@ -63,7 +63,3 @@ def test_one_alone_needs_no_buffer(away):
     (moved,) = staging.moved([torch.arange(4)], CPU)
     (dense,) = staging.moved([torch.arange(8)[::2]], CPU)
     assert not away and moved.tolist() == [0, 1, 2, 3] and dense.tolist() == [0, 2, 4, 6] and dense.is_contiguous()
-
-
-def test_a_gpu_alone_works_beside_the_host():
-    assert [staging.works_beside_host(torch.device(kind)) for kind in ("cuda", "cpu")] == [True, False]

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from other_inputs import OTHERS, SHARING
 
-from coupled import staging
+from coupled import runtime
 from coupled.cli import main
 from coupled.config import from_tables
 from coupled.config.traits import Inputs, own_inputs
@@ -223,7 +223,7 @@ def test_crops_are_pinned_for_a_gpu_alone(root, device, pinned, monkeypatch):
     monkeypatch.setattr(sources, "Ahead", lambda make, workers, steps, pinned: SimpleNamespace(at=asked.append(pinned)))
     monkeypatch.setattr(sources, "SideStream", Beside)
     Stream(source_of(config_of(root), device=device), 1)
-    assert asked == [pinned] == [staging.works_beside_host(torch.device(device))]
+    assert asked == [pinned] == [runtime.has_streams(torch.device(device))]
 
 
 class Beside:
@@ -246,7 +246,7 @@ class Beside:
 def beside(monkeypatch):
     """Streams are those of a GPU, whose pinned memory and stream of its own are left out."""
     ahead = sources.Ahead
-    monkeypatch.setattr(sources, "works_beside_host", lambda device: True)
+    monkeypatch.setattr(runtime, "has_streams", lambda device: True)
     monkeypatch.setattr(sources, "SideStream", Beside)
     monkeypatch.setattr(sources, "Ahead", lambda make, workers, steps, pinned: ahead(make, workers, steps))
 
