@@ -35,26 +35,34 @@ class Graphs:
 
     def __init__(self) -> None:
         self._outputs: dict[Hashable, dict[Any, Tensor]] = {}
+        self._begun: set[Hashable] = set()
         self._replays: dict[Hashable, tuple[Callable[[], object], Act[Any]]] = {}
 
     def run(self, key: Hashable, act: Act[K]) -> Mapping[K, Tensor]:
         """What `act()` gives; `key` names it, with all that it depends on beside its tensors."""
-        outputs = self._outputs.get(key)
-        if outputs is None:
-            self._outputs[key] = outputs = self._first(act)
-            return outputs
+        if key not in self._begun:
+            self._begun.add(key)
+            return self.kept(key, self._first(act))
+        outputs = self._outputs[key]
         if key not in self._replays:
             # The act is kept: so are the tensors whose addresses its graph has.
             self._replays[key] = self._captured(key, act, outputs), act
         self._replays[key][0]()
         return outputs
 
-    def _first(self, act: Act[K]) -> dict[K, Tensor]:
+    def kept(self, key: Hashable, values: Mapping[K, Tensor]) -> Mapping[K, Tensor]:
+        """What another act gave in place of that of `key`, where the tensors of that one lie."""
+        if key not in self._outputs:
+            self._outputs[key] = {name: value.detach().clone() for name, value in values.items()}
+        _copy(self._outputs[key], values)
+        return self._outputs[key]
+
+    def _first(self, act: Act[K]) -> Mapping[K, Tensor]:
         # On the stream that captures: what libraries keep for a stream is then not made within a graph.
         (stream, _), current = _shared(), torch.cuda.current_stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            outputs = _clones(act())
+            outputs = act()
         current.wait_stream(stream)
         return outputs
 
@@ -94,6 +102,9 @@ class NoGraphs(Graphs):
     def run(self, key: Hashable, act: Act[K]) -> Mapping[K, Tensor]:
         return act()
 
+    def kept(self, key: Hashable, values: Mapping[K, Tensor]) -> Mapping[K, Tensor]:
+        return values
+
 
 OFF: Final = NoGraphs("off")
 
@@ -111,10 +122,6 @@ def graphs_of(config: Config, device: torch.device, mesh: Mesh) -> Graphs:
     ]
     why_not = next((why for forbidden, why in forbids if forbidden), "")
     return NoGraphs(why_not) if why_not else Graphs()
-
-
-def _clones(outputs: Mapping[K, Tensor]) -> dict[K, Tensor]:
-    return {key: value.detach().clone() for key, value in outputs.items()}
 
 
 def _copy(outputs: Mapping[K, Tensor], values: Mapping[K, Tensor]) -> None:

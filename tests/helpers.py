@@ -57,6 +57,7 @@ def spoil_gradient(arm, step):
         gradients = forward_backward(batch, others)
         if batch.step == step:
             arm.state.gradient[3] = torch.nan
+            arm.moved()  # its norm was known
         return gradients
 
     arm.forward_backward = spoiled

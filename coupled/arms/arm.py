@@ -63,20 +63,30 @@ class Arm:
         by a backward each; of a head they are 0.
         """
         batch = batch.of(self.traits.inputs)
-        if batch.in_place and not others:
-            self._take(self.graphs.run(("forward and backward", self.name), lambda: self._pass(batch)))
-            return []
+        if not batch.in_place:
+            return self._both(batch, others)
+        key, gradients = ("forward and backward", self.name), []
+        if others:
+            gradients = self._both(batch, others)
+            self._take(self.graphs.kept(key, self._given()))
+        else:
+            self._take(self.graphs.run(key, lambda: self._pass(batch)))
+        return gradients
+
+    def _both(self, batch: Batch, others: Sequence[Sequence[Term]] = ()) -> list[Tensor]:
         self.backward(self.forward(batch), keep_graph=bool(others))
         gradients = [self._gradient_of(terms, batch) for terms in others]
         self._sigma = self.sigma  # lets go of the graph
         return gradients
 
     def _pass(self, batch: Batch) -> dict[str, Tensor]:
-        """One forward and one backward, and what they give beside the gradient: running statistics never hear of them,
-        unless `_take` is given it.
+        self._both(batch)
+        return self._given()
+
+    def _given(self) -> dict[str, Tensor]:
+        """What a forward and a backward gave beside the gradient: running statistics never hear of it, unless `_take`
+        is given it.
         """
-        self.backward(self.forward(batch))
-        self._sigma = self.sigma  # lets go of the graph
         given = {"loss": self.loss, "z": self.z, "sigma": self.sigma, "squares": self.squares.gradient}
         for i, norm in enumerate(self._norms):
             for k, (mean, spread) in enumerate(norm.taken()):
@@ -84,6 +94,7 @@ class Arm:
         return given
 
     def _take(self, given: Mapping[str, Tensor]) -> None:
+        """Where `given` lies is where loss, z and the rest lie from now on."""
         self.loss, self.z, self.sigma = given["loss"], given["z"], given["sigma"]
         self._sigma = self.sigma
         self.squares = Squares(self.state, self.optimiser.layers, given["squares"])

@@ -67,7 +67,7 @@ class Bench:
     `panel` is one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation
     forward of the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of
     a stock step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by
-    the run alone; None on a CPU.
+    the run alone; None on a CPU. `graphs`: why the run's steps are no CUDA graphs; "" if they are.
     """
 
     steps: int
@@ -86,6 +86,7 @@ class Bench:
     flops: int
     multiplying: float
     memory: int | None
+    graphs: str
 
     @property
     def ratio(self) -> float:
@@ -209,6 +210,7 @@ def _summary(
         flops=flops,
         multiplying=multiplying,
         memory=timer.memory,
+        graphs=timer.run.graphs.why_not,
     )
 
 

@@ -68,7 +68,10 @@ class _Blocks:
 
 def _print_bench(times: Bench, config: Config) -> None:
     table = Table("act", "ms a step", "of the step", box=None, header_style="bold", padding=(0, 2))
-    for act, seconds in times.acts.items():
+    whole = {} if times.graphs else {"forward": "", "backward": "forward, backward"}  # a graph has both
+    for act, seconds in ((whole.get(act, act), seconds) for act, seconds in times.acts.items()):
+        if not act:
+            continue
         table.add_row(act, f"{seconds * 1e3:.2f}", f"{seconds / times.step:.1%}")
     table.add_row("step", f"{times.step * 1e3:.2f}", "")
     table.add_row("bare compute", f"{times.bare * 1e3:.2f}", "")
@@ -85,6 +88,7 @@ def _print_bench(times: Bench, config: Config) -> None:
         f"what a large matrix product reaches here"
     )
     if times.memory is not None:
+        print(f"CUDA graphs: {f'off, {times.graphs}' if times.graphs else 'on, one an arm'}")
         print(f"memory: {times.memory / 2**30:.2f} GiB of the GPU at most, by the run alone and without panels")
     print(f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint in every block, on disk)")
     print(f"ratio to bare compute: {times.bare_ratio:.3f} (our own networks and optimiser on a fixed batch)")

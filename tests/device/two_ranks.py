@@ -21,9 +21,13 @@ class Staged(Axis):
     """An axis whose messages are taken to the host and back."""
 
     def gathered(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.size == 1:
+            return tensor[None]
         return super().gathered(tensor.cpu()).to(tensor.device)
 
     def shared(self, tensor: torch.Tensor, index: int) -> torch.Tensor:
+        if self.size == 1:
+            return tensor
         return tensor.copy_(super().shared(tensor.cpu(), index))
 
     def exchanged(self, chunks: torch.Tensor) -> torch.Tensor:

@@ -33,12 +33,20 @@ CONTROLS = {
     "kicked": {"kind": "kicked", "match": "nscl"},
     "late": {"kind": "nudged", "scale": 1e-3, "at": 3, "direction": "batch"},
 }
+DOUBLE = {"precision": "float64"}
 AUDITED = {"ledger": {"every": 3}, "flips": {"every": 2}}
 CASES = {
-    "every arm": {"arms": ARMS},
-    "audited": {"arms": CONTROLS, "record": AUDITED},
-    "a view a forward": {"train": {"views_forward": "separate"}, "optimiser": {"name": "lars", "clip_norm": 0.5}},
-    "now and then": {"record": {"scalars": {"every": 2}, "layers": {"steps": [1, 2, 5]}, "motion": {"log": 1}}},
+    "float32": {"arms": ARMS},
+    "every arm": {"arms": ARMS, "train": DOUBLE},
+    "audited": {"arms": CONTROLS, "record": AUDITED, "train": DOUBLE},
+    "a view a forward": {
+        "train": {**DOUBLE, "views_forward": "separate"},
+        "optimiser": {"name": "lars", "clip_norm": 0.5},
+    },
+    "now and then": {
+        "train": DOUBLE,
+        "record": {"scalars": {"every": 2}, "layers": {"steps": [1, 2, 5]}, "motion": {"log": 1}},
+    },
 }
 
 
