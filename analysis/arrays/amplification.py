@@ -1,6 +1,6 @@
 """What comes out over what was put in, and how a distance splits between two clouds of runs.
 
-Formulas: docs/theory.md (118) to (120).
+Formulas: docs/theory.md (118) to (121).
 """
 
 from collections.abc import Sequence
@@ -56,3 +56,21 @@ def rank_among(value: float, placebos: Sequence[float]) -> Rank:
     below, above = int((others < value).sum()), int((others > value).sum())
     extreme = min(len(others) - above, len(others) - below)
     return Rank(below, above, min(1.0, 2 * (1 + extreme) / (len(others) + 1)))
+
+
+def joint_p(ranks: Sequence[Rank], placebos: Sequence[int]) -> float:
+    """The two-sided p of ranks of several seeds together, among so many placebos each, by their sum. (0, 1].
+
+    Exact where each of them is, and seeds are independent: docs/theory.md (121). Of one seed it is p of `rank_among`.
+    Arms that lie on the same side in every seed have a small one, such as lie on either side have not. NaN where one of
+    the ranks is, and without any.
+    """
+    if not ranks or any(np.isnan(rank.p) for rank in ranks):
+        return float("nan")
+    chances = np.ones(1)  # of every sum of ranks, each of which is any of 0 … K
+    for count in placebos:
+        chances = np.convolve(chances, np.full(count + 1, 1 / (count + 1)))
+    # As in `rank_among`, placebos that equal the value count as being as extreme.
+    low = sum(count - rank.above for rank, count in zip(ranks, placebos, strict=True))
+    high = sum(count - rank.below for rank, count in zip(ranks, placebos, strict=True))
+    return min(1.0, 2 * float(chances[: min(low, high) + 1].sum()))

@@ -9,6 +9,7 @@ from analysis.commands import printing
 from analysis.divergence import twin_faults
 from analysis.output import files
 from analysis.response import Response, figure, response, seeds_figure, seeds_table, table
+from analysis.response.ranks import joint_ranks
 from analysis.response.seeds import seed_curves
 from analysis.runs.run import Run, open_run
 from analysis.runs.seeds import apart_by_seed
@@ -25,7 +26,8 @@ def add(command: Parser) -> None:
         "path, ranks among placebos, and the share of the distance that lies between nudged copies of one loss. Runs "
         "with record.ledger and record.flips tell most: configs/response.toml. Runs that differ in the seed alone are "
         "also joined: means over seeds with intervals, and every arm beside its controls, paired by seed, in "
-        "response_seeds.csv, .png and .svg of the first one (configs/controls.toml)."
+        "response_seeds.csv, .png and .svg of the first one (configs/controls.toml), and with placebos enough for a "
+        "rank the ranks of all seeds together, in response_seeds_ranks.csv (configs/placebos.toml)."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/response")
     command.add_argument("--markdown", action="store_true", help="print only the tables over seeds, as GitHub markdown")
@@ -41,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
         for opened, of_run in zip(group, found, strict=True):
             paths = [*table.write(opened, of_run, all_steps=options.all_steps), *figure.save(opened, of_run)]
             # What an earlier call has joined, of other seeds maybe.
-            files.remove_others(opened.path / files.FOLDER, (seeds_table.CSV_NAME, *seeds_figure.NAMES), ())
+            joined = (seeds_table.CSV_NAME, seeds_table.RANKS_NAME, *seeds_figure.NAMES)
+            files.remove_others(opened.path / files.FOLDER, joined, ())
             if len(group) == 1 and not options.markdown:
                 _print(opened, of_run)
             for fault in twin_faults(opened, of_run.curves):
@@ -62,10 +65,12 @@ def _print(run: Run, found: Response) -> None:
 
 def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> None:
     """Writes and prints what holds over the seeds."""
-    curves = seed_curves(runs, found)
+    curves, ranks = seed_curves(runs, found), joint_ranks([of_run.ranks for of_run in found])
     paths = [seeds_table.write(runs, curves), *seeds_figure.save(runs, curves)]
+    if ranks:
+        paths.append(seeds_table.write_ranks(runs, ranks))
     if markdown:
-        print(seeds_table.markdown(runs, curves))
+        print(seeds_table.markdown(runs, curves, ranks))
     else:
         for shown in seeds_table.rich_tables(runs, curves):
             Console().print(shown)
@@ -77,6 +82,8 @@ def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> 
         for line in [] if markdown else table.rank_lines(of_run):
             print(printable(f"seed {run.config.seed}: {line}"))
     if not markdown:
+        for line in seeds_table.rank_lines(ranks):
+            print(printable(line))
         for line in dict.fromkeys(line for of_run in found for line in of_run.missing):
             lacking = [run for run, of_run in zip(runs, found, strict=True) if line in of_run.missing]
             of = "" if len(lacking) == len(runs) else f"seeds {', '.join(str(run.config.seed) for run in lacking)}: "

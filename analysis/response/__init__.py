@@ -1,6 +1,6 @@
 """What comes out of a run over what was put in: nudges of many sizes beside other losses, placebos and kicks.
 
-docs/controls.md says what each control answers, docs/theory.md (103) to (120) has the formulas.
+docs/controls.md says what each control answers, docs/theory.md (103) to (121) has the formulas.
 """
 
 from collections.abc import Sequence

@@ -10,13 +10,18 @@ from rich.table import Table
 
 from analysis.output.csv import number_cell, write_rows
 from analysis.output.table import ABSENT, title
+from analysis.response.ranks import JointRank
 from analysis.response.seeds import MEASURES, SeedCurve
 from analysis.runs.controls import arms_with_reference, control_of
 from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval
 
 CSV_NAME: Final = "response_seeds.csv"
+RANKS_NAME: Final = "response_seeds_ranks.csv"
 _HEADER: Final = ("measure", "arm", "against", "scale", "step", "seeds", "mean", "low", "high")
+_RANKED: Final = (
+    "arm", "measure", "across", "seed", "step", "placebos", "below", "above", "p_two_sided", "exact", "why",
+)  # fmt: skip
 _COLUMNS: Final = ("arm", "what", "weight gap", "CKA")
 _SENTENCES: Final = {
     "contrast": "at one and the same weights, how far the gradient of {0} is from its reference's, over how far that "
@@ -41,6 +46,45 @@ def _rows(curve: SeedCurve) -> Iterator[tuple[object, ...]]:
         yield *about, step, len(curve.values), *map(number_cell, numbers)
 
 
+def write_ranks(runs: Sequence[Run], ranks: Sequence[JointRank]) -> Path:
+    """Writes response_seeds_ranks.csv into the first run's analysis/: each seed's rank, and after them a row "all",
+    whose counts are sums and whose p is that of all seeds together.
+    """
+    return write_rows(runs[0], RANKS_NAME, _RANKED, (row for joint in ranks for row in _rank_rows(runs, joint)))
+
+
+def _rank_rows(runs: Sequence[Run], joint: JointRank) -> Iterator[tuple[object, ...]]:
+    first = joint.of_seeds[0]
+    about = (first.arm, first.measure, first.across)
+    for run, of_seed in zip(runs, joint.of_seeds, strict=True):
+        rank = of_seed.rank
+        counts = (of_seed.placebos, rank.below, rank.above, number_cell(rank.p))
+        yield *about, run.config.seed, of_seed.step, *counts, of_seed.exact, of_seed.why
+    yield *about, "all", "", *_sums(joint), number_cell(joint.p), joint.exact, joint.why
+
+
+def _sums(joint: JointRank) -> tuple[int, int, int]:
+    """Of all seeds: how many placebos there are, lie below, and above."""
+    ranks = joint.of_seeds
+    below, above = (sum(getattr(rank.rank, side) for rank in ranks) for side in ("below", "above"))
+    return sum(rank.placebos for rank in ranks), below, above
+
+
+def rank_lines(ranks: Sequence[JointRank]) -> list[str]:
+    """Where arms lie among the placebos of all seeds, as sentences."""
+    sentences = []
+    for joint in ranks:
+        first, (placebos, below, above) = joint.of_seeds[0], _sums(joint)
+        each = ", ".join(str(rank.rank.below) for rank in joint.of_seeds)
+        kind = "exact" if joint.exact else "for orientation"
+        p = ABSENT if math.isnan(joint.p) else f"{joint.p:.3g}"
+        sentences.append(
+            f"{first.arm}: {first.measure} over {len(joint.of_seeds)} seeds, {below} of {placebos} placebos below "
+            f"({each}), {above} above: joint p = {p} two-sided ({kind}: {joint.why}; the sum of the seeds' ranks)"
+        )
+    return sentences
+
+
 def rich_tables(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> list[Table]:
     """Two tables for a terminal: every arm, and arms less their controls; the second only where there are such."""
     tables = []
@@ -58,12 +102,12 @@ def rich_tables(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> list[Table]
     return tables
 
 
-def markdown(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:
+def markdown(runs: Sequence[Run], curves: Sequence[SeedCurve], ranks: Sequence[JointRank]) -> str:
     """The same as GitHub markdown, title, notes and lines included."""
     parts = [f"**{_title(runs)}**"]
     for columns, rows in _parts(runs[0], curves):
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in (columns, ("---", "---", "---:", "---:"), *rows)))
-    return "\n\n".join([*parts, notes(runs, curves), *lines(curves)])
+    return "\n\n".join([*parts, notes(runs, curves), *lines(curves), *rank_lines(ranks)])
 
 
 def notes(runs: Sequence[Run], curves: Sequence[SeedCurve]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.arrays.amplification import energy_share, put_in, rank_among
+from analysis.arrays.amplification import Rank, energy_share, joint_p, put_in, rank_among
 
 
 def test_what_was_put_in_is_the_double_sum():
@@ -52,3 +52,33 @@ def test_p_is_valid_where_all_values_are_exchangeable(values):
     p = [rank_among(values[i], values[:i] + values[i + 1 :]).p for i in range(len(values))]
     for alpha in (0.1, 0.2, 0.5):
         assert np.mean([each <= alpha for each in p]) <= alpha + 1e-12
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 3), min_size=1, max_size=4)), min_size=1, max_size=3)
+)
+def test_a_joint_p_counts_all_that_ranks_could_have_been(seeds):
+    ranks, counts = [rank_among(value, others) for value, others in seeds], [len(others) for _, others in seeds]
+    sums = [sum(places) for places in itertools.product(*(range(count + 1) for count in counts))]
+    low = sum(sum(other <= value for other in others) for value, others in seeds)
+    high = sum(sum(other >= value for other in others) for value, others in seeds)
+    literal = 2 * min(np.mean([each <= low for each in sums]), np.mean([each <= high for each in sums]))
+    assert joint_p(ranks, counts) == pytest.approx(min(1, literal), rel=1e-12)
+
+
+def test_a_joint_p_is_small_where_all_seeds_say_the_same_and_that_of_one_seed_is_its_own():
+    lowest, highest = Rank(0, 19, 0.1), Rank(19, 0, 0.1)
+    assert joint_p([lowest] * 3, [19] * 3) == joint_p([highest] * 3, [19] * 3) == pytest.approx(2 / 20**3)
+    assert joint_p([lowest, highest], [19, 19]) == 1
+    for value in range(-1, 21):
+        rank = rank_among(value, [float(k) for k in range(19)])
+        assert joint_p([rank], [19]) == pytest.approx(rank.p, rel=1e-12)
+    assert math.isnan(joint_p([lowest, Rank(0, 0, math.nan)], [19, 19])) and math.isnan(joint_p([], []))
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=5, max_size=5), min_size=2, max_size=3))
+def test_a_joint_p_is_valid_where_all_values_of_every_seed_are_exchangeable(values):
+    ranks = [[rank_among(of[i], of[:i] + of[i + 1 :]) for i in range(len(of))] for of in values]
+    p = [joint_p(chosen, [4] * len(values)) for chosen in itertools.product(*ranks)]
+    for alpha in (0.1, 0.2, 0.5):
+        assert np.mean([each <= alpha + 1e-12 for each in p]) <= alpha + 1e-9

@@ -10,10 +10,12 @@ from helpers import tiny
 from scipy import stats
 
 import analysis
+from analysis.arrays.amplification import rank_among
 from analysis.cli import main
 from analysis.output.table import title
 from analysis.response import response, seeds, seeds_table
 from analysis.response.paths import bounds
+from analysis.response.ranks import PlaceboRank, joint_ranks
 from analysis.response.seeds import SeedCurve, compared, seed_curves
 from analysis.runs.curve import pick
 from coupled.driver.train import train
@@ -210,3 +212,39 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_joined(paths, tmp_path, 
 def test_a_run_given_twice_is_refused_before_anything_is_written(paths, capsys):
     assert main(["response", str(paths[0]), str(paths[0])]) == 2
     assert "every run once" in capsys.readouterr().err
+
+
+def test_ranks_of_all_seeds_are_joined_and_written(tmp_path, capsys):
+    placebos = {f"p{k}": {"kind": "placebo", "of": "nscl", "draw": k, "across": "run"} for k in range(1, 20)}
+    arms = {"cl": ARMS["cl"], "nscl": ARMS["nscl"], **placebos}
+    short = {"arms": arms, "record": {}, "ledger": {}, "checkpoints": {}}
+    roots = [trained(tmp_path / str(seed), seed, **short) for seed in (0, 1)]
+    ranks = [response(analysis.open_run(root)).ranks for root in roots]
+    assert main(["response", *map(str, roots)]) == 0
+    shown = capsys.readouterr().out
+    with (roots[0] / "analysis/response_seeds_ranks.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["measure"] == "weight_gap"]
+    assert [row["seed"] for row in rows] == ["0", "1", "all"]
+    below = [of_seed[0].rank.below for of_seed in ranks]
+    assert [int(row["below"]) for row in rows] == [*below, sum(below)] and rows[-1]["placebos"] == "38"
+    # No ties: the chance that two places, each any of 0 to 19, add up to as little, or as much.
+    sums = [a + b for a in range(20) for b in range(20)]
+    extreme = min(sum(below), 38 - sum(below))
+    p = min(1, 2 * sum(each <= extreme for each in sums) / 400)
+    assert float(rows[-1]["p_two_sided"]) == pytest.approx(p) and rows[-1]["exact"] == "True"
+    line = next(line for line in shown.splitlines() if line.startswith("nscl: weight_gap over 2 seeds"))
+    assert f"{sum(below)} of 38 placebos below ({below[0]}, {below[1]})" in line and f"joint p = {p:.3g} " in line
+    assert main(["response", "--markdown", *map(str, roots)]) == 0
+    assert line in capsys.readouterr().out
+    assert main(["response", str(roots[0])]) == 0
+    assert not (roots[0] / "analysis/response_seeds_ranks.csv").exists()
+
+
+def test_a_joint_rank_is_exact_where_every_seed_is_and_needs_every_seed():
+    one = PlaceboRank("nscl", "cka", "batch", 3, 0.5, 19, rank_among(0.5, [1.0] * 19), True, "within the first epoch")
+    other = replace(one, exact=False, why="beyond the first epoch")
+    joint = joint_ranks([[one], [other]])
+    assert [(each.exact, each.why) for each in joint] == [(False, "beyond the first epoch")]
+    assert joint[0].p == pytest.approx(2 / 400) and "for orientation: beyond" in seeds_table.rank_lines(joint)[0]
+    assert joint_ranks([[one], [one]])[0].exact and not joint_ranks([[one], []])
+    assert not joint_ranks([[one], [replace(one, across="run")]])
