@@ -12,6 +12,8 @@ from analysis.report.markup import items, paragraph
 from analysis.report.markup import table as html_table
 from analysis.report.response_charts import at_step, by_arm, spread
 from analysis.response.points import Point
+from analysis.response.ranks import joint_ranks
+from analysis.response.seeds_table import rank_lines
 from analysis.response.table import BOUND_COLUMNS, CAPTION, COLUMNS, VACUOUS_WORDS, bound_rows, lines
 from analysis.runs.controls import answers
 
@@ -89,9 +91,11 @@ def _bounds(content: Content) -> str:
 
 
 def _sentences(content: Content) -> list[str]:
-    """What the terminal says of each run beneath its table; what all of them say is said once."""
+    """What the terminal says of each run beneath its table, and of their ranks together; what all say is said once."""
     of_run = {run.name: lines(run, found) for run, found in content.responses}
     every = [line for said in of_run.values() for line in said]
     common = [line for line in dict.fromkeys(every) if all(line in said for said in of_run.values())]
     own = [f"{name}: {line}" for name, said in of_run.items() for line in said if line not in common]
-    return [f"{line}." for line in [*own, *common]]
+    several = len(content.responses) > 1
+    joint = rank_lines(joint_ranks([found.ranks for _, found in content.responses])) if several else []
+    return [f"{line}." for line in [*own, *joint, *common]]

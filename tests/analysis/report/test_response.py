@@ -12,12 +12,14 @@ import torch
 from helpers import tiny
 
 import analysis
+from analysis.arrays.amplification import rank_among
 from analysis.cli import main
 from analysis.report import combine, content_of, gather, page, response_charts, wording
 from analysis.report.comparisons import comparisons
 from analysis.report.response_section import section
 from analysis.report.sections import all_charts
 from analysis.response import paths, response, speaks, table
+from analysis.response.ranks import PlaceboRank
 from analysis.runs import measures
 from analysis.runs.curve import pick
 from analysis.runs.run import Run
@@ -118,6 +120,14 @@ def test_over_seeds_numbers_are_means_with_their_range(seeds, roots):
     assert chart is not None
     nscl = next(t for t in chart.data if "marker" in t["mode"] and t["meta"]["arm"] == "nscl")
     assert nscl["error_y"]["array"][0] > 0 and nscl["error_x"]["arrayminus"][0] > 0
+
+
+def test_over_seeds_ranks_among_placebos_are_joined(seeds):
+    lowest = PlaceboRank("nscl", "cka", "run", STEPS, 0.5, 19, rank_among(0.5, [1.0] * 19), True, "uniform stream")
+    ranked = [(run, replace(found, ranks=[lowest])) for run, found in seeds.responses]
+    html = section_of(replace(seeds, responses=ranked))
+    assert "<li>nscl: cka over 2 seeds, 0 of 38 placebos below (0, 0), 38 above: joint p = 0.005 two-sided" in html
+    assert "joint p" not in section_of(seeds) and "joint p" not in section_of(replace(seeds, responses=ranked[:1]))
 
 
 def written(root):
