@@ -120,7 +120,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         # lars spreads its ratios over layers by an index of every element, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
-        step_memory=real * (forward_on_shapes(config).kept(views) + 3 * views**2),
+        step_memory=_activations(config, parameters) + real * 3 * views**2,
         images=held_bytes(config),
         ledger=ledger_cost(config),
         vector=vector_bytes(config, network),
@@ -129,6 +129,14 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         traffic=_traffic(config, placement, network),
         kicks=_kicks(config, parameters),
     )
+
+
+def _activations(config: Config, parameters: int) -> int:
+    """Bytes that a forward of both views keeps for its backward."""
+    elements = forward_on_shapes(config).kept(2 * config.batches.size)
+    if config.train.precision == "bf16":  # of layers' inputs, and of weights
+        return torch.bfloat16.itemsize * (elements + parameters)
+    return getattr(torch, config.train.dtype).itemsize * elements
 
 
 def _kicks(config: Config, parameters: int) -> Extra:

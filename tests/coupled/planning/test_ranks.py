@@ -8,9 +8,11 @@ from torch import nn
 from coupled.arms.network import meta_network
 from coupled.cli import main
 from coupled.config import from_tables
+from coupled.driver.assembly import build
 from coupled.models.norm.passes import by_operations
 from coupled.models.shapes import forward_of
 from coupled.planning import ranks as planned
+from coupled.planning.plan import plan
 from coupled.planning.ranks import START_S, default_world, seconds
 from coupled.ranks import placement as placements
 
@@ -108,3 +110,30 @@ def test_plan_says_how_many_and_why(tmp_path, monkeypatch, capsys):
     assert line.startswith("# ranks            one process; 2 ranks save about ") and line.endswith("10 s to start")
     assert main(["plan", "small.toml", "--ranks", "2"]) == 0
     assert "save about" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
+def test_bytes_of_a_step_are_those_that_an_arm_keeps_for_its_backward(precision):
+    config = from_tables(
+        tables(
+            arms={"cl": {"objective": "dcl"}},
+            train={"precision": precision, "threads": 1},
+            model={"width": 16, "projection_hidden": 64},
+            views={"size": 24},
+            batches={"size": 16},
+        )
+    )
+    parts, kept = build(config), {}
+    arm, batch = parts.arms["cl"], parts.source.at(0)
+    weights = arm.state.weights.untyped_storage().data_ptr()
+
+    def pack(tensor):
+        if (place := tensor.untyped_storage().data_ptr()) != weights:
+            kept[place] = tensor
+        return tensor
+
+    with by_operations(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        arm.forward(batch)
+    measured = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    # Images are kept in the run's precision too, which the count takes for bfloat16; means and variances are float64.
+    assert plan(config).step_memory == pytest.approx(measured, rel=0.06)
