@@ -30,16 +30,19 @@ class Activation(nn.Module):
         return ACTIVATIONS[self.name](x)
 
 
+_MEASURED: Final = (
+    "measured with gelu, float32: one ulp stays 100 times below relu's at step 150 with B = 64 and 20 px, "
+    "5 times at step 100 with B = 128 and 28 px"
+)
+
+
 def about(name: str, dtype: str) -> str:
     """What an activation makes of small differences of weights, in words, for a run in this dtype."""
     if name != "relu":
-        return f"{name} is smooth: in the runs measured float32 rounding was 100 times below that of relu at step 150"
+        return f"{name} is smooth: no unit's gradient jumps, so that a small difference grows later ({_MEASURED})"
     if dtype == "float64":
         return "relu's gradient jumps: a difference that flips a unit can grow to the level of any other"
-    return (
-        "relu's gradient jumps: float32 rounding can grow to the level of any difference (gelu, in the runs measured: "
-        "100 times smaller at step 150, 5 times at step 300)"
-    )
+    return f"relu's gradient jumps: float32 rounding can grow to the level of any difference ({_MEASURED})"
 
 
 @contextmanager
