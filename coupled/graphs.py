@@ -4,6 +4,7 @@ Small networks are bound by the host that launches their kernels. A graph has th
 the same memory, so it gives the same bytes.
 """
 
+import gc
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -25,10 +26,10 @@ class Graphs:
     """Acts by name. An act depends on nothing that changes but tensors which stay where they are, and asks the device
     for no number.
 
-    The first time, an act runs as it is, and libraries load what they need; the second time its kernels are captured;
-    from then on they are replayed. What it gives are tensors that stay where they are as well, until it is run again.
-    In between nothing has to be kept in the memory of graphs, so all of a process share it, in whatever order they are
-    replayed.
+    The first time, an act runs as it is, and libraries load what they need. The second time it runs once more, its
+    kernels are captured, and what they give must have the same bytes; from then on they are replayed. What it gives are
+    tensors that stay where they are as well, until it is run again. In between nothing has to be kept in the memory of
+    graphs, so all of a process share it, in whatever order they are replayed.
     """
 
     why_not = ""
@@ -44,11 +45,22 @@ class Graphs:
             self._begun.add(key)
             return self.kept(key, self._first(act))
         outputs = self._outputs[key]
-        if key not in self._replays:
-            # The act is kept: so are the tensors whose addresses its graph has.
-            self._replays[key] = self._captured(key, act, outputs), act
+        if key in self._replays:
+            self._replays[key][0]()
+            return outputs
+        expected = {name: value.detach().clone() for name, value in self._first(act).items()}
+        # The act is kept: so are the tensors whose addresses its graph has.
+        self._replays[key] = self._captured(key, act, outputs), act
         self._replays[key][0]()
+        differing = [name for name in outputs if not _same_bytes(outputs[name], expected[name])]
+        if differing:
+            raise _refused(key, f"{differing[0]} came out with other bytes than without")
         return outputs
+
+    def forget(self) -> None:
+        """Lets go of all graphs, and of the tensors that they work on."""
+        for kept in (self._outputs, self._replays, self._begun):
+            kept.clear()
 
     def kept(self, key: Hashable, values: Mapping[K, Tensor]) -> Mapping[K, Tensor]:
         """What another act gave in place of that of `key`, where the tensors of that one lie."""
@@ -59,7 +71,7 @@ class Graphs:
 
     def _first(self, act: Act[K]) -> Mapping[K, Tensor]:
         # On the stream that captures: what libraries keep for a stream is then not made within a graph.
-        (stream, _), current = _shared(), torch.cuda.current_stream()
+        (stream, _), current = _shared(torch.cuda.current_device()), torch.cuda.current_stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             outputs = act()
@@ -67,18 +79,21 @@ class Graphs:
         return outputs
 
     def _captured(self, key: Hashable, act: Act[K], outputs: Mapping[K, Tensor]) -> Callable[[], object]:
-        graph, (stream, pool) = torch.cuda.CUDAGraph(), _shared()
+        if not self._replays:
+            gc.collect()  # what an earlier run of this process has left would be freed within the capture
+        graph, (stream, pool) = torch.cuda.CUDAGraph(), _shared(torch.cuda.current_device())
+        current = torch.cuda.current_stream()
         try:
             # Other threads, which make views, go on meanwhile.
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 _copy(outputs, act())
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            reason = next(iter(str(error).splitlines()), "no reason given")
-            raise RunStopped(
-                f"no CUDA graph can be made of {key} ({reason}): set train.graphs = false; the bytes are the same"
-            ) from error
+            torch.cuda.set_stream(current)  # which a capture that fails twice leaves behind
+            # The end of a capture fails too then, and says less.
+            cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
+            raise _refused(key, next(iter(str(cause).splitlines()), "no reason given")) from error
         return graph.replay
 
     @property
@@ -87,9 +102,19 @@ class Graphs:
 
 
 @cache
-def _shared() -> tuple[torch.cuda.Stream, Any]:
-    """The stream that captures, and the memory of all graphs of this process."""
-    return torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+def _shared(device: int) -> tuple[torch.cuda.Stream, Any]:
+    """The stream that captures, and the memory of all graphs of this process on a device."""
+    return torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+
+
+def _refused(key: Hashable, reason: str) -> RunStopped:
+    of = ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+    return RunStopped(f"no CUDA graph can be made of {of} ({reason}): set train.graphs = false, the bytes are the same")
+
+
+def _same_bytes(one: Tensor, other: Tensor) -> bool:
+    # bytes, not values: 0.0 == -0.0 there, and NaN is never itself
+    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 class NoGraphs(Graphs):

@@ -35,6 +35,7 @@ class Failure(IntEnum):
     NONE = 0
     NOT_HELD = 1
     NOT_FINITE = 2
+    NOTHING_TO_MATCH = 3
 
 
 class Moved(NamedTuple):
@@ -111,6 +112,8 @@ class Moves:
         before = arm.state.weights.clone()
         if of.scale == MATCHED:
             lengths = apart[str(of.match)]
+            if not bool((lengths != 0).any()):
+                return Failure.NOTHING_TO_MATCH
             self._directions.add(arm.state, lengths, Purpose.MATCHED, draw=of.draw)
             held = True  # what float32 cannot hold of it, it could not hold of the difference
         elif of.direction == "batch":

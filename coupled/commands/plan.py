@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# memory per arm   {held} held, and {active} more in its turn of a step (activations)")
     if forecast.images:
         print(f"# images           {shown_bytes(forecast.images)} held by each GPU, if that is at most an eighth of it")
+    if forecast.graphs:
+        print(f"# graphs           {shown_bytes(forecast.graphs)} held by CUDA graphs while an audit takes its turn")
     print(f"# memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart")
     if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
         print(f"#   {line}")

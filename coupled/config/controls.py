@@ -183,6 +183,12 @@ def _check_match(name: str, arm: Kicked | Nudged, arms: Mapping[str, Arm], writt
             f"set arms.{match}.reference, or arms.{name}.of",
         )
     if isinstance(arm, Nudged):
+        first, second = (traits_of(arms, each) for each in (match, str(arm.of)))
+        if (first.terms, first.beginning, first.inputs) == (second.terms, second.beginning, second.inputs):
+            raise UserError(
+                f"arms.{name}.match = {match}", f"after step 1 it is where {arm.of} is: no difference to match",
+                "match an arm with another loss, start or inputs",
+            )  # fmt: skip
         return
     if not is_function_of_sigma(arms[str(arm.of)].objective):
         raise UserError(

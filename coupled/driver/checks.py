@@ -25,6 +25,7 @@ def check_copies(run: Run, step: int) -> None:
 _FAILURES: Final = {
     Failure.NOT_HELD: "gets a nudge that {} cannot hold",
     Failure.NOT_FINITE: "is moved by what is not finite",
+    Failure.NOTHING_TO_MATCH: "is to be nudged as far as an arm is that has not moved apart",
 }
 
 

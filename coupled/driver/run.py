@@ -157,6 +157,7 @@ class Run:
         finally:
             self.writer.close()
             self.stream.close()
+            self.graphs.forget()
             if self.commits.directory is not None:
                 self.commits.directory.close()
 

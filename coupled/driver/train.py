@@ -138,7 +138,8 @@ def _start_event(run: Run) -> dict[str, Any]:
     config, placement = run.config, run.mesh.placement or Placement((tuple(run.config.arms),))
     # A log is JSON in UTF-8: what is not UTF-8 of a name is escaped. All else stays, for `resume` reads the path.
     name, data = (text.encode("utf-8", "backslashreplace").decode() for text in (config.name, config.paths.data))
-    elastic = {"name": name, "paths": {"data": data}, "workers": config.data.workers}
+    graphs = run.graphs.why_not or "on"
+    elastic = {"name": name, "paths": {"data": data}, "workers": config.data.workers, "graphs": graphs}
     return {
         "event": "resume" if run.restored else "start",
         "step": run.start,

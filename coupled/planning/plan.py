@@ -10,6 +10,7 @@ from coupled.arms.network import forward_on_shapes, meta_network
 from coupled.arms.optimisers import state_tensors
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
+from coupled.config.ledger import records_ledger
 from coupled.config.traits import own_inputs, traits_of
 from coupled.inputs.dataset import data_info
 from coupled.inputs.held import held_bytes
@@ -56,9 +57,10 @@ class Plan:
     `per_step` is what the streams record that record at every step; `streams` the total of each stream over
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
     (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
-    takes its turn: what the forward keeps for the backward, counted on shapes (bf16: at float32's size, so an upper
-    estimate). `images`: training images that a GPU holds, in every process. `ledger`: what that takes, `vector` the
-    bytes of one of its vectors. `why_ranks`: why there are so many, in words; "" where the caller said how many.
+    takes its turn: what the forward keeps for the backward, counted on shapes. `images`: training images that a GPU
+    holds, in every process. `graphs`: what CUDA graphs hold while a step that is none is taken, for an audit. `ledger`:
+    what that takes, `vector` the bytes of one of its vectors. `why_ranks`: why there are so many, in words; "" where
+    the caller said how many.
     """
 
     arms: tuple[str, ...]
@@ -71,6 +73,7 @@ class Plan:
     arm_memory: int
     step_memory: int
     images: int
+    graphs: int
     ledger: LedgerCost
     vector: int
     placement: Placement
@@ -82,7 +85,7 @@ class Plan:
     def memory(self) -> int:
         """What arms hold together, the turn of one of them, images, and what kicks take."""
         held = len(self.arms) * self.arm_memory + self.ledger_memory(self.arms)
-        return held + self.step_memory + self.images + self.kicks.memory
+        return held + self.step_memory + self.images + self.graphs + self.kicks.memory
 
     def ledger_memory(self, arms: Sequence[str]) -> int:
         """What the ledger of these arms holds all the time in one process."""
@@ -92,7 +95,7 @@ class Plan:
         """What a rank's arms hold, the turn of one of them on its part of a batch, images, and at most for kicks."""
         arms = self.placement.groups[rank // self.placement.data]
         held = len(arms) * self.arm_memory + self.ledger_memory(arms)
-        return held + self.step_memory // self.placement.data + self.images + self.kicks.memory
+        return held + self.step_memory // self.placement.data + self.images + self.graphs + self.kicks.memory
 
     @property
     def total(self) -> int:
@@ -122,6 +125,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
         step_memory=_activations(config, parameters) + real * 3 * views**2,
         images=held_bytes(config),
+        graphs=_activations(config, parameters) if placement.data == 1 and _takes_both(config) else 0,
         ledger=ledger_cost(config),
         vector=vector_bytes(config, network),
         placement=placement,
@@ -129,6 +133,14 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         traffic=_traffic(config, placement, network),
         kicks=_kicks(config, parameters),
     )
+
+
+def _takes_both(config: Config) -> bool:
+    """Are some steps of a run CUDA graphs and others not, or other passes beside them?"""
+    nudges = (nudge for name in config.arms for nudge in traits_of(config.arms, name).nudges)
+    kicked = any(traits_of(config.arms, name).kicks for name in config.arms)
+    aside = kicked or records_ledger(config) or any(nudge.direction == "batch" for nudge in nudges)
+    return config.train.device == "cuda" and config.train.graphs and not config.train.compile and aside
 
 
 def _activations(config: Config, parameters: int) -> int:

@@ -237,6 +237,14 @@ def test_kicks_of_no_difference_make_a_twin(tmp_path):
         assert all(kicked[name].tobytes() == original[name].tobytes() for name in original)
 
 
+def test_a_nudge_as_long_as_nothing_stops_the_run(tmp_path):
+    # The first batch may have no pair of one class: nscl is dcl there.
+    arms = {**BASE, "matched": {"kind": "nudged", "scale": "matched", "match": "other"}}
+    arms["other"] = {"objective": "homotopy", "lam": 1.0}
+    with pytest.raises(RunStopped, match=r"arm matched is to be nudged as far as an arm is that has not moved apart"):
+        train(config_of(tmp_path, arms=arms, train={"steps": 3}))
+
+
 def test_a_layer_without_a_length_keeps_the_sign_of_its_zeros(tmp_path):
     arm = build(config_of(tmp_path, arms=BASE)).arms["cl"]
     arm.state.weights.copy_(torch.full_like(arm.state.weights, -0.0))

@@ -100,6 +100,8 @@ def test_anti_arms_that_go_in_circles_are_one_line(arms, message):
         ({"kind": "nudged", "scale": "matched"}, "it needs the arm to match"),
         ({"kind": "nudged", "match": "nscl"}, "only scale = \"matched\" takes it"),
         ({"kind": "nudged", "scale": "matched", "match": "nscl", "at": 2}, "at step 1"),
+        ({"kind": "nudged", "scale": "matched", "match": "t"}, "after step 1 it is where cl is"),
+        ({"kind": "nudged", "scale": "matched", "match": "k"}, "after step 1 it is where cl is"),
         ({"kind": "nudged", "direction": "batch", "scale": 0.1}, "step 1 or later"),
         ({"kind": "nudged", "direction": "batch", "at": 2}, "a number above 0"),
         ({"kind": "kicked"}, "such as match"),
@@ -116,6 +118,8 @@ def test_a_control_that_does_not_fit_is_one_line(arm, message):
         "a": {"kind": "anti", "of": "nscl"},
         "o": {"kind": "other-inputs", "of": "nscl"},
         "ce": {"objective": "ce"},
+        "t": {"kind": "twin"},
+        "k": {"kind": "kicked", "match": "nscl"},
     }
     if arm["kind"] == "twin" and arm["of"] == "x":
         del others["y"]

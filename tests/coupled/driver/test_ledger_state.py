@@ -89,9 +89,10 @@ def test_threads_of_the_ledgers_pass_change_no_bit(whole, monkeypatch, tmp_path)
     assert tree_hash(train(config(tmp_path))) == tree_hash(whole)
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 7])
-def test_a_run_stopped_between_checkpoints_goes_on_to_the_same_accumulators(whole, step, tmp_path):
-    stopped(config(tmp_path), Stop(step))
+@pytest.mark.parametrize("way", [Stop, Crash])
+@pytest.mark.parametrize("step", range(1, 8))
+def test_a_run_that_ends_at_any_step_goes_on_to_the_same_accumulators(whole, way, step, tmp_path):
+    stopped(config(tmp_path), way(step))
     assert tree_hash(resume(path_of(tmp_path))) == tree_hash(whole)
 
 

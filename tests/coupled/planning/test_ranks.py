@@ -137,3 +137,18 @@ def test_bytes_of_a_step_are_those_that_an_arm_keeps_for_its_backward(precision)
     measured = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     # Images are kept in the run's precision too, which the count takes for bfloat16; means and variances are float64.
     assert plan(config).step_memory == pytest.approx(measured, rel=0.06)
+
+
+def test_audits_beside_graphs_take_a_turn_of_their_own():
+    def of_gpu(**sections):
+        train = {"device": "cuda", **sections.pop("train", {})}
+        arms = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}, **sections.pop("more", {})}
+        return plan(from_tables(tables(arms=arms, train=train, **sections)), 1)
+
+    audited = {"record": {"ledger": {"every": 2}}}
+    kicked = {"more": {"kicked": {"kind": "kicked", "match": "nscl"}}}
+    pulled = {"more": {"late": {"kind": "nudged", "at": 2, "direction": "batch", "scale": 0.1}}}
+    for sections in (audited, kicked, pulled):
+        both, eager = of_gpu(**sections), of_gpu(**sections, train={"graphs": False})
+        assert both.graphs > 0 and both.memory == eager.memory + both.graphs
+    assert of_gpu().graphs == 0
