@@ -12,7 +12,7 @@ import coupled
 import coupled.commands
 
 pytestmark = pytest.mark.slow  # a process or two a test
-HEAVY = ("torch", "torchvision", "numpy", "numba", "rich", "matplotlib", "plotly", "PIL", "safetensors")
+HEAVY = ("torch", "torchvision", "numpy", "numba", "rich", "matplotlib", "plotly", "PIL", "safetensors", "scipy")
 PARSERS = {
     "coupled": "from coupled.commands import parser; parser().format_help()",
     "analysis": "from analysis.commands import parser; parser().format_help()",

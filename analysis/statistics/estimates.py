@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from analysis.arrays import pairwise
 from analysis.arrays.alignment import ILL_CONDITIONED, must_have_neighbours, must_pair
 from analysis.arrays.conversion import Array, pair
 from analysis.statistics.null import chance
-from analysis.statistics.quantiles import student_t
 from coupled.address import Purpose, permutation
 from coupled.errors import UserError, unknown
 from coupled.theory.alignment import Value, cka_of, rsa_of
@@ -138,7 +138,7 @@ def estimates(
 def estimated(measure: str, columns: Sequence[NDArray[np.float64]], groups: int, null: str) -> Estimate:
     """The estimate of value, standard error, null mean, null sd and relative rounding error, each (…)."""
     value, error, mean, sd, rounding = columns
-    half = student_t(0.975, groups - 1) * error
+    half = float(stats.t.ppf(0.975, groups - 1)) * error
     limits = [value - half, value + half, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd]
     clipped = [np.asarray(np.clip(limit, *RANGES[measure])) for limit in limits]
     interval = f"95 % jackknife interval, {groups} groups of samples left out in turn"

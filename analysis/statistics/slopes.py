@@ -8,8 +8,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from analysis.statistics.quantiles import student_t
+from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -98,8 +97,9 @@ def _table(x: Array) -> Array:
         trace = n - np.trace(p)
         lag = (n - 1) * rho - 2 * (shifted * wh).sum() + ((h @ shifted.T) * p).sum()
         square = n + 2 * ((n - lags[1:]) * kernel[1:n] ** 2).sum() - 2 * (wh**2).sum() + (p**2).sum()
-        rows.append((lag / trace, trace, student_t(0.975, max(trace**2 / square, 1)), p[1, 1]))
+        rows.append((lag / trace, trace, max(trace**2 / square, 1), p[1, 1]))
     table = np.array(rows).T
+    table[2] = stats.t.ppf(0.975, table[2])
     # Where the expectation turns back near ρ = 1, the larger ρ is no longer told from the smaller.
     table[0] = np.maximum.accumulate(table[0])
     return table

@@ -6,7 +6,6 @@ process where there is no such type. So the file is checked here first: it has f
 and y once each, and their shapes, types and lengths in bytes are right, in compressed arrays as well.
 """
 
-import importlib
 import io
 import struct
 import warnings
@@ -46,7 +45,7 @@ REMEDIES = {info.name: f"get train_32x32.mat and test_32x32.mat from {PAGE} and 
 
 
 def load(split: SplitName, root: str) -> ArraySplit:
-    """A split from its file in the directory `root`; UserError if it is missing or damaged, or scipy is."""
+    """A split from its file in the directory `root`; UserError if it is missing or damaged."""
     if not root:
         raise UserError("svhn needs its files", "paths.data is empty", REMEDIES[info.name])
     return read_split(info, split, Path(root))
@@ -54,10 +53,8 @@ def load(split: SplitName, root: str) -> ArraySplit:
 
 def read_split(known: DataInfo, split: SplitName, root: Path) -> ArraySplit:
     """The split in `root`/`split`_32x32.mat, with as many images as `known` says; no other constant is checked here."""
-    try:
-        scipy_io = importlib.import_module("scipy.io")
-    except ImportError:
-        raise UserError("svhn needs scipy", "its files are MATLAB's", "pip install 'coupled[svhn]'") from None
+    from scipy import io as scipy_io  # here: training on other data loads no scipy
+
     path = root / f"{split}_32x32.mat"
     try:
         if not path.exists():

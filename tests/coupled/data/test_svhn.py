@@ -1,7 +1,6 @@
 """SVHN's reader: small MATLAB files of the true layout are read, anything else is refused in one line."""
 
 import struct
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,13 +141,6 @@ def test_a_missing_file_says_where_and_how(tmp_path):
         data.load("svhn", "test", root=str(tmp_path))
     with pytest.raises(UserError, match="svhn needs its files; paths.data is empty; get"):
         data.load("svhn", "test")
-
-
-def test_a_missing_scipy_names_the_extra(tmp_path, monkeypatch):
-    _write(tmp_path)
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(UserError, match=r"svhn needs scipy; .*; pip install 'coupled\[svhn\]'"):
-        read_split(SMALL, "train", tmp_path)
 
 
 def test_the_published_counts_sum_to_the_published_sizes():
