@@ -8,9 +8,12 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
+
+from analysis.arrays.similarity_drift import similarity_drift
 from analysis.runs import alignment
 from analysis.runs.alignment import FeaturePair
 from analysis.runs.curve import Curve
@@ -137,6 +140,19 @@ def motion_cosine(records: Records, arm: str, spec: Arm, *, reference: str | Non
     )
 
 
+def similarity_motion(records: Records, arm: str, spec: Arm) -> Curve:
+    """How far the arm's Σ of the panel is from the first one recorded: docs/theory.md (32) over the larger norm."""
+    pair = FeaturePair.of(records, arm, reference=arm, feature="z")
+    steps, parts, start = [], [], None
+    for at, z, _ in pair.blocks():
+        start = z[:1] if start is None else start
+        steps.append(at)
+        parts.append(similarity_drift(start.expand_as(z), z).rho_star.numpy())
+    at = np.concatenate(steps)
+    words = f"‖K-K'‖_F of the centred Σ and that of step {at[0]}, relative to the larger norm"
+    return replace(pair.curve("similarity_motion", at, np.concatenate(parts), estimator=words), reference=None)
+
+
 def loss(records: Records, arm: str, spec: Arm) -> Curve:
     """The loss that the arm minimises, on its own batch similarities."""
     terms = traits_of(records.arms, arm).terms
@@ -183,6 +199,7 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
     "distance": distance,
     "motion": motion,
     "motion_cosine": motion_cosine,
+    "similarity_motion": similarity_motion,
     "loss": loss,
     "gap": gap,
     "mass": mass,

@@ -23,7 +23,7 @@ def check(runs: Sequence[Run]) -> None:
     A panel that a run does not record, or has not committed yet, is not compared.
     """
     for run in runs[1:]:
-        first, other = _facts(runs[0]), _facts(run)
+        first, other = shared_facts(runs[0]), shared_facts(run)
         for name in first:
             if name in other and first[name] != other[name]:
                 sides = f"{runs[0].path} has {_shown(first[name])}, {run.path} has {_shown(other[name])}"
@@ -78,7 +78,7 @@ def over_seeds(curves: Sequence[Curve]) -> Curve:
     )  # fmt: skip
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def shared_facts(run: Run) -> dict[str, Any]:
     """The facts that runs must have in common to be compared, by the names that messages give them."""
     config = resolved(run.config)
     facts: dict[str, Any] = {

@@ -17,19 +17,20 @@ class Fact(NamedTuple):
 
 def config_facts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Fact]:
     """The fields in which two resolved configs differ."""
-    one, other = dict(_fields(a)), dict(_fields(b))
+    one, other = dict(fields_of(a)), dict(fields_of(b))
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):
             yield Fact(name, _kind(name), one.get(name), other.get(name))
 
 
-def _fields(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def fields_of(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of a resolved config's fields; arms by their names, a schedule as one value."""
     for key, value in tables.items():
         if key == "arms" and isinstance(value, list):
             for arm in value:
-                yield from _fields({k: v for k, v in arm.items() if k != "name"}, f"arms.{arm['name']}.")
+                yield from fields_of({k: v for k, v in arm.items() if k != "name"}, f"arms.{arm['name']}.")
         elif isinstance(value, Mapping) and not prefix.startswith("record."):
-            yield from _fields(value, f"{prefix}{key}.")
+            yield from fields_of(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

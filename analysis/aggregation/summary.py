@@ -1,0 +1,200 @@
+"""What a run adds to a comparison of many: the curves of its arms, kept under its analysis/ and made once."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+import analysis
+import coupled
+from analysis.aggregation.gap import Gap
+from analysis.aggregation.matching import AXES, Array, Progress, Steps, match
+from analysis.divergence.growth import cumulative_rate
+from analysis.output import files
+from analysis.runs.processes import in_processes
+from analysis.runs.recorded import check_steps
+from analysis.runs.run import Run, open_run
+from analysis.runs.seeds import shared_facts
+from coupled.config import resolved
+from coupled.config.formats import IMPORTED
+from coupled.errors import UserError, unknown
+from coupled.inputs.dataset import data_info
+from coupled.store import REAL, StoreError, TensorFile, canonical_json, digest, open_tensors, to_bytes
+from coupled.store.canonical import strict_json
+from coupled.store.manifest import MANIFEST
+from coupled.store.objects import hash_file
+
+FORMAT: Final = 1
+FOLDER: Final = "summary"
+# By name: a measure of `Run.curve`, and its options.
+QUANTITIES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "cka": ("cka", {}),
+    "rsa": ("rsa", {}),
+    "batch_cka": ("cka", {"source": "batch"}),
+    "batch_rsa": ("rsa", {"source": "batch"}),
+    "weight_gap": ("weight_gap", {}),
+    "distance": ("distance", {}),
+    "loss": ("loss", {}),
+    "gap": ("gap", {}),
+    "mass": ("mass", {}),
+    "motion": ("motion", {}),
+    "motion_cosine": ("motion_cosine", {}),
+    "similarity_motion": ("similarity_motion", {}),
+}
+# Batches are recorded at every step: comparing all of them takes far longer than all else, and is asked for by name.
+DEFAULT: Final = tuple(name for name, (_, options) in QUANTITIES.items() if not options)
+
+# What arms are matched by and how far they have moved belongs to whatever is looked at.
+ALWAYS: Final = ("loss", "motion", "similarity_motion")
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The quantities of every arm of a run, float64 over int64 steps, and what they are matched by.
+
+    `about`: what was said of the run when it was summarised: its seed and resolved config, the facts that seeds have in
+    common, steps per epoch (None where the data set is not known here), the last recorded and the planned step.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    tensors: Mapping[str, NDArray[Any]]
+
+    @property
+    def seed(self) -> int:
+        return self.about["seed"]
+
+    def series(self, quantity: str, arm: str) -> tuple[Steps, Array] | Gap:
+        """Steps and values of a quantity of an arm, or why there are none. UserError for one that was not asked for."""
+        if quantity not in self.about["quantities"]:
+            raise unknown("quantity of this summary", quantity, self.about["quantities"])
+        key = f"{quantity}.{arm}"
+        if f"{key}.steps" in self.tensors:
+            return self.tensors[f"{key}.steps"], self.tensors[f"{key}.values"]
+        return Gap(self.about["missing"].get(key, f"no arm {arm}"))
+
+    def progress(self, axis: str, arm: str) -> Progress | Gap:
+        """How far the arm had come, by one of `AXES`; UserError for another."""
+        if axis not in AXES:
+            raise unknown("axis", axis, AXES)
+        if axis in ("motion", "loss"):
+            series = self.series(axis, arm)
+            return series if isinstance(series, Gap) else Progress.of(axis, *series)
+        steps, per_epoch = np.arange(self.about["planned"] + 1), self.about["steps_per_epoch"]
+        if axis == "rate":
+            return Progress.of(axis, steps, self.tensors["rate"])
+        if axis == "epoch" and per_epoch is None:
+            return Gap("how many steps an epoch has is not known: the data set is not known here")
+        return Progress.of(axis, steps, steps / (per_epoch if axis == "epoch" else 1))
+
+    def value(self, quantity: str, arm: str, axis: str, target: float) -> float | Gap:
+        """The quantity where the arm had first come to `target` of an axis: `analysis.aggregation.matching`."""
+        series, progress = self.series(quantity, arm), self.progress(axis, arm)
+        if isinstance(series, Gap):
+            return series
+        if isinstance(progress, Gap):
+            return progress
+        value = match(progress, *series, target)
+        if isinstance(value, Gap) and self.about["last"] != self.about["planned"]:
+            return Gap(f"{value.reason} (unfinished: {self.about['last']} of {self.about['planned']} steps)")
+        return value
+
+
+def summaries(paths: Iterable[str | Path], quantities: Iterable[str] = DEFAULT) -> list[Summary]:
+    """The summaries of runs in the order given; what is not kept is made, as many at once as torch would use threads.
+
+    A quantity that a run does not record is a gap of it. Raises UserError for what is no run, for imported checkpoints
+    and for an unknown quantity, StoreError (exit code 3) for a run that is damaged.
+    """
+    paths, names = [Path(path) for path in paths], tuple(quantities)
+    for name in names:
+        if name not in QUANTITIES:
+            raise unknown("quantity", name, QUANTITIES)
+    known = [_kept(path, names) for path in paths]
+    lacking = [path for path, summary in zip(paths, known, strict=True) if summary is None]
+    made = iter(in_processes(lacking, lambda path: _made(path, names)) if lacking else [])
+    return [summary or next(made) for summary in known]
+
+
+def _kept(path: Path, quantities: tuple[str, ...]) -> Summary | None:
+    """The summary of the run as it is now, by this code; None if there is none, or its bytes are not what they were."""
+    if not (path / MANIFEST).is_file():
+        return None  # opening the run says what is wrong
+    for file in sorted((path / files.FOLDER / FOLDER).glob(f"{_name(path, quantities)}-*.safetensors")):
+        try:
+            tensors: TensorFile = open_tensors(file)
+            if file.stem.rpartition("-")[2] == hash_file(file, REAL)[1]:
+                return Summary(path, tensors.metadata, dict(tensors.items()))
+        except (StoreError, OSError):
+            continue
+    return None
+
+
+def _made(path: Path, quantities: tuple[str, ...]) -> Summary:
+    # Named before it is opened: a run that grows meanwhile is summarised again. Opening says what is wrong with no run.
+    name = _name(path, quantities) if (path / MANIFEST).is_file() else ""
+    summary = _of(open_run(path), quantities)
+    data = to_bytes(summary.tensors, summary.about)
+    folder = path / files.FOLDER / FOLDER
+    for old in folder.glob("*.safetensors"):
+        # Of another state of the run or of the code, or these very quantities, damaged.
+        if old.name.split("-")[0] != name.split("-")[0] or old.name.startswith(name):
+            old.unlink(missing_ok=True)
+    files.write(folder / f"{name}-{hashlib.sha256(data).hexdigest()}.safetensors", data)
+    return summary
+
+
+def _name(path: Path, quantities: tuple[str, ...]) -> str:
+    """What a summary depends on: the run by its manifest and the code, then the quantities."""
+    run = {"format": FORMAT, "manifest": hash_file(path / MANIFEST, REAL)[1], "code": _code()}
+    return f"{digest(run)[:24]}-{digest(list(quantities))[:12]}"
+
+
+@cache
+def _code() -> str:
+    """A digest of the source of both packages: the version alone stays the same while the code changes."""
+    roots = [Path(package.__path__[0]) for package in (analysis, coupled)]
+    sources = [(root, path) for root in roots for path in sorted(root.rglob("*.py"))]
+    return digest([[str(path.relative_to(root)), hash_file(path, REAL)[1]] for root, path in sources])
+
+
+def _of(run: Run, quantities: tuple[str, ...]) -> Summary:
+    if IMPORTED in run.facts:
+        check_steps(run)  # which says what imported checkpoints lack
+    tensors: dict[str, NDArray[Any]] = {"rate": cumulative_rate(run)}
+    missing: dict[str, str] = {}
+    names = tuple(dict.fromkeys((*quantities, *ALWAYS)))
+    for quantity in names:
+        measure, options = QUANTITIES[quantity]
+        for arm in run.arms:
+            try:
+                curve = run.curve(measure, arm=arm, **options)
+            except UserError as error:
+                missing[f"{quantity}.{arm}"] = str(error)
+                continue
+            tensors |= {f"{quantity}.{arm}.steps": curve.steps, f"{quantity}.{arm}.values": curve.values}
+    config = resolved(run.config)
+    about = {
+        "seed": run.config.seed,
+        "config": config,
+        "shared": shared_facts(run),
+        "quantities": list(names),
+        "missing": missing,
+        "steps_per_epoch": _steps_per_epoch(run),
+        "last": run.steps,
+        "planned": run.planned_steps,
+    }
+    # As it will be read back: a summary is the same, made or kept.
+    return Summary(run.path, strict_json(canonical_json(about)), tensors)
+
+
+def _steps_per_epoch(run: Run) -> int | None:
+    try:
+        return data_info(run.config).train_size // run.config.batches.size
+    except UserError:
+        return None
