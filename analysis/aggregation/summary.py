@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +64,7 @@ class Summary:
     path: Path
     about: Mapping[str, Any]
     tensors: Mapping[str, NDArray[Any]]
+    _progress: dict[tuple[str, str], Progress | Gap] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def seed(self) -> int:
@@ -82,6 +83,11 @@ class Summary:
         """How far the arm had come, by one of `AXES`; UserError for another."""
         if axis not in AXES:
             raise unknown("axis", axis, AXES)
+        if (axis, arm) not in self._progress:
+            self._progress[axis, arm] = self._made_progress(axis, arm)
+        return self._progress[axis, arm]
+
+    def _made_progress(self, axis: str, arm: str) -> Progress | Gap:
         if axis in ("motion", "loss"):
             series = self.series(axis, arm)
             return series if isinstance(series, Gap) else Progress.of(axis, *series)
