@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from scipy import stats
+from scipy import special  # not stats: it takes a second to load
 
 from analysis.aggregation.gap import Gap
 from analysis.statistics.proportions import over_draws
@@ -101,7 +101,7 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     if apart == 0:
         value = math.inf if together > 0 else math.nan
         return value, value, value
-    quantile = float(stats.f.ppf(0.975, len(a) - 1, len(a) - 1))  # that of .025 is its inverse
+    quantile = float(special.fdtri(len(a) - 1, len(a) - 1, 0.975))  # that of .025 is its inverse
     V = together / apart
     return (1 + V) / 2, (1 + V / quantile) / 2, (1 + V * quantile) / 2
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # not stats: it takes a second to load
 
 from analysis.statistics.proportions import Z
 
@@ -113,6 +113,6 @@ def _left_out(r: float, rest: Array) -> tuple[float, float, str]:
         return math.nan, math.nan, "no interval: undefined or 1 without one of the runs"
     groups, z = len(rest), np.arctanh(rest)
     error = math.sqrt((groups - 1) / groups * float(np.square(z - z.mean()).sum()))
-    half = float(stats.t.ppf(0.975, groups - 1)) * error
+    half = float(special.stdtrit(groups - 1, 0.975)) * error
     words = f"95 % jackknife, {groups} runs left out in turn"
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half), words

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # not stats: it takes a second to load
 from torch import Tensor
 
 from analysis.arrays import pairwise
@@ -138,7 +138,7 @@ def estimates(
 def estimated(measure: str, columns: Sequence[NDArray[np.float64]], groups: int, null: str) -> Estimate:
     """The estimate of value, standard error, null mean, null sd and relative rounding error, each (…)."""
     value, error, mean, sd, rounding = columns
-    half = float(stats.t.ppf(0.975, groups - 1)) * error
+    half = float(special.stdtrit(groups - 1, 0.975)) * error
     limits = [value - half, value + half, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd]
     clipped = [np.asarray(np.clip(limit, *RANGES[measure])) for limit in limits]
     interval = f"95 % jackknife interval, {groups} groups of samples left out in turn"

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # not stats: it takes a second to load
 
-Z: Final = float(stats.norm.ppf(0.975))
+Z: Final = float(special.ndtri(0.975))
 
 
 class Interval(NamedTuple):
@@ -28,7 +28,7 @@ def over_draws(values: Sequence[float] | NDArray[np.float64]) -> Interval:
     mean = float(array.mean())
     if len(array) < 2:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf(0.975, len(array) - 1)) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = float(special.stdtrit(len(array) - 1, 0.975)) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return Interval(mean, mean - half, mean + half)
 
 

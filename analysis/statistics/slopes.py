@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # not stats: it takes a second to load
 
 Array = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ def _table(x: Array) -> Array:
         square = n + 2 * ((n - lags[1:]) * kernel[1:n] ** 2).sum() - 2 * (wh**2).sum() + (p**2).sum()
         rows.append((lag / trace, trace, max(trace**2 / square, 1), p[1, 1]))
     table = np.array(rows).T
-    table[2] = stats.t.ppf(0.975, table[2])
+    table[2] = special.stdtrit(table[2], 0.975)
     # Where the expectation turns back near ρ = 1, the larger ρ is no longer told from the smaller.
     table[0] = np.maximum.accumulate(table[0])
     return table
