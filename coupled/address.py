@@ -54,6 +54,7 @@ class Purpose(IntEnum):
     PLACEBO_RUN = 22  # a = draw: how those of the whole data set are permuted
     MATCHED = 27  # a = name_word(parameter), b = draw: where a nudge as long as another arm's first difference goes
     KICK = 28  # a = name_word(parameter), b = draw, c = step: where a kick of the update from that step goes
+    CLASSES = 29  # the order of all classes, of which a sweep over their number takes the first
 
 
 # The key of an address, and the words 2 and 3 of its counter: all but the block and field a.

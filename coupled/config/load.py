@@ -23,8 +23,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     directory is its own; unless they name it.
     """
     path = Path(path)
-    raw = _read(path)
-    _located_code(raw, path.parent)
+    raw = read_tables(path)
     if not overrides:
         return from_tables({"name": path.stem, **raw})
     # Before overrides are merged: they may use the new name where the file has the old one.
@@ -48,7 +47,14 @@ def _digest_of(raw: dict[str, Any]) -> str | None:
         return None
 
 
-def _located_code(raw: dict[str, Any], folder: Path) -> None:
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a config file as its user wrote them, its own code's files seen from the working directory."""
+    raw = read_toml(path, "config", "it names at least one arm", "configs/")
+    located_code(raw, path.parent)
+    return raw
+
+
+def located_code(raw: dict[str, Any], folder: Path) -> None:
     """A config's own code.files are relative to the config; those of an override to the working directory."""
     code = raw.get("code")
     if isinstance(code, dict) and isinstance(code.get("files"), list):
@@ -87,14 +93,17 @@ def _with_values(tables: dict[str, Any]) -> dict[str, Any]:
     return {k: _with_values(v) if isinstance(v, dict) else v for k, v in tables.items() if v is not None}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    text = read_text(path, "config ", "give the path of a TOML file, such as those in configs/")
+def read_toml(path: Path, kind: str, content: str, examples: str) -> dict[str, Any]:
+    """The tables of a TOML file. `kind`: what messages call it; `content`: what it holds at least; `examples`: a folder
+    of such files.
+    """
+    text = read_text(path, f"{kind} ", f"give the path of a TOML file, such as those in {examples}")
     if not text.strip():
-        raise UserError(f"config {path} is empty", "it names at least one arm", "see configs/")
+        raise UserError(f"{kind} {path} is empty", content, f"see {examples}")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"config {path} is not TOML", _parsers_message(str(error), text)) from None
+        raise UserError(f"{kind} {path} is not TOML", _parsers_message(str(error), text)) from None
 
 
 def _parsers_message(message: str, text: str) -> str:

@@ -25,7 +25,7 @@ _OWN_FIELDS = {
     "lars": {"momentum": 0.9, "trust": 1e-3},
     "adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
 }
-_REFERENCE_BATCH = 256
+REFERENCE_BATCH = 256  # what learning_rate is for, where a scaling is asked for and nobody says
 # Found with torch 2.14.1 on AVX2: the backward of a strided 1×1 convolution of channels_last inputs with fewer than 8
 # channels corrupts the heap.
 SAFE_WIDTH = 8
@@ -43,7 +43,7 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
         raise unknown("views.recipe", written.views.recipe, RECIPES)
     if written.model.encoder not in ENCODERS:
         raise unknown("model.encoder", written.model.encoder, ENCODERS)
-    _check_name(written)
+    check_name(written.name)
     if written.model.dropout:
         raise UserError(
             f"model.dropout = {written.model.dropout:g}",
@@ -86,10 +86,11 @@ def _code(code: Code, elsewhere: bool) -> Code:
     return replace(code, sha256=digests)
 
 
-def _check_name(written: Written) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", written.name):
+def check_name(name: str) -> None:
+    """UserError for what cannot name a run directory."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
         raise UserError(
-            f"name = {written.name!a}",
+            f"name = {name!a}",
             "at most 128 letters, digits, '.', '_' and '-', as it names the run directory",
             "set name",
         )
@@ -178,7 +179,7 @@ def _optimiser(written: Written) -> Optimiser:
         _OPTIMISERS[given.name],
         given,
         horizon=_horizon(written),
-        reference_batch=(given.reference_batch or _REFERENCE_BATCH) if scaled else None,
+        reference_batch=(given.reference_batch or REFERENCE_BATCH) if scaled else None,
         **defaults_used,
     )
 

@@ -1,0 +1,1 @@
+"""Many runs as one thing: what a sweep's file says, and what it will take."""
