@@ -13,7 +13,7 @@ from coupled.errors import UserError, unknown
 from coupled.sweeps.fields import NAMED, OF_ARMS, flat, target
 from coupled.userfiles import expanded
 
-_KEYS: Final = ("base", "name", "jobs", "set", "axes", "points")
+_KEYS: Final = ("base", "arms", "name", "jobs", "set", "axes", "points")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Row:
 
 @dataclass(frozen=True)
 class File:
-    """`base`: tables of a config. `fixed`: what is set for all points; `run_axes` and `arm_axes`: the values of each
-    axis, by names (`fields.flat`). `rows`: [[points]], one that sets nothing where there are none.
+    """`base`: tables of a config, with the arms that are kept. `fixed`: what is set for all points; `run_axes` and
+    `arm_axes`: the values of each axis, by names (`fields.flat`). `rows`: [[points]], one that sets nothing where there
+    are none.
     """
 
     name: str
@@ -49,7 +50,7 @@ def read(path: Path) -> File:
     of_arms = {name for name in axes if name in OF_ARMS or name.startswith("arms.")}
     file = File(
         name=_name(tables.get("name", path.stem)),
-        base=_base(tables.get("base"), path),
+        base=_with_arms(_base(tables.get("base"), path), tables.get("arms")),
         jobs=_jobs(tables.get("jobs")),
         fixed=_fixed(_table(tables, "set"), path.parent),
         run_axes={name: values for name, values in axes.items() if name not in of_arms},
@@ -97,6 +98,21 @@ def _base(base: Any, path: Path) -> dict[str, Any]:
         do = 'such as base = "../quickstart.toml"'
         raise UserError(f"sweep {path}: {given}", "a config's path, seen from the sweep's file", do)
     return with_reference(read_tables(path.parent / expanded(base, "base")))
+
+
+def _with_arms(base: dict[str, Any], arms: Any) -> dict[str, Any]:
+    """The base with these of its arms, in its order; None: with all."""
+    if arms is None:
+        return base
+    if not isinstance(arms, list) or not all(isinstance(arm, str) for arm in arms):
+        raise UserError(
+            f"arms = {arms!a}", "a list of names: the base's arms that are trained", "[set.arms] adds others"
+        )
+    own = base.get("arms")
+    own = own if isinstance(own, dict) else {}
+    if other := [arm for arm in arms if arm not in own]:
+        raise unknown("arm of the base", other[0], own)
+    return {**base, "arms": {name: table for name, table in own.items() if name in arms}}
 
 
 def _jobs(jobs: Any) -> int | None:

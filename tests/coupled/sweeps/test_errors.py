@@ -22,7 +22,7 @@ CASES = {
     ),
     "an unknown field that is set": (f"[set]\ntrian.steps = 1\n{SEEDS}", "did you mean train?"),
     "the name of a run": (f"[set]\nname = 'x'\n{SEEDS}", "unknown field in [set] name"),
-    "an unknown key": (f"job = 2\n{SEEDS}", "unknown key job; allowed: base, name, jobs, set, axes, points"),
+    "an unknown key": (f"job = 2\n{SEEDS}", "unknown key job; allowed: base, arms, name, jobs, set, axes, points"),
     "a bad value": ("[axes]\ntrain.steps = [1, -1]\n", "point s_-1: train.steps = -1; 0 ≤ value"),
     "zero points": ("", "the sweep has no points; [axes], [[points]], or both"),
     "an empty list": ("points = []\n", "the sweep has no points"),
@@ -33,10 +33,14 @@ CASES = {
         "[[points]]\nname = 'a'\n[[points]]\nname = 'b'\ntrain.steps = 6\n",
         "points a and b are the same run (digest ",
     ),
-    "values that are no product": (
-        "[set]\noptimiser.reference_batch = 16\n[axes]\nlr_rule = ['linear', 'sqrt']\n[[points]]\nbatch_size = 16\n"
-        "[[points]]\nbatches.size = 16\n",
-        "are the same run (digest ",
+    "points that axes make the same": (
+        "[set]\noptimiser.reference_batch = 16\n[axes]\nlr_rule = ['linear', 'sqrt']\n"
+        "[[points]]\nname = 'a'\nbatch_size = 16\n[[points]]\nname = 'b'\nbatches.size = 16\n",
+        "points a-lr_linear and b-lr_linear are the same run (digest ",
+    ),
+    "values that do not tell which make one run": (  # 16 linear, 16 constant, 32 constant, but not 32 linear
+        "[set]\nbatch_size = 16\n[axes]\noptimiser.reference_batch = [16, 32]\nlr_rule = ['linear', 'constant']\n",
+        "points rb16-lr_linear and rb32-lr_constant are the same run (digest ",
     ),
     "duplicate names": (
         "[[points]]\nname = 'a'\ntrain.steps = 1\n[[points]]\nname = 'a'\ntrain.steps = 2\n",
@@ -44,6 +48,11 @@ CASES = {
     ),
     "images of an unknown labelling": ("[set]\ndata.labelling = 'hue'\n[axes]\nimages = [30]\n", "data.labelling hue"),
     "a bad name": (f"name = 'a/b'\n{SEEDS}", "name = 'a/b'; at most 128 letters"),
+    "an unknown arm": (
+        f"arms = ['cl', 'nslc']\n{SEEDS}",
+        "unknown arm of the base nslc; allowed: cl, nscl; did you mean",
+    ),
+    "bad arms": (f"arms = 'cl'\n{SEEDS}", "arms = 'cl'; a list of names"),
     "bad jobs": (f"jobs = 0\n{SEEDS}", "jobs = 0; an integer from 1"),
     "an axis of arms and of runs": (
         "[axes]\ntemperature = [0.1]\ntrain.temperature = [0.5]\n",

@@ -78,3 +78,8 @@ def test_epochs_and_samples_give_steps(sweep):
 def test_a_long_tail_of_1_is_none(sweep):
     demo = sweep("[axes]\nimbalance = [1, 10]\n")
     assert [(p.name, p.config.data.imbalance) for p in demo.points] == [("i1", None), ("i10", 10.0)]
+
+
+def test_arms_of_the_base_may_be_left_out_and_others_set(sweep):
+    (point,) = sweep("arms = ['cl']\n[set.arms.twin]\nkind = 'twin'\n[axes]\nseed = [0]\n").points
+    assert list(point.config.arms) == ["cl", "twin"]
