@@ -1,5 +1,6 @@
 """Process-wide settings that determinism needs, in one place."""
 
+import gc
 import hashlib
 import os
 import platform
@@ -58,6 +59,19 @@ def device_memory(config: Config) -> int | None:
     if config.train.device != "cuda" or not torch.cuda.is_available():
         return None
     return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+
+
+def take_gpu(config: Config, number: int) -> None:
+    """Where arms live on a GPU, the one of this number, counted round those that are here, is theirs from now on."""
+    if config.train.device == "cuda" and torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def forget_run() -> None:
+    """Gives back the memory of a run that has ended: the next one in this process has as much room as a first one."""
+    gc.collect()  # a run's parts name each other
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def has_streams(device: torch.device) -> bool:

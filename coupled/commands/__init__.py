@@ -9,6 +9,7 @@ from coupled.terminal.entry import Parser, program_parser
 COMMANDS: Final = {
     "train": "train every arm of a config and record every step",
     "resume": "go on with an unfinished run, byte for byte as if it had never stopped",
+    "sweep": "train every point of a sweep, several at a time; again: what is unfinished",
     "plan": "show what a config would do: resolved config (as TOML), run directory, memory, bytes",
     "bench": "time the acts of a step, and the step against the same networks in stock PyTorch",
     "verify": "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven",

@@ -102,6 +102,12 @@ def build(config: Config, mesh: Mesh = ALONE) -> Parts:
 
 def ready(config: Config) -> dict[str, Split]:
     """The splits of the config's data set, after all else that a user can get wrong is known to be right: UserError."""
+    check_usable(config)
+    return {name: load_split(config, name) for name in ("train", "test")}
+
+
+def check_usable(config: Config) -> None:
+    """UserError for all that a user can get wrong but the data set."""
     runtime.check_device(config)
     if execute(config.code.files) != config.code.sha256:
         raise UserError("code.files changed", "they must be as the config found them", "load the config again")
@@ -111,7 +117,6 @@ def ready(config: Config) -> dict[str, Split]:
         try_out(objective_of(arm), arm.temperature)
     if (lines := manifest_lines(config, train_layout(config))) > MAX_ENTRIES:
         raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
-    return {name: load_split(config, name) for name in ("train", "test")}
 
 
 def _build(config: Config, mesh: Mesh) -> Parts:

@@ -60,14 +60,19 @@ def repeats_its_bytes(parts: Parts) -> None:
 
 def fits_on_disk(config: Config, already: int = 0) -> None:
     """UserError if the file system of the run has less room than `plan` says it needs beyond `already` bytes."""
-    place = path_of(config).absolute()
+    has_room(path_of(config), disk_bytes(config) - already, "the run needs")
+
+
+def has_room(path: Path, needed: int, needs: str) -> None:
+    """UserError if the file system of `path` has less than `needed` bytes free. `needs`: who needs them, in words."""
+    place = path.absolute()
     while not place.exists():
         place = place.parent
-    free, needed = shutil.disk_usage(place).free, disk_bytes(config) - already
+    free = shutil.disk_usage(place).free
     if needed > free:
         raise UserError(
             f"{shown_bytes(free)} are free at {place}",
-            f"the run needs {shown_bytes(needed)}",
+            f"{needs} {shown_bytes(needed)}",
             "make room, set paths.runs, or record less (coupled-run plan shows what takes how much)",
         )
 

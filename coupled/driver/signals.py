@@ -1,5 +1,6 @@
 """Asked to stop: SIGTERM (Slurm, torchrun), SIGUSR2 (requeue) or Ctrl-C."""
 
+import math
 import os
 import signal
 import threading
@@ -27,11 +28,15 @@ class Preemption:
 
     Outside the main thread, where Python has no signals, nothing is ever asked. A rank of several gets the same request
     more than once, from the scheduler and from the launcher that passes it on: for a while that is no second one.
+    `supervised`: the process that started this one passes signals on, says so, and ends this one where it must: none is
+    a second one ever.
     """
 
-    def __init__(self, mesh: Mesh = ALONE) -> None:
+    def __init__(self, mesh: Mesh = ALONE, *, supervised: bool = False) -> None:
         self.asked = 0
         self._speaks, self._patience = mesh.is_first, 0.0 if mesh.placement is None else _ECHOES_S
+        if supervised:
+            self._speaks, self._patience = False, math.inf
         self._since = 0.0
         self._before: dict[int, Any] = {}
 

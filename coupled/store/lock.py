@@ -1,4 +1,6 @@
-"""`run.lock`: one process writes a run. The kernel releases the lock when the process ends, in whatever way."""
+"""`run.lock`: one process writes a run. The kernel releases the lock when the process ends, in whatever way.
+`sweep.lock` is the same for a sweep.
+"""
 
 import errno
 import os
@@ -7,7 +9,7 @@ import stat
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from coupled.errors import UserError
 from coupled.store.canonical import canonical_json, strict_json
@@ -26,19 +28,19 @@ class RunLock:
     for file systems without locks, and for a holder that is known to be gone.
     """
 
+    name: ClassVar = LOCK
+    _rule: ClassVar = "one process at a time writes a run"
+    _way_out: ClassVar = "wait for it or stop it, or choose another name with --set name=…"
+
     def __init__(self, root: Path, fs: FileSystem = REAL, steal: bool = False) -> None:
         self._fs = fs
-        self._path = root / LOCK
+        self._path = root / self.name
         self._fd = -1
         with naming(self._path):
             fd = fs.open(self._path, os.O_RDWR | os.O_CREAT)
             try:
                 if not self._is_mine(fd, steal):
-                    raise UserError(
-                        f"{root} is in use by {_owner(self._path, fs)}",
-                        "one process at a time writes a run",
-                        "wait for it or stop it, or choose another name with --set name=…",
-                    )
+                    raise UserError(f"{root} is in use by {_owner(self._path, fs)}", self._rule, self._way_out)
                 fs.truncate(fd)
                 fs.write_all(fd, canonical_json({"host": socket.gethostname(), "pid": os.getpid()}))
             except BaseException:
@@ -46,6 +48,11 @@ class RunLock:
                 raise
         self._fd = fd
         _close_in_forks(self)
+
+    @property
+    def descriptor(self) -> int:
+        """The open file. A process that gets it holds the lock as well, until it ends."""
+        return self._fd
 
     def release(self) -> None:
         """Lets the next process in. The file stays: another process may just have opened it."""
@@ -80,6 +87,14 @@ class RunLock:
         return entry is not None and stat.S_ISREG(opened.st_mode) and os.path.samestat(entry, opened)
 
 
+class SweepLock(RunLock):
+    """The exclusive lock of a sweep's folder."""
+
+    name: ClassVar = "sweep.lock"
+    _rule: ClassVar = "one process at a time trains a sweep"
+    _way_out: ClassVar = "wait for it or stop it"
+
+
 def _close_in_forks(lock: RunLock) -> None:
     """A forked child shares the lock; it must not keep it when its parent is killed."""
     held = weakref.ref(lock)
@@ -91,9 +106,15 @@ def _close_in_forks(lock: RunLock) -> None:
     os.register_at_fork(after_in_child=close)
 
 
-def _owner(path: Path, fs: FileSystem) -> str:
+def holder(path: Path, fs: FileSystem = REAL) -> tuple[str, int] | None:
+    """Host and process id of who took the lock in this file last; None where the file does not say so."""
     try:
         record = strict_json(fs.read(path, _LONGEST_RECORD))
-        return one_line(f"process {int(record['pid'])} on {record['host']}")
+        return str(record["host"]), int(record["pid"])
     except (OSError, ValueError, TypeError, KeyError):
-        return "another process"
+        return None
+
+
+def _owner(path: Path, fs: FileSystem) -> str:
+    owner = holder(path, fs)
+    return "another process" if owner is None else one_line(f"process {owner[1]} on {owner[0]}")

@@ -1,0 +1,91 @@
+"""`coupled-run sweep`: every point of a sweep, several at a time."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.table import Table
+
+from coupled.commands.options import add_set
+from coupled.commands.sweep_progress import SweepProgress, duration
+from coupled.errors import Preempted, printable
+from coupled.ranks.placement import cores
+from coupled.sweeps.folder import path_of
+from coupled.sweeps.points import Sweep
+from coupled.sweeps.running import jobs_of
+from coupled.sweeps.running import run as run_sweep
+from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
+from coupled.terminal.shell import shell
+from coupled.terminal.sizes import shown_bytes
+
+
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.add_argument("sweep", type=Path, metavar="SWEEP", help="TOML file, such as configs/sweeps/seeds.toml")
+    command.add_argument(
+        "--dry-run", action="store_true", help="show every point and what it takes; nothing is written"
+    )
+    command.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at a time (default: the sweep's, else one for each train.threads cores, or for each GPU)",
+    )
+    add_set(command, "override a field of the base config (a TOML value; a bare word is a string); may be given again")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains what is not finished."""
+    from coupled.sweeps.reading import load
+
+    sweep = load(arguments.sweep, arguments.set)
+    jobs = jobs_of(sweep, arguments.jobs)
+    if arguments.dry_run:
+        return _dry_run(sweep, jobs)
+    _say_if_crowded(sweep, jobs)
+    try:
+        code = run_sweep(sweep, jobs=jobs, reporter=SweepProgress())
+    except Preempted as error:
+        raise Preempted(f"{error}; next: {_again(arguments)}") from None
+    path = path_of(sweep)
+    if code:
+        again = _again(arguments)
+        line = f"some runs failed, the lines above say why; what was committed stands in {path}; next: {again}"
+    else:
+        line = f"done: every run of the sweep is in {path}; next: coupled-analyze curves {shell(path)}/*/"
+    print(printable(line))
+    return code
+
+
+def _dry_run(sweep: Sweep, jobs: int) -> int:
+    from coupled.sweeps.forecast import forecast
+
+    rows = forecast(sweep)
+    table = Table("run", "digest", "arms", "steps", "on disk", "time", box=None, header_style="bold", padding=(0, 2))
+    for row in rows:
+        table.add_row(
+            row.name, row.digest, " ".join(row.arms), str(row.steps), shown_bytes(row.bytes), duration(row.seconds)
+        )
+    Console().print(table)
+    for why in dict.fromkeys(row.why for row in rows if row.why):
+        print(printable(f"no time: {why}"))
+    times = [row.seconds for row in rows]
+    whole = None if None in times else sum(filter(None, times)) / min(jobs, len(rows))
+    size = shown_bytes(sum(row.bytes for row in rows))
+    print(printable(f"{len(rows)} runs in {path_of(sweep)}, {jobs} at a time: {size} on disk, {duration(whole)}"))
+    return 0
+
+
+def _say_if_crowded(sweep: Sweep, jobs: int) -> None:
+    on_cpu = [point.config.train.threads for point in sweep.points if point.config.train.device == "cpu"]
+    threads = min(jobs, len(sweep.points)) * max(on_cpu, default=0)
+    if threads > cores():
+        line = f"{jobs} runs at a time have {threads} threads on {cores()} cores: they wait for each other (--jobs)"
+        print(line, file=sys.stderr)
+
+
+def _again(arguments: argparse.Namespace) -> str:
+    """The command that goes on with this sweep."""
+    jobs = f" --jobs {arguments.jobs}" if arguments.jobs else ""
+    return f"coupled-run sweep {shell(arguments.sweep)}{''.join(f' --set {shell(s)}' for s in arguments.set)}{jobs}"
