@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import swept
+from pretended_workers import pretend
 from rich.console import Console
 from swept import sweep_of
 
@@ -16,6 +17,11 @@ from coupled.commands import sweep_progress
 from coupled.commands.sweep_progress import SweepProgress, duration
 from coupled.sweeps.messages import Message
 from coupled.sweeps.watching import PointProgress, left_of
+
+
+@pytest.fixture
+def played(monkeypatch):
+    return pretend(monkeypatch)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import threading
 from multiprocessing import Pipe
 
 import pytest
+from pretended_workers import KILLED, pretend
 from swept import sweep_of
 
 from coupled.config import digest
@@ -16,7 +17,7 @@ from coupled.sweeps.messages import Message
 from coupled.sweeps.points import Sweep
 from coupled.sweeps.watching import Silent
 
-FAILED, STOPPED, KILLED = Message("failed", "nan in cl"), Message("stopped"), "killed"
+FAILED, STOPPED = Message("failed", "nan in cl"), Message("stopped")
 
 
 class Watching(Silent):
@@ -26,6 +27,11 @@ class Watching(Silent):
     @property
     def states(self):
         return [point.state for point in self.points]
+
+
+@pytest.fixture
+def played(monkeypatch):
+    return pretend(monkeypatch)
 
 
 def test_points_are_shared_out_in_their_order_over_as_many_workers_as_jobs(played, tmp_path):

@@ -20,6 +20,7 @@ from coupled.store import tree_hash
 from coupled.sweeps import running
 from coupled.sweeps.folder import locked, write
 
+LONGER = 120  # steps
 NOTHING_ELSE = {"sweep.json", "sweep.lock"}
 OBJECTIVE = """
 import coupled
@@ -87,13 +88,13 @@ def start(folder, jobs, steps):
 
 
 @contextmanager
-def begun(folder, jobs, steps=300):
+def begun(folder, jobs, steps):
     """The command, once as many runs have begun as there are jobs; it has ended by the end."""
     folder.mkdir(exist_ok=True)
+    before = len((folder / "printed").read_text()) if (folder / "printed").exists() else 0
     process = start(folder, jobs, steps)
-    ends = time.monotonic() + 200
-    while (folder / "printed").read_text().count("begins at") < jobs and time.monotonic() < ends:
-        time.sleep(0.05)
+    while (folder / "printed").read_text()[before:].count("at step") < jobs:
+        time.sleep(0.02)
         assert process.poll() is None, (folder / "printed").read_text()
     try:
         yield process
@@ -120,6 +121,12 @@ def goes_on_to(folder, jobs, steps, golden):
 def golden(tmp_path_factory):
     """Of 60 steps a run: a second or two of work each."""
     return undisturbed(tmp_path_factory.mktemp("golden") / "runs", 60)
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory):
+    """Of so many steps that all jobs are at work for a while."""
+    return undisturbed(tmp_path_factory.mktemp("longer") / "runs", LONGER)
 
 
 @pytest.mark.slow
@@ -150,10 +157,10 @@ def test_kills_of_the_whole_group_at_random_times_lose_nothing_and_repeat_no_fin
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGUSR2, True)])
-def test_a_signal_stops_every_run_after_its_step_with_143_and_nothing_is_lost(number, group, tmp_path):
+def test_a_signal_stops_every_run_after_its_step_with_143_and_nothing_is_lost(number, group, longer, tmp_path):
     """A terminal and Slurm signal every process of the group, `kill` the command alone."""
-    folder, golden = tmp_path / "runs", undisturbed(tmp_path / "golden", 300)
-    with begun(folder, 2) as process:
+    folder = tmp_path / "runs"
+    with begun(folder, 2, LONGER) as process:
         (os.killpg if group else os.kill)(process.pid, number)
         assert process.wait(timeout=60) == 143
     printed = (folder / "printed").read_text()
@@ -161,26 +168,26 @@ def test_a_signal_stops_every_run_after_its_step_with_143_and_nothing_is_lost(nu
     assert printed.count("stopping after this step") == 1 and "Traceback" not in printed
     logs = [path.read_text() for path in folder.glob("*/*/log/events.jsonl")]
     assert len(logs) == 2 and all(f'"signal":"{number.name}"' in log for log in logs)
-    goes_on_to(folder, 2, 300, golden)
+    goes_on_to(folder, 2, LONGER, longer)
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_all_at_once_and_a_kill_of_the_command_alone_stops_its_workers(tmp_path):
-    folder, golden = tmp_path / "runs", undisturbed(tmp_path / "golden", 300)
-    with begun(folder, 2) as process:
+def test_a_second_signal_ends_all_at_once_and_a_kill_of_the_command_alone_stops_its_workers(longer, tmp_path):
+    folder = tmp_path / "runs"
+    with begun(folder, 2, LONGER) as process:
         process.kill()
-    with begun(folder, 2) as process:  # it waits for the workers of the first
+    with begun(folder, 2, LONGER) as process:  # it waits for the workers of the first
         process.terminate()
         time.sleep(0.01)
         process.terminate()
         assert process.wait(timeout=60) == 143
-    goes_on_to(folder, 2, 300, golden)
+    goes_on_to(folder, 2, LONGER, longer)
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_a_run_that_failed(tmp_path):
     folder = tmp_path / "runs"
-    with begun(folder, 1) as process:
+    with begun(folder, 1, LONGER) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         (worker,) = children
         os.kill(int(worker), signal.SIGKILL)

@@ -39,8 +39,6 @@ import signal
 from multiprocessing import Pipe
 from types import SimpleNamespace
 
-import pytest
-
 from coupled.sweeps import crew
 from coupled.sweeps.messages import Message
 
@@ -79,9 +77,8 @@ class Pretended(crew.Worker):
         self._end(Message("stopped"))
 
 
-@pytest.fixture
-def played(monkeypatch):
-    """What the workers do, and what was asked of them."""
+def pretend(monkeypatch):
+    """From here on workers pretend. What they do, and what was asked of them."""
     monkeypatch.setattr(crew, "Worker", Pretended)
     monkeypatch.setattr(crew, "_LOOK_S", 0.01)
     Pretended.played = SimpleNamespace(outcomes={}, held=(), started=[], trained=[], signals=[], at_once=0, ended=0)
