@@ -89,6 +89,7 @@ def test_a_cut_at_any_call_leaves_the_old_sweep_json_or_the_new_one(mode, made, 
         disk = SimulatedDisk(tmp_path / NAME, cut_at=cut_at)
         try:
             folder.write(more, disk)
+            new = (disk.survive(tmp_path / "done", cut_at, mode) / "sweep.json").read_bytes()
             break
         except PowerCut:
             place = disk.survive(tmp_path / f"{cut_at}", cut_at, mode)
@@ -97,7 +98,8 @@ def test_a_cut_at_any_call_leaves_the_old_sweep_json_or_the_new_one(mode, made, 
         finally:
             disk.die()
     folder.write(more)
-    assert cut_at > 3 and old in seen and seen <= {old, (tmp_path / NAME / "sweep.json").read_bytes()}
+    assert new == (tmp_path / NAME / "sweep.json").read_bytes()  # also of what was cut after the last call
+    assert cut_at > 3 and old in seen and seen <= {old, new}
 
 
 def test_a_second_lock_is_refused_in_one_line_naming_the_holder(tmp_path):
