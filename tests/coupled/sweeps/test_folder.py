@@ -86,9 +86,12 @@ def test_a_cut_at_any_call_leaves_the_old_sweep_json_or_the_new_one(mode, made, 
     old = (tmp_path / NAME / "sweep.json").read_bytes()
     cut_at, seen = 0, set()
     while True:
-        disk = SimulatedDisk(tmp_path / NAME, cut_at=cut_at)
+        base = tmp_path / f"base-{cut_at}" / NAME
+        base.mkdir(parents=True)
+        (base / "sweep.json").write_bytes(old)
+        disk = SimulatedDisk(base, cut_at=cut_at)
         try:
-            folder.write(more, disk)
+            folder.write(replace(more, runs=str(base.parent)), disk)
             new = (disk.survive(tmp_path / "done", cut_at, mode) / "sweep.json").read_bytes()
             break
         except PowerCut:
