@@ -1,38 +1,3 @@
-<<<<<<< HEAD
-"""A sweep of a tiny base, from its text."""
-
-import pytest
-
-from coupled.sweeps.reading import load
-
-BASE = """
-data.labelling = "size"
-batches.size = 8
-views.size = 12
-model = { width = 4, projection_hidden = 16, projection_dim = 8 }
-train.steps = 6
-panel = { size = 16, surrogate_size = 4 }
-[arms.cl]
-objective = "dcl"
-[arms.nscl]
-objective = "nscl"
-"""
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    """Reads a sweep of the base from its text."""
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/base.toml").write_text(BASE)
-    (tmp_path / "sweeps").mkdir()
-
-    def read(text, overrides=(), base='base = "../configs/base.toml"\n'):
-        path = tmp_path / "sweeps/demo.toml"
-        path.write_text(base + text)
-        return load(path, overrides)
-
-    return read
-=======
 """Workers that only pretend: what they say of a point stands in a table."""
 
 import signal
@@ -83,4 +48,3 @@ def pretend(monkeypatch):
     monkeypatch.setattr(crew, "_LOOK_S", 0.01)
     Pretended.played = SimpleNamespace(outcomes={}, held=(), started=[], trained=[], signals=[], at_once=0, ended=0)
     return Pretended.played
->>>>>>> 7762201 (Running a sweep: workers that train many points, sweep.json, its lock, the command)
