@@ -35,6 +35,7 @@ def called(environment, *words):
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_draws_the_same_bytes_in_the_oddest_surroundings(run, trained, tmp_path):
     expected = [path.read_bytes() for path in figures.save(run, analysis.curves(run))]
     (tmp_path / "matplotlibrc").write_text(RC)

@@ -192,4 +192,4 @@ def test_help_names_every_field_and_only_commands_that_work(capsys):
         assert key in text
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "resume" in text and "sweep" not in text
+    assert "resume" in text and "sweep" in text and "fork" not in text

@@ -30,7 +30,11 @@ def behind(monkeypatch):
 
 @pytest.mark.parametrize(
     "sections",
-    [{}, {"arms": CONTROLS, "record": {"ledger": {"every": 2}}}, {"optimiser": {"name": "adamw", "clip_norm": 1.0}}],
+    [
+        {},
+        pytest.param({"arms": CONTROLS, "record": {"ledger": {"every": 2}}}, marks=pytest.mark.slow),
+        pytest.param({"optimiser": {"name": "adamw", "clip_norm": 1.0}}, marks=pytest.mark.slow),
+    ],
     ids=["plain", "audited", "adamw"],
 )
 def test_it_writes_the_same_bytes(tmp_path, monkeypatch, sections):
@@ -42,7 +46,7 @@ def test_it_writes_the_same_bytes(tmp_path, monkeypatch, sections):
 
 
 @pytest.mark.parametrize("optimiser", [{}, {"name": "lars"}, {"name": "adamw"}], ids=["sgd", "lars", "adamw"])
-@pytest.mark.parametrize("step", [0, 2, 5])
+@pytest.mark.parametrize("step", [0, 2, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_arm_is_left_in_its_last_good_state(tmp_path, behind, optimiser, step):
     every = {"optimiser": optimiser, "checkpoints": {"keep": {"every": 1}}}
     run = assemble(tiny(tmp_path, **every))

@@ -64,7 +64,12 @@ def replaying(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("case", CASES)
+FEW = ("float32", "audited")  # of the fast tests
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in FEW else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_replayed_acts_give_the_same_bytes(tmp_path, replaying, case, monkeypatch):
     replayed = train(tiny(tmp_path / "replayed", **CASES[case]))
     assert replaying[0].replayed
@@ -72,6 +77,7 @@ def test_replayed_acts_give_the_same_bytes(tmp_path, replaying, case, monkeypatc
     assert tree_hash(replayed) == tree_hash(train(tiny(tmp_path / "plain", **CASES[case])))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_gone_on_with_runs_each_act_once_and_captures_it_again(tmp_path, replaying, monkeypatch):
     class Crash(Silent):
         def stepped(self, step):

@@ -40,6 +40,7 @@ def inodes(path):
     return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in path.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_a_sweep_has_the_bytes_of_its_runs_trained_one_by_one_and_is_done_once(tmp_path):
     sweep, alone = sweep_of(tmp_path / "a"), sweep_of(tmp_path / "b")
     assert running.run(sweep, jobs=1) == 0
