@@ -90,6 +90,7 @@ def test_points_of_configs_are_named_by_what_differs(paths):
     assert [point.name for point in points_by_config(paths["fast"])] == ["all runs"]
 
 
+@pytest.mark.slow
 def test_runs_of_other_images_are_compared_by_their_numbers_and_that_is_said(both, tmp_path):
     other = [trained(tmp_path / str(seed), seed, data={"seed": 3}) for seed in range(3)]
     assert differences(both) == []

@@ -66,6 +66,7 @@ def test_what_has_no_p_is_one_line(run):
         significance(run, arms=["cl"])
 
 
+@pytest.mark.slow
 def test_of_unrelated_features_at_most_5_percent_have_a_false_positive_over_all_steps():
     # Two walks of features, unrelated to each other: neighbouring steps nearly the same, as in training.
     rng, orders, trials, false, single = torch.Generator().manual_seed(1), pairings(16, 39), 400, 0, 0

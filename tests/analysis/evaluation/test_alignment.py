@@ -249,6 +249,7 @@ def test_the_command_writes_tables_and_figures_and_says_where(copied, other_path
     assert len(layers) == (5 * 2 + 2 * 2) * len(analysis.open_run(copied).facts["layers"])
 
 
+@pytest.mark.slow
 def test_equal_curves_give_equal_bytes_and_pictures_say_what_they_are_of(copied, curves):
     run = analysis.open_run(copied)
     before = [path.read_bytes() for path in figure.save(run, curves)]
@@ -291,6 +292,7 @@ def test_curves_say_where_digits_are_lost_and_samples_lack(path, folder):
     assert flags[0] == "test has 50 samples, 60 were asked for" and flags[1].startswith("ill-conditioned from step 6")
 
 
+@pytest.mark.slow
 def test_results_that_a_call_does_not_make_again_are_gone(copied, other_path):
     options = ["--samples", "20", "--steps", "6"]
     assert main(["alignment", str(copied), *options, "--layers", "--across", str(other_path)]) == 0

@@ -40,6 +40,7 @@ def trained(images, tmp_path_factory):
     return train(from_tables(given))
 
 
+@pytest.mark.slow
 def test_equal_bytes_for_any_number_of_workers(trained, tmp_path):
     hashes = []
     for workers in (0, 1, 2):

@@ -106,6 +106,7 @@ CHANGES_BITS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_an_identity_field_changes_the_weights(tmp_path):
     base = {"views": {"size": 16}}
     plain = weights(train(config_of(tmp_path / "plain", **base)), 2)

@@ -141,6 +141,7 @@ def test_the_loss_of_a_placebo_is_that_of_its_arm_under_its_labels(tmp_path):
         assert arm.loss != batch_loss(Objective("nscl"), arm.sigma, batch.pairs["size"], 0.5)
 
 
+@pytest.mark.slow
 def test_the_inputs_of_a_run_do_not_know_of_its_placebos(tmp_path):
     two = {name: ARMS[name] for name in ("cl", "nscl")}
     runs = [train(tiny(tmp_path / str(len(arms)), arms=arms)) for arms in (two, ARMS)]

@@ -57,6 +57,7 @@ def records_of(run):
     return Records(run, config, facts, manifest)
 
 
+@pytest.mark.slow
 def test_a_stream_of_three_places_is_recorded_planned_read_verified_and_compared(tally, tmp_path):
     config = tiny(tmp_path, record={"tally": {"every": 2}})
     records = records_of(train(config))

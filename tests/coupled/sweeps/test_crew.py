@@ -102,6 +102,7 @@ def served(configs, asked=None):
     return said
 
 
+@pytest.mark.slow
 def test_a_worker_trains_one_point_after_another_and_says_so(tmp_path):
     sweep = sweep_of(tmp_path)
     said = served([point.config for point in sweep.points])
