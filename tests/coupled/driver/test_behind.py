@@ -45,7 +45,11 @@ def test_it_writes_the_same_bytes(tmp_path, monkeypatch, sections):
     assert tree_hash(runs[0]) == tree_hash(runs[1])
 
 
-@pytest.mark.parametrize("optimiser", [{}, {"name": "lars"}, {"name": "adamw"}], ids=["sgd", "lars", "adamw"])
+@pytest.mark.parametrize(
+    "optimiser",
+    [{}, pytest.param({"name": "lars"}, marks=pytest.mark.slow), {"name": "adamw"}],
+    ids=["sgd", "lars", "adamw"],
+)
 @pytest.mark.parametrize("step", [0, 2, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_arm_is_left_in_its_last_good_state(tmp_path, behind, optimiser, step):
     every = {"optimiser": optimiser, "checkpoints": {"keep": {"every": 1}}}

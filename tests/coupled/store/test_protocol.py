@@ -128,7 +128,10 @@ MUTANTS = {
 }
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+# Every second of them is of the fast tests.
+@pytest.mark.parametrize(
+    "mutant", [pytest.param(name, marks=pytest.mark.slow) if k % 2 else name for k, name in enumerate(MUTANTS)]
+)
 def test_a_step_of_the_protocol_left_out_or_out_of_order_is_seen(mutant, golden, memory, monkeypatch):
     expected, acts, _ = golden
     patch, disk = MUTANTS[mutant], SimulatedDisk
