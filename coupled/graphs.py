@@ -136,17 +136,22 @@ OFF: Final = NoGraphs("off")
 
 def graphs_of(config: Config, device: torch.device, mesh: Mesh) -> Graphs:
     """Those of a process of the run, on unless something in its steps forbids them."""
+    why_not = forbidden_by(config, device.type, mesh.data.size)
+    return NoGraphs(why_not) if why_not else Graphs()
+
+
+def forbidden_by(config: Config, device: str, data_ranks: int) -> str:
+    """Why the steps of a config are no graphs on this type of device, in words; "" where they are."""
     objectives = (objective_of(arm).name for arm in config.arms.values())
     own = next((name for name in objectives if registered(name) is not None), None)
     forbids = [
-        (device.type != "cuda", "arms are on a CPU"),
+        (device != "cuda", "arms are on a CPU"),
         (not config.train.graphs, "train.graphs is off"),
         (config.train.compile, "train.compile has its own"),
-        (mesh.data.size > 1, "ranks that share a batch meet within its forward"),
+        (data_ranks > 1, "ranks that share a batch meet within its forward"),
         (own is not None, f"{own} is code that may ask for numbers"),
     ]
-    why_not = next((why for forbidden, why in forbids if forbidden), "")
-    return NoGraphs(why_not) if why_not else Graphs()
+    return next((why for forbidden, why in forbids if forbidden), "")
 
 
 def _copy(outputs: Mapping[K, Tensor], values: Mapping[K, Tensor]) -> None:

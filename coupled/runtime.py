@@ -83,7 +83,7 @@ def has_streams(device: torch.device) -> bool:
 
 def runs_behind(device: torch.device) -> bool:
     """Does the device compute while the host goes on, so that asking for a number is to wait?"""
-    return device.type == "cuda"
+    return has_streams(device)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.config.ledger import records_ledger
 from coupled.config.traits import own_inputs, traits_of
+from coupled.graphs import forbidden_by
 from coupled.inputs.dataset import data_info
 from coupled.inputs.held import held_bytes
 from coupled.inputs.shares import is_shared, shares
@@ -125,7 +126,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
         step_memory=_activations(config, parameters) + real * 3 * views**2,
         images=held_bytes(config),
-        graphs=_activations(config, parameters) if placement.data == 1 and _takes_both(config) else 0,
+        graphs=_activations(config, parameters) if _takes_both(config, placement.data) else 0,
         ledger=ledger_cost(config),
         vector=vector_bytes(config, network),
         placement=placement,
@@ -135,12 +136,12 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
     )
 
 
-def _takes_both(config: Config) -> bool:
+def _takes_both(config: Config, data_ranks: int) -> bool:
     """Are some steps of a run CUDA graphs and others not, or other passes beside them?"""
     nudges = (nudge for name in config.arms for nudge in traits_of(config.arms, name).nudges)
     kicked = any(traits_of(config.arms, name).kicks for name in config.arms)
     aside = kicked or records_ledger(config) or any(nudge.direction == "batch" for nudge in nudges)
-    return config.train.device == "cuda" and config.train.graphs and not config.train.compile and aside
+    return aside and not forbidden_by(config, config.train.device, data_ranks)
 
 
 def _activations(config: Config, parameters: int) -> int:

@@ -1,1 +1,1 @@
-"""Many runs as one thing: what a sweep's file says, and what it will take."""
+"""Many runs as one thing: what a sweep's file says, what it will take, and how its runs are trained."""

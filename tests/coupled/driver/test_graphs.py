@@ -13,6 +13,7 @@ from coupled.driver.assembly import assemble
 from coupled.driver.loop import advance
 from coupled.driver.reporter import Silent
 from coupled.driver.train import resume, train
+from coupled.errors import RunStopped
 from coupled.graphs import graphs_of
 from coupled.inputs.in_place import InPlace
 from coupled.ranks.mesh import ALONE, Axis, Mesh
@@ -123,6 +124,63 @@ def test_a_batch_in_place_lies_where_the_last_one_was(tmp_path):
 def test_code_of_a_user_is_not_captured(tmp_path, monkeypatch):
     monkeypatch.setattr(graphs, "registered", lambda name: (lambda *given: None) if name == "nscl" else None)
     assert "nscl is code" in graphs_of(tiny(tmp_path), torch.device("cuda"), ALONE).why_not
+
+
+def test_a_graph_that_gives_other_bytes_than_its_act_stops_the_run():
+    class Off(Again):
+        def _captured(self, key, act, outputs):
+            return lambda: outputs["y"].copy_(torch.tensor([0.0, 1.0]))
+
+    x = torch.tensor([-0.0, 1.0])
+    made = Off()
+    made.run(("double", "cl"), lambda: {"y": x})
+    with pytest.raises(RunStopped, match=r"of double, cl \(y came out with other bytes than without\)"):
+        made.run(("double", "cl"), lambda: {"y": x})
+
+
+def test_what_is_not_a_number_is_itself():
+    made, x = Again(), torch.tensor([torch.nan, -0.0])
+    for _ in range(3):
+        assert made.run("x", lambda: {"x": x})["x"].isnan().any()
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("asks for a number\nmore"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_the_reason_of_a_capture_that_fails_is_that_of_the_act(monkeypatch, error):
+    """The end of a capture that has failed fails as well, and leaves its stream behind."""
+    stream = ["steps"]
+
+    class Capture:
+        def __init__(self, graph, pool, stream, capture_error_mode):
+            self.stream = stream
+
+        def __enter__(self):
+            stream.append(self.stream)
+
+        def __exit__(self, *given):
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    for name, double in {
+        "CUDAGraph": object,
+        "graph": Capture,
+        "current_device": lambda: 0,
+        "current_stream": lambda: stream[-1],
+        "set_stream": stream.append,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, double)
+    monkeypatch.setattr(graphs, "_shared", lambda device: ("captures", None))
+
+    def act():
+        raise error
+
+    with pytest.raises((RunStopped, torch.OutOfMemoryError)) as raised:
+        graphs.Graphs()._captured(("losses", "cl"), act, {})
+    if isinstance(error, torch.OutOfMemoryError):
+        assert raised.value is error
+    else:
+        assert "of losses, cl (asks for a number): set train.graphs = false" in str(raised.value)
+    assert stream[-1] == "steps"
 
 
 def test_what_forbids_graphs_is_said(tmp_path):
