@@ -83,9 +83,11 @@ def test_the_last_point_is_checked_before_the_first_begins_and_a_mistake_leaves_
 def start(folder, jobs, steps):
     """The command in a process group of its own."""
     words = [sys.executable, swept.__file__, str(folder), str(jobs), str(steps)]
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}  # else `coupled` is the folder of tests beside the script
     with open(folder / "printed", "a", encoding="utf-8") as printed:  # noqa: PTH123
         folder.mkdir(exist_ok=True)
-        return subprocess.Popen(words, stdout=printed, stderr=printed, cwd=folder, start_new_session=True)
+        where = {"cwd": folder, "env": os.environ | paths, "stdout": printed, "stderr": printed}
+        return subprocess.Popen(words, start_new_session=True, **where)
 
 
 @contextmanager
