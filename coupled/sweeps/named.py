@@ -1,9 +1,10 @@
 """What the names of a sweep's own make of a config: how many classes and images, which steps, which rates."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from math import sqrt
+from typing import Any, Final
 
 from coupled import data
 from coupled.address import Purpose, permutation
@@ -15,6 +16,13 @@ from coupled.config.user_code import execute
 from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
 from coupled.sweeps.fields import put, section
+
+# The rules as arXiv 2510.08852 publishes them: L·√B / B₀ and L·B^¼ / B₀, not L·√(B / B₀) and L·(B / B₀)^¼.
+# What divides L in ours, by B₀. Square roots alone: the same bits on any machine, as digests are made of them.
+PUBLISHED: Final[dict[str, tuple[str, Callable[[int], float]]]] = {
+    "published-sqrt": ("sqrt", sqrt),
+    "published-fourth-root": ("fourth-root", lambda reference: sqrt(reference) * sqrt(sqrt(reference))),
+}
 
 
 def settle(raw: dict[str, Any], named: Mapping[str, Any]) -> None:
@@ -86,15 +94,24 @@ def _per_class(raw: Mapping[str, Any], images: Any) -> int:
 
 
 def _set_rule(raw: dict[str, Any], rule: Any) -> None:
-    """How the rate grows with the batch. At the reference batch all rules are one, and so are the runs."""
+    """How the rate grows with the batch. At the reference batch all rules of one rate are one, and so are the runs."""
     choices = Optimiser.__dataclass_fields__["scaling"].metadata["choices"]
-    if rule not in choices:
-        raise UserError(f"lr_rule = {rule}", "one of " + ", ".join(choices))
+    if rule not in choices and rule not in PUBLISHED:
+        raise UserError(f"lr_rule = {rule}", "one of " + ", ".join((*choices, *PUBLISHED)))
     size = section(raw, "batches").get("size", Written().batches.size)
     reference = section(raw, "optimiser").get("reference_batch") or REFERENCE_BATCH
+    if rule in PUBLISHED:
+        rule, divisor = PUBLISHED[rule]
+        if type(reference) is int and reference > 0:  # else `build` says what it may be
+            put(raw, "optimiser.learning_rate", _rate(raw) / divisor(reference))
     is_constant = rule == "constant" or size == reference
     put(raw, "optimiser.scaling", "constant" if is_constant else rule)
     put(raw, "optimiser.reference_batch", None if is_constant else reference)
+
+
+def _rate(raw: Mapping[str, Any]) -> float:
+    """The learning rate as it is written, or what it is where it is not. UserError where that is no number."""
+    return build(Written, {"optimiser": section(raw, "optimiser")}).optimiser.learning_rate
 
 
 def _steps_of_epochs(raw: Mapping[str, Any], epochs: Any) -> int:

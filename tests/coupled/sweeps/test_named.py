@@ -43,6 +43,29 @@ def test_images_stay_as_many_and_without_them_grow(sweep):
     assert grown == sorted(grown) and grown[0] < grown[2] == 20000
 
 
+def test_published_rules_are_the_rates_of_the_paper_and_one_at_the_reference_batch_only_where_the_rates_are(sweep):
+    text = "[set]\noptimiser = { reference_batch = 256, learning_rate = 0.3 }\n[axes]\nbatch_size = [64, 256]\n"
+    rules = '"linear", "published-sqrt", "published-fourth-root", "constant"'
+    points = {p.name: p for p in sweep(f"{text}lr_rule = [{rules}]\n").points}
+    assert {name: point.values["lr_rule"] for name, point in points.items() if name.startswith("bs256")} == {
+        "bs256-lr_linear_constant": ("linear", "constant"),
+        "bs256-lr_published-sqrt": ("published-sqrt",),
+        "bs256-lr_published-fourth-root": ("published-fourth-root",),
+    }
+
+    def peak(name):
+        optimiser, size = points[name].config.optimiser, points[name].config.batches.size
+        power = {"constant": 0, "linear": 1, "sqrt": 1 / 2, "fourth-root": 1 / 4}[optimiser.scaling]
+        return optimiser.learning_rate * (size / (optimiser.reference_batch or size)) ** power
+
+    # arXiv 2510.08852: .3 · B / 256, .3 · √B / 256, .3 · B^¼ / 256, .3
+    for size in (64, 256):
+        for rule, power in (("linear", 1), ("published-sqrt", 1 / 2), ("published-fourth-root", 1 / 4)):
+            name = next(name for name in points if name.startswith(f"bs{size}-") and rule in name)
+            assert abs(peak(name) / (0.3 * size**power / 256) - 1) < 1e-12
+    assert peak("bs64-lr_constant") == peak("bs256-lr_linear_constant") == 0.3
+
+
 def test_epochs_are_counted_of_what_is_left(sweep):
     points = sweep(f"{SHAPE}images = 240\nepochs = 2\n[axes]\nclasses = [2, 8]\nbatch_size = [16, 32]\n").points
     assert [p.config.train.steps for p in points] == [30, 14, 30, 14]  # ⌊240/16⌋ = 15, ⌊240/32⌋ = 7
