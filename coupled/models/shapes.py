@@ -4,6 +4,8 @@ On real tensors, not on the meta device: there torch's shape checks load its com
 torch, while a forward of three images takes a fraction of a second.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +77,19 @@ def _kept(network: Network, views: int, size: int) -> list[int]:
             kept[place] = tensor  # held, so that no other storage gets its place
         return tensor
 
-    with by_operations(), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with by_operations(), _plain_convolutions(), torch.enable_grad(), saving:
         network(torch.zeros(views, 3, size, size))
     return [tensor.untyped_storage().nbytes() // 4 for tensor in kept.values()]
+
+
+@contextmanager
+def _plain_convolutions() -> Iterator[None]:
+    """Inside, convolutions of the CPU are not those of oneDNN, which compiles a kernel for every new shape: for one
+    forward that takes longer than the forward does. They keep the same tensors. The switch is one for all threads.
+    """
+    enabled = torch.backends.mkldnn.set_flags(False)[0]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(enabled)

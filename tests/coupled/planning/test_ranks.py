@@ -93,11 +93,16 @@ def test_elements_kept_are_those_that_a_forward_of_so_many_views_keeps():
     assert forward.kept(5) == sum(tensor.untyped_storage().nbytes() // 4 for tensor in kept.values())
 
 
-def test_counting_draws_nothing_and_leaves_no_hook():
+@pytest.mark.parametrize("enabled", [True, False])
+def test_counting_draws_nothing_and_leaves_no_hook_and_no_switch(enabled):
     before = torch.get_rng_state()
     network = meta_network(of(1))
-    forward_of(network, 12)
-    assert torch.equal(torch.get_rng_state(), before)
+    was = torch.backends.mkldnn.set_flags(enabled)[0]
+    try:
+        forward_of(network, 12)
+    finally:
+        left = torch.backends.mkldnn.set_flags(was)[0]
+    assert left == enabled and torch.equal(torch.get_rng_state(), before)
     assert not any(module._forward_hooks for module in network.modules())
 
 
