@@ -22,8 +22,9 @@ from coupled.models.flat import FlatState
 from coupled.objectives.losses import batch_loss
 from coupled.objectives.masks import similarity
 from coupled.objectives.registry import is_function_of_sigma
-from coupled.ranks.exchange import add_up, whole
+from coupled.ranks.exchange import whole
 from coupled.ranks.mesh import ALONE, Axis
+from coupled.ranks.sums import Sums
 
 
 class Arm:
@@ -31,11 +32,18 @@ class Arm:
 
     After `forward_backward`: `loss` 0-d, `z` (2B, d) and `sigma` (2B, 2B), detached; the gradient in `state.gradient`;
     and `squares` of weights and gradient, until the update.
-    All are of the whole batch, also where this process has a part of it (`data`: the ranks that share the arm).
+    All are of the whole batch, also where this process has a part of it (`data`: the ranks that share the arm; `sums`
+    adds up their gradients, which within `Sums.beside` are there at its end).
     """
 
     def __init__(
-        self, name: str, spec: ArmConfig, config: Config, device: torch.device, data: Axis = ALONE.data
+        self,
+        name: str,
+        spec: ArmConfig,
+        config: Config,
+        device: torch.device,
+        data: Axis = ALONE.data,
+        sums: Sums | None = None,
     ) -> None:
         self.name, self.spec, self.reference = name, spec, spec.reference
         self.traits = traits_of(config.arms, name)
@@ -48,7 +56,7 @@ class Arm:
         self.optimiser = Optimiser(config.optimiser, self.state)
         self.squares = Squares(self.state, self.optimiser.layers)
         self._norms = [module for module in self.network.modules() if isinstance(module, BatchNorm)]
-        self._data = data
+        self._data, self._sums = data, sums or Sums(data, device)
         for norm in self._norms:
             norm.across = data
         self._device, self._train, self._chunk = device, config.train, evaluation_chunk(config)
@@ -132,15 +140,17 @@ class Arm:
         """The gradient of `loss`, in place of the one before."""
         self.state.gradient.zero_()
         loss.backward(retain_graph=keep_graph)
-        add_up(self.state.gradient, self._data)
+        self._sums.begin(self.state.gradient)
         self.squares = Squares(self.state, self.optimiser.layers)
 
     def _gradient_of(self, terms: Sequence[Term], batch: Batch) -> Tensor:
         """The gradient of other losses on the graph that `backward` kept; the own one is left as it was."""
+        self._sums.finish()
         own = self.state.gradient.clone()
         self.state.gradient.zero_()
         _loss(terms, self._sigma, batch).backward(retain_graph=True)
-        add_up(self.state.gradient, self._data)
+        self._sums.begin(self.state.gradient)
+        self._sums.finish()
         other = self.state.gradient.clone()
         self.state.gradient.copy_(own)
         return other

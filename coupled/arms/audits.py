@@ -8,6 +8,7 @@ from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.config.traits import Term, traits_of
 from coupled.inputs.source import Batch
+from coupled.ranks.sums import Sums
 
 # An arm, and the arm whose loss is taken at its weights.
 Request = tuple[str, str]
@@ -17,10 +18,13 @@ class Audits:
     """What the arms here are asked for at a step, beside their own gradients, and what they gave.
 
     `asks`: each says of a step which losses are wanted at which weights; all of them say the same on every rank.
+    `sums`: those of the arms.
     """
 
-    def __init__(self, config: Config, asks: Sequence[Callable[[int], Iterable[Request]]] = ()) -> None:
-        self._asks = asks
+    def __init__(
+        self, config: Config, asks: Sequence[Callable[[int], Iterable[Request]]] = (), sums: Sums | None = None
+    ) -> None:
+        self._asks, self._sums = asks, sums or Sums()
         self._terms = {name: traits_of(config.arms, name).terms for name in config.arms}
         self._gradients: dict[Request, Tensor] = {}
         if asks and config.train.compile:
@@ -33,13 +37,14 @@ class Audits:
         """One forward and one backward of every arm, and a backward more for every other loss that is wanted of it."""
         self._gradients.clear()
         wanted = list(dict.fromkeys(request for ask in self._asks for request in ask(step)))
-        for name, arm in arms.items():
-            others = dict.fromkeys(self._terms[of] for at, of in wanted if at == name and not self._is_own(at, of))
-            gradients: dict[tuple[Term, ...], Tensor] = dict(
-                zip(others, arm.forward_backward(batch, list(others)), strict=True)
-            )
-            own = arm.state.gradient
-            self._gradients |= {(at, of): gradients.get(self._terms[of], own) for at, of in wanted if at == name}
+        with self._sums.beside():
+            for name, arm in arms.items():
+                others = dict.fromkeys(self._terms[of] for at, of in wanted if at == name and not self._is_own(at, of))
+                gradients: dict[tuple[Term, ...], Tensor] = dict(
+                    zip(others, arm.forward_backward(batch, list(others)), strict=True)
+                )
+                own = arm.state.gradient
+                self._gradients |= {(at, of): gradients.get(self._terms[of], own) for at, of in wanted if at == name}
 
     def gradient(self, at: str, of: str) -> Tensor:
         """The gradient (weights,) of the loss of arm `of` at the weights of arm `at`, which is here; before clipping.

@@ -13,13 +13,14 @@ from coupled.errors import UserError
 from coupled.models.flat import FlatState
 from coupled.models.init import initialise, initialise_head, nudge
 from coupled.ranks.mesh import ALONE, Mesh
+from coupled.ranks.sums import Sums
 
 
-def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE) -> dict[str, Arm]:
+def build_arms(config: Config, device: torch.device, mesh: Mesh = ALONE, sums: Sums | None = None) -> dict[str, Arm]:
     """The arms that live here in the config's order, all from one initialisation; controls as their kind says:
-    docs/theory.md (73).
+    docs/theory.md (73). `sums`: what adds up their gradients.
     """
-    arms = {name: Arm(name, config.arms[name], config, device, mesh.data) for name in mesh.own(list(config.arms))}
+    arms = {name: Arm(name, config.arms[name], config, device, mesh.data, sums) for name in mesh.own(list(config.arms))}
     shared = [arm for arm in arms.values() if not arm.traits.start]
     for arm in shared[:1]:
         initialise(arm.network, arm.state, config.seed, draw=0)

@@ -27,6 +27,7 @@ from coupled.inputs.dataset import load_split
 from coupled.inputs.source import Source, Stream
 from coupled.objectives.losses import try_out
 from coupled.ranks.mesh import ALONE, Mesh
+from coupled.ranks.sums import Sums
 from coupled.recording.commits import Commits
 from coupled.recording.layout import Layout, labellings, train_layout
 from coupled.recording.ledger import Ledger, audited
@@ -122,13 +123,14 @@ def check_usable(config: Config) -> None:
 def _build(config: Config, mesh: Mesh) -> Parts:
     device, splits = runtime.configure(config), ready(config)
     source = Source(config, splits["train"], labellings(config), device, mesh)
-    arms = build_arms(config, device, mesh)
+    sums = Sums(mesh.sums, device)
+    arms = build_arms(config, device, mesh, sums)
     panels = Panels(config, source, splits["test"])
     shared = next(filter(_starts_shared, arms.values()), next(iter(arms.values())))
     initial = weights_digest(shared.state)
     streams = train_layout(config)
     moves = Moves(config, arms, source.at, mesh)
-    audits = Audits(config, [*moves.asks, *([audited(config)] if records_ledger(config) else [])])
+    audits = Audits(config, [*moves.asks, *([audited(config)] if records_ledger(config) else [])], sums)
     facts = describe(config, initial.hex(), splits, device)
     return Parts(
         config=config,

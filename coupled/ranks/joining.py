@@ -94,6 +94,8 @@ def _mesh(config: Config, placement: Placement, store: Any, rank: int, watch: Wa
         ]
         mesh = DeviceMesh.from_group(groups, config.train.device, mesh=grid, mesh_dim_names=("arms", "data"))
         host = dist.new_group(backend="gloo", timeout=timeout)
+        # made where batches are split alone: with nccl every group has buffers of its own on the GPU
+        sums = dist.new_subgroups_by_enumeration(grid.tolist(), timeout=timeout)[0] if parts > 1 else None
         writers = dist.new_group(grid[:, 0].tolist(), backend="gloo", timeout=timeout)
     a, d = divmod(rank, parts)
     return Mesh(
@@ -102,6 +104,7 @@ def _mesh(config: Config, placement: Placement, store: Any, rank: int, watch: Wa
         arms=Axis(a, len(placement.groups), mesh.get_group("arms"), watch),
         data=Axis(d, parts, mesh.get_group("data"), watch),
         host=Axis(rank, world, host, watch),
+        sums=Axis(d, parts, sums, watch),
         writers=Axis(a, len(placement.groups), writers if d == 0 else None, watch),
     )
 

@@ -88,6 +88,7 @@ class Mesh:
     arms: Axis = field(default_factory=Axis)
     data: Axis = field(default_factory=Axis)
     host: Axis = field(default_factory=Axis)
+    sums: Axis = field(default_factory=Axis)  # as `data`, for gradients that are added up beside the next forward
     # for the writing threads alone: messages of two threads in one group would meet the wrong ones
     writers: Axis = field(default_factory=Axis)
 

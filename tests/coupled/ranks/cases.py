@@ -30,7 +30,7 @@ from coupled.driver.train import resume, train
 from coupled.errors import RunStopped
 from coupled.models.flat import FlatState
 from coupled.objectives.losses import per_anchor
-from coupled.ranks import exchange
+from coupled.ranks import exchange, sums
 from coupled.ranks.joining import joined
 from coupled.ranks.mesh import Axis
 from coupled.recording.checkpoints import tensors
@@ -132,7 +132,7 @@ def mutated(name, config):
 
     `smooth` breaks nothing: networks without kinks. Nor does `behind`: the device is taken for one that runs behind.
     """
-    kept = exchange._Whole.backward, arms.batch_loss, arms.add_up, arms.Arm.forward, preflight.repeats_its_bytes
+    kept = exchange._Whole.backward, arms.batch_loss, sums.add_up, arms.Arm.forward, preflight.repeats_its_bytes
     at_once = runtime.runs_behind
 
     def shrunk(ctx, *grads):
@@ -160,14 +160,14 @@ def mutated(name, config):
     if name == "dropped":
         arms.batch_loss = own_anchors_only
     if name == "ddp":
-        arms.add_up, arms.Arm.forward = lambda flat, axis: flat.mul_(axis.size), ddp_forward
+        sums.add_up, arms.Arm.forward = lambda flat, axis: flat.mul_(axis.size), ddp_forward
         # The self-check sees it at once: from three ranks on its second step adds up in another order than its first.
         preflight.repeats_its_bytes = lambda parts: None
     try:
         with without_kinks() if name == "smooth" else nullcontext():
             yield
     finally:
-        exchange._Whole.backward, arms.batch_loss, arms.add_up, arms.Arm.forward = kept[:4]
+        exchange._Whole.backward, arms.batch_loss, sums.add_up, arms.Arm.forward = kept[:4]
         preflight.repeats_its_bytes, runtime.runs_behind = kept[4], at_once
 
 
