@@ -47,4 +47,20 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module 'coupled' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+def _version() -> str:
+    """That of the distribution; "unknown" where the package runs from its source tree and was not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("coupled")
+    except PackageNotFoundError:
+        return "unknown"

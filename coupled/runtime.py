@@ -7,12 +7,13 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import torch
 
+import coupled
 from coupled.config import Config
 from coupled.errors import UserError
 
@@ -102,16 +103,8 @@ def one_thread() -> Iterator[None]:
 def versions() -> dict[str, str]:
     """Versions of all that the bits depend on; that of coupled ends in a digest of its code."""
     names = ("torch", "torchvision", "numpy", "numba", "pillow", "safetensors")
-    own = f"{_own_version()}+{_code_digest()[:12]}"
+    own = f"{coupled.__version__}+{_code_digest()[:12]}"
     return {"coupled": own, "python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def _own_version() -> str:
-    """That of the distribution; "unknown" where the package runs from its source tree and was not installed."""
-    try:
-        return version("coupled")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @cache

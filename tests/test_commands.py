@@ -28,6 +28,8 @@ COMMANDS = {
     "diff": (run, "diff T T"),
     "diff, different": (run, "diff T U"),
     "export": (run, "export T --arm cl"),
+    "fields": (run, "fields"),
+    "schema": (run, "schema"),
     "help": (run, "--help"),
     "help of train": (run, "train --help"),
     "curves": (analyse, "curves T"),

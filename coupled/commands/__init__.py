@@ -11,6 +11,8 @@ COMMANDS: Final = {
     "resume": "go on with an unfinished run, byte for byte as if it had never stopped",
     "sweep": "train every point of a sweep, several at a time; again: what is unfinished",
     "plan": "show what a config would do: resolved config (as TOML), run directory, memory, bytes",
+    "fields": "what a config may say: every field with its meaning, allowed values and default",
+    "schema": "the JSON schema of configs, for editors that complete and check TOML",
     "bench": "time the acts of a step, and the step against the same networks in stock PyTorch",
     "verify": "check every byte of a run and the chain of its inputs, draw a sample again, say what is proven",
     "diff": "where two runs part, by how much, and how their configs differ (exit code 0: equal, 1: different)",

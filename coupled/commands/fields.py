@@ -1,75 +1,60 @@
-"""Every config field in words, for `--help`: key, meaning, allowed values, default; made from the dataclasses."""
+"""`coupled-run fields`: what a config may say."""
 
-import dataclasses
-import shutil
-import textwrap
-from typing import Any, Final, get_type_hints
+import argparse
+from collections.abc import Iterable
 
-from coupled.config.fields import Schedule, allowed
-from coupled.config.schema import Arm, Written
-from coupled.data import known as known_data_sets
-from coupled.models import ENCODERS
-from coupled.objectives.registry import OBJECTIVES
-from coupled.views import RECIPES
+from coupled.commands.reference import sections
+from coupled.errors import printable, unknown
+from coupled.terminal.entry import Parser
 
 
-def field_reference() -> str:
-    """Every config field: key, type, default, allowed values, meaning; generated from the dataclasses."""
-    lines = []
-    for field in dataclasses.fields(Written):
-        kind = get_type_hints(Written)[field.name]
-        if dataclasses.is_dataclass(kind):
-            lines += ["", *_section(f"{field.name}.", kind)]
-        elif field.name == "arms":
-            lines += ["", *_section("arms.<name>.", Arm)]
-        else:
-            lines.append(_line(field.name, field))
-    lines += [
-        "",
-        "a schedule is a table, the union of its parts; a part that is not given is off:",
-        *_section("", Schedule),
-    ]
-    return "\n".join(lines)
-
-
-_REGISTRIES = {
-    "data.name": known_data_sets(),
-    "views.recipe": RECIPES,
-    "model.encoder": ENCODERS,
-    "arms.<name>.objective": OBJECTIVES,
-}
-
-
-def _section(prefix: str, cls: Any) -> list[str]:
-    return [_line(prefix + field.name, field) for field in dataclasses.fields(cls)]
-
-
-def _line(key: str, field: dataclasses.Field[Any]) -> str:
-    default = field.default if field.default is not dataclasses.MISSING else None
-    if field.default_factory is not dataclasses.MISSING:
-        parts = dataclasses.asdict(field.default_factory())
-        default = "{ " + ", ".join(f"{k} = {str(v).lower()}" for k, v in parts.items() if v) + " }"
-    shown = (
-        "" if default in (None, "", ()) else f" [{default if not isinstance(default, bool) else str(default).lower()}]"
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.add_argument(
+        "section",
+        nargs="?",
+        metavar="SECTION",
+        help="a section, such as train, or the start of a field's name",
     )
-    limits = allowed(field.metadata)
-    if key in _REGISTRIES:
-        limits = "one of " + ", ".join(_REGISTRIES[key])
-    limits = f" ({limits})" if limits else ""
-    return _columns(key, f"{field.metadata['meaning']}{limits}{shown}")
 
 
-_KEYS_WIDTH: Final = 29  # columns, the space before the meaning included
-_LEAST_WIDTH: Final = 40  # of the meaning
-_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+def run(arguments: argparse.Namespace) -> int:
+    """Prints fields with meaning, allowed values and default."""
+    text = sections()
+    if arguments.section is None:
+        _show("\n\n".join(text.values()).splitlines())
+        return 0
+    section, _, field = arguments.section.partition(".")
+    if section == "arms" and field:
+        field = field.rpartition(".")[2]  # arms.nscl.temperature is a field of every arm
+    if section not in text:
+        raise unknown("section", section, text)
+    lines = text[section].splitlines() if not field else _of(text[section], field)
+    if not lines:
+        raise unknown(f"field of {section}", field, _names(text[section]))
+    _show(lines)
+    return 0
 
 
-def _columns(key: str, meaning: str) -> str:
-    """A key and its meaning side by side, as wide as the terminal; a long key has a line of its own."""
-    for sign in ("<", "≤"):
-        meaning = meaning.replace(f" {sign} ", f"{_NO_BREAK}{sign}{_NO_BREAK}")  # a range stays in one line
-    width = max(shutil.get_terminal_size().columns - 2 - _KEYS_WIDTH, _LEAST_WIDTH)
-    lines = textwrap.wrap(meaning, width, break_long_words=False, break_on_hyphens=False)
-    long = len(key) + 3 > _KEYS_WIDTH
-    head = f"  {key}\n{'':{_KEYS_WIDTH}}" if long else f"  {key}".ljust(_KEYS_WIDTH)
-    return head + f"\n{'':{_KEYS_WIDTH}}".join(lines).replace(_NO_BREAK, " ")
+def _show(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(printable(line))
+
+
+def _names(text: str) -> list[str]:
+    """The fields of a section by their last names."""
+    keys = (line.split()[0] for line in text.splitlines() if line.startswith("  ") and line[2] != " ")
+    return [key.rpartition(".")[2] for key in keys]
+
+
+def _of(text: str, field: str) -> list[str]:
+    """The lines of the fields of a section whose names begin so."""
+    lines, chosen = [], False
+    for line in text.splitlines():
+        if line.startswith("  ") and line[2] != " ":
+            chosen = line.split()[0].rpartition(".")[2].startswith(field)
+        elif not line.startswith(" "):
+            chosen = False
+        if chosen:
+            lines.append(line)
+    return lines

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from coupled.commands.fields import field_reference
 from coupled.config import Config
 from coupled.errors import UserError
 from coupled.ranks.joining import is_rank
 from coupled.ranks.placement import place
 from coupled.terminal.entry import Parser
 
+FIELDS = "fields of a config: coupled-run fields [SECTION] explains them"
+
 
 def add_config(command: Parser) -> None:
-    """A config file and overrides of its fields, all of which help lists."""
-    fields = f"config fields (a TOML file holds them; --set overrides them):\n\n{field_reference()}"
-    command.notes = (fields, *command.notes)
+    """A config file and overrides of its fields."""
+    command.notes = (FIELDS, *command.notes)
     command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
     add_set(command, "override a field (a TOML value; a bare word is a string); may be given again")
 

@@ -12,6 +12,7 @@ from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import coupled
 from coupled.errors import EarlyEnd, UserError, printable
 from coupled.terminal import streams
 from coupled.userfiles import expanded
@@ -68,10 +69,19 @@ def program_parser(program: str, description: str, package: str, purposes: Mappi
         return fill
 
     whole = Parser(prog=program, description=description)
+    whole.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     for name, purpose in purposes.items():
         commands.add_parser(name, help=purpose, description=purpose, fill=filling(name))
     return whole
+
+
+class _Version(argparse.Action):
+    """Prints it: looked up when it is asked for alone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> NoReturn:
+        print(f"{parser.prog} {coupled.__version__}")
+        parser.exit()
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """The facts of a machine that bits depend on."""
 
+import importlib.metadata
 from types import SimpleNamespace
 
 import torch
 from helpers import tables
 
+import coupled
 from coupled import runtime
 from coupled.config import from_tables
 from coupled.reading.environment import changes, environment, refused
@@ -37,10 +39,10 @@ def test_another_cudnn_or_setting_of_the_environment_is_refused_on_a_gpu(monkeyp
 
 def test_a_package_that_is_not_installed_is_of_an_unknown_version(monkeypatch):
     def version(name):
-        raise runtime.PackageNotFoundError(name)
+        raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(runtime, "version", version)
-    assert runtime._own_version() == "unknown"
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert coupled.__version__ == "unknown"
 
 
 def test_what_a_gpu_would_round_to_fewer_bits_by_default_is_off():

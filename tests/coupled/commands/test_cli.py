@@ -110,18 +110,6 @@ def test_progress_in_a_file_is_plain_lines_whatever_colour_is_asked_for(surround
     assert [line.split()[1] for line in lines[1:]] == ["1/4", "4/4"]
 
 
-@pytest.mark.parametrize("columns", [20, 80, 200])
-def test_help_gives_every_field_a_column_of_its_own(columns, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    assert main(["train", "--help"]) == 0
-    fields = capsys.readouterr().out.partition("config fields")[2].partition("exit codes")[0].splitlines()
-    keys = [line.split(" ")[2] for line in fields if line.startswith("  ") and line[2] != " "]
-    assert len(keys) > 70 and {"seed", "model.width", "arms.<name>.positive_in_denominator", "last"} <= set(keys)
-    meanings = [line[29:] for line in fields if line.startswith(" " * 29)]
-    assert meanings and all(line[:1] not in ("", " ") and not line.endswith((" ≤", "<")) for line in meanings)
-    assert max(map(len, fields[1:])) <= max(columns, 80)
-
-
 def test_an_overridden_config_gets_a_directory_of_its_own(config, capsys):
     assert main(["train", config, "--ranks", "1", "--set", "seed=1"]) == 0
     assert "runs/small-" in capsys.readouterr().out
