@@ -46,7 +46,7 @@ COMMANDS = {
     "help of report": (analyse, "report --help"),
     "help of import": (analyse, "import --help"),
 }
-FEW = ("plan", "diff, different", "curves", "help of train")
+FEW = ("plan", "diff, different", "curves", "fields")
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_every_encoding_can_show_every_command(command, encoding, place, stdout,
 SAID = {
     "plan": "Sigma of the surrogate panel, 4 x 2 views as one batch; limit 16; delta = 0.05",
     "diff, different": "||Delta||/||w||",
-    "help of train": "0 <= value",
+    "fields": "0 <= value",
     "curves": "| nscl   | cl        |",
     "bounds": "drift of Sigma",
     "divergence": "exponent: slope of log",
