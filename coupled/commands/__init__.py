@@ -10,6 +10,7 @@ COMMANDS: Final = {
     "train": "train every arm of a config and record every step",
     "resume": "go on with an unfinished run, byte for byte as if it had never stopped",
     "sweep": "train every point of a sweep, several at a time; again: what is unfinished",
+    "list": "the runs in a folder: how far each is, and how it differs from its config file",
     "plan": "show what a config would do: resolved config (as TOML), run directory, memory, bytes",
     "fields": "what a config may say: every field with its meaning, allowed values and default",
     "schema": "the JSON schema of configs, for editors that complete and check TOML",

@@ -1,0 +1,187 @@
+"""The runs below a folder: what each is, how far it has come, and how it differs from its config file."""
+
+import fcntl
+import os
+import re
+import socket
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from coupled.config import Config, load, resolved
+from coupled.config.differences import fields_of
+from coupled.config.identity import kind_of
+from coupled.errors import UserError
+from coupled.reading.run_json import read_run
+from coupled.store import Manifest, StoreError
+from coupled.store.lock import LOCK, holder
+from coupled.store.manifest import MANIFEST
+from coupled.store.rundir import PREEMPT, RUN_JSON
+
+_DEPTH: Final = 3  # of runs below the folder: runs/<sweep>/<run>, and one more
+_SUFFIX: Final = re.compile(r"-[0-9a-f]{8}$")  # of a run whose config was overridden
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """`differs`: the fields that are not as in the config file that the run is called after, such as ("seed = 1",);
+    None where no such file, and no run without overrides, was found. `done`: updates that are committed or saved, of
+    `planned`. `state`: finished, running, stopped (it goes on from a saved state), unfinished, or what is wrong.
+    `size`: bytes of all its files. `last`: when it was last written, in seconds since 1970.
+    """
+
+    path: Path
+    name: str
+    differs: tuple[str, ...] | None
+    done: int | None
+    planned: int | None
+    state: str
+    size: int
+    last: float
+
+
+def list_runs(folder: str | Path = "runs", configs: str | Path = "configs") -> list[ListedRun]:
+    """The runs below a folder in the order of their names; nothing is written. `configs`: where config files lie.
+
+    Raises UserError where there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}", "a folder that holds run directories is needed")
+    opened = [(path, _opened(path)) for path in sorted(_found(folder, _DEPTH))]
+    named = {path.name: of[0] for path, of in opened if not isinstance(of, str)}
+    bases = _Bases(named, Path(configs))
+    return [_listed(folder, path, of, bases) for path, of in opened]
+
+
+def _opened(path: Path) -> tuple[Config, Manifest] | str:
+    """What a run is, or what is wrong with it."""
+    try:
+        _, config, manifest = read_run(path)
+    except (UserError, StoreError) as error:
+        return str(error)
+    return config, manifest
+
+
+def _found(folder: Path, depth: int) -> Iterator[Path]:
+    """Run directories; inside of one no other is looked for."""
+    if (folder / RUN_JSON).is_file():
+        yield folder
+        return
+    if not depth:
+        return
+    with suppress(OSError):
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir():
+                yield from _found(entry, depth - 1)
+
+
+def _listed(folder: Path, path: Path, of: tuple[Config, Manifest] | str, bases: "_Bases") -> ListedRun:
+    name = "." if path == folder else str(path.relative_to(folder))
+    size, last = _size_and_time(path)
+    if isinstance(of, str):
+        return ListedRun(path, name, None, None, None, of, size, last)
+    config, manifest = of
+    saved = _preempted(path)
+    done = max([saved or 0, *(entry.last for entry in manifest.entries if entry.kind in ("shard", "finish"))])
+    state = "finished" if manifest.finished else _unfinished(path, saved)
+    differs = bases.differences(path.name, config)
+    return ListedRun(path, name, differs, done, config.train.steps, state, size, last)
+
+
+def _unfinished(path: Path, saved: int | None) -> str:
+    owner = holder(path / LOCK)
+    if owner is not None and owner[0] != socket.gethostname():
+        return f"unfinished, last by process {owner[1]} on {owner[0]}"
+    if owner is not None and _is_held(path / LOCK):
+        return f"running, process {owner[1]}"
+    return "unfinished" if saved is None else "stopped"
+
+
+def _is_held(path: Path) -> bool:
+    """Does a process hold this lock? It is tried, shared and for a moment."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _preempted(path: Path) -> int | None:
+    """The step of the state in preempt/, by its folder's name; None where there is none."""
+    steps = []
+    with suppress(OSError):
+        for folder in (path / PREEMPT).iterdir():
+            digits = folder.name.removeprefix("step-")
+            if digits.isdecimal() and (folder / "state.json").is_file():
+                steps.append(int(digits))
+    return max(steps, default=None)
+
+
+def _size_and_time(path: Path) -> tuple[int, float]:
+    size, last = 0, 0.0
+    for place, _, files in os.walk(path):
+        for file in files:
+            with suppress(OSError):
+                status = os.lstat(os.path.join(place, file))  # noqa: PTH118 — thousands of them
+                if stat.S_ISREG(status.st_mode):
+                    size += status.st_size
+                    if "analysis" not in Path(place).relative_to(path).parts[:1]:
+                        last = max(last, status.st_mtime)
+    return size, last or (path / MANIFEST).lstat().st_mtime
+
+
+class _Bases:
+    """What runs are called after: a config file below `configs`, else the run of that name without overrides."""
+
+    def __init__(self, runs: Mapping[str, Config], configs: Path) -> None:
+        self._runs, self._files = runs, {path.stem: path for path in sorted(configs.rglob("*.toml"), reverse=True)}
+        self._configs: dict[str, Config | None] = {}
+
+    def differences(self, name: str, config: Config) -> tuple[str, ...] | None:
+        """The fields of a run of that name that are not as its base has them; None where it has none."""
+        base = _SUFFIX.sub("", name)
+        if base not in self._configs:
+            self._configs[base] = self._of_file(base)
+        reference = self._configs[base] or (self._runs.get(base) if base != name else None)
+        if reference is None:
+            return None
+        own, other = _fields(config), _fields(reference)
+        names = [field for field in dict.fromkeys([*own, *other]) if own.get(field) != other.get(field)]
+        return tuple(f"{field} = {_shown(own.get(field))}" for field in names if kind_of(field) != "elastic")
+
+    def _of_file(self, base: str) -> Config | None:
+        with suppress(UserError):
+            return load(self._files[base]) if base in self._files else None
+        return None
+
+
+def _fields(config: Config) -> dict[str, Any]:
+    """By dotted names; without the end of the schedule where it is that of the run, which has been said then."""
+    fields = dict(fields_of(resolved(config)))
+    if fields.get("optimiser.horizon") == config.train.steps:
+        del fields["optimiser.horizon"]
+    return fields
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def differing(run: ListedRun, most: int = 3) -> str:
+    """The differences in one line, the first `most` of them."""
+    if not run.differs:
+        return "" if run.differs is None else "as its file"
+    more: Sequence[str] = run.differs[most:]
+    return ", ".join(run.differs[:most]) + (f" and {len(more)} more" if more else "")
