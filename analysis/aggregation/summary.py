@@ -1,9 +1,10 @@
 """What a run adds to a comparison of many: the curves of its arms, kept under its analysis/ and made once."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,8 +112,11 @@ class Summary:
         return value
 
 
-def summaries(paths: Iterable[str | Path], quantities: Iterable[str] = DEFAULT) -> list[Summary]:
+def summaries(
+    paths: Iterable[str | Path], quantities: Iterable[str] = DEFAULT, progress: Callable[[int, int], None] | None = None
+) -> list[Summary]:
     """The summaries of runs in the order given; what is not kept is made, as many at once as torch would use threads.
+    `progress` is told how many are there, of how many.
 
     A quantity that a run does not record is a gap of it. Raises UserError for what is no run, for imported checkpoints
     and for an unknown quantity, StoreError (exit code 3) for a run that is damaged.
@@ -123,7 +127,13 @@ def summaries(paths: Iterable[str | Path], quantities: Iterable[str] = DEFAULT) 
             raise unknown("quantity", name, QUANTITIES)
     known = [_kept(path, names) for path in paths]
     lacking = [path for path, summary in zip(paths, known, strict=True) if summary is None]
-    made = iter(in_processes(lacking, lambda path: _made(path, names)) if lacking else [])
+    counted = count(len(known) - len(lacking) + 1)
+
+    def done() -> None:
+        if progress is not None:
+            progress(next(counted), len(known))
+
+    made = iter(in_processes(lacking, lambda path: _made(path, names), done) if lacking else [])
     return [summary or next(made) for summary in known]
 
 

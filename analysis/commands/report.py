@@ -1,4 +1,6 @@
-"""`coupled-analyze report`: everything about a run on one page, and the CSVs and figures of the other commands."""
+"""`coupled-analyze report`: everything about a run on one page, and the CSVs and figures of the other commands; or a
+sweep on one page.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -13,8 +15,11 @@ from analysis.report.evaluated import check_reportable
 from analysis.report.results import SECTIONS, write_results
 from analysis.runs.processes import in_processes
 from analysis.runs.run import Run, open_run
-from coupled.errors import printable
+from analysis.sweeps import is_sweep
+from analysis.sweeps import report as report_of_sweep
+from coupled.errors import UserError, printable
 from coupled.terminal.console import Console
+from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
 
 
@@ -23,9 +28,16 @@ def add(command: Parser) -> None:
     command.description = (
         "Writes one HTML page that needs no network: headline numbers, interactive curves, bounds, "
         "divergence, per-layer maps, how to reproduce. Several runs must differ in the seed alone: the page shows "
-        "their mean and range. The CSVs and figures of the other commands are written into each run's analysis/."
+        "their mean and range. The CSVs and figures of the other commands are written into each run's analysis/. "
+        "Of the folder of a sweep: numbers over seeds along its axes, with sweep.csv, sweep.png and sweep.svg."
     )
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
+    command.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="run directory, such as runs/quickstart; or one sweep's folder",
+    )
     command.add_argument(
         "--output",
         type=Path,
@@ -38,6 +50,9 @@ def add(command: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Writes the page, and the CSV files and figures beside it."""
     output = None if options.output is None else page_path(options.output)
+    sweeps = [path for path in options.runs if is_sweep(path)]
+    if sweeps:
+        return _sweep(sweeps[0], output, options)
     runs = [open_run(path) for path in options.runs]
     # Runs that do not belong together, or are damaged, are refused before the first result is written.
     check(runs)
@@ -48,6 +63,18 @@ def run(options: argparse.Namespace) -> int:
     for alarm in wording.alarms(content):
         printing.warning(alarm)
     print(printable(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"))
+    return 0
+
+
+def _sweep(path: Path, output: Path | None, options: argparse.Namespace) -> int:
+    """Writes the report of a sweep, the only thing that was given."""
+    if len(options.runs) > 1:
+        raise UserError(f"{path} is a sweep", "a report is of one sweep or of runs", "give it alone")
+    if options.all_steps:
+        raise UserError("--all-steps", f"{path} is a sweep: its CSV file has no steps to leave out", "leave it out")
+    with Counting() as counting:
+        page = report_of_sweep(path, output=output, progress=partial(counting.count, "runs summarised"))
+    print(printable(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser"))
     return 0
 
 

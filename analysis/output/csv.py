@@ -73,8 +73,13 @@ def number_cell(value: float) -> str:
 
 def write_rows(run: Run, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     """Writes RUN/analysis/`name`, a header and rows of cells, UTF-8."""
+    return write_rows_to(run.path / files.FOLDER / name, header, rows)
+
+
+def write_rows_to(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Writes a CSV file anywhere: a header and rows of cells, UTF-8."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
+    return files.write(path, text.getvalue().encode())

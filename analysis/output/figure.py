@@ -78,6 +78,11 @@ def heading(figure: Figure, run: Run, *, temperature: bool = True, seeds: Sequen
 
 def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
     """Draws a figure into RUN/analysis/ under each name, .png or .svg; equal records give equal bytes."""
+    return save_figure_in(run.path / files.FOLDER, names, draw)
+
+
+def save_figure_in(folder: Path, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
+    """Draws a figure into any folder."""
     paths = []
     # The user's own matplotlibrc must not change the bytes, nor may the settings here change the user's.
     with matplotlib.style.context(["default", RC]):
@@ -88,7 +93,7 @@ def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> l
             kind, data = name.rpartition(".")[2], io.BytesIO()
             undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
             figure.savefig(data, format=kind, dpi=DPI, metadata=undated)
-            paths.append(files.write(run.path / files.FOLDER / name, data.getvalue()))
+            paths.append(files.write(folder / name, data.getvalue()))
     return paths
 
 

@@ -1,7 +1,7 @@
 """The charts of a report: curves in, plotly figures as plain dictionaries out."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -28,7 +28,7 @@ class Chart:
     `x`: "step" follows the page's choice of axis, "rate" can also be drawn over the cumulative learning rate, "own" is
     left alone, "numbers" are numbers on the axis that `layout` has, "panels" are squares with axes of their own.
     `choices`: entries of a menu, of which one is shown. `y_log`: is there a switch for y, and how it stands at first
-    (None: no switch). `legend`: looks that are not of arms.
+    (None: no switch). `legend`: looks that are not of arms. `matched`: how the title goes on, by what is matched.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Chart:
     arms: tuple[str, ...] = ()
     legend: tuple[Style, ...] = ()
     notes: tuple[str, ...] = ()
+    matched: Mapping[str, str] = field(default_factory=dict)
 
 
 def alignment(content: Content, measure: str) -> Chart | None:

@@ -1,11 +1,11 @@
 """The charts of the page in their places; where a chart is missing, its place says why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from analysis.output.styles import styles
+from analysis.output.styles import Style, styles
 from analysis.report.charts import Chart
 from analysis.report.content import Content
-from analysis.report.markup import items, paragraph, swatch, text
+from analysis.report.markup import items, matched, paragraph, swatch, text
 
 _ABSENT = {
     "cka": ("CKA to the reference", "panel/similarity"),
@@ -32,8 +32,9 @@ _UNKNOWN = {
 def figures(content: Content, charts: Sequence[Chart | None], names: Sequence[str]) -> str:
     """The charts of these ids; for one that is not there, the reason."""
     there = {chart.id: chart for chart in charts if chart is not None}
+    style_of = styles(content.run.arms)
     return "".join(
-        figure(content, there[name]) if name in there else paragraph(absent(content, name), "absent") for name in names
+        figure(there[name], style_of) if name in there else paragraph(absent(content, name), "absent") for name in names
     )
 
 
@@ -54,9 +55,8 @@ def absent(content: Content, name: str) -> str:
     return f"{title}: not recorded (streams: {', '.join(streams)})."
 
 
-def figure(content: Content, chart: Chart) -> str:
-    """A chart's place on the page: title, lead, its own controls, the plot, a legend, remarks."""
-    style_of = styles(content.run.arms)
+def figure(chart: Chart, style_of: Mapping[str, Style]) -> str:
+    """A chart's place on the page: title, lead, its own controls, the plot, a legend, remarks. `style_of`: of arms."""
     controls = []
     if len(chart.choices) > 1:
         entries = "".join(f'<option value="{text(choice)}">{text(choice)}</option>' for choice in chart.choices)
@@ -73,8 +73,9 @@ def figure(content: Content, chart: Chart) -> str:
     legend = "".join(f"<span>{swatch(style)} {text(style.label)}</span>" for style in looks)
     legend = legend if chart.id not in ("bounds", "layers") else ""
     height = int(chart.layout["height"])
+    title = text(chart.title) + "".join(matched("span", match, text(words)) for match, words in chart.matched.items())
     return (
-        f'<figure id="figure-{chart.id}"><figcaption><h3>{text(chart.title)}</h3>{paragraph(chart.lead)}</figcaption>'
+        f'<figure id="figure-{chart.id}"><figcaption><h3>{title}</h3>{paragraph(chart.lead)}</figcaption>'
         f'<div class="controls">{"".join(controls)}</div>'
         f'<div class="plot" id="plot-{chart.id}" role="img" aria-label="{text(chart.alt)}" '
         f'style="min-height:{height}px"></div>'

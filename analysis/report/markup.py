@@ -51,6 +51,11 @@ def scrolling(table_html: str, label: str, caption: str = "") -> str:
     return paragraph(caption, "caption") + box
 
 
+def matched(element: str, match: str, html_text: str) -> str:
+    """HTML that page.js shows while this match is chosen; without scripts all are shown."""
+    return f'<{element} data-of-match="{text(match)}">{html_text}</{element}>'
+
+
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """Names and values, in two columns."""
     lines = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in pairs)

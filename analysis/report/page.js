@@ -1,7 +1,7 @@
 "use strict";
 // Draws the charts of the page and keeps them in step with its buttons. One state, one function that draws a chart.
 const page = JSON.parse(document.getElementById("data").textContent);
-const state = { hidden: new Set(), axis: "symlog", over: {}, menu: {}, log: {} };
+const state = { hidden: new Set(), axis: "symlog", over: {}, menu: {}, log: {}, match: page.match };
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, doubleClick: "reset" };
 // Where step 0 stands on a logarithmic axis; it rounds to 0, so that the hover text reads "step 0".
 const ZERO = 0.4;
@@ -40,7 +40,10 @@ function stepsAxis(chart, data) {
 function visible(chart) {
   const choice = state.menu[chart.id] ?? chart.choices[0];
   return chart.data.filter(
-    ({ meta }) => !state.hidden.has(meta.arm) && (meta.choice === undefined || meta.choice === null || meta.choice === choice),
+    ({ meta }) =>
+      !state.hidden.has(meta.arm) &&
+      (meta.choice === undefined || meta.choice === null || meta.choice === choice) &&
+      (meta.match === undefined || meta.match === state.match),
   );
 }
 
@@ -77,11 +80,12 @@ function arrangePanels(layout, data, node) {
   node.style.minHeight = `${layout.height}px`;
 }
 
-// Leaves out ticks that would run into the one at their right.
+// Leaves out ticks that would run into the one at their right, and those of other maps' columns.
 function thinTicks(axis, columns, width) {
   const place = (i) => (columns.indexOf(axis.tickvals[i]) * width) / columns.length;
   const kept = [];
   for (let i = axis.tickvals.length - 1; i >= 0; i--) {
+    if (!columns.includes(axis.tickvals[i])) continue;
     if (kept.length === 0 || place(kept[0]) - place(i) > 30) kept.unshift(i);
   }
   axis.tickvals = kept.map((i) => axis.tickvals[i]);
@@ -110,6 +114,10 @@ function showBeside(id) {
   for (const words of document.querySelectorAll(`[data-chart="${id}"]`)) words.hidden = words.dataset.choice !== choice;
 }
 
+function showMatched() {
+  for (const words of document.querySelectorAll("[data-of-match]")) words.hidden = words.dataset.ofMatch !== state.match;
+}
+
 function listen() {
   const chartOf = (id) => page.charts.find((chart) => chart.id === id);
   document.querySelectorAll("[data-arm]").forEach((button) =>
@@ -128,6 +136,16 @@ function listen() {
       drawAll();
     }),
   );
+  const matches = document.querySelectorAll("[data-match]");
+  matches.forEach((button) =>
+    button.addEventListener("click", () => {
+      state.match = button.dataset.match;
+      matches.forEach((other) => press(other, other === button));
+      showMatched();
+      drawAll();
+    }),
+  );
+  showMatched();
   document.querySelectorAll("[data-menu]").forEach((menu) => {
     const id = menu.dataset.menu;
     const choose = () => {

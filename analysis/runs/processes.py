@@ -24,17 +24,18 @@ _LEAST_BYTES: Final = 8 << 20  # of records: with fewer the work is done before 
 _inherited: list[Callable[[], Any]] = []  # in a process started here: what it may be asked to do
 
 
-def in_processes(items: Iterable[K], work: Callable[[K], T]) -> list[T]:
+def in_processes(items: Iterable[K], work: Callable[[K], T], done: Callable[[], None] = lambda: None) -> list[T]:
     """What `work` gives for each item, in their order; as many processes at once as torch would use threads.
 
     They are copies of this process: `work` may be any function, what it changes stays there, what it gives must be
     picklable. Each runs on one thread, so that values do not depend on how many there are. The first error ends it.
-    Where processes cannot be copied safely, threads take their place.
+    `done` is called here, in any thread, whenever an item is. Where processes cannot be copied safely, threads take
+    their place.
     """
     items = list(items)
     workers = min(torch.get_num_threads(), len(items))
     if workers < 2 or platform == "darwin" or "fork" not in multiprocessing.get_all_start_methods():
-        return side_by_side(items, lambda item: [work(item)])
+        return side_by_side(items, lambda item: _one(work, item, done))
     context: BaseContext = multiprocessing.get_context("fork")
     whole = [partial(work, item) for item in items]
     others = multiprocessing.active_children()
@@ -44,6 +45,8 @@ def in_processes(items: Iterable[K], work: Callable[[K], T]) -> list[T]:
                 # Python 3.12 warns of other threads at a copy. Those of torch and BLAS only ever wait for work there.
                 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
                 tasks = [pool.submit(_do, at) for at in range(len(items))]
+            for task in tasks:
+                task.add_done_callback(lambda _: done())
             return [task.result() for task in tasks]
         except BrokenProcessPool:
             raise RunStopped(
@@ -57,6 +60,11 @@ def in_processes(items: Iterable[K], work: Callable[[K], T]) -> list[T]:
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _one(work: Callable[[K], T], item: K, done: Callable[[], None]) -> Iterable[T]:
+    yield work(item)
+    done()
 
 
 def for_arms(run: Records, work: Callable[[str], T]) -> list[T]:

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         again = _again(arguments)
         line = f"some runs failed, the lines above say why; what was committed stands in {path}; next: {again}"
     else:
-        line = f"done: every run of the sweep is in {path}; next: coupled-analyze curves {shell(path)}/*/"
+        line = f"done: every run of the sweep is in {path}; next: coupled-analyze report {shell(path)}"
     print(printable(line))
     return code
 

@@ -3,7 +3,9 @@
 Loads nothing that trains or writes runs: who reads a sweep imports this.
 """
 
+import math
 import os
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -19,11 +21,15 @@ from coupled.store.errors import StoreError, naming, one_line
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.lock import SweepLock, holder
 from coupled.store.manifest import RUN_JSON
-from coupled.store.objects import TEMPORARY
+from coupled.store.objects import TEMPORARY, check_name
 from coupled.sweeps.points import Sweep
 
 SWEEP_JSON: Final = "sweep.json"
 _LONGEST: Final = 64 << 20  # bytes of sweep.json
+_SCHEMA: Final = 1
+_MOST_POINTS: Final = 10_000
+_MOST_COMBINATIONS: Final = 10_000  # of the values that one point stands for
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _SHOWN: Final = 4  # points that one message names
 _PATIENCE_S: Final = 60.0  # for the workers of a sweep that was killed: they stop after their step
 
@@ -53,14 +59,15 @@ def entries_of(sweep: Sweep) -> list[Entry]:
 
 
 def read(path: Path, fs: FileSystem = REAL) -> list[Entry]:
-    """The points of the sweep in this folder. Raises StoreError where sweep.json is missing or damaged."""
+    """The points of the sweep in this folder. Raises StoreError where sweep.json is missing or damaged, and for a point
+    whose name could lead out of the folder.
+    """
     with naming(path / SWEEP_JSON):
         data = fs.read(path / SWEEP_JSON, _LONGEST)
     try:
-        entries = [_entry(point) for point in strict_json(data)["points"]]
+        return _entries(strict_json(data))
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(path / SWEEP_JSON, f"not the sweep.json of a sweep: {error!r}") from None
-    return entries
 
 
 def refuse_others(sweep: Sweep, fs: FileSystem = REAL) -> None:
@@ -97,7 +104,7 @@ def write(sweep: Sweep, fs: FileSystem = REAL) -> None:
     final = path_of(sweep) / SWEEP_JSON
     temporary = final.with_name(SWEEP_JSON + TEMPORARY)
     points = [{"digest": e.digest, "name": e.name, "values": e.values} for e in entries_of(sweep)]
-    data = canonical_json({"name": sweep.name, "points": points, "schema": 1}) + b"\n"
+    data = canonical_json({"name": sweep.name, "points": points, "schema": _SCHEMA}) + b"\n"
     with naming(final):
         fs.unlink(temporary)
         if fs.status(final) is not None and fs.read(final, _LONGEST) == data:
@@ -135,10 +142,30 @@ def _is_gone(owner: tuple[str, int] | None) -> bool:
     return False
 
 
+def _entries(content: Any) -> list[Entry]:
+    if content["schema"] != _SCHEMA:
+        raise ValueError(f"its schema is another than {_SCHEMA}")
+    if not isinstance(content["points"], list) or len(content["points"]) > _MOST_POINTS:
+        raise ValueError(f"a list of at most {_MOST_POINTS} points is needed")
+    entries = [_entry(point) for point in content["points"]]
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ValueError("a name twice")
+    return entries
+
+
 def _entry(point: Any) -> Entry:
     name, its_digest, values = point["name"], point["digest"], point["values"]
     if not isinstance(name, str) or not isinstance(its_digest, str) or not isinstance(values, dict):
         raise ValueError("a point needs a name, a digest and values")
+    if not _DIGEST.fullmatch(its_digest):
+        raise ValueError("a digest is 64 hex digits")
+    if not all(isinstance(of_axis, list) and of_axis for of_axis in values.values()):
+        raise ValueError("the values of an axis are a list of one or more")
+    if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
+        raise ValueError(f"a point stands for at most {_MOST_COMBINATIONS} combinations of values")
+    if "/" in name:
+        raise ValueError("a name is that of a folder in the sweep's")
+    check_name(name)
     return Entry(name, its_digest, values)
 
 

@@ -138,7 +138,7 @@ class Opened:
 
     def __init__(self, monkeypatch):
         self.count, self._open = 0, subject.open_run
-        monkeypatch.setattr(subject, "in_processes", lambda items, work: [work(item) for item in items])
+        monkeypatch.setattr(subject, "in_processes", lambda items, work, done: [work(item) for item in items])
         monkeypatch.setattr(subject, "open_run", self)
 
     def __call__(self, path):

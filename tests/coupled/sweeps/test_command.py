@@ -39,7 +39,7 @@ def command(played, tmp_path, monkeypatch):
 def test_the_command_ends_with_where_the_results_are_and_what_to_do_next(command, capsys):
     assert command(sweep_of("runs"), "--jobs", "1") == 0
     out, err = capsys.readouterr()
-    line = "done: every run of the sweep is in runs/seeds; next: coupled-analyze curves runs/seeds/*/"
+    line = "done: every run of the sweep is in runs/seeds; next: coupled-analyze report runs/seeds"
     assert out.splitlines() == [line]
     assert err.splitlines() == ["2 runs, 1 at a time: 2 waiting", "seed-0: finished", "seed-1: finished"]
 
