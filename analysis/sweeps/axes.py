@@ -82,6 +82,14 @@ def lines(swept: Swept, scale: Scale, rows: Iterable[Row]) -> list[Line]:
     ]
 
 
+def once(its: Iterable[Line]) -> list[Line]:
+    """Lines without those that are the same numbers again, as of an arm that other axes do not change."""
+    seen: dict[tuple[Any, ...], Line] = {}
+    for line in its:
+        seen.setdefault((line.family, *((spot.x, id(spot.row)) for spot in line.spots)), line)
+    return list(seen.values())
+
+
 def _ordered(scale: Scale, order: Sequence[float | str]):  # noqa: ANN202
     return (lambda x: x) if scale.kind != "category" else order.index
 

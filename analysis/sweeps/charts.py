@@ -10,9 +10,10 @@ from analysis.aggregation.seeds import LEAST_SEEDS
 from analysis.output.styles import Style
 from analysis.report.charts import Chart, base_layout
 from analysis.report.traces import Trace, escaped, points
+from analysis.report.wording import capital
 from analysis.runs.curve import Band
-from analysis.sweeps.axes import ARM, Line, Scale, lines, scale_of
-from analysis.sweeps.numbers import MATCHES, QUANTITIES, Numbers, Row, too_few
+from analysis.sweeps.axes import ARM, Line, Scale, lines, once, scale_of
+from analysis.sweeps.numbers import MATCHES, QUANTITIES, TO_REFERENCE, Numbers, Row, too_few
 from analysis.sweeps.reading import Swept
 from analysis.sweeps.wording import INTERVAL, amount_words, amounts_of, cell, plain
 
@@ -39,10 +40,10 @@ def against(
     for match, its in by_match.items():
         for choice in [ALL, *others] if len(others) > 1 else [None]:
             shown = [line for line in its if choice in (None, line.others) or (choice == ALL and line.others in others)]
-            data += [_trace(line, style_of[line.family], scale, match, choice, others) for line in _once(shown)]
+            data += [_trace(line, style_of[line.family], scale, match, choice, others) for line in once(shown)]
     return Chart(
         id=id,
-        title=f"{QUANTITIES[quantity]} by {axis}" if axis != ARM else QUANTITIES[quantity],
+        title=capital(QUANTITIES[quantity] if axis == ARM else f"{QUANTITIES[quantity]} by {axis}"),
         lead=_lead(rows, others),
         data=data,
         layout=_layout(scale, quantity),
@@ -61,14 +62,6 @@ def _at(numbers: Numbers, match: str, quantity: str) -> str:
     amounts = amounts_of(numbers, match, quantity)
     words = dict.fromkeys(amount_words(match, amount) for amount in amounts)
     return next(iter(words)) if len(words) == 1 else f"equal {match}, each family of arms at its own"
-
-
-def _once(its: Iterable[Line]) -> list[Line]:
-    """Lines without those that are the same numbers again, as of an arm that other axes do not change."""
-    seen: dict[tuple[Any, ...], Line] = {}
-    for line in its:
-        seen.setdefault((line.family, *((spot.x, id(spot.row)) for spot in line.spots)), line)
-    return list(seen.values())
 
 
 def _trace(line: Line, style: Style, scale: Scale, match: str, choice: str | None, others: Sequence[str]) -> Trace:
@@ -93,8 +86,9 @@ def _trace(line: Line, style: Style, scale: Scale, match: str, choice: str | Non
 def _hover(name: str, row: Row) -> str:
     """What is read at a point: its value, its seeds, how far anything had moved."""
     number = row.number
+    reference = row.point.arms[row.arm].reference
     parts = [
-        f"{escaped(name)}: {cell(number)}",
+        escaped(f"{name}{f', to {reference}' if reference and row.quantity in TO_REFERENCE else ''}: {cell(number)}"),
         f"{len(number.known)} of {len(number.by_seed)} seeds",
         f"weights moved {plain(row.motion.value)}, Σ {plain(row.similarity_motion.value)}",
     ]
@@ -119,8 +113,8 @@ def _lead(rows: Sequence[Row], others: Sequence[str]) -> str:
     bars = f"Bars: {INTERVAL}{f'; none with fewer than {LEAST_SEEDS} seeds' if few else ''}."
     if len(others) < 2:
         return bars
-    symbols = [f"{SYMBOL_WORDS[i % len(SYMBOLS)]}: {words}" for i, words in enumerate(others)]
-    return f"{bars} {'; '.join(symbols)}."
+    symbols = [f"{SYMBOL_WORDS[i % len(SYMBOLS)]} for {words}" for i, words in enumerate(others)]
+    return f"{bars} Markers: {'; '.join(symbols)}."
 
 
 def _notes(rows: Sequence[Row], left_out: int) -> Iterable[str]:

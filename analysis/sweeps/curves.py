@@ -1,8 +1,8 @@
 """Curves of a sweep: means over seeds by step, with the 95 % t-interval, a line for each point and arm."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 from scipy import special
@@ -13,6 +13,7 @@ from analysis.aggregation.seeds import LEAST_SEEDS
 from analysis.output.styles import OBJECTIVES, Style
 from analysis.report.charts import Chart, base_layout
 from analysis.report.traces import Trace, line
+from analysis.report.wording import described
 from analysis.runs.curve import Band, Curve
 from analysis.sweeps.numbers import QUANTITIES
 from analysis.sweeps.reading import Swept, SweptPoint, shown
@@ -23,7 +24,7 @@ _COLOURS: Final = ("#1A1A1A", *OBJECTIVES)
 _WORDS: Final = {
     **QUANTITIES, "loss": "own loss", "motion": "distance from the start", "similarity_motion": "how far Σ moved"
 }  # fmt: skip
-_DASHES: Final = ("-", "--", "-.", ":")
+_DASHES: Final[tuple[Literal["-", "--", "-.", ":"], ...]] = ("-", "--", "-.", ":")
 
 
 def over_seeds(point: SweptPoint, quantity: str, arm: str) -> tuple[Steps, Array, Array, Array, int] | None:
@@ -46,79 +47,70 @@ def over_seeds(point: SweptPoint, quantity: str, arm: str) -> tuple[Steps, Array
     return steps, mean, mean - half, mean + half, n
 
 
-def chart(swept: Swept, quantities: Sequence[str], *, id: str, title: str) -> Chart | None:
-    """A menu of quantities and families of arms, of which one is shown: a line for each point (and value of arms)."""
+def chart(
+    swept: Swept, quantities: Sequence[str], style_of: Mapping[str, Style], *, id: str, title: str
+) -> Chart | None:
+    """A line for each point, and each value of axes of arms; a menu of quantities and families of arms. Where there is
+    one point, its arms are in one picture.
+    """
+    alone = len(swept.points) == 1 and not swept.arm_axes
+    looks: dict[str, Style] = {}
     data: list[Trace] = []
-    choices: dict[str, None] = {}
-    counts: set[int] = set()
+    drawn: dict[str, list[Curve]] = {}
     left_out = 0
     for quantity in quantities:
-        for family, arms in _families(swept).items():
-            choice = f"{_WORDS[quantity]}, {family}" if len(quantities) > 1 else family
-            drawn = 0
-            for point in swept.points:
-                for arm in arms:
-                    found = over_seeds(point, quantity, arm) if arm in point.arms else None
-                    if found is None or not len(found[0]):
-                        continue
-                    if drawn == MOST_LINES:
-                        left_out += 1
-                        continue
-                    counts.add(found[4])
-                    data += _lines(swept, point, quantity, arm, found, _style(drawn), choice)
-                    drawn += 1
-                    choices[choice] = None
+        for arm, point in [(arm, each) for arm in swept.shown_arms for each in swept.points if arm in each.arms]:
+            family = swept.placed[arm].family
+            curve = _curve(point, quantity, arm, family)
+            choice = ", ".join([*([_WORDS[quantity]] if len(quantities) > 1 else []), *([] if alone else [family])])
+            if curve is None or len(drawn.setdefault(choice, [])) == MOST_LINES:
+                left_out += curve is not None
+                continue
+            words = family if alone else _line_words(swept, point, arm)
+            style = style_of[family] if alone else looks.setdefault(words, _style(len(looks), words))
+            looks[words] = style
+            drawn[choice].append(curve)
+            data += line(curve, style, name=words, choice=choice or None)
     if not data:
         return None
     layout = base_layout()
     layout["height"] = 380
-    few = f" Lines of fewer than {LEAST_SEEDS} seeds have none." if min(counts) < LEAST_SEEDS else ""
+    few = any(curve.interval is None for of_choice in drawn.values() for curve in of_choice)
+    none = f" Lines of fewer than {LEAST_SEEDS} seeds have none." if few else ""
+    choices = tuple(choice for choice, of_choice in drawn.items() if of_choice and choice)
     return Chart(
         id=id,
         title=title,
-        lead=f"Means over seeds at the steps that all of a point's runs have. Bands and bars: {INTERVAL}.{few}",
+        lead=f"Means over seeds at the steps that all of a point's runs have. Bands and bars: {INTERVAL}.{none}",
         data=data,
         layout=layout,
-        choices=tuple(choices),
-        menu="arm" if len(quantities) == 1 else "measure and arm",
+        choices=choices,
+        menu=" and ".join([*(["measure"] if len(quantities) > 1 else []), *([] if alone else ["arm"])]),
         y_log=False,
-        alt=f"{title}: {len(data)} lines over steps.",
+        alt=f"{title}. {described(next(iter(drawn.values())))}",
+        legend=tuple(looks.values())[:MOST_LINES],
         notes=(f"{left_out} more lines are left out.",) if left_out else (),
     )
 
 
-def _families(swept: Swept) -> dict[str, list[str]]:
-    families: dict[str, list[str]] = {}
-    for arm, place in swept.placed.items():
-        families.setdefault(place.family, []).append(arm)
-    return families
-
-
-def _lines(
-    swept: Swept, point: SweptPoint, quantity: str, arm: str, found: tuple[Any, ...], style: Style, choice: str
-) -> list[Trace]:
+def _curve(point: SweptPoint, quantity: str, arm: str, family: str) -> Curve | None:
+    """The mean over seeds as a curve of its family."""
+    found = over_seeds(point, quantity, arm)
+    if found is None or not len(found[0]):
+        return None
     steps, mean, low, high, n = found
-    values = swept.placed[arm].values
-    words = ", ".join([*([point.name] if point.name else []), *(f"{axis} = {shown(v)}" for axis, v in values.items())])
-    curve = Curve(
-        measure=quantity,
-        arm=swept.placed[arm].family,
-        reference=None,
-        steps=steps,
-        values=mean,
-        n=None,
-        d=0,
-        feature=None,
-        source="panel",
-        split=None,
-        labelling=None,
-        estimator=f"mean over {n} seeds",
-        undefined="undefined",
-        interval=Band(low, high, INTERVAL) if n >= LEAST_SEEDS else None,
-    )
-    return line(curve, style, name=words or arm, choice=choice)
+    facts: dict[str, Any] = dict.fromkeys(("reference", "n", "feature", "split", "labelling"))
+    facts |= {"d": 0, "source": "over seeds", "estimator": f"mean over {n} seeds", "undefined": "undefined"}
+    band = Band(low, high, INTERVAL) if n >= LEAST_SEEDS else None
+    return Curve(measure=quantity, arm=family, steps=steps, values=mean, interval=band, **facts)
 
 
-def _style(number: int) -> Style:
-    """Colours in their turn, then the same ones broken: neighbours are told apart, and so is a dozen."""
-    return Style(_COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)], "")  # type: ignore[arg-type]
+def _line_words(swept: Swept, point: SweptPoint, arm: str) -> str:
+    """The point and the values of axes of arms: "classes = 2, temperature = 0.5"."""
+    of_arm = [f"{axis} = {shown(value)}" for axis, value in swept.placed[arm].values.items()]
+    return ", ".join([*([point.name] if point.name else []), *of_arm]) or arm
+
+
+def _style(number: int, label: str) -> Style:
+    """Colours in their turn, then the same ones broken: neighbours are told apart, and so are two dozen."""
+    return Style(_COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)], label)

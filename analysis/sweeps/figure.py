@@ -1,6 +1,7 @@
 """The static figure of a sweep: each axis against each measure, at one match."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -10,17 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from analysis.aggregation.matching import AXES
 from analysis.output import files
-from analysis.output.figure import GREY, save_figure_in
+from analysis.output.figure import GREY, note, save_figure_in
 from analysis.output.styles import Style
 from analysis.sweeps.arms import family_styles
-from analysis.sweeps.axes import ARM, Line, Scale, axes_of, lines, scale_of
+from analysis.sweeps.axes import ARM, Line, Scale, axes_of, lines, once, scale_of
 from analysis.sweeps.numbers import QUANTITIES, Numbers
 from analysis.sweeps.reading import Swept, shown
 from analysis.sweeps.wording import INTERVAL, amount_words, amounts_of, status
 
 NAMES: Final = ("sweep.png", "sweep.svg")
-_WIDTH, _HEAD, _PANEL, _GAP, _LEGEND_LINE = 13.34, 1.25, 2.9, 0.95, 0.27  # inches
+_WIDTH, _HEAD, _PANEL, _GAP, _LEGEND_LINE = 13.34, 1.25, 2.9, 0.85, 0.27  # inches
 _MOST_AXES: Final = 4
 _MARKERS: Final = "osD^Xv*P"
 _LEGEND_CHARACTERS: Final = 135
@@ -41,7 +43,7 @@ def draw(swept: Swept, numbers: Numbers) -> Figure:
     rows = [row for row in numbers.rows if row.match == match and row.number.known]
     scales = [scale_of(swept, axis) for axis in names]
     drawn = {
-        (scale.axis, quantity): lines(swept, scale, (row for row in rows if row.quantity == quantity))
+        (scale.axis, quantity): once(lines(swept, scale, (row for row in rows if row.quantity == quantity)))
         for scale in scales
         for quantity in quantities
     }
@@ -49,22 +51,26 @@ def draw(swept: Swept, numbers: Numbers) -> Figure:
     handles = _handles(drawn, style_of, others)
     longest = max(len(str(handle.get_label())) for handle in handles) + 8
     columns = max(1, min(len(handles), _LEGEND_CHARACTERS // longest))
-    foot = 0.75 + _LEGEND_LINE * -(-len(handles) // columns)
+    foot = 0.6 + _LEGEND_LINE * -(-len(handles) // columns)
     below = [_room(scale) for scale in scales]
     height = _HEAD + len(names) * (_PANEL + _GAP) + sum(below) + foot
     figure = Figure(figsize=(_WIDTH, height))
     _head(figure, swept, height)
     figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.42 / height))
-    figure.text(0.5, 0.16 / height, _caption(numbers, match), fontsize=12, ha="center", color=GREY)
-    left, right, between = 0.62, 0.2, 0.72
+    caption = f"compared at equal {AXES[match]}   ·   bars: {INTERVAL}, none of fewer than three"
+    figure.text(0.5, 0.16 / height, caption, fontsize=12, ha="center", color=GREY)
+    left, right, between = 0.66, 0.2, 0.86
     width = (_WIDTH - left - right - between * (len(quantities) - 1)) / len(quantities)
-    top = height - _HEAD
+    top, place = height - _HEAD, 0
+    letters = "abcdefghijklmnopqrstuvwxyz"
     for scale, room in zip(scales, below, strict=True):
         for column, quantity in enumerate(quantities):
             x = left + column * (width + between)
             axes = figure.add_axes((x / _WIDTH, (top - _PANEL) / height, width / _WIDTH, _PANEL / height))
-            axes.set_title(QUANTITIES[quantity])
-            _panel(axes, scale, drawn[scale.axis, quantity], style_of, others)
+            axes.set_title(f"{letters[place]}  {QUANTITIES[quantity]}")
+            place += 1
+            note(axes, _at(numbers, match, quantity))
+            _panel(axes, _present(scale, drawn[scale.axis, quantity]), drawn[scale.axis, quantity], style_of, others)
         top -= _PANEL + _GAP + room
     return figure
 
@@ -75,12 +81,18 @@ def _head(figure: Figure, swept: Swept, height: float) -> None:
     figure.text(0.047, 1 - 0.69 / height, status(swept), fontsize=14, color=GREY, parse_math=False)
 
 
-def _caption(numbers: Numbers, match: str) -> str:
-    parts = []
-    for quantity in numbers.quantities:
-        words = dict.fromkeys(amount_words(match, amount) for amount in amounts_of(numbers, match, quantity))
-        parts += words
-    return f"compared at equal {', '.join(dict.fromkeys(parts))}   ·   bars: {INTERVAL}, none of fewer than three"
+def _at(numbers: Numbers, match: str, quantity: str) -> str:
+    words = dict.fromkeys(amount_words(match, amount) for amount in amounts_of(numbers, match, quantity))
+    return next(iter(words)) if len(words) == 1 else "each arm's own"
+
+
+def _present(scale: Scale, its: Sequence[Line]) -> Scale:
+    """The axis of arms with those alone that have a number in a panel."""
+    if scale.axis != ARM:
+        return scale
+    there = {line.family for line in its}
+    names = tuple(name for name in scale.names if name in there)
+    return replace(scale, places={key: name for key, name in scale.places.items() if name in there}, names=names)
 
 
 def _handles(

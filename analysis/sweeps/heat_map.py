@@ -29,7 +29,7 @@ def chart(swept: Swept) -> Chart | None:
     if not swept.has_classes:
         return None
     data: list[Trace] = []
-    for family in dict.fromkeys(place.family for place in swept.placed.values()):
+    for family in dict.fromkeys(swept.placed[arm].family for arm in swept.shown_arms):
         rows = _rows(swept, family)
         for sources in SOURCES.values() if len(rows) > 1 else ():
             maps = (_map(rows, quantity, family, words) for quantity, words in sources)

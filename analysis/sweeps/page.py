@@ -38,7 +38,7 @@ def page(swept: Swept, numbers: Numbers, path: Path) -> str:
         ("summary", "What was swept, and what came out", sections.summary(swept, numbers)),
         ("axes", "Each axis against each measure", sections.axes(swept, drawn.axes, style_of)),
         ("curves", "Curves by step", sections.curves(drawn.curves, style_of)),
-        ("map", "CKA by number of classes and step", sections.heat_map(drawn.heat_map, style_of)),
+        ("map", "Classes and steps", sections.heat_map(drawn.heat_map, style_of)),
         ("runs", "The runs", sections.runs(swept, path)),
         ("notes", "Notes", sections.notes(swept, left_out)),
     ]
@@ -64,8 +64,8 @@ def _drawn(swept: Swept, numbers: Numbers) -> _Drawn:
         for quantity in numbers.quantities
     ]
     by_step = [
-        curves.chart(swept, ["cka"], id="steps-cka", title=f"{QUANTITIES['cka']} by step"),
-        curves.chart(swept, _BY_STEP, id="steps-other", title="Other measures by step"),
+        curves.chart(swept, ["cka"], style_of, id="steps-cka", title=f"{QUANTITIES['cka']} by step"),
+        curves.chart(swept, _BY_STEP, style_of, id="steps-other", title="Other measures by step"),
     ]
     return _Drawn(
         [chart for chart in by_axis if chart is not None],

@@ -126,6 +126,12 @@ class Swept:
         return placed(self.arms, self.arm_axes)
 
     @property
+    def shown_arms(self) -> list[str]:
+        """The arms in the order of menus: those that a reader looks at first, then controls and what all start from."""
+        first = next(iter(self.placed.values())).family
+        return sorted(self.arms, key=lambda arm: (self.arms[arm].kind != "objective", self.placed[arm].family == first))
+
+    @property
     def has_classes(self) -> bool:
         """Does the number of classes go along an axis?"""
         return any(axis in CLASS_AXES for axis in (*self.axes, *self.arm_axes))

@@ -14,10 +14,9 @@ from analysis.report.charts import Chart
 from analysis.report.figures import figure
 from analysis.report.markup import items, matched, paragraph, scrolling, text
 from analysis.report.markup import table as html_table
-from analysis.report.wording import number as shown_number
 from analysis.sweeps import wording
 from analysis.sweeps.axes import ARM, axes_of
-from analysis.sweeps.numbers import MATCHES, QUANTITIES, TO_REFERENCE, Difference, Number, Numbers, Row, too_few
+from analysis.sweeps.numbers import MATCHES, QUANTITIES, TO_REFERENCE, Difference, Numbers, Row, too_few
 from analysis.sweeps.reading import Member, Swept, SweptPoint
 from coupled.errors import printable
 from coupled.terminal.shell import shell
@@ -101,7 +100,8 @@ def notes(swept: Swept, left_out: int) -> str:
     )
     sentences.append(
         "CKA and RSA are of panel h (debiased; cosine and Pearson), to the arm's reference. Weights moved: ‖w − w₀‖ of "
-        "all weights. Σ moved: of the panel's z, relative to the larger norm. Both where CKA is compared."
+        "all weights. Σ moved: of the panel's z, relative to the larger norm. Both where CKA is compared. An interval "
+        "is not cut to a measure's range."
     )
     return items(dict.fromkeys(sentences))
 
@@ -119,69 +119,68 @@ def _tables(swept: Swept, numbers: Numbers, match: str) -> str:
         if (point.name, arm) in by_arm
     ]
     cells += [[point.name or "all runs", "none has begun"] for point in swept.points if not point.arms]
-    columns = ["point", "arm", *(QUANTITIES[name] for name in numbers.quantities), "seeds", "weights moved", "Σ moved"]
+    columns = [
+        "point",
+        "arm",
+        "to",
+        *(QUANTITIES[name] for name in numbers.quantities),
+        "seeds",
+        "weights moved",
+        "Σ moved",
+    ]
     cells = [[*row, *[""] * (len(columns) - len(row))] for row in cells]
-    caption = f"{wording.compared_at(numbers, match)} In brackets: {wording.INTERVAL}."
+    caption = f"{wording.compared_at(numbers, match)} In brackets: {wording.INTERVAL}. Moved: means."
     if too_few(row.number for row in rows):
         caption += " Of fewer than three seeds the values stand, without an interval."
     return (
         html_table(columns, cells, caption=caption)
         + items([*footnotes.lines, *wording.cautions(swept, match)])
-        + _contrasts(swept, numbers, match)
+        + _contrasts(numbers, match)
     )
 
 
 def _row(
     point: SweptPoint, arm: str, of_arm: Mapping[str, Row], quantities: Iterable[str], footnotes: Footnotes
 ) -> list[str]:
-    cells = [point.name, arm]
+    cells = [point.name, arm, point.arms[arm].reference or "–"]
     for quantity in quantities:
         row = of_arm.get(quantity)
         cells.append("–" if row is None else wording.cell(row.number) + footnotes.mark(row.number.reasons))
     # The quantity at which it is said how far anything had moved.
     row = next(of_arm[name] for name in (*TO_REFERENCE, "gap", *of_arm) if name in of_arm)
     n = f"{len(row.number.known)} of {len(row.number.by_seed)}"
-    return [*cells, n, *(_moved(number) for number in (row.motion, row.similarity_motion))]
+    return [*cells, n, *(wording.plain(number.value) for number in (row.motion, row.similarity_motion))]
 
 
-def _moved(number: Number) -> str:
-    return wording.cell(number) if number.known else "–"
-
-
-def _contrasts(swept: Swept, numbers: Numbers, match: str) -> str:
+def _contrasts(numbers: Numbers, match: str) -> str:
     """Arms less what they are told from, within each seed."""
     shown = [one for one in numbers.differences if one.match == match]
     if not shown:
         return ""
+    gaps = [one.contrast.reason for one in shown if isinstance(one.contrast, Gap)]
+    if len(gaps) == len(shown):
+        return paragraph(f"No differences within seeds: {gaps[0]}.")
     footnotes = Footnotes()
-    quantities = [name for name in QUANTITIES if any(one.quantity == name for one in shown)]
-    by_pair: dict[tuple[str, str], dict[str, Difference]] = {}
-    for one in shown:
-        by_pair.setdefault((one.point.name, f"{one.arm} − {one.against}"), {})[one.quantity] = one
     cells = [
-        [*pair, *(part for name in quantities for part in _difference(of_pair.get(name), footnotes))]
-        for pair, of_pair in by_pair.items()
+        [one.point.name, f"{one.arm} − {one.against}", QUANTITIES[one.quantity], *_difference(one, footnotes)]
+        for one in shown
     ]
-    heads = [part for name in quantities for part in (QUANTITIES[name], f"{QUANTITIES[name]}: variance ratio")]
     caption = (
-        f"Differences within each seed, at equal {AXES[match]}, with their {wording.INTERVAL}. Variance ratio: how "
+        f"Differences within each seed, at equal {AXES[match]}. In brackets: {wording.INTERVAL}. Variance ratio: how "
         "many times the seeds unpaired runs would need; its interval is wide with few seeds."
     )
-    return html_table(["point", "difference", *heads], cells, caption=caption) + items(footnotes.lines)
+    columns = ["point", "difference", "measure", "mean", "variance ratio", "seeds"]
+    return html_table(columns, cells, caption=caption) + items(footnotes.lines)
 
 
-def _difference(one: Difference | None, footnotes: Footnotes) -> list[str]:
-    if one is None:
-        return ["–", "–"]
+def _difference(one: Difference, footnotes: Footnotes) -> list[str]:
     value = one.contrast
     if isinstance(value, Gap):
-        return [f"none{footnotes.mark([value.reason])}", "–"]
+        return [f"none{footnotes.mark([value.reason])}", "–", "–"]
     missing = footnotes.mark([f"seed {seed}: {reason}" for seed, reason in value.missing.items()])
-    edges = [shown_number(edge) for edge in (value.low, value.high, value.ratio_low, value.ratio_high)]
-    return [
-        f"{shown_number(value.value)} ({edges[0]} – {edges[1]}){missing}",
-        f"{shown_number(value.variance_ratio)} ({edges[2]} – {edges[3]})",
-    ]
+    mean = wording.with_interval(value.value, value.low, value.high)
+    ratio = wording.with_interval(value.variance_ratio, value.ratio_low, value.ratio_high)
+    return [f"{mean}{missing}", ratio, f"{len(value.by_seed)} of {len(value.by_seed) + len(value.missing)}"]
 
 
 def _run(member: Member, page: Path) -> str:

@@ -114,10 +114,15 @@ def cell(number: Number) -> str:
     if not number.known:
         return "none"
     if isinstance(number.mean, Gap):
-        return ", ".join(map(shown_number, number.known))
-    return f"{shown_number(number.mean.value)} ({shown_number(number.mean.low)} – {shown_number(number.mean.high)})"
+        return ", ".join(map(plain, number.known))
+    return with_interval(number.mean.value, number.mean.low, number.mean.high)
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """ "0.912 (0.907 – 0.917)"."""
+    return f"{plain(value)} ({plain(low)} – {plain(high)})"
 
 
 def plain(value: float) -> str:
-    """A number without its interval, a dash for none."""
-    return "–" if math.isnan(value) else shown_number(value)
+    """A number of three digits, a dash for none."""
+    return "–" if math.isnan(value) else shown_number(value, 3)
