@@ -7,7 +7,7 @@ from analysis.output import files
 from analysis.report import NAME, page_path
 from analysis.sweeps import figure, table
 from analysis.sweeps.numbers import numbers_of
-from analysis.sweeps.page import page
+from analysis.sweeps.page import page as html_of
 from analysis.sweeps.reading import is_sweep, open_sweep
 
 __all__ = ["is_sweep", "open_sweep", "report"]
@@ -26,7 +26,7 @@ def report(
     where = path / files.FOLDER / NAME if output is None else page_path(output)
     swept = open_sweep(path, progress)
     numbers = numbers_of(swept)
-    html = page(swept, numbers, where)
+    html = html_of(swept, numbers, where)
     table.write(swept, numbers)
     figure.save(swept, numbers)
     return files.write(where, html.encode(errors="backslashreplace"))

@@ -22,7 +22,7 @@ from analysis.sweeps.reading import Swept, shown
 from analysis.sweeps.wording import INTERVAL, amount_words, amounts_of, status
 
 NAMES: Final = ("sweep.png", "sweep.svg")
-_WIDTH, _HEAD, _PANEL, _GAP, _LEGEND_LINE = 13.34, 1.25, 2.9, 0.85, 0.27  # inches
+_WIDTH, _HEAD, _PANEL, _GAP, _LEGEND_LINE = 13.34, 1.25, 2.9, 1.02, 0.27  # inches
 _MOST_AXES: Final = 4
 _MARKERS: Final = "osD^Xv*P"
 _LEGEND_CHARACTERS: Final = 135
@@ -51,7 +51,7 @@ def draw(swept: Swept, numbers: Numbers) -> Figure:
     handles = _handles(drawn, style_of, others)
     longest = max(len(str(handle.get_label())) for handle in handles) + 8
     columns = max(1, min(len(handles), _LEGEND_CHARACTERS // longest))
-    foot = 0.6 + _LEGEND_LINE * -(-len(handles) // columns)
+    foot = 0.45 + _LEGEND_LINE * -(-len(handles) // columns)
     below = [_room(scale) for scale in scales]
     height = _HEAD + len(names) * (_PANEL + _GAP) + sum(below) + foot
     figure = Figure(figsize=(_WIDTH, height))

@@ -86,6 +86,12 @@ def compared_at(numbers: Numbers, match: str) -> str:
 def cautions(swept: Swept, match: str) -> list[str]:
     """What must be known of a match."""
     sentences = []
+    steps = [member.run.planned_steps for member in swept.members if member.run is not None]
+    if match == "step" and min(steps) < max(steps):
+        sentences.append(
+            f"Runs have {min(steps):,} to {max(steps):,} steps: at equal step the longer ones have only begun. Other "
+            "matches compare them further on."
+        )
     if match == "loss":
         sentences.append(
             "Own losses are compared along an axis and not between objectives. Losses of other batch sizes, "

@@ -163,9 +163,12 @@ def _entry(point: Any) -> Entry:
         raise ValueError("the values of an axis are a list of one or more")
     if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
         raise ValueError(f"a point stands for at most {_MOST_COMBINATIONS} combinations of values")
+    try:
+        check_name(name)
+    except StoreError as error:
+        raise ValueError(str(error)) from None
     if "/" in name:
-        raise ValueError("a name is that of a folder in the sweep's")
-    check_name(name)
+        raise ValueError(f"{name} is no name of a folder in the sweep's")
     return Entry(name, its_digest, values)
 
 

@@ -73,6 +73,34 @@ def test_what_a_killed_beginning_leaves_is_no_obstacle(tmp_path):
     assert sorted(path.name for path in (tmp_path / NAME).iterdir()) == ["sweep.json", "sweep.lock"]
 
 
+POINT = {"digest": "0" * 64, "name": "a", "values": {"seed": [0]}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"points": [POINT]},
+        {"points": [POINT], "schema": 2},
+        {"points": {"a": POINT}, "schema": 1},
+        {"points": [POINT, POINT], "schema": 1},
+        {"points": [{**POINT, "name": f"p{i}"} for i in range(10_001)], "schema": 1},
+        *(
+            {"points": [{**POINT, **change}], "schema": 1}
+            for change in (
+                {"name": "../a"}, {"name": "/etc"}, {"name": "a/b"}, {"name": ".."}, {"name": ""}, {"name": "a\0b"},
+                {"name": 3}, {"digest": "0" * 63}, {"digest": "Z" * 64}, {"values": []}, {"values": {"seed": 0}},
+                {"values": {"seed": []}}, {"values": {name: list(range(100)) for name in "abc"}},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_sweep_json_of_others_is_believed_in_nothing(content, tmp_path):
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="sweep.json: not the sweep.json of a sweep") as error:
+        folder.read(tmp_path)
+    assert len(str(error.value)) < 1000 and "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"points":[1]}', b'{"points":[{"digest":1,"name":"a","values":{}}]}'])
 def test_a_damaged_sweep_json_is_one_line(data, tmp_path):
     (tmp_path / "sweep.json").write_bytes(data)
