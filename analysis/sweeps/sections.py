@@ -142,7 +142,9 @@ def _tables(swept: Swept, numbers: Numbers, match: str) -> str:
 def _row(
     point: SweptPoint, arm: str, of_arm: Mapping[str, Row], quantities: Iterable[str], footnotes: Footnotes
 ) -> list[str]:
-    cells = [point.name, arm, point.arms[arm].reference or "–"]
+    # Of all arms that are compared with the first one, nothing has to be said.
+    references = {spec.reference for spec in point.arms.values()} - {None, next(iter(point.arms))}
+    cells = [point.name, arm, (point.arms[arm].reference or "–") if references else ""]
     for quantity in quantities:
         row = of_arm.get(quantity)
         cells.append("–" if row is None else wording.cell(row.number) + footnotes.mark(row.number.reasons))

@@ -60,7 +60,7 @@ def amount_words(match: str, amount: float | Gap) -> str:
     """ "step 100", or why there is nothing that could be compared."""
     if isinstance(amount, Gap):
         return f"no {AXES[match]} in common"
-    digits = f"{amount:,.0f}" if match == "step" else shown_number(amount)
+    digits = f"{amount:,.0f}" if match == "step" else plain(amount)
     return f"{AXES[match]} {digits}"
 
 

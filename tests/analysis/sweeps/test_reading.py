@@ -146,7 +146,9 @@ def test_accuracy_that_probe_or_accuracy_have_left_is_a_measure_of_the_sweep(cop
     run = str(copy / "seed-0")
     assert main(["accuracy", run, "--samples", "60", "--classifier", "centre"]) == 0
     by_accuracy = numbers_of(open_sweep(copy))
-    assert main(["probe", run, "--samples", "60", "--shots", "all", "--classifiers", "centre"]) == 0
+    assert (
+        main(["probe", run, "--samples", "60", "--shots", "1", "all", "--draws", "2", "--classifiers", "centre"]) == 0
+    )
     by_probe = numbers_of(open_sweep(copy))
     wanted = {"match": "step", "arm": "nscl", "quantity": "accuracy"}
     values = [
