@@ -11,6 +11,7 @@ from analysis.aggregation.gap import Gap
 from analysis.aggregation.matching import Array, Steps
 from analysis.aggregation.seeds import LEAST_SEEDS
 from analysis.output.styles import OBJECTIVES, Style
+from analysis.output.thinning import spread
 from analysis.report.charts import Chart, base_layout
 from analysis.report.traces import Trace, line
 from analysis.report.wording import described
@@ -20,6 +21,7 @@ from analysis.sweeps.reading import Swept, SweptPoint, shown
 from analysis.sweeps.wording import INTERVAL
 
 MOST_LINES: Final = 24  # of one arm; more are no picture
+MOST_STEPS: Final = 100  # of a line: a page has hundreds of them
 _COLOURS: Final = ("#1A1A1A", *OBJECTIVES)
 _WORDS: Final = {
     **QUANTITIES, "loss": "own loss", "motion": "distance from the start", "similarity_motion": "how far Σ moved"
@@ -81,7 +83,8 @@ def chart(
     return Chart(
         id=id,
         title=title,
-        lead=f"Means over seeds at the steps that all of a point's runs have. Bands and bars: {INTERVAL}.{none}",
+        lead=f"Means over seeds at the steps that all of a point's runs have. Bands and bars: {INTERVAL}.{none} "
+        f"A line shows at most {MOST_STEPS} of its steps.",
         data=data,
         layout=layout,
         choices=choices,
@@ -98,7 +101,9 @@ def _curve(point: SweptPoint, quantity: str, arm: str, family: str) -> Curve | N
     found = over_seeds(point, quantity, arm)
     if found is None or not len(found[0]):
         return None
-    steps, mean, low, high, n = found
+    at = spread(found[0], MOST_STEPS)
+    steps, mean, low, high = (one[at] for one in found[:4])
+    n = found[4]
     facts: dict[str, Any] = dict.fromkeys(("reference", "n", "feature", "split", "labelling"))
     facts |= {"d": 0, "source": "over seeds", "estimator": f"mean over {n} seeds", "undefined": "undefined"}
     band = Band(low, high, INTERVAL) if n >= LEAST_SEEDS else None

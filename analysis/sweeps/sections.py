@@ -91,6 +91,8 @@ def notes(swept: Swept, left_out: int) -> str:
     """What a reader must know and no chart shows."""
     kept = [run.about["kept"] for point in swept.points for run in point.begun.runs]
     sentences = [f"Accuracy: of h on test, {about['accuracy']}, all samples." for about in kept if about["accuracy"]]
+    if swept.has_classes and any(about["accuracy"] for about in kept):
+        sentences.append("Accuracies among different numbers of classes do not compare.")
     sentences += [reason for about in kept for reason in about["reasons"]]
     sentences += [f"{left_out} more axes have no chart: sweep.csv has them."] if left_out else []
     sentences.append(
