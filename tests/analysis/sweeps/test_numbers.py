@@ -10,7 +10,7 @@ from made_sweeps import ARMS, by_classes, member, run_of, swept_of, waiting
 from analysis.aggregation.gap import Gap
 from analysis.aggregation.seeds import Contrast
 from analysis.sweeps import sections, table, wording
-from analysis.sweeps.numbers import MATCHES, numbers_of
+from analysis.sweeps.numbers import MATCHES, Number, numbers_of
 
 T_OF_TWO = 4.302652729749464  # Student's t, two degrees of freedom, .975
 
@@ -141,5 +141,9 @@ def test_the_csv_has_every_number_at_full_precision(tmp_path):
     assert (line["n"], line["amount"], line["mean"]) == ("3", "10.0", repr(found.value))
     assert line["values"].split() == [repr(value) for value in found.known] and line["seeds"] == "0 1 2"
     assert (line["low"], line["high"]) == tuple(map(repr, found.interval)) and line["note"] == ""
+    (line,) = [one for one in lines if {**wanted, "against": "placebo", "quantity": "rsa"}.items() <= one.items()]
+    (apart,) = [o for o in numbers.differences if (o.match, o.point.name, o.quantity) == ("step", "classes = 4", "rsa")]
+    assert line["mean"] == repr(Number(apart.contrast.by_seed).value) and len(line["mean"]) > 15
+    assert line["variance_ratio"] == repr(apart.contrast.variance_ratio)
     assert len([one for one in lines if one["against"] == "placebo" and one["match"] == "step"]) == 8
     assert all((one["mean"] == "") <= (one["note"] != "") for one in lines)

@@ -139,16 +139,16 @@ def test_curves_are_means_with_the_t_interval_of_each_step(tmp_path):
 
 
 def test_the_map_has_a_row_for_each_number_of_classes_on_test_and_on_train(tmp_path):
-    swept = by_classes(tmp_path, {8: 0.8, 2: 0.2})
+    swept = by_classes(tmp_path, {8: 0.8, 2: 0.2, 4: 0.4})
     for one in swept.members:
         of_batches = {"batch_cka.nscl.steps": np.array([0, 5]), "batch_cka.nscl.values": np.array([1, 0.5])}
         one.summary.tensors.update(of_batches)
     chart = heat_map.chart(swept)
     by_choice = {t["meta"]["choice"]: t for t in chart.data}
     test, train = by_choice["nscl: test, the panel"], by_choice["nscl: train, recorded batches (z)"]
-    assert test["y"] == ["2", "8"] and test["x"] == [str(step) for step in range(11)]
-    assert test["z"][0][10] == pytest.approx(0.79) and test["z"][1][10] == pytest.approx(0.19)
-    assert train["x"] == ["0", "5"] and train["z"] == [[1, 0.5], [1, 0.5]]
+    assert test["y"] == ["2", "4", "8"] and test["x"] == [str(step) for step in range(11)]
+    assert test["z"][0][10] == pytest.approx(0.79) and test["z"][2][10] == pytest.approx(0.19)
+    assert train["x"] == ["0", "5"] and train["z"] == [[1, 0.5]] * 3
     assert "placebo: train, recorded batches (z)" not in by_choice
     assert heat_map.chart(swept_of(tmp_path, [({}, swept.points[0].members)])) is None
 
