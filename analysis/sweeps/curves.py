@@ -30,10 +30,11 @@ _DASHES: Final[tuple[Literal["-", "--", "-.", ":"], ...]] = ("-", "--", "-.", ":
 
 
 def over_seeds(point: SweptPoint, quantity: str, arm: str) -> tuple[Steps, Array, Array, Array, int] | None:
-    """Steps that all runs have (T,), means, both ends of the interval (NaN of fewer than three seeds), and how many
-    seeds there are. A seed without the quantity does not count; None where none has it.
+    """Steps that all finished runs have (T,), means, both ends of the interval (NaN of fewer than three seeds), and how
+    many seeds there are; of all runs where none is finished. A seed without the quantity does not count; None where
+    none has it.
     """
-    series = [run.series(quantity, arm) for run in point.begun.runs]
+    series = [run.series(quantity, arm) for run in point.whole]
     known = [one for one in series if not isinstance(one, Gap) and len(one[0])]
     if not known:
         return None
@@ -83,7 +84,7 @@ def chart(
     return Chart(
         id=id,
         title=title,
-        lead=f"Means over seeds at the steps that all of a point's runs have. Bands and bars: {INTERVAL}.{none} "
+        lead=f"Means over seeds at the steps that all finished runs of a point have (all runs, if none is). Bands and bars: {INTERVAL}.{none} "
         f"A line shows at most {MOST_STEPS} of its steps.",
         data=data,
         layout=layout,
@@ -102,8 +103,7 @@ def _curve(point: SweptPoint, quantity: str, arm: str, family: str) -> Curve | N
     if found is None or not len(found[0]):
         return None
     at = spread(found[0], MOST_STEPS)
-    steps, mean, low, high = (one[at] for one in found[:4])
-    n = found[4]
+    steps, mean, low, high, n = found[0][at], found[1][at], found[2][at], found[3][at], found[4]
     facts: dict[str, Any] = dict.fromkeys(("reference", "n", "feature", "split", "labelling"))
     facts |= {"d": 0, "source": "over seeds", "estimator": f"mean over {n} seeds", "undefined": "undefined"}
     band = Band(low, high, INTERVAL) if n >= LEAST_SEEDS else None

@@ -76,6 +76,12 @@ class SweptPoint:
         return Point(self.name, tuple(m.summary for m in self.members if m.summary is not None))
 
     @cached_property
+    def whole(self) -> list[Summary]:
+        """The finished runs; all that have begun where none is finished."""
+        finished = [m.summary for m in self.members if m.summary is not None and m.is_finished]
+        return finished or list(self.begun.runs)
+
+    @cached_property
     def not_begun(self) -> dict[int, Gap]:
         """By seed, why there is no number of a run; below 0 where sweep.json does not say which seed it has."""
         waiting = [member for member in self.members if member.run is None]

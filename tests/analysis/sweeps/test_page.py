@@ -134,6 +134,9 @@ def test_curves_are_means_with_the_t_interval_of_each_step(tmp_path):
     assert steps.tolist() == list(range(11)) and n == 3
     chart = curves.chart(swept, ["cka"], styled(swept), id="c", title="CKA")
     assert [t["name"] for t in chart.data] == ["nscl", "placebo", "nudged"]
+    late = member(run_of(tmp_path, "late", 9, last=2), {"nscl": 0.9})
+    more = replace(swept.points[0], members=(*swept.points[0].members, late))
+    assert curves.over_seeds(more, "cka", "nscl")[1].tolist() == values.tolist()  # it shortens no line
     two = curves.over_seeds(by_classes(tmp_path, {2: 0.2}, seeds=2).points[0], "cka", "nscl")
     assert two[4] == 2 and np.isnan(two[2]).all()
 
