@@ -84,8 +84,8 @@ def chart(
     return Chart(
         id=id,
         title=title,
-        lead=f"Means over seeds at the steps that all finished runs of a point have (all runs, if none is). Bands and bars: {INTERVAL}.{none} "
-        f"A line shows at most {MOST_STEPS} of its steps.",
+        lead="Means over seeds at the steps that all finished runs of a point have (all runs, if none is). "
+        f"Bands and bars: {INTERVAL}.{none} A line shows at most {MOST_STEPS} of its steps.",
         data=data,
         layout=layout,
         choices=choices,
