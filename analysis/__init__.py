@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from analysis.arrays.optimum import class_geometry as class_geometry
     from analysis.arrays.similarity_drift import SimilarityDrift as SimilarityDrift
     from analysis.bounds import bounds as bounds
+    from analysis.claims import Finding as Finding
+    from analysis.claims import claims as claims
     from analysis.curves import curves as curves
     from analysis.divergence import divergence as divergence
     from analysis.divergence.growth import Growth as Growth
@@ -71,6 +73,7 @@ _HOMES = {
     "Estimate": "analysis.statistics.estimates",
     "Evaluation": "analysis.evaluation.features",
     "FewShot": "analysis.evaluation.few_shot",
+    "Finding": "analysis.claims",
     "Growth": "analysis.divergence.growth",
     "IllConditionedWarning": "analysis.arrays.alignment",
     "LayerMap": "analysis.divergence.layers",
@@ -85,6 +88,7 @@ _HOMES = {
     "augmentation_collapse": "analysis.arrays.collapse",
     "bounds": "analysis.bounds",
     "cdnv": "analysis.arrays.geometry",
+    "claims": "analysis.claims",
     "class_geometry": "analysis.arrays.optimum",
     "compare": "analysis.evaluation.alignment.models",
     "curves": "analysis.curves",
@@ -124,6 +128,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "FewShot",
+    "Finding",
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
@@ -138,6 +143,7 @@ __all__ = [
     "augmentation_collapse",
     "bounds",
     "cdnv",
+    "claims",
     "class_geometry",
     "compare",
     "curves",
@@ -169,7 +175,7 @@ __all__ = [
 
 
 class _Package(ModuleType):
-    """`bounds`, `curves`, `divergence`, `response` are functions here, also once packages of these names are loaded."""
+    """`bounds`, `claims`, `curves` and others are functions here, also once packages of these names are loaded."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

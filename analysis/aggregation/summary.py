@@ -58,8 +58,10 @@ ALWAYS: Final = ("loss", "motion", "similarity_motion")
 class Summary:
     """The quantities of every arm of a run, float64 over int64 steps, and what they are matched by.
 
-    `about`: what was said of the run when it was summarised: its seed and resolved config, the facts that seeds have in
-    common, steps per epoch (None where the data set is not known here), the last recorded and the planned step.
+    `about`: what was said of the run when it was summarised: its seed, its resolved config and that one's digest, the
+    facts that seeds have in common, steps per epoch, training images and number of classes by labelling (None where the
+    data set is not known here), each arm's ‖w_0‖ (None where it is not recorded), the last recorded and the planned
+    step.
     """
 
     path: Path
@@ -198,10 +200,12 @@ def _of(run: Run, quantities: tuple[str, ...]) -> Summary:
     about = {
         "seed": run.config.seed,
         "config": config,
+        "digest": run.facts["config_digest"],
         "shared": shared_facts(run),
         "quantities": list(names),
         "missing": missing,
-        "steps_per_epoch": _steps_per_epoch(run),
+        **_of_data(run),
+        "start": {arm: _start(run, arm) for arm in run.arms},
         "last": run.steps,
         "planned": run.planned_steps,
     }
@@ -209,8 +213,20 @@ def _of(run: Run, quantities: tuple[str, ...]) -> Summary:
     return Summary(run.path, strict_json(canonical_json(about)), tensors)
 
 
-def _steps_per_epoch(run: Run) -> int | None:
+def _of_data(run: Run) -> dict[str, Any]:
     try:
-        return data_info(run.config).train_size // run.config.batches.size
+        info = data_info(run.config)
     except UserError:
-        return None
+        return dict.fromkeys(("steps_per_epoch", "images", "classes"))
+    labellings = {spec.labelling for spec in run.arms.values() if spec.labelling in info.classes}
+    return {
+        "steps_per_epoch": info.train_size // run.config.batches.size,
+        "images": info.train_size,
+        "classes": {labelling: info.classes[labelling] for labelling in sorted(map(str, labellings))},
+    }
+
+
+def _start(run: Run, arm: str) -> float | None:
+    """The norm of all weights at step 0."""
+    norm = run.row("scalars", arm, "state.norm", 0)
+    return None if norm is None else float(norm)

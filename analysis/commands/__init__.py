@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "probe": "accuracy of centres, linear probes and kNN at any number of labels: table, figure, CSV",
     "accuracy": "is more alignment better? Accuracy beside alignment at kept checkpoints: table, figure, CSV",
     "picture": "pictures of h or z by UMAP or PCA, an arm a row, a step a column: figure, CSV",
+    "claims": "the papers' claims over sweeps, each with a verdict: table, CSV",
     "report": "one self-contained HTML page of everything, beside the CSVs and figures",
     "import": "make a run directory of checkpoints that the papers' code wrote",
 }

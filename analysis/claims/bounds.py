@@ -1,0 +1,154 @@
+"""Do bounds hold on every recorded step of every run? A bound is no statistic: one violation decides."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+
+from analysis.aggregation.gap import Gap
+from analysis.bounds.checks import vacuity, violations
+from analysis.bounds.drift import DRIFT_BOUNDS, drift_curves
+from analysis.bounds.gap import NOT_A_BOUND, SLACK, gap_curves
+from analysis.claims.roles import having
+from analysis.claims.rules import Row
+from analysis.claims.sweeps import SweepRun
+from analysis.claims.values import finished
+from analysis.claims.verdicts import HOLDS, VIOLATED, Verdict, undecided
+from analysis.runs.curve import Curve, pick
+from analysis.runs.processes import in_processes
+from analysis.runs.run import Run
+from coupled.errors import UserError
+
+CurvesOf = Callable[[Run, str], Iterable[Curve]]
+_ROWS: Final = "rows"
+
+
+def gap_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
+    """Whether the bounds on the gap hold for the arms of the row in all these runs, docs/theory.md (14), (15), (17).
+
+    A check is a bound at a recorded step, at each of its anchors. The effect is the tightness: bound over measured gap,
+    a median over steps of each seed and their mean; of the data set's bound where it is one for batches, and of the
+    per-anchor bound elsewhere.
+    """
+    by_run = _curves(row, runs, gap_curves)
+    if isinstance(by_run, Gap):
+        return undecided(by_run.reason)
+    curves = [curve for of_run in by_run for curve in of_run]
+    if any(not np.isfinite(curve.values).all() for curve in curves):
+        return undecided("a gap is undefined: no anchor of a batch has a sample of another class")
+    # A bound by anchors is checked by its slack, that of the data set as the curve that it is.
+    checks = [_steps(of_run, lambda curve: curve.measure == SLACK or _is_of_data_set(curve)) for of_run in by_run]
+    if 0 in checks:
+        return undecided(f"{runs[checks.index(0)].name} records no batch: record.similarity")
+    return _judged(runs, by_run, sum(checks), _gap_tightness)
+
+
+def drift_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
+    """Whether the bounds on the drift of Σ hold on the simulated surrogate of all these runs, docs/theory.md (21) to
+    (31); from which step on they are vacuous, and where the true runs lie.
+
+    A check is a bound at a step. The effect is the tightness of the bound by rows at the last step, a mean over seeds.
+    """
+    by_run = _curves(row, runs, drift_curves)
+    if isinstance(by_run, Gap):
+        return undecided(by_run.reason)
+    checks = [_steps(of_run, _is_of_drift) for of_run in by_run]
+    if 0 in checks:
+        without = checks.index(0)
+        flags = dict.fromkeys(flag for curve in by_run[without] for flag in curve.flags)
+        return undecided(f"{runs[without].name}: {'; '.join(flags) or 'it records no surrogate panel'}")
+    verdict = _judged(runs, by_run, sum(checks), _drift_tightness)
+    first: dict[str, list[int]] = {}
+    for vacuous in (each for of_run in by_run for each in vacuity(of_run)):
+        if vacuous.surrogate_limit is not None:
+            first.setdefault(vacuous.bound, []).append(vacuous.surrogate_limit)
+    steps = ", ".join(f"{bound} {min(at)}" for bound, at in first.items()) or "none"
+    true = float(np.median(np.concatenate([_true_over_surrogate(of_run) for of_run in by_run])))
+    more = f"first vacuous steps: {steps}; at the end the true run drifts {true:.3g} times as far as the surrogate"
+    return Verdict(verdict.verdict, f"{verdict.reason}; {more}", verdict.effect, by_seed=verdict.by_seed)
+
+
+# Of a row's kind.
+JUDGES: Final[dict[str, Callable[[Row, Sequence[SweepRun]], Verdict]]] = {
+    "gap bound": gap_bounds,
+    "drift bound": drift_bounds,
+}
+
+
+def _curves(row: Row, runs: Sequence[SweepRun], of: CurvesOf) -> list[list[Curve]] | Gap:
+    """The curves of the row's arms of each run; a gap where a run is not finished or cannot be read so."""
+    for run in runs:
+        if isinstance(lacking := finished(run), Gap):
+            return lacking
+
+    def of_run(run: SweepRun) -> list[Curve]:
+        arms = dict.fromkeys(arm for role in row.arms for arm in having(run.arms, role))
+        return [curve for arm in arms for curve in of(run.opened, arm)]
+
+    try:
+        return in_processes(runs, of_run)
+    except UserError as error:
+        return Gap(str(error))
+
+
+def _judged(
+    runs: Sequence[SweepRun],
+    by_run: Sequence[Sequence[Curve]],
+    checks: int,
+    tightness: Callable[[Sequence[Curve]], np.ndarray],
+) -> Verdict:
+    by_seed: dict[int, list[np.ndarray]] = {}
+    for run, of_run in zip(runs, by_run, strict=True):
+        by_seed.setdefault(int(run.seed or 0), []).append(tightness(of_run))
+    medians = {seed: float(np.median(np.concatenate(parts))) for seed, parts in sorted(by_seed.items())}
+    broken = [line for of_run in by_run for line in violations(of_run)]
+    counted = f"{len(broken)} bounds are violated, first: {broken[0]}" if broken else f"0 of {checks:,} checks"
+    return Verdict(VIOLATED if broken else HOLDS, counted, float(np.mean(list(medians.values()))), by_seed=medians)
+
+
+def _steps(curves: Sequence[Curve], counts: Callable[[Curve], bool]) -> int:
+    """How many steps the curves have that count."""
+    return sum(len(curve.steps) for curve in curves if counts(curve))
+
+
+def _is_of_data_set(curve: Curve) -> bool:
+    return curve.bound == "data set" and _promises(curve)
+
+
+def _is_of_drift(curve: Curve) -> bool:
+    return curve.measure == "drift" and curve.bound in DRIFT_BOUNDS and _promises(curve)
+
+
+def _promises(curve: Curve) -> bool:
+    return not any(flag.startswith(NOT_A_BOUND) for flag in curve.flags)
+
+
+def _gap_tightness(curves: Sequence[Curve]) -> np.ndarray:
+    """Bound over measured gap, of every arm and labelling, at every recorded step."""
+    measured = {_key(curve): curve for curve in curves if curve.kind == "measured" and curve.measure != SLACK}
+    bounds = {_key(curve): curve for curve in curves if curve.bound == "per anchor"}
+    bounds |= {_key(curve): curve for curve in curves if _is_of_data_set(curve)}
+    return np.concatenate([bound.values / measured[key].values for key, bound in bounds.items()])
+
+
+def _key(curve: Curve) -> tuple[str | None, ...]:
+    return curve.measure, curve.arm, curve.labelling
+
+
+def _drift_tightness(curves: Sequence[Curve]) -> np.ndarray:
+    """The bound by rows over the drift of the surrogate at the last step, of every arm."""
+    return _last_ratios(curves, _ROWS)
+
+
+def _true_over_surrogate(curves: Sequence[Curve]) -> np.ndarray:
+    return _last_ratios(curves, None)
+
+
+def _last_ratios(curves: Sequence[Curve], bound: str | None) -> np.ndarray:
+    """A bound on the drift, or the drift of the true run, over that of the surrogate."""
+    ratios = []
+    for arm in dict.fromkeys(curve.arm for curve in curves):
+        over, under = pick(curves, "drift", arm, bound=bound), pick(curves, "surrogate_drift", arm)
+        if over is not None and under is not None:
+            ratios.append(over.values[-1] / under.values[-1])
+    return np.array(ratios)

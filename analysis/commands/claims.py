@@ -1,0 +1,37 @@
+"""`coupled-analyze claims`: what the papers claim, each with a verdict by a rule that was written down first."""
+
+import argparse
+from pathlib import Path
+
+from analysis.claims import claims, table
+from analysis.commands import printing
+from coupled.errors import printable
+from coupled.terminal.console import Console
+from coupled.terminal.entry import Parser
+
+
+def add(command: Parser) -> None:
+    """Adds what the command takes."""
+    command.description = (
+        "Decides the claims of the papers from sweeps (docs/claims.md) and prints a scoreboard: claim, verdict, effect "
+        "with its 95 % interval, seeds. Each claim takes the sweeps that vary what it speaks of and have its arms, "
+        "whatever they are called; configs/claims has one sweep for each. Writes claims.csv into SWEEP/analysis of the "
+        "first sweep."
+    )
+    command.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP", help="folder of a sweep, such as runs/seeds")
+    command.add_argument("--verbose", action="store_true", help="also print what each verdict rests on")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Decides, prints and writes the claims."""
+    findings = claims(options.sweeps)
+    path = table.write(options.sweeps[0], findings)
+    if options.verbose:
+        for line in table.verbose_lines(findings):
+            print(printable(line))
+        print()
+    Console().print(table.rich_table(findings))
+    for line in table.lines(findings):
+        print(printable(line))
+    printing.results([path])
+    return 0

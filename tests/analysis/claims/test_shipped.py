@@ -1,0 +1,83 @@
+"""The sweeps that ship for the claims: what they are, what their heads say, and that every rule has one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from analysis.aggregation.gap import Gap
+from analysis.aggregation.summary import Summary
+from analysis.claims.parts import select
+from analysis.claims.rules import FROM_STEP, rules
+from analysis.claims.sweeps import AXES, Sweep, SweepRun
+from coupled.config import resolved
+from coupled.sweeps.fields import target
+from coupled.sweeps.reading import load
+
+ROOT = Path(__file__).parents[3]
+SWEEPS = {path.stem: path for path in sorted((ROOT / "configs/claims").glob("*.toml"))}
+RUNS = {"batch_size": 45, "classes": 20, "floor": 5, "granularity": 5, "imbalance": 15, "seeds": 5, "temperature": 5}
+# Which sweeps decide which rows.
+DECIDED = {
+    "1": {"seeds", "floor"}, "2a": {"seeds"}, "2b": {"seeds"},
+    "3a": {"granularity"}, "3a1": {"granularity"}, "3b": {"classes"}, "4a": {"temperature"}, "4b": {"temperature"},
+    **{f"5{rule}{match}": {"batch_size"} for rule in "abcd" for match in "12"},
+    "6a": {"seeds", "floor"}, "6b1": {"seeds", "floor"}, "6b2": {"seeds", "floor"},
+    "6c1": {"seeds", "floor"}, "6c2": {"floor"}, "7b": {"classes"},
+    "12a": {"seeds", "floor"}, "12b": {"seeds", "floor"}, "12c": {"seeds"}, "12d": {"seeds", "floor"},
+    "9": {"seeds", "floor"}, "12e": {"seeds", "floor"}, "13a": {"imbalance"},
+}  # fmt: skip
+
+
+def planned(name):
+    """The sweep as it will be once it has begun."""
+    runs = []
+    for point in load(SWEEPS[name]).points:
+        about = {"seed": point.config.seed, "config": resolved(point.config)}
+        values = {AXES.get(target(axis), target(axis)): each for axis, each in point.values.items()}
+        runs.append(SweepRun(point.name, Path(point.name), values, Summary(Path(point.name), about, {})))
+    return Sweep(Path(name), tuple(runs))
+
+
+@pytest.fixture(scope="module")
+def sweeps():
+    return {name: planned(name) for name in SWEEPS}
+
+
+def test_every_rule_has_a_sweep_and_takes_no_other(sweeps):
+    assert set(SWEEPS) == set(RUNS)
+    rows = [row for claim in rules() for row in claim.rows if row.kind not in ("gap bound", "not computed")]
+    fitting = {
+        row.id: {name for name, sweep in sweeps.items() if not isinstance(select(row, sweep), Gap)} for row in rows
+    }
+    assert fitting == DECIDED
+    uneven = next(row for claim in rules() for row in claim.rows if row.id == "13b")
+    assert not isinstance(select(uneven, sweeps["imbalance"]), Gap)
+
+
+def test_a_rule_for_the_rate_takes_its_runs_and_the_one_that_all_rules_share(sweeps):
+    row = next(row for claim in rules() for row in claim.rows if row.id == "5b1")
+    part = select(row, sweeps["batch_size"])
+    assert not isinstance(part, Gap)
+    sizes = [(run.setting("batch_size"), run.setting("optimiser.scaling")) for run in part.of_seed(0)]
+    assert [size for size, _ in sizes] == [32, 64, 128] and {sizes[0][1], sizes[2][1]} == {"sqrt"}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_has_five_seeds_and_panels_from_step_100_on(name):
+    sweep = load(SWEEPS[name])
+    assert (sweep.name, len(sweep.points), sweep.jobs) == (f"claims_{name}", RUNS[name], 2)
+    assert {point.config.seed for point in sweep.points} == set(range(5))
+    for config in (point.config for point in sweep.points):
+        late = [step for step in config.record.panel.upto(config.train.steps) if step >= FROM_STEP]
+        assert late[-1] == config.train.steps and config.train.threads == 1
+        assert len(late) > 1 or config.batches.size == 128
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_opens_with_command_minutes_and_what_the_paper_claims(name):
+    head = re.match(r"(#.*\n)+", SWEEPS[name].read_text())
+    assert head is not None
+    text = " ".join(head.group().replace("#", " ").split())
+    assert f"coupled-run sweep configs/claims/{name}.toml" in text and f"runs/claims_{name}" in text
+    assert re.search(r"Takes about \d+ minutes on two quiet cores", text) and "paper" in text
