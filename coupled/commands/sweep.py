@@ -8,7 +8,7 @@ from rich.table import Table
 
 from coupled.commands.options import add_set
 from coupled.commands.sweep_progress import SweepProgress, duration
-from coupled.errors import Preempted, printable
+from coupled.errors import Preempted, UserError, printable
 from coupled.ranks.placement import cores
 from coupled.sweeps.folder import path_of
 from coupled.sweeps.points import Sweep
@@ -32,6 +32,11 @@ def add(command: Parser) -> None:
         metavar="N",
         help="runs at a time (default: the sweep's, else one for each train.threads cores, or for each GPU)",
     )
+    command.add_argument(
+        "--slurm",
+        action="store_true",
+        help="queue what is not finished as an array of jobs of a cluster, as [slurm] of the file says, and return",
+    )
     add_set(command, "override a field of the base config (a TOML value; a bare word is a string); may be given again")
 
 
@@ -39,7 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains what is not finished."""
     from coupled.sweeps.reading import load
 
+    if arguments.slurm and (arguments.jobs is not None or arguments.dry_run):
+        other = "--dry-run" if arguments.dry_run else "--jobs"
+        raise UserError(f"--slurm with {other}", "one of them", "slurm.at_a_time says how many jobs run at a time")
     sweep = load(arguments.sweep, arguments.set)
+    if arguments.slurm:
+        return _submit(sweep, arguments)
     jobs = jobs_of(sweep, arguments.jobs)
     if arguments.dry_run:
         return _dry_run(sweep, jobs)
@@ -48,14 +58,31 @@ def run(arguments: argparse.Namespace) -> int:
         code = run_sweep(sweep, jobs=jobs, reporter=SweepProgress())
     except Preempted as error:
         raise Preempted(f"{error}; next: {_again(arguments)}") from None
-    path = path_of(sweep)
     if code:
-        again = _again(arguments)
-        line = f"some runs failed, the lines above say why; what was committed stands in {path}; next: {again}"
+        lines, again = "some runs failed, the lines above say why", _again(arguments)
+        print(printable(f"{lines}; what was committed stands in {path_of(sweep)}; next: {again}"))
     else:
-        line = f"done: every run of the sweep is in {path}; next: coupled-analyze report {shell(path)}"
-    print(printable(line))
+        _print_done(sweep)
     return code
+
+
+def _print_done(sweep: Sweep) -> None:
+    path = path_of(sweep)
+    print(printable(f"done: every run of the sweep is in {path}; next: coupled-analyze report {shell(path)}"))
+
+
+def _submit(sweep: Sweep, arguments: argparse.Namespace) -> int:
+    from coupled.sweeps.submitting import submit
+
+    submitted = submit(sweep)
+    if not submitted.points:
+        _print_done(sweep)
+        return 0
+    count, whole = len(submitted.points), len(sweep.points)
+    print(printable(f"{count} of {whole} runs are queued as job {submitted.job}, {whole - count} are finished"))
+    logs = f"what a run prints, and at its end why it failed, is in {submitted.logs}/RUN.log"
+    print(printable(f"{logs}; next, once the job has ended: {_again(arguments)}"))
+    return 0
 
 
 def _dry_run(sweep: Sweep, jobs: int) -> int:
@@ -88,4 +115,6 @@ def _say_if_crowded(sweep: Sweep, jobs: int) -> None:
 def _again(arguments: argparse.Namespace) -> str:
     """The command that goes on with this sweep."""
     jobs = f" --jobs {arguments.jobs}" if arguments.jobs else ""
-    return f"coupled-run sweep {shell(arguments.sweep)}{''.join(f' --set {shell(s)}' for s in arguments.set)}{jobs}"
+    slurm = " --slurm" if arguments.slurm else ""
+    settings = "".join(f" --set {shell(s)}" for s in arguments.set)
+    return f"coupled-run sweep {shell(arguments.sweep)}{settings}{jobs}{slurm}"

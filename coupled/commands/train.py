@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from coupled.commands.options import add_config, add_ranks, add_terms, ranks_of
@@ -9,6 +10,7 @@ from coupled.commands.progress import ProgressReporter
 from coupled.config import load
 from coupled.driver.assembly import is_finished
 from coupled.driver.preflight import anything_to_train
+from coupled.driver.signals import supervised
 from coupled.driver.train import train
 from coupled.errors import printable
 from coupled.planning.ranks import default_world
@@ -24,6 +26,12 @@ def add(command: Parser) -> None:
     add_ranks(command)
     command.add_argument("--overwrite", action="store_true", help="replace the run that is there")
     add_terms(command)
+    command.add_argument(
+        "--supervised",
+        action="store_true",
+        help="for a program that starts this one and holds its stdin: no signal counts as a second one, and the end of "
+        "stdin is a SIGTERM",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,15 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     default = default_world(config).ranks if arguments.ranks is None and not is_rank() else 1
     ranks = ranks_of(arguments.ranks, config, default)
     if ranks > 1 and anything_to_train(config, overwrite=arguments.overwrite):
-        return launch(arguments.argv, ranks)
+        return launch(arguments.argv, ranks, supervised=arguments.supervised)
     finished = not arguments.overwrite and is_finished(config)
-    path = train(
-        config,
-        overwrite=arguments.overwrite,
-        allow_drift=arguments.allow_drift,
-        steal=arguments.steal,
-        reporter=ProgressReporter(),
-    )
+    with supervised(alone=not is_rank()) if arguments.supervised else nullcontext() as preemption:
+        path = train(
+            config,
+            overwrite=arguments.overwrite,
+            allow_drift=arguments.allow_drift,
+            steal=arguments.steal,
+            reporter=ProgressReporter(),
+            preemption=preemption,
+        )
     print_done(path, finished)
     return 0
 

@@ -54,9 +54,11 @@ def field_of(config: Config, dotted: str) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
-def resolved(config: Config) -> dict[str, Any]:
-    """What run.json holds: identity and recorded fields. Arms stay in order, as a list of tables with their names."""
-    tables = classified(config, ("identity", "recorded"))
+def resolved(config: Config, kinds: tuple[Kind, ...] = ("identity", "recorded")) -> dict[str, Any]:
+    """The fields of these classes; by default what run.json holds. Arms stay in order, as a list of tables with their
+    names.
+    """
+    tables = classified(config, kinds)
     tables["arms"] = [{"name": name, **table} for name, table in tables["arms"].items()]
     return tables
 

@@ -7,11 +7,11 @@ from coupled.config import Config, resolved
 from coupled.config.identity import given
 
 
-def to_toml(config: Config) -> str:
+def to_toml(config: Config, *, elastic: bool = False) -> str:
     """The resolved config as TOML (identity and recorded fields, and where a user's code is); loading it gives the
-    same digest.
+    same digest. `elastic`: those fields too, so that loading it gives the same config.
     """
-    tables = resolved(config)
+    tables = resolved(config, ("identity", "recorded", "elastic")) if elastic else resolved(config)
     lines = [f"{key} = {_toml(value)}" for key, value in tables.items() if not isinstance(value, dict | list)]
     if config.code.files:
         tables["code"]["files"] = [str(Path(file).resolve()) for file in config.code.files]

@@ -103,13 +103,13 @@ def build(config: Config, mesh: Mesh = ALONE) -> Parts:
 
 def ready(config: Config) -> dict[str, Split]:
     """The splits of the config's data set, after all else that a user can get wrong is known to be right: UserError."""
+    runtime.check_device(config)
     check_usable(config)
     return {name: load_split(config, name) for name in ("train", "test")}
 
 
 def check_usable(config: Config) -> None:
-    """UserError for all that a user can get wrong but the data set."""
-    runtime.check_device(config)
+    """UserError for all that a user can get wrong but the device and the data set."""
     if execute(config.code.files) != config.code.sha256:
         raise UserError("code.files changed", "they must be as the config found them", "load the config again")
     if Path(config.paths.runs).exists() and not Path(config.paths.runs).is_dir():

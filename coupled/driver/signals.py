@@ -5,14 +5,16 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 from coupled.ranks.faults import RankLost
 from coupled.ranks.mesh import ALONE, Mesh
+from coupled.supervision import SIGNALS, let_in, stop_with_supervisor
 
 _ECHOES_S: Final = 10.0
-SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
 
 class LeftAtOnce(KeyboardInterrupt):
@@ -62,3 +64,15 @@ class Preemption:
         if self._speaks:
             name = signal.Signals(number).name
             os.write(2, f"{name}: stopping after this step; once more to leave at once\n".encode())
+
+
+@contextmanager
+def supervised(*, alone: bool) -> Iterator[Preemption]:
+    """The preemption of a process that another one started with signals blocked. `alone`: it is no rank, so it has to
+    see for itself when that one is gone.
+    """
+    with Preemption(supervised=True) as preemption:
+        let_in()
+        if alone:
+            stop_with_supervisor()
+        yield preemption

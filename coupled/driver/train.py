@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,20 +38,21 @@ def train(
     allow_drift: bool = False,
     steal: bool = False,
     reporter: Reporter | None = None,
-    supervised: bool = False,
+    preemption: Preemption | None = None,
 ) -> Path:
     """Train every arm of `config` in lockstep; returns the run directory.
 
     A finished run is left alone, an unfinished one goes on from its newest saved state (`ResumeTerms` says what
-    `allow_drift` and `steal` do there). `supervised`: as of `Preemption`. Raises UserError for what the user can mend,
-    RunStopped when the run had to stop (a non-finite loss, a full disk), Preempted when it was asked to.
+    `allow_drift` and `steal` do there). `preemption`: one that the caller has entered; default: one of its own. Raises
+    UserError for what the user can mend, RunStopped when the run had to stop (a non-finite loss, a full disk),
+    Preempted when it was asked to.
     """
     with joined(config, _lost(path_of(config))) as mesh:
         state = mesh.on_first(lambda: preflight.state_of(config, overwrite=overwrite))
         if state == "finished":
             return path_of(config)
         terms = ResumeTerms(allow_drift=allow_drift, steal=steal) if state == "unfinished" else None
-        return _drive(config, mesh, terms, overwrite, reporter or Silent(), supervised)
+        return _drive(config, mesh, terms, overwrite, reporter or Silent(), preemption)
 
 
 def resume(
@@ -97,11 +99,11 @@ def _drive(
     terms: ResumeTerms | None,
     overwrite: bool,
     reporter: Reporter,
-    supervised: bool = False,
+    given: Preemption | None = None,
 ) -> Path:
     """Build, check, open the directory (`terms`: the one that is there), step to the end."""
     path, reporter = path_of(config), reporter if mesh.is_first else Silent()
-    with Preemption(mesh, supervised=supervised) as preemption:
+    with nullcontext(given) if given is not None else Preemption(mesh) as preemption:
         try:
             if mesh.placement is not None:
                 reporter.note(f"ranks: {mesh.placement}")

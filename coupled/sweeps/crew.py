@@ -1,21 +1,19 @@
 """The workers of a sweep: who trains which point, and what becomes of it."""
 
-import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, Final
 
-import coupled
 from coupled.config import Config
-from coupled.driver.signals import SIGNALS, Preemption
+from coupled.driver.signals import Preemption
+from coupled.supervision import blocked
 from coupled.sweeps.messages import Message
+from coupled.sweeps.processes import command_of, environment
 from coupled.sweeps.watching import PointProgress, SweepReporter
 
 _LOOK_S: Final = 0.25  # between two looks at signals and processes
@@ -27,14 +25,11 @@ class Worker:
 
     def __init__(self, number: int, descriptor: int) -> None:
         mine, theirs = socket.socketpair()
-        # -P and the path: the very code that runs here, whatever lies in the working directory.
-        command = [sys.executable, "-P", "-m", "coupled.sweeps.worker", str(theirs.fileno()), str(number)]
-        path = os.pathsep.join(filter(None, [str(Path(coupled.__path__[0]).parent), os.environ.get("PYTHONPATH")]))
-        with theirs, _blocked():
+        with theirs, blocked():
             self.process = subprocess.Popen(
-                command,
+                command_of("coupled.sweeps.worker", str(theirs.fileno()), str(number)),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
+                env=environment(),
                 # With the sweep's lock: who comes after a kill waits until the last worker has stopped.
                 pass_fds=(theirs.fileno(), descriptor),
             )
@@ -167,15 +162,3 @@ class Crew:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
-
-
-@contextmanager
-def _blocked() -> Iterator[None]:
-    """Signals wait meanwhile. A process that is started here begins with them blocked, and lets them in once it can
-    heed them: Ctrl-C in a terminal reaches it as well.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

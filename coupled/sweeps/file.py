@@ -11,9 +11,10 @@ from coupled.config.load import located_code, merge, read_tables, read_toml
 from coupled.config.resolve import check_name
 from coupled.errors import UserError, unknown
 from coupled.sweeps.fields import NAMED, OF_ARMS, flat, target
+from coupled.sweeps.slurm import Slurm, slurm_of
 from coupled.userfiles import expanded
 
-_KEYS: Final = ("base", "arms", "name", "jobs", "set", "axes", "points")
+_KEYS: Final = ("base", "arms", "name", "jobs", "slurm", "set", "axes", "points")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class File:
     name: str
     base: Mapping[str, Any]
     jobs: int | None
+    slurm: Slurm | None
     fixed: Mapping[str, Any]
     run_axes: Mapping[str, Sequence[Any]]
     arm_axes: Mapping[str, Sequence[Any]]
@@ -52,6 +54,7 @@ def read(path: Path) -> File:
         name=_name(tables.get("name", path.stem)),
         base=_with_arms(_base(tables.get("base"), path), tables.get("arms")),
         jobs=_jobs(tables.get("jobs")),
+        slurm=slurm_of(_table(tables, "slurm")) if "slurm" in tables else None,
         fixed=_fixed(_table(tables, "set"), path.parent),
         run_axes={name: values for name, values in axes.items() if name not in of_arms},
         arm_axes={name: values for name, values in axes.items() if name in of_arms},

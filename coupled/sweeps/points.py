@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coupled.config import Config
+from coupled.sweeps.slurm import Slurm
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """`name`: that of its folder below paths.runs; `jobs`: at a time, None: as many as cores allow."""
+    """`name`: that of its folder below paths.runs; `jobs`: at a time, None: as many as cores allow; `slurm`: what a job
+    has on a cluster, None where the file does not say.
+    """
 
     name: str
     runs: str  # the folder that the sweep's folder is made in
     points: tuple[Point, ...]
     jobs: int | None = None
+    slurm: Slurm | None = None

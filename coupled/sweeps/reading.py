@@ -69,7 +69,7 @@ def _sweep(file: File, name: str = "") -> Sweep:
         paths["runs"] = file.fixed["paths.runs"]
     runs = build(Written, {"paths": paths}).paths.runs
     name = name or file.name
-    return Sweep(name, runs, _points(file, str(Path(runs) / name)), file.jobs)
+    return Sweep(name, runs, _points(file, str(Path(runs) / name)), file.jobs, file.slurm)
 
 
 def _points(file: File, folder: str) -> tuple[Point, ...]:

@@ -1,6 +1,6 @@
 """Running a sweep: what is finished is left alone, all else is trained to its end, `jobs` runs at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from signal import Signals
@@ -17,10 +17,12 @@ from coupled.inputs.dataset import load_split
 from coupled.planning.plan import disk_bytes
 from coupled.ranks.joining import is_rank
 from coupled.ranks.placement import cores
+from coupled.runtime import check_device
 from coupled.store.errors import naming
 from coupled.store.fs import REAL
 from coupled.store.lock import SweepLock
 from coupled.sweeps import folder
+from coupled.sweeps.cluster import refuse_queued
 from coupled.sweeps.crew import Crew
 from coupled.sweeps.points import Point, Sweep
 from coupled.sweeps.watching import PointProgress, Silent, SweepReporter
@@ -35,7 +37,7 @@ def run(sweep: Sweep, *, jobs: int | None = None, reporter: SweepReporter | None
     """
     reporter = reporter or Silent()
     jobs = jobs_of(sweep, jobs)
-    with _opened(sweep) as lock:
+    with opened(sweep, check_device) as lock:
         points = [_progress(point.config, point.name) for point in sweep.points]
         unfinished = [
             (point, of.config) for point, of in zip(points, sweep.points, strict=True) if point.state != "finished"
@@ -63,8 +65,6 @@ def default_jobs(configs: Sequence[Config]) -> int:
 
 
 def jobs_of(sweep: Sweep, jobs: int | None) -> int:
-    if is_rank():
-        raise UserError("a sweep under torchrun", "it starts its own processes", "start it without torchrun")
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs {jobs}", "at least 1")
     return jobs or sweep.jobs or default_jobs([point.config for point in sweep.points])
@@ -76,26 +76,31 @@ def _progress(config: Config, name: str) -> PointProgress:
 
 
 @contextmanager
-def _opened(sweep: Sweep) -> Iterator[SweepLock]:
-    """The sweep's folder with its sweep.json, and its lock. A mistake in a new sweep leaves nothing behind."""
+def opened(sweep: Sweep, check: Callable[[Config], None]) -> Iterator[SweepLock]:
+    """The sweep's folder with its sweep.json, and its lock. A mistake in a new sweep leaves nothing behind. `check`:
+    UserError for a config that cannot be trained where the runs will be.
+    """
+    if is_rank():
+        raise UserError("a sweep under torchrun", "it starts its own processes", "start it without torchrun")
     path = folder.path_of(sweep)
     new = not path.is_dir()
     for point in sweep.points:
         assert run_path_of(point.config) == path / point.name, f"{point.name} is not in {path}"
     if new:
         folder.refuse_others(sweep)  # a file may be there
-        _check(sweep.points, path)
+        _check(sweep.points, path, check)
         with naming(path):
             REAL.ensure_directory(path)
     with folder.locked(path) as lock:
+        refuse_queued(path)
         folder.refuse_others(sweep)
         if not new:
-            _check(sweep.points, path)
+            _check(sweep.points, path, check)
         folder.write(sweep)
         yield lock
 
 
-def _check(points: Sequence[Point], path: Path) -> None:
+def _check(points: Sequence[Point], path: Path, check: Callable[[Config], None]) -> None:
     """UserError, which names the point, for all that keeps one from being trained: before the first one is."""
     needed, data_sets = 0, set()
     for point in points:
@@ -104,6 +109,7 @@ def _check(points: Sequence[Point], path: Path) -> None:
             state = preflight.state_of(config)
             if state == "finished":
                 continue
+            check(config)
             check_usable(config)
             data_set = repr((config.data, config.paths.data, config.code))
             if data_set not in data_sets:  # it takes its time, and most points have the same

@@ -31,11 +31,12 @@ def main(argv: list[str]) -> int:
 def serve(connection: Any, number: int) -> int:
     """Train every config that comes, and say over the connection what becomes of it."""
     from coupled import runtime
-    from coupled.driver.signals import SIGNALS, Preemption
+    from coupled.driver.signals import Preemption
+    from coupled.supervision import let_in
 
     with Preemption(supervised=True) as stop:
         # They were blocked until there is somebody who heeds them.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        let_in()
         configs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(connection, configs, stop), daemon=True).start()
         while (config := configs.get()) is not None:
@@ -52,7 +53,7 @@ def _trained(config: Any, connection: Any, stop: Any) -> Message:
     if stop.asked:
         return Message("stopped")
     try:
-        train(config, reporter=_Telling(connection, stop), supervised=True)
+        train(config, reporter=_Telling(connection), preemption=stop)
     except Preempted as error:
         return Message("stopped", str(error))
     except EarlyEnd as error:
@@ -64,12 +65,10 @@ def _trained(config: Any, connection: Any, stop: Any) -> Message:
 
 
 class _Telling:
-    """The driver's reporter: it says how far the run is, a few times a second, and passes on a request to stop that
-    came before the run could hear it.
-    """
+    """The driver's reporter: it says how far the run is, a few times a second."""
 
-    def __init__(self, connection: Any, stop: Any) -> None:
-        self.connection, self.stop = connection, stop
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
 
     def note(self, text: str) -> None:
         _say(self.connection, Message("note", text))
@@ -78,10 +77,8 @@ class _Telling:
         self.first, self.began = run.start, time.monotonic()
         self.said = self.began
         _say(self.connection, Message("begun", step=run.start))
-        self._pass_on()
 
     def stepped(self, step: int) -> None:
-        self._pass_on()
         now = time.monotonic()
         if now - self.said >= _EVERY_S:
             self.said = now
@@ -92,10 +89,6 @@ class _Telling:
 
     def show(self, step: int, rows: Any) -> None: ...
     def end(self) -> None: ...
-
-    def _pass_on(self) -> None:
-        if self.stop.asked:
-            signal.raise_signal(self.stop.asked)
 
 
 def _listen(connection: Any, configs: "queue.SimpleQueue[Any]", stop: Any) -> None:

@@ -96,6 +96,7 @@ def test_shipped_configs_load_and_their_resolved_toml_is_the_same_run(path):
     # Two cores are used by two threads, or by arms on two ranks of one thread each.
     assert config.train.device == "cuda" or config.train.threads == (1 if path.stem in MANY_ARMS else 2)
     assert digest(from_tables({"name": "again", **tomllib.loads(to_toml(config))})) == digest(config)
+    assert from_tables(tomllib.loads(to_toml(config, elastic=True))) == config
 
 
 def head_of(path):

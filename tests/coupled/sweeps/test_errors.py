@@ -22,7 +22,10 @@ CASES = {
     ),
     "an unknown field that is set": (f"[set]\ntrian.steps = 1\n{SEEDS}", "did you mean train?"),
     "the name of a run": (f"[set]\nname = 'x'\n{SEEDS}", "unknown field in [set] name"),
-    "an unknown key": (f"job = 2\n{SEEDS}", "unknown key job; allowed: base, arms, name, jobs, set, axes, points"),
+    "an unknown key": (
+        f"job = 2\n{SEEDS}",
+        "unknown key job; allowed: base, arms, name, jobs, slurm, set, axes, points",
+    ),
     "a bad value": ("[axes]\ntrain.steps = [1, -1]\n", "point s_-1: train.steps = -1; 0 ≤ value"),
     "zero points": ("", "the sweep has no points; [axes], [[points]], or both"),
     "an empty list": ("points = []\n", "the sweep has no points"),
