@@ -57,7 +57,7 @@ class Element:
 
         if not self._has_ended(0.0):
             self._process.send_signal(signal.SIGUSR2)
-            self._has_ended(SAVING_S)
+            self._ends_or_is_killed()
         return DelayedSubmission(self)
 
     def _start(self) -> None:
@@ -75,11 +75,15 @@ class Element:
         """
         return bool(select.select([self._line], [], [], seconds)[0])  # the end of what is never written
 
+    def _ends_or_is_killed(self) -> None:
+        if not self._has_ended(SAVING_S):
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._has_ended(None)
+
     def _leave(self) -> None:
         """Ends the run if it has not ended: the other end of its stdin is gone."""
         self._line.shutdown(socket.SHUT_WR)
-        if not self._has_ended(SAVING_S):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._ends_or_is_killed()
         self._line.close()
         self._process.wait()
 

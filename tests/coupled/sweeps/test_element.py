@@ -57,7 +57,7 @@ def pretended(tmp_path, monkeypatch):
 @pytest.fixture
 def preempted():
     """Calls an element as submitit does, and sends this process a signal once the log says "at work"; what the
-    element's `checkpoint` gave back.
+    element's `checkpoint` gave back, and whether the run had ended then: the scheduler may end the job now.
     """
     before = signal.getsignal(signal.SIGUSR2)
 
@@ -65,7 +65,7 @@ def preempted():
         back = []
 
         def checkpoint(number, frame):
-            back.append(job.checkpoint())
+            back.append((job.checkpoint(), job._has_ended(0)))
             sys.exit(-1)
 
         def send():
@@ -108,8 +108,8 @@ def test_a_job_that_fails_leaves_its_reason_as_the_last_line_of_the_run_s_log(co
 
 def test_a_signal_is_passed_on_once_the_run_is_waited_for_and_the_job_comes_back(pretended, preempted):
     job = pretended(LETS_IN + STOPS)
-    back = preempted(job)
-    assert isinstance(back, DelayedSubmission) and back.function is job
+    back, has_ended = preempted(job)
+    assert isinstance(back, DelayedSubmission) and back.function is job and has_ended
     assert job.log.read_text().splitlines()[1:] == ["at work", "saved 1"]
     assert job._process.returncode == 143
 
@@ -117,7 +117,8 @@ def test_a_signal_is_passed_on_once_the_run_is_waited_for_and_the_job_comes_back
 def test_a_run_that_does_not_stop_in_time_is_killed_and_its_job_comes_back(pretended, preempted, monkeypatch):
     monkeypatch.setattr(element, "SAVING_S", 0.3)
     job = pretended(LETS_IN + DEAF)
-    assert isinstance(preempted(job), DelayedSubmission)
+    back, has_ended = preempted(job)
+    assert isinstance(back, DelayedSubmission) and has_ended
     assert job._process.returncode == -signal.SIGKILL
 
 
