@@ -55,7 +55,7 @@ class Element:
         """
         from submitit.helpers import DelayedSubmission
 
-        if not self._has_ended(0.0):
+        if self._process is not None and not self._has_ended(0.0):
             self._process.send_signal(signal.SIGUSR2)
             self._ends_or_is_killed()
         return DelayedSubmission(self)

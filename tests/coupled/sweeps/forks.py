@@ -21,7 +21,7 @@ from coupled.store import tree_hash
 from coupled.sweeps import crew, worker
 
 STEPS = 16
-SHARE = 0.2  # of the time that a whole sweep takes, the longest that a command lives before it is killed
+SHARE = 0.4  # of the time that all runs are at work: the longest that a command works before it is killed
 
 
 class Forked:
@@ -104,21 +104,38 @@ def leftovers(folder):
     return sorted(beside | {str(p) for p in folder.rglob("*") if p.suffix == ".tmp" or p.name == "preempt"})
 
 
+def printed(folder):
+    return (folder / "printed").read_text() if (folder / "printed").exists() else ""
+
+
+def wait_for_work(folder, before, pid):
+    """Waits until a run says at which step it is, in more than the text before, or the command has ended."""
+    while "at step" not in printed(folder)[len(before) :]:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.005)
+
+
 def kills(folder, count):
     golden, began = folder / "golden", time.monotonic()
-    assert ended(start(golden)) == 0, (golden / "printed").read_text()
-    took, expected = time.monotonic() - began, state(golden)
+    pid = start(golden)
+    wait_for_work(golden, "", pid)
+    begun = time.monotonic() - began
+    assert ended(pid) == 0, printed(golden)
+    worked, expected = time.monotonic() - began - begun, state(golden)
     rng, killed, sweeps, halfway, faults = random.Random(int(JOBS)), 0, 0, 0, []
     while killed < count:
         sweeps += 1
         place, before, code = folder / f"{sweeps}", {}, -1
         while code:
-            pid = start(place)
+            text, pid = printed(place), start(place)
             if killed < count:
-                time.sleep(rng.uniform(0.0, SHARE) * took)
+                if killed % 2:  # every other one while it starts
+                    wait_for_work(place, text, pid)
+                time.sleep(rng.uniform(0.0, SHARE * worked if killed % 2 else begun))
                 os.killpg(pid, signal.SIGKILL)
             code = ended(pid)
-            assert code in (0, -signal.SIGKILL), (place / "printed").read_text()
+            assert code in (0, -signal.SIGKILL), printed(place)
             killed += code != 0
             now = finished(place)
             faults += [f"{path} was repeated" for path in before if now.get(path) != before[path]]

@@ -114,6 +114,11 @@ def test_a_signal_is_passed_on_once_the_run_is_waited_for_and_the_job_comes_back
     assert job._process.returncode == 143
 
 
+def test_a_job_that_has_to_go_before_its_run_was_started_comes_back(pretended):
+    job = pretended("")
+    assert job.checkpoint().function is job and not job.log.exists()
+
+
 def test_a_run_that_does_not_stop_in_time_is_killed_and_its_job_comes_back(pretended, preempted, monkeypatch):
     monkeypatch.setattr(element, "SAVING_S", 0.3)
     job = pretended(LETS_IN + DEAF)
