@@ -236,6 +236,7 @@ def test_a_run_without_records_has_alignment(folder, tmp_path):
     assert figure.draw(run, curves).axes[0].get_xlim()[1] > 6
 
 
+@pytest.mark.slow
 def test_the_command_writes_tables_and_figures_and_says_where(copied, other_path, capsys):
     options = ["--samples", "20", "--layers", "--pair", "ce", "nscl", "--across", str(other_path)]
     assert main(["alignment", str(copied), *options]) == 0

@@ -72,6 +72,7 @@ def test_pictures_alone_make_a_page_too(imported_run, tmp_path):
     assert 'id="plot-pictures"' in html and '<section id="evaluated"' not in html
 
 
+@pytest.mark.slow
 def test_probes_alone_make_a_page_too(imported_run, tmp_path):
     path = shutil.copytree(imported_run, tmp_path / "second")
     options = ["--samples", "40", "--shots", "1", "all", "--draws", "2", "--classifiers", "centre"]

@@ -137,6 +137,7 @@ def test_one_arm_has_a_report(tmp_path):
     assert 'id="plot-loss"' in html
 
 
+@pytest.mark.slow
 def test_several_seeds_are_means_with_bands_and_others_are_refused(tmp_path):
     runs = [train(tiny(tmp_path / str(seed), train={"steps": 2}, seed=seed)) for seed in range(2)]
     content = content_of([analysis.open_run(path) for path in runs])

@@ -110,6 +110,7 @@ class Leave(Silent):
             signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_preempted_continued_under_other_conditions_and_extended_a_run_is_verified(tmp_path, monkeypatch):
     with pytest.raises(Preempted):
         train(config_of(tmp_path, optimiser={"horizon": 20}), reporter=Leave())

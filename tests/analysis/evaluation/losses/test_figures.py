@@ -37,6 +37,7 @@ def labels_of(axes):
     return {str(line.get_label()) for line in axes.lines}
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_results_and_says_where(trained, capsys):
     assert main(["losses", str(trained), "--samples", "40", "--steps", "0", "6"]) == 0
     out, err = capsys.readouterr()

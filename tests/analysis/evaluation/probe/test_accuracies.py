@@ -187,6 +187,7 @@ def test_without_scikit_learn_one_line_says_so_and_centres_still_work(evaluation
     assert probe(evaluation, shots=[3], draws=2, groups=["centre"])
 
 
+@pytest.mark.slow
 def test_the_command_writes_table_and_figure_and_ends_with_where_they_are(trained, folder, tmp_path, capsys):
     run = shutil.copytree(trained, tmp_path / "run")
     words = [
