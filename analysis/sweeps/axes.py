@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
 
+from analysis.sweeps.kept import ACCURACY
 from analysis.sweeps.numbers import Row
 from analysis.sweeps.reading import Swept, key, number, shown
 
 ARM: Final = "arm"  # in place of an axis where the sweep has none but the seed
+_LABELS: Final = "labelling"  # an axis of arms
 _NOT_SET: Final = "not set"
 _LOG_SPAN: Final = 10  # numbers that spread so far stand on a logarithmic axis
 
@@ -62,18 +64,27 @@ def scale_of(swept: Swept, axis: str) -> Scale:
 
 
 def axes_of(swept: Swept) -> list[str]:
-    """The axes to draw: the arms themselves where nothing but the seed was varied."""
-    return [*swept.axes, *swept.arm_axes] or [ARM]
+    """The axes to draw, without those that go with one before; the arms themselves where nothing but the seed was
+    varied.
+    """
+    drawn: list[str] = []
+    for axis in swept.axes:
+        if not any(_follows(swept, axis, before) for before in drawn):
+            drawn.append(axis)
+    return [*drawn, *swept.arm_axes] or [ARM]
 
 
 def lines(swept: Swept, scale: Scale, rows: Iterable[Row]) -> list[Line]:
     """The lines of a chart, from rows of one match and quantity, in the order of arms and values."""
     by_line: dict[tuple[str, str], dict[float | str, Row]] = {}
+    following = {axis for axis in swept.axes if axis != scale.axis and _follows(swept, axis, scale.axis)}
     for row in rows:
         family = swept.placed[row.arm].family
+        if row.quantity == ACCURACY and scale.axis == _LABELS and _LABELS not in swept.placed[row.arm].values:
+            continue  # of one arm's own labels, whatever those of other arms are
         for values in _values_of(swept, row):
             x = family if scale.axis == ARM else scale.places[key(values[scale.axis])]
-            others = _others(values, scale.axis)
+            others = _others({axis: value for axis, value in values.items() if axis not in following}, scale.axis)
             by_line.setdefault((family, others), {})[x] = row
     order = list(scale.places.values())
     return [
@@ -107,6 +118,17 @@ def _others(values: Mapping[str, Any], axis: str) -> str:
     return ", ".join(
         f"{name} = {_NOT_SET if value is None else shown(value)}" for name, value in values.items() if name != axis
     )
+
+
+def _follows(swept: Swept, axis: str, by: str) -> bool:
+    """Has an axis of runs one value wherever another has one, as a warm-up that is set for each batch size?"""
+    if by not in swept.axes:
+        return False
+    values: dict[bytes, set[bytes]] = {}
+    for point in swept.points:
+        for value in point.values.get(by, [None]):
+            values.setdefault(key(value), set()).update(map(key, point.values.get(axis, [None])))
+    return all(len(of) == 1 for of in values.values())
 
 
 def _may_be_unset(swept: Swept, axis: str) -> bool:

@@ -17,9 +17,9 @@ from analysis.output.figure import GREY, note, save_figure_in
 from analysis.output.styles import Style
 from analysis.sweeps.arms import family_styles
 from analysis.sweeps.axes import ARM, Line, Scale, axes_of, lines, once, scale_of
-from analysis.sweeps.numbers import QUANTITIES, Numbers
+from analysis.sweeps.numbers import QUANTITIES, Numbers, Row
 from analysis.sweeps.reading import Swept, shown
-from analysis.sweeps.wording import INTERVAL, amount_words, amounts_of, status
+from analysis.sweeps.wording import INTERVAL, amount_words, amounts_of, plain, status
 
 NAMES: Final = ("sweep.png", "sweep.svg")
 _WIDTH, _HEAD, _PANEL, _GAP, _LEGEND_LINE = 13.34, 1.25, 2.9, 1.02, 0.27  # inches
@@ -57,7 +57,7 @@ def draw(swept: Swept, numbers: Numbers) -> Figure:
     figure = Figure(figsize=(_WIDTH, height))
     _head(figure, swept, height)
     figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.42 / height))
-    caption = f"compared at equal {AXES[match]}   ·   bars: {INTERVAL}, none of fewer than three"
+    caption = f"compared at equal {AXES[match]}   ·   bars: {INTERVAL}, none of fewer than three{_moved(rows)}"
     figure.text(0.5, 0.16 / height, caption, fontsize=12, ha="center", color=GREY)
     left, right, between = 0.66, 0.2, 0.86
     width = (_WIDTH - left - right - between * (len(quantities) - 1)) / len(quantities)
@@ -73,6 +73,16 @@ def draw(swept: Swept, numbers: Numbers) -> Figure:
             _panel(axes, _present(scale, drawn[scale.axis, quantity]), drawn[scale.axis, quantity], style_of, others)
         top -= _PANEL + _GAP + room
     return figure
+
+
+def _moved(rows: Sequence[Row]) -> str:
+    """How far weights and Σ had moved where they are compared, from the least to the most."""
+    words = ""
+    for name, numbers in (("weights", [r.motion for r in rows]), ("Σ", [r.similarity_motion for r in rows])):
+        known = [number.value for number in numbers if number.known]
+        if known:
+            words += f"   ·   {name} had moved {plain(min(known))} to {plain(max(known))}"
+    return words
 
 
 def _head(figure: Figure, swept: Swept, height: float) -> None:

@@ -32,8 +32,11 @@ def chart(swept: Swept) -> Chart | None:
     for family in dict.fromkeys(swept.placed[arm].family for arm in swept.shown_arms):
         rows = _rows(swept, family)
         for sources in SOURCES.values() if len(rows) > 1 else ():
-            maps = (_map(rows, quantity, family, words) for quantity, words in sources)
-            data += [trace for trace in maps if trace is not None][:1]
+            maps = [_map(rows, quantity, family, words) for quantity, words in sources]
+            there = [trace for trace in maps if trace is not None]
+            # Whole splits where every row has them: one run that was evaluated takes no recorded panel away.
+            whole = [trace for trace in there if all(any(v is not None for v in row) for row in trace["z"])]
+            data += (whole or there[-1:])[:1]
     if not data:
         return None
     layout = base_layout()

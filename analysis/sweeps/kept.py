@@ -74,8 +74,9 @@ def _of_probe(
     run: Run, curves: Sequence[AccuracyCurve], classifier: str
 ) -> Iterator[tuple[tuple[str, str], tuple[Steps, Array]]]:
     for arm, spec in run.arms.items():
-        its = [curve for curve in curves if curve.arm == arm and curve.classifier == classifier and _is_of_all(curve)]
-        its.sort(key=lambda curve: curve.labelling != spec.labelling)  # the arm's own first
+        # Under its own labels alone: other labels make other classes, and another accuracy.
+        of_arm = [curve for curve in curves if curve.arm == arm and curve.labelling == spec.labelling]
+        its = [curve for curve in of_arm if curve.classifier == classifier and _is_of_all(curve)]
         if its:
             yield (ACCURACY, arm), (its[0].steps, its[0].values)
 

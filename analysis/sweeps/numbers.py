@@ -193,12 +193,18 @@ def _differences(swept: Swept, rows: Sequence[Row]) -> Iterator[Difference]:
         for arm, against in pairs(point):
             # Own losses of two objectives are other quantities: an equal one is no equal progress.
             for match in (match for match in MATCHES if match not in FALLING):
-                for quantity in QUANTITIES:
+                for quantity in _comparable(point, arm, against):
                     first = by.get((match, point.name, arm, quantity))
                     second = by.get((match, point.name, against, quantity))
                     if first is not None and second is not None and (first.number.known or second.number.known):
                         value = contrast(first.number.by_seed, second.number.by_seed)
                         yield Difference(match, point, arm, against, quantity, value)
+
+
+def _comparable(point: SweptPoint, arm: str, against: str) -> list[str]:
+    """What two arms can be told apart by: accuracy only under the same labels."""
+    alike = point.arms[arm].labelling == point.arms[against].labelling
+    return [quantity for quantity in QUANTITIES if quantity != ACCURACY or alike]
 
 
 def pairs(point: SweptPoint) -> list[tuple[str, str]]:

@@ -182,12 +182,18 @@ def _member(path: Path, entry: Entry) -> Member:
 
 
 def _varied(members: Sequence[Member]) -> dict[str, list[Any]]:
-    """The axes with more than one value, and the values of each in the order in which they come."""
+    """The axes with more than one value, or with one that not all runs have, and the values of each in the order in
+    which they come.
+    """
     values: dict[str, dict[bytes, Any]] = {}
     for member in members:
         for axis, of_axis in member.entry.values.items():
             values.setdefault(axis, {}).update((key(value), value) for value in of_axis)
-    return {axis: list(by_key.values()) for axis, by_key in values.items() if len(by_key) > 1}
+    return {
+        axis: list(by_key.values())
+        for axis, by_key in values.items()
+        if len(by_key) > 1 or any(axis not in member.entry.values for member in members)
+    }
 
 
 def _is_of_arms(axis: str, values: Sequence[Any], members: Sequence[Member]) -> bool:

@@ -102,8 +102,8 @@ def notes(swept: Swept, left_out: int) -> str:
     )
     sentences.append(
         "CKA and RSA are of panel h (debiased; cosine and Pearson), to the arm's reference. Weights moved: ‖w − w₀‖ of "
-        "all weights. Σ moved: of the panel's z, relative to the larger norm. Both where CKA is compared. An interval "
-        "is not cut to a measure's range."
+        "all weights. Σ moved: of the panel's z, relative to the larger norm. Both where the first of the row's "
+        "measures is compared. An interval is not cut to a measure's range."
     )
     return items(dict.fromkeys(sentences))
 
@@ -165,15 +165,20 @@ def _contrasts(numbers: Numbers, match: str) -> str:
     if len(gaps) == len(shown):
         return paragraph(f"No differences within seeds: {gaps[0]}.")
     footnotes = Footnotes()
+    rows = {(row.match, row.point.name, row.arm, row.quantity): row for row in numbers.rows}
+    by = {one: rows[one.match, one.point.name, one.arm, one.quantity] for one in shown}
     cells = [
-        [one.point.name, f"{one.arm} − {one.against}", QUANTITIES[one.quantity], *_difference(one, footnotes)]
+        [
+            one.point.name, f"{one.arm} − {one.against}", QUANTITIES[one.quantity], *_difference(one, footnotes),
+            *(wording.plain(moved.value) for moved in (by[one].motion, by[one].similarity_motion)),
+        ]
         for one in shown
-    ]
+    ]  # fmt: skip
     caption = (
         f"Differences within each seed, at equal {AXES[match]}. In brackets: {wording.INTERVAL}. Variance ratio: how "
-        "many times the seeds unpaired runs would need; its interval is wide with few seeds."
+        "many times the seeds unpaired runs would need; its interval is wide with few seeds. Moved: the first arm."
     )
-    columns = ["point", "difference", "measure", "mean", "variance ratio", "seeds"]
+    columns = ["point", "difference", "measure", "mean", "variance ratio", "seeds", "weights moved", "Σ moved"]
     return html_table(columns, cells, caption=caption) + items(footnotes.lines)
 
 

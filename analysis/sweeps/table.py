@@ -46,7 +46,8 @@ def _differences(swept: Swept, numbers: Numbers) -> Iterator[list[object]]:
         number = Number({}) if isinstance(one.contrast, Gap) else Number(one.contrast.by_seed)
         yield [
             one.match, "" if isinstance(row.amount, Gap) else number_cell(row.amount), one.point.name or "all runs",
-            *_values(swept, row), one.arm, one.against, one.quantity, *_over_seeds(number), *[""] * 6, *ratios, note,
+            *_values(swept, row), one.arm, one.against, one.quantity, *_over_seeds(number), *_of(row.motion),
+            *_of(row.similarity_motion), *ratios, note,
         ]  # fmt: skip
 
 

@@ -110,8 +110,8 @@ def apart(swept: Swept) -> str:
     if not names:
         return ""
     return (
-        f"The runs have other {' and '.join(names)}: they are compared by their numbers, which is another rule than "
-        "that of seeds."
+        f"The runs differ in their {' and '.join(names)}, so they are compared by their numbers alone, which is "
+        "another rule than that of seeds."
     )
 
 

@@ -102,7 +102,7 @@ def _unfinished(path: Path, saved: int | None) -> str:
 
 
 def _is_held(path: Path) -> bool:
-    """Does a process hold this lock? It is tried, shared and for a moment."""
+    """Does a process hold this lock? It is tried, shared and for a moment, which whoever wants it waits for."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

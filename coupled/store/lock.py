@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import time
 import weakref
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from coupled.store.errors import naming, one_line
 from coupled.store.fs import REAL, FileSystem
 
 LOCK: Final = "run.lock"
+_A_LOOK_S: Final = 0.05  # after which nobody holds the lock any more who only looked whether it is free
 _LONGEST_RECORD: Final = 4096  # bytes
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -70,7 +72,11 @@ class RunLock:
 
     def _is_mine(self, fd: int, steal: bool) -> bool:
         try:
-            if not self._fs.lock(fd) and not steal:
+            held = self._fs.lock(fd)
+            if not held and not steal:
+                time.sleep(_A_LOOK_S)
+                held = self._fs.lock(fd)
+            if not held and not steal:
                 return False
         except OSError as error:
             if steal and error.errno in _NO_LOCKS:

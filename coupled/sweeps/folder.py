@@ -27,8 +27,8 @@ from coupled.sweeps.points import Sweep
 SWEEP_JSON: Final = "sweep.json"
 _LONGEST: Final = 64 << 20  # bytes of sweep.json
 _SCHEMA: Final = 1
-_MOST_POINTS: Final = 10_000
-_MOST_COMBINATIONS: Final = 10_000  # of the values that one point stands for
+MOST_POINTS: Final = 10_000
+MOST_COMBINATIONS: Final = 10_000  # of the values that one point stands for
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _SHOWN: Final = 4  # points that one message names
 _PATIENCE_S: Final = 60.0  # for the workers of a sweep that was killed: they stop after their step
@@ -145,8 +145,8 @@ def _is_gone(owner: tuple[str, int] | None) -> bool:
 def _entries(content: Any) -> list[Entry]:
     if content["schema"] != _SCHEMA:
         raise ValueError(f"its schema is another than {_SCHEMA}")
-    if not isinstance(content["points"], list) or len(content["points"]) > _MOST_POINTS:
-        raise ValueError(f"a list of at most {_MOST_POINTS} points is needed")
+    if not isinstance(content["points"], list) or len(content["points"]) > MOST_POINTS:
+        raise ValueError(f"a list of at most {MOST_POINTS} points is needed")
     entries = [_entry(point) for point in content["points"]]
     if len({entry.name for entry in entries}) < len(entries):
         raise ValueError("a name twice")
@@ -161,8 +161,8 @@ def _entry(point: Any) -> Entry:
         raise ValueError("a digest is 64 hex digits")
     if not all(isinstance(of_axis, list) and of_axis for of_axis in values.values()):
         raise ValueError("the values of an axis are a list of one or more")
-    if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
-        raise ValueError(f"a point stands for at most {_MOST_COMBINATIONS} combinations of values")
+    if math.prod(map(len, values.values())) > MOST_COMBINATIONS:
+        raise ValueError(f"a point stands for at most {MOST_COMBINATIONS} combinations of values")
     try:
         check_name(name)
     except StoreError as error:

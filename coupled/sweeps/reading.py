@@ -13,13 +13,16 @@ from coupled.config.build import build
 from coupled.config.schema import Written
 from coupled.errors import UserError
 from coupled.store.canonical import digest as canonical_digest
+from coupled.store.lock import SweepLock
 from coupled.sweeps.arms import expand
 from coupled.sweeps.fields import NAMED, put, section
 from coupled.sweeps.file import File, Row, overridden, read
+from coupled.sweeps.folder import MOST_COMBINATIONS, MOST_POINTS, SWEEP_JSON
 from coupled.sweeps.named import settle
 from coupled.sweeps.naming import labels, part
 from coupled.sweeps.points import Point, Sweep
 
+_TAKEN: Final = ("analysis", SWEEP_JSON, SweepLock.name)
 _ONLY: Final = "run"  # the name of the one run of a sweep over arms
 
 
@@ -88,7 +91,15 @@ def _points(file: File, folder: str) -> tuple[Point, ...]:
         if point.name in points:
             do = "give points a name" if file.rows[0].values else "write the values so that letters and digits differ"
             raise UserError(f"two points are called {point.name}", "names are made of values", do)
+        if point.name in _TAKEN:
+            raise UserError(
+                f"a point is called {point.name}", "the sweep's folder has that of its own", "give it a name"
+            )
+        if (stands_for := math.prod(map(len, point.values.values()))) > MOST_COMBINATIONS:
+            raise UserError(f"point {point.name} stands for {stands_for:,} values", f"at most {MOST_COMBINATIONS:,}")
         points[point.name] = point
+    if len(points) > MOST_POINTS:
+        raise UserError(f"{len(points):,} points", f"a sweep has at most {MOST_POINTS:,}", "make several of it")
     return tuple(points.values())
 
 

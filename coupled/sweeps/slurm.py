@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from coupled.errors import UserError, unknown
 
+_LEAST_MINUTES: Final = 5  # a job is told two minutes before its end to save and go
 _MOST_MINUTES: Final = 366 * 24 * 60
 
 
@@ -37,7 +38,9 @@ def slurm_of(table: Mapping[str, Any]) -> Slurm:
                 raise UserError(f"slurm.{key} = {value!a}", "a string, as sbatch takes it")
         elif type(value) is not int or value < (0 if key == "gpus" else 1):
             raise UserError(f"slurm.{key} = {value!a}", f"an integer from {0 if key == 'gpus' else 1}")
-    if not 1 <= table.get("time", 0) <= _MOST_MINUTES:
+    if not _LEAST_MINUTES <= table.get("time", 0) <= _MOST_MINUTES:
         given = f"slurm.time = {table['time']}" if "time" in table else "[slurm] has no time"
-        raise UserError(given, "the minutes that one job may take, at most a year", "such as time = 240")
+        raise UserError(
+            given, f"the minutes that one job may take, from {_LEAST_MINUTES} to a year", "such as time = 240"
+        )
     return Slurm(**table)

@@ -103,6 +103,42 @@ def test_a_point_of_several_values_stands_at_each_and_other_axes_have_a_menu(tmp
     assert {t["marker"]["symbol"] for t in whole} == {"circle", "square"}
 
 
+def test_an_axis_that_goes_with_another_has_no_chart_and_parts_no_line(tmp_path):
+    """As a warm-up that is set for each batch size."""
+    points = [
+        ({"batch_size": [size], "optimiser.warmup": [warmup]}, [member(run_of(tmp_path, f"b{size}"), {"nscl": 0.1})])
+        for size, warmup in ((8, 4), (16, 2), (32, 1))
+    ]
+    swept = swept_of(tmp_path, points, axes={"batch_size": [8, 16, 32], "optimiser.warmup": [4, 2, 1]})
+    assert axes_of(swept) == ["batch_size"]
+    rows = [row for row in numbers_of(swept).rows if (row.match, row.quantity, row.arm) == ("step", "cka", "nscl")]
+    (line,) = lines(swept, scale_of(swept, "batch_size"), rows)
+    assert [spot.x for spot in line.spots] == [8, 16, 32] and line.others == ""
+
+
+def test_accuracies_under_other_labels_are_not_told_apart_nor_drawn_along_them(tmp_path):
+    arms = {
+        "cl": {"objective": "dcl"},
+        "nscl_size": {"objective": "nscl", "labelling": "size"},
+        "nscl_shape": {"objective": "nscl", "labelling": "shape"},
+    }
+    run = run_of(tmp_path, "s0", arms=arms, data={"labelling": "shape"})
+    steps = np.arange(11)
+    kept = {
+        f"accuracy.{arm}.{part}": steps / 10 if part == "values" else steps
+        for arm in arms
+        for part in ("steps", "values")
+    }
+    values = {"labelling": ["size", "shape"]}
+    swept = swept_of(tmp_path, [({}, [member(run, {}, **kept)])], arm_axes=values)
+    numbers = numbers_of(swept)
+    assert ("nscl_shape", "nscl_size") in [(one.arm, one.against) for one in numbers.differences]
+    assert "accuracy" not in [one.quantity for one in numbers.differences]
+    rows = [row for row in numbers.rows if (row.match, row.quantity) == ("step", "accuracy")]
+    assert {row.arm for row in rows} == set(arms)
+    assert {line.family for line in lines(swept, scale_of(swept, "labelling"), rows)} == {"nscl"}
+
+
 def test_an_arm_that_an_axis_of_arms_does_not_change_stands_at_all_its_values(tmp_path):
     axes = {"labelling": ["size", "shape"]}
     arms = expand(ARMS, axes)

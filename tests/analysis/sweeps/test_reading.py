@@ -106,6 +106,15 @@ def test_a_seed_twice_at_one_point_is_refused(copy):
         open_sweep(copy)
 
 
+def test_an_axis_that_some_runs_lack_tells_runs_of_one_seed_apart(copy):
+    shutil.copytree(copy / "seed-0", copy / "again")
+    content = json.loads((copy / "sweep.json").read_bytes())
+    first = content["points"][0]
+    content["points"][1] = {**first, "name": "again", "values": {**first["values"], "imbalance": [10]}}
+    (copy / "sweep.json").write_text(json.dumps(content))
+    assert [point.name for point in open_sweep(copy).points] == ["", "imbalance = 10"]
+
+
 def test_hostile_values_of_axes_are_shown_as_they_are(copy):
     content = json.loads((copy / "sweep.json").read_bytes())
     values = [["<b>", 1e308], [{"a": [None]}], ["x" * 1000]]

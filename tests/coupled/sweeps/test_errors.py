@@ -27,6 +27,11 @@ CASES = {
         "unknown key job; allowed: base, arms, name, jobs, slurm, set, axes, points",
     ),
     "a bad value": ("[axes]\ntrain.steps = [1, -1]\n", "point s_-1: train.steps = -1; 0 ≤ value"),
+    "a name that the folder has": (
+        "[[points]]\nname = 'analysis'\nseed = 1\n",
+        "a point is called analysis; the sweep's folder has that of its own",
+    ),
+    "a name of its lock": ("[[points]]\nname = 'sweep.lock'\nseed = 1\n", "a point is called sweep.lock"),
     "zero points": ("", "the sweep has no points; [axes], [[points]], or both"),
     "an empty list": ("points = []\n", "the sweep has no points"),
     "a point of nothing": ("[[points]]\n", "point 1 of [[points]] sets nothing"),

@@ -67,8 +67,9 @@ def test_a_table_says_what_a_job_has():
 
 
 TABLES = {
-    "no time": ({}, "[slurm] has no time; the minutes that one job may take, at most a year; such as time = 240"),
+    "no time": ({}, "[slurm] has no time; the minutes that one job may take, from 5 to a year; such as time = 240"),
     "time of 0": ({"time": 0}, "slurm.time = 0; an integer from 1"),
+    "no time to save": ({"time": 4}, "slurm.time = 4; the minutes that one job may take, from 5 to a year"),
     "years": ({"time": 10**6}, "slurm.time = 1000000; the minutes that one job may take"),
     "hours": ({"time": "4:00:00"}, "slurm.time = '4:00:00'; an integer from 1"),
     "unknown": ({"time": 5, "partiton": "x"}, "unknown key slurm.partiton; allowed: time, partition,"),
