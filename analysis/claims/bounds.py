@@ -52,6 +52,9 @@ def drift_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
     by_run = _curves(row, runs, drift_curves)
     if isinstance(by_run, Gap):
         return undecided(by_run.reason)
+    drifts = [curve for of_run in by_run for curve in of_run if curve.measure in ("drift", "surrogate_drift")]
+    if any(np.isnan(curve.values).any() for curve in drifts):
+        return undecided("a drift, or a bound on it, is undefined")
     checks = [_steps(of_run, _is_of_drift) for of_run in by_run]
     if 0 in checks:
         without = checks.index(0)

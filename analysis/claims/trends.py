@@ -44,6 +44,8 @@ def trend(row: Row, part: Part, measure: str) -> Effects:
         lacking = [point.x.reason for point in points if point.run.seed == seed and isinstance(point.x, Gap)]
         lacking += [f"{point.run.name}: {value.reason}" for point, value in own if isinstance(value, Gap)]
         has = {point.x for point, _ in own}
+        if row.axis != "labelling" and len(own) > len(has):  # several labellings may have as many classes
+            lacking.append(f"several runs with one {row.axis}: they differ in what else the sweep varies")
         lacking += [f"no run with {row.axis} = {_shown(x, row)}" for x in wanted if x not in has]
         numbers = [(float(p.x), v) for p, v in own if not isinstance(v, Gap) and not isinstance(p.x, Gap)]
         effects[seed] = Gap("; ".join(dict.fromkeys(lacking))) if lacking else _slope(row, numbers)

@@ -34,7 +34,8 @@ def at_state(run: SweepRun, quantity: str, arm: str, state: str) -> float | Gap:
     planned = run.summary.about["planned"] if run.summary else 0
     if state == "last" and steps[-1] != planned:
         return Gap(f"{quantity} of {arm} is not recorded at the last step")
-    if (still := standing(run, arm, float(steps[-1]))) is not None:
+    # Every step that counts: an arm that has moved by the first of them has moved by all.
+    if (still := standing(run, arm, float(steps[-1] if state == "last" else steps[0]))) is not None:
         return still
     return float({"least": values.min, "mean": values.mean, "last": lambda: values[-1]}[state]())
 
@@ -105,10 +106,12 @@ def without_pairs(run: SweepRun, arm: str) -> Gap | None:
     """An arm that leaves out pairs of a class says nothing where no batch has any: it was trained as CL is."""
     assert run.summary is not None
     labelled = run.arms[arm]["objective"] in _BY_LABELS
-    mass = run.summary.series("mass", arm) if labelled else Gap("")
-    if isinstance(mass, Gap) or not len(mass[1]) or np.nan_to_num(mass[1]).any():
+    if not labelled:
         return None
-    return Gap(f"{arm}: no batch has two samples of a class")
+    mass = run.summary.series("mass", arm)
+    if isinstance(mass, Gap):
+        return Gap(f"whether {arm} has left out any pair is not known: {mass.reason}")
+    return None if np.nan_to_num(mass[1]).any() else Gap(f"{arm}: no batch has two samples of a class")
 
 
 def furthest_shared(runs: Iterable[tuple[SweepRun, str]], axis: str) -> float | Gap:

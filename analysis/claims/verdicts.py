@@ -106,7 +106,7 @@ def judged_by_every_seed(effects: Mapping[int, float | Gap], mark: float, names:
     """The verdict on effects of which each decides by itself: docs/theory.md (125).
 
     Supported where each of five seeds or more is above the mark, contradicted where each is below its negative.
-    `names`: what a seed shows by either. The interval is for orientation, the smallest effect is the mark.
+    `names`: what a seed shows by either. The interval is for orientation; no smallest effect is known.
     """
     numbers, missing = numbers_of(effects)
     if missing or len(numbers) < LEAST_SEEDS:
@@ -117,7 +117,7 @@ def judged_by_every_seed(effects: Mapping[int, float | Gap], mark: float, names:
     verdict, reason = UNDECIDED, f"of {len(values)} seeds {names[0]}: {counts[0]}, {names[1]}: {counts[1]}"
     if len(values) in counts:
         verdict, reason = (SUPPORTED if counts[0] else CONTRADICTED), ""
-    return Verdict(verdict, reason, mean, low, high, mark, numbers)
+    return Verdict(verdict, reason, mean, low, high, math.nan, numbers)
 
 
 def undecided(reason: str) -> Verdict:

@@ -66,8 +66,8 @@ NO_SCL = {name: ARMS[name] for name in ("cl", "nscl")}
         (FIRST, {"last": 200}, "s0 is unfinished: 200 of 300 steps"),
         (alignments(nscl=0.9), {"arms": NO_SCL}, "made has no arm scl"),
         (FIRST, {"steps": 60}, "cka of nscl is not recorded from step 100 on"),
-        (lambda seed: {"motion": {"scl": lambda at: at / 1000}}, {}, "scl has moved 0.3 of |w_0| by step 300, and not"),
-        (lambda seed: {"motion": {"cl": lambda at: at / 2000}}, {}, "cl has moved 0.15"),
+        (lambda seed: {"motion": {"scl": lambda at: at / 1000}}, {}, "scl has moved 0.1 of |w_0| by step 100, and not"),
+        (lambda seed: {"motion": {"cl": lambda at: at / 2000}}, {}, "cl has moved 0.05 of"),
         (lambda seed: {"motion": {"nscl": lambda at: at * math.nan}}, {}, "nscl has moved nan"),
         (lambda seed: {"mass": {"nscl": lambda at: 0 * at}}, {}, "nscl: no batch has two samples of a class"),
     ],
@@ -133,14 +133,14 @@ def test_a_trend_is_the_change_over_the_range_of_the_axis(maker):
 
 
 def test_at_equal_motion_the_slope_is_of_the_values_where_arms_had_come_equally_far(maker):
-    # The hottest pair gets to .5, half as far as the others, which are looked at where they had come to .5: step 150.
-    sweep = temperature_sweep(maker, 0.1, motion=lambda tau: 0.5 if tau == 1 else 1.0)
+    # The hottest pair gets to 1, half as far as the others, which are looked at where they had come to 1: step 150.
+    sweep = temperature_sweep(maker, 0.1, motion=lambda tau: 1.0 if tau == 1 else 2.0)
     by_step, by_motion = (verdict([sweep], row) for row in ("4a", "4b"))
     assert by_step.effect == pytest.approx(0.1)
     # CKA there is .05 lower for two of three points at x = 0 and .699 of the range.
     x, y = np.array([0, math.log10(5), 1]), np.array([0.05, 0.1 * math.log10(5) + 0.05, 0.1 + 0.1])
     assert by_motion.effect == pytest.approx(np.polyfit(x, y, 1)[0])
-    early = temperature_sweep(maker, 0.1, motion=lambda tau: 0.31 if tau == 1 else 1.0)
+    early = temperature_sweep(maker, 0.1, motion=lambda tau: 1.0 if tau == 1 else 1.0 / 0.31)
     assert "at step 93, before step 100" in verdict([early], "4b").reason
 
 
