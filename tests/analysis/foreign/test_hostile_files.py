@@ -14,6 +14,8 @@ from analysis.foreign.folders import Checkpoint
 from analysis.foreign.loading import Loader
 from coupled.store import StoreError
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 
 def good(folder):
     encoder = randomised(resnet("resnet18", 4))

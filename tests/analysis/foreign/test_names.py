@@ -12,6 +12,8 @@ from analysis.foreign.shapes import Architecture, read
 from coupled.errors import UserError
 from coupled.store import StoreError
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 RESNET50 = {"encoder": "resnet50", "width": 64, "stem": "cifar", "projection_hidden": 2048, "projection_dim": 128}
 
 

@@ -16,6 +16,8 @@ from analysis.report.evaluated import TABLES
 from analysis.report.evaluated import evaluated as read_back
 from coupled.driver.train import train
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 ARMS = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}, "scl": {"objective": "scl", "reference": "nscl"}}
 
 

@@ -17,6 +17,8 @@ from coupled.driver.train import train
 from coupled.reading import records
 from coupled.store import StoreError, canonical_json, open_tensors, read_manifest
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 CHECKPOINT = "checkpoints/step-000000003/nscl.safetensors"
 ARMS = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}}
 

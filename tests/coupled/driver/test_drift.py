@@ -13,6 +13,8 @@ from coupled.driver.train import resume, train
 from coupled.errors import Preempted, UserError
 from coupled.store import read_manifest, tree_hash
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 
 def test_another_identity_field_is_refused_with_both_sides(tmp_path):
     stopped(config_of(tmp_path), Stop(4))

@@ -9,6 +9,8 @@ from coupled.driver.train import resume, train
 from coupled.errors import UserError
 from coupled.store import tree_hash
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 LONG = {"train": {"steps": 12}}
 
 

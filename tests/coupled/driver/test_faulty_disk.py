@@ -11,6 +11,8 @@ from coupled.driver.train import resume, train
 from coupled.recording.writer import Writer
 from coupled.store import RunDirectory, StoreError, tree_hash
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 # Whatever a step gave to be written is on disk before the next.
 AT_ONCE = {"asynchronous": False}
 

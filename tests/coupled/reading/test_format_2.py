@@ -21,6 +21,8 @@ from coupled.reading.run_json import read_run
 from coupled.store import StoreError, canonical_json, tree_hash
 from coupled.store import digest as digest_of
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 ARCHIVE = Path(__file__).parents[2] / "data" / "format2.tar.gz"
 REFUSED = "is a run of format 2; only runs of format 3 can be resumed or trained further; "
 

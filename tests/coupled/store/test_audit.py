@@ -14,6 +14,8 @@ from coupled.store import REAL, StoreError, audit, read_manifest
 from coupled.store.canonical import canonical_json
 from coupled.store.rundir import begin_entry
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 KEPT_STATES = {"finished", "preempted"}
 
 

@@ -12,6 +12,8 @@ from simulated_disk import PowerCut, SimulatedDisk
 
 from coupled.store import KILL_POINTS, REAL, StoreError, read_manifest, recovery, shard_name, state
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 
 def test_a_life_passes_every_kill_point_but_those_of_overwriting(golden):
     passed, unpassed = set(golden[2]), {p for p in KILL_POINTS if not p.startswith("overwrite.")} - set(golden[2])

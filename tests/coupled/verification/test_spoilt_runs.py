@@ -14,6 +14,8 @@ from coupled.store import StoreError
 from coupled.store.manifest import parse_line
 from coupled.verification import verify
 
+pytestmark = pytest.mark.slow  # runs of their own; others of the fast ones train, resume and read as well
+
 
 def labels(run):
     tensors(run, "similarity", "shared", 3, **{"labels.size": (1, flip)})
