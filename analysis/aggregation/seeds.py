@@ -50,7 +50,7 @@ class Contrast(Mean):
 
 def mean(values: Values) -> Mean | Gap:
     """The mean over seeds, t·s/√n either side; a gap with fewer than three numbers."""
-    numbers, missing = _apart(values)
+    numbers, missing = numbers_of(values)
     if len(numbers) < LEAST_SEEDS:
         return _too_few(numbers, missing)
     return Mean(*over_draws(list(numbers.values())), numbers, missing)
@@ -82,11 +82,12 @@ def trend(points: Sequence[tuple[float, Values]]) -> Mean | Gap:
     for seed in sorted({seed for _, values in points for seed in values}):
         y = [values.get(seed, Gap("no such seed")) for _, values in points]
         gaps = [f"at {at:.6g}: {value.reason}" for at, value in zip(x, y, strict=True) if isinstance(value, Gap)]
-        slopes[seed] = Gap("; ".join(gaps)) if gaps else _slope(x, np.array(y, np.float64))
+        slopes[seed] = Gap("; ".join(gaps)) if gaps else slope(x, np.array(y, np.float64))
     return mean(slopes)
 
 
-def _slope(x: np.ndarray, y: np.ndarray) -> float:
+def slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the least-squares line of y (n,) over x (n,)."""
     centred = x - x.mean()
     return float(centred @ (y - y.mean()) / (centred @ centred))
 
@@ -106,9 +107,10 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     return (1 + V) / 2, (1 + V / quantile) / 2, (1 + V * quantile) / 2
 
 
-def _apart(values: Values) -> tuple[dict[int, float], dict[int, str]]:
+def numbers_of(values: Values) -> tuple[dict[int, float], dict[int, str]]:
+    """The values that are finite numbers, and of the other seeds why they have none; by seed, in order."""
     numbers, missing = {}, {}
-    for seed, value in values.items():
+    for seed, value in sorted(values.items()):
         if isinstance(value, Gap):
             missing[seed] = value.reason
         elif not math.isfinite(value):

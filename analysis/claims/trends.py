@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.aggregation.gap import Gap
+from analysis.aggregation.seeds import slope
 from analysis.claims import values
 from analysis.claims.parts import Effects, Part, difference
 from analysis.claims.roles import having
@@ -119,6 +120,5 @@ def _value(row: Row, run: SweepRun, measure: str, arm: str, common: _Common) -> 
 
 def _slope(row: Row, points: Sequence[tuple[float, float]]) -> float:
     x, y = np.array(points, np.float64).T
-    centred = x - x.mean()
-    slope = float(centred @ (y - y.mean()) / (centred @ centred))
-    return (slope if row.raw else slope * float(np.ptp(x))) - row.against
+    own = slope(x, y)
+    return (own if row.raw else own * float(np.ptp(x))) - row.against

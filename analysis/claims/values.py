@@ -42,11 +42,9 @@ def at_state(run: SweepRun, quantity: str, arm: str, state: str) -> float | Gap:
 
 def late(run: SweepRun, quantity: str, arm: str) -> tuple[np.ndarray, np.ndarray] | Gap:
     """The recorded steps from 100 on and the values there, all finite, at least one."""
-    summary = finished(run)
+    summary = _telling(run, arm)
     if isinstance(summary, Gap):
         return summary
-    if (without := without_pairs(run, arm)) is not None:
-        return without
     series = summary.series(quantity, arm)
     if isinstance(series, Gap):
         return series
@@ -60,11 +58,9 @@ def late(run: SweepRun, quantity: str, arm: str) -> tuple[np.ndarray, np.ndarray
 
 def at_match(run: SweepRun, quantity: str, arm: str, axis: str, target: float) -> float | Gap:
     """The value where an arm has come to `target` of an axis of `analysis.aggregation.matching`, from step 100 on."""
-    summary = finished(run)
+    summary = _telling(run, arm)
     if isinstance(summary, Gap):
         return summary
-    if (without := without_pairs(run, arm)) is not None:
-        return without
     progress = summary.progress(axis, arm)
     if isinstance(progress, Gap):
         return progress
@@ -77,6 +73,12 @@ def at_match(run: SweepRun, quantity: str, arm: str, axis: str, target: float) -
         return still
     value = summary.value(quantity, arm, axis, target)
     return Gap(f"{quantity} of {arm} is undefined") if not isinstance(value, Gap) and not np.isfinite(value) else value
+
+
+def _telling(run: SweepRun, arm: str) -> Summary | Gap:
+    """The summary of a finished run in which the arm was trained by what its labels say; or why it says nothing."""
+    summary = finished(run)
+    return summary if isinstance(summary, Gap) else without_pairs(run, arm) or summary
 
 
 def standing(run: SweepRun, arm: str, step: float) -> Gap | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import special  # not stats: it takes a second to load
 
 from analysis.aggregation.gap import Gap
+from analysis.aggregation.seeds import numbers_of
 
 Array = NDArray[np.float64]
 Side = Literal["above", "below", "within"]
@@ -123,19 +124,6 @@ def judged_by_every_seed(effects: Mapping[int, float | Gap], mark: float, names:
 def undecided(reason: str) -> Verdict:
     """No verdict, and no number."""
     return Verdict(UNDECIDED, reason)
-
-
-def numbers_of(effects: Mapping[int, float | Gap]) -> tuple[dict[int, float], dict[int, str]]:
-    """The effects that are finite numbers, and of the other seeds why they have none."""
-    numbers, missing = {}, {}
-    for seed, value in sorted(effects.items()):
-        if isinstance(value, Gap):
-            missing[seed] = value.reason
-        elif not math.isfinite(value):
-            missing[seed] = "undefined"
-        else:
-            numbers[seed] = float(value)
-    return numbers, missing
 
 
 def _without(numbers: Mapping[int, float], missing: Mapping[int, str]) -> Verdict:
