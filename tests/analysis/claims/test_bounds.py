@@ -96,3 +96,9 @@ def test_a_bound_on_the_drift_is_one_on_the_surrogate(judged):
         "0 of 50 checks; first vacuous steps: rows 6; at the end the true run drifts 2 times as far as the surrogate"
     )
     assert judged("9", "drift_curves", drifts(2.5, np.linspace(2, 30, 10))).verdict == "violated"
+
+
+@pytest.mark.parametrize("what", [{"bound": np.where(STEPS == 4, np.nan, 30.0)}, {"true": math.nan}])
+def test_a_drift_or_a_bound_on_it_that_is_undefined_decides_nothing(judged, what):
+    found = judged("9", "drift_curves", drifts(1.5, **{"bound": 30.0, **what}))
+    assert (found.verdict, found.reason) == ("undecided", "a drift, or a bound on it, is undefined")

@@ -261,3 +261,14 @@ def test_pairs_of_seeds_are_wrong_at_most_one_time_in_twenty():
         pseudo = pseudo_values(dict(zip(pairs, values, strict=True)))
         _, low, high = intervals(np.stack([pseudo[seed] for seed in range(5)], -1))
         assert max((low > 0).mean(), (high < 0).mean()) <= 0.05
+
+
+def test_several_runs_at_one_value_are_no_point_of_a_trend(maker):
+    """What differs between them is no axis of claims, such as the warm-up."""
+    runs = [
+        maker.run(f"r{rho}-{i}-s{seed}", seed, {}, {"imbalance": [rho]}, data={"labelling": "size", "imbalance": rho})
+        for seed in range(5)
+        for rho, i in ((10.0, 0), (100.0, 0), (100.0, 1))
+    ]
+    found = verdict([maker.sweep(runs)], "13a")
+    assert found.verdict == "undecided" and "several runs with one imbalance" in found.reason

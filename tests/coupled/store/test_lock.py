@@ -21,6 +21,19 @@ def test_a_second_lock_is_refused_in_one_line_naming_the_holder(tmp_path):
     RunLock(tmp_path).release()
 
 
+def test_whoever_only_looks_for_a_moment_keeps_nobody_out(tmp_path):
+    """`coupled-run list` tries a lock, shared; a lock that is not free at once is tried again."""
+    tries = []
+
+    class Looked(FileSystem):
+        def lock(self, fd):
+            tries.append(fd)
+            return len(tries) > 1 and super().lock(fd)
+
+    RunLock(tmp_path, Looked()).release()
+    assert len(tries) == 2
+
+
 def test_the_owner_record_is_of_the_last_holder_alone(tmp_path):
     (tmp_path / "run.lock").write_text("x" * 500)
     with RunLock(tmp_path):
