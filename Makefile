@@ -9,11 +9,18 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The float kernels of a CPU without vector extensions: torch's own, and those of its convolutions.
 PLAIN_KERNELS := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
 
-.PHONY: demo test test-kernels test-slow test-gpu lint install
+CLAIMS := floor granularity batch_size imbalance classes seeds temperature
+
+.PHONY: demo claims test test-kernels test-slow test-gpu lint install
 
 demo: .venv/installed
 	$(BIN)/coupled-run train configs/quickstart.toml
 	$(BIN)/coupled-analyze curves runs/quickstart
+
+# What the papers claim, decided from sweeps on two cores. Killed, it goes on where it was.
+claims: .venv/installed
+	set -e; for sweep in $(CLAIMS); do $(BIN)/coupled-run sweep configs/claims/$$sweep.toml; done
+	$(BIN)/coupled-analyze claims runs/claims_*
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
