@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from helpers import tiny
 
+from analysis.aggregation.gap import Gap
 from analysis.aggregation.summary import QUANTITIES, Summary
 from analysis.claims.sweeps import Sweep, SweepRun
 from coupled.config import resolved
@@ -25,14 +26,32 @@ ARMS = {
 }
 
 
+class Given:
+    """What stands for measures at checkpoints: series by measure and arm."""
+
+    def __init__(self, series):
+        self._series = series
+
+    def series(self, measure, arm):
+        return self._series[measure, arm]
+
+    def errors(self):
+        return Gap("no few-shot errors were made")
+
+
 class Maker:
-    """Makes runs and sweeps; `curves` gives the values of a quantity of an arm over steps, others are constants."""
+    """Makes runs and sweeps; `curves` gives the values of a quantity of an arm over steps, others are constants.
+
+    `at`: values of measures at kept checkpoints, by measure, arm and step; without it no checkpoint is kept.
+    """
 
     def __init__(self, folder):
         self.folder = folder
 
-    def run(self, name, seed, curves, values=None, *, arms=ARMS, steps=STEPS, last=None, **sections):
-        config = tiny(self.folder, name=name, seed=seed, arms=arms, **{"train": {"steps": steps}, **sections})
+    def run(self, name, seed, curves, values=None, *, arms=ARMS, steps=STEPS, last=None, at=None, **sections):
+        kept = sorted({step for of_arm in (at or {}).values() for step in of_arm})
+        sections = {"train": {"steps": steps}, "checkpoints": {"keep": {"steps": kept}}, **sections}
+        config = tiny(self.folder, name=name, seed=seed, arms=arms, **sections)
         every = np.arange(steps + 1)
         panel = np.append(PANEL[steps > PANEL], steps)
         tensors = {"rate": np.concatenate([[0.0], np.cumsum(np.full(steps, 0.1))])}
@@ -49,10 +68,10 @@ class Maker:
             }
             for quantity, made in curves.items():
                 if arm in made:
-                    at = own[quantity][0]
-                    own[quantity] = (at, np.broadcast_to(np.asarray(made[arm](at)), at.shape).astype(np.float64))
-            for quantity, (at, y) in own.items():
-                tensors |= {f"{quantity}.{arm}.steps": at.astype(np.int64), f"{quantity}.{arm}.values": y}
+                    x = own[quantity][0]
+                    own[quantity] = (x, np.broadcast_to(np.asarray(made[arm](x)), x.shape).astype(np.float64))
+            for quantity, (x, y) in own.items():
+                tensors |= {f"{quantity}.{arm}.steps": x.astype(np.int64), f"{quantity}.{arm}.values": y}
         labellings = {spec.labelling for spec in config.arms.values()}
         classes = {"size": 2, "shape": 8, "colour": 8, "texture": 4}
         about = {
@@ -75,11 +94,15 @@ class Maker:
             "planned": steps,
         }
         given = {"seed": (seed,), **{axis: tuple(each) for axis, each in (values or {}).items()}}
-        return SweepRun(name, Path(self.folder) / name, given, Summary(Path(name), about, tensors))
+        run = SweepRun(name, Path(self.folder) / name, given, Summary(Path(name), about, tensors))
+        series = {key: (np.array(list(of_arm)), np.array(list(of_arm.values()))) for key, of_arm in (at or {}).items()}
+        run.__dict__["evaluated"] = Given(series)
+        return run
 
     def sweep(self, runs, name="made"):
         return Sweep(Path(self.folder) / name, tuple(runs))
 
     def seeds(self, curves_of, seeds=range(5), **options):
-        """A sweep over seeds alone; `curves_of`: from a seed to curves."""
-        return self.sweep([self.run(f"s{seed}", seed, curves_of(seed), **options) for seed in seeds])
+        """A sweep over seeds alone; `curves_of`, `at_of`: from a seed to curves, and to values at checkpoints."""
+        at_of = options.pop("at_of", lambda seed: None)
+        return self.sweep([self.run(f"s{s}", s, curves_of(s), at=at_of(s), **options) for s in seeds])

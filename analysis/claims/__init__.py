@@ -12,6 +12,7 @@ from analysis.claims.rules import Claim, Row, rules
 from analysis.claims.scale import scale_of
 from analysis.claims.sweeps import Sweep, read
 from analysis.claims.verdicts import Verdict, judged, judged_by_every_seed, undecided
+from coupled.terminal.counting import Progress
 
 __all__ = ["Finding", "claims", "decide"]
 
@@ -31,11 +32,12 @@ class Finding:
     rsa: Verdict | None = None
 
 
-def claims(paths: Iterable[str | Path]) -> list[Finding]:
+def claims(paths: Iterable[str | Path], progress: Progress | None = None) -> list[Finding]:
     """The findings of every row of every claim in the sweeps of these folders: one for each sweep that has what the row
-    needs, or one that says that none has. Raises what `analysis.claims.sweeps.read` raises.
+    needs, or one that says that none has. `progress(work, done, all)` is told how far summaries and evaluation are;
+    features of checkpoints are kept under each run's analysis/. Raises what `analysis.claims.sweeps.read` raises.
     """
-    return decide(read(paths))
+    return decide(read(paths, progress))
 
 
 def decide(sweeps: Sequence[Sweep]) -> list[Finding]:
@@ -44,8 +46,6 @@ def decide(sweeps: Sequence[Sweep]) -> list[Finding]:
 
 
 def _of_row(claim: Claim, row: Row, sweeps: Sequence[Sweep]) -> list[Finding]:
-    if row.kind == "not computed":
-        return [Finding(claim, row, "", "", undecided(f"not computed yet: {row.needs}"))]
     if row.kind in JUDGES:
         return [_of_bounds(claim, row, sweeps)]
     parts = [select(row, sweep) for sweep in sweeps]

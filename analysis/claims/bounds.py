@@ -1,6 +1,7 @@
 """Do bounds hold on every recorded step of every run? A bound is no statistic: one violation decides."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from analysis.claims.rules import Row
 from analysis.claims.sweeps import SweepRun
 from analysis.claims.values import finished
 from analysis.claims.verdicts import HOLDS, VIOLATED, Verdict, undecided
+from analysis.evaluation.few_shot import Row as FewShotRow
 from analysis.runs.curve import Curve, pick
 from analysis.runs.processes import in_processes
 from analysis.runs.run import Run
@@ -71,10 +73,52 @@ def drift_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
     return Verdict(verdict.verdict, f"{verdict.reason}; {more}", verdict.effect, by_seed=verdict.by_seed)
 
 
+def few_shot_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
+    """Whether the bounds on the few-shot error hold in the exact setting, docs/theory.md (91), (93), (95), (96).
+
+    A check is a bound on one error: of an arm, checkpoint, split, feature, labelling, number of ways and of shots. The
+    effect is the tightness of (96) in choices among all classes at the last step, a median of each seed and their mean.
+    """
+    by_seed: dict[int, list[float]] = {}
+    broken, checks, last_rows = list[str](), 0, list[FewShotRow]()
+    for run in runs:
+        if isinstance(lacking := finished(run), Gap):
+            return undecided(lacking.reason)
+        errors = run.evaluated.errors()
+        if isinstance(errors, Gap):
+            return undecided(errors.reason)
+        broken += [f"{run.name}: {line}" for line in errors.violations()]
+        checks += sum(each.holds(name) is not None for each in errors.rows for name in each.bounds)
+        last = max(each.step for each in errors.rows)
+        exact = [each for each in errors.rows if each.setting == "exact" and each.step == last]
+        last_rows += exact
+        tightness = [each.tightness("cantelli") for each in exact if each.ways == each.classes]
+        by_seed.setdefault(int(run.seed or 0), []).extend(tightness)
+    if not checks:
+        return undecided(f"no bound on a few-shot error of {', '.join(run.name for run in runs)} is defined")
+    medians = {seed: _median(values) for seed, values in sorted(by_seed.items())}
+    verdict = _verdict(broken, checks, medians)
+    shares = ", ".join(f"{name} {_informative(last_rows, name):.0%}" for name in last_rows[0].bounds)
+    more = f"below the error of guessing at the last step: {shares}"
+    return Verdict(verdict.verdict, f"{verdict.reason}; {more}", verdict.effect, by_seed=verdict.by_seed)
+
+
+def _median(values: Sequence[float]) -> float:
+    """Of those that are numbers: an error of 0 has no tightness."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else math.nan
+
+
+def _informative(rows: Sequence[FewShotRow], name: str) -> float:
+    """The share of rows whose bound is below the error of guessing; one that is undefined is not."""
+    return float(np.mean([row.bounds[name].value < 1 - 1 / row.ways for row in rows]))
+
+
 # Of a row's kind.
 JUDGES: Final[dict[str, Callable[[Row, Sequence[SweepRun]], Verdict]]] = {
     "gap bound": gap_bounds,
     "drift bound": drift_bounds,
+    "few-shot bound": few_shot_bounds,
 }
 
 
@@ -105,6 +149,11 @@ def _judged(
         by_seed.setdefault(int(run.seed or 0), []).append(tightness(of_run))
     medians = {seed: float(np.median(np.concatenate(parts))) for seed, parts in sorted(by_seed.items())}
     broken = [line for of_run in by_run for line in violations(of_run)]
+    return _verdict(broken, checks, medians)
+
+
+def _verdict(broken: Sequence[str], checks: int, medians: Mapping[int, float]) -> Verdict:
+    """Of the violations among so many checks, with the tightness by seed."""
     counted = f"{len(broken)} bounds are violated, first: {broken[0]}" if broken else f"0 of {checks:,} checks"
     return Verdict(VIOLATED if broken else HOLDS, counted, float(np.mean(list(medians.values()))), by_seed=medians)
 

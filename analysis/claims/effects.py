@@ -39,7 +39,9 @@ def of_two(row: Row, part: Part, measure: str) -> Effects:
 
 
 def change(row: Row, part: Part, measure: str) -> Effects:
-    """The measure at the last step less that at the first recorded one from step 100 on."""
+    """The measure at the last step less that at the first recorded one from step 100 on; less that of the row's other
+    arm, if there is one.
+    """
 
     def of(run: SweepRun, arm: str) -> float | Gap:
         last, series = values.at_state(run, measure, arm, "last"), values.late(run, measure, arm)
@@ -50,7 +52,7 @@ def change(row: Row, part: Part, measure: str) -> Effects:
             return Gap(f"{measure} of {arm} is recorded at one step from 100 on: the last")
         return last - float(series[1][0])
 
-    return by_seed(row, part, of)
+    return by_seed(row, part, lambda run, arm: difference(row, run, arm, lambda name: of(run, name)))
 
 
 def exponential(row: Row, part: Part, measure: str) -> Effects:
@@ -80,7 +82,7 @@ def _preferred(rate: Array, distances: Array) -> float | Gap:
     return Gap(fits) if isinstance(fits, str) else fits[0]["power_aic"] - fits[0]["aic"]
 
 
-# Of a row's kind; "not computed" has none.
+# Of a row's kind; bounds have `analysis.claims.bounds.JUDGES`.
 MAKERS: Final[dict[str, Callable[[Row, Part, str], Effects]]] = {
     "level": level,
     "difference": of_two,

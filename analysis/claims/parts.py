@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from analysis.aggregation.gap import Gap
+from analysis.claims.evaluated import looked_at
 from analysis.claims.roles import having, partner
-from analysis.claims.rules import Row
+from analysis.claims.rules import EVALUATED, Row
 from analysis.claims.sweeps import SEED, Sweep, SweepRun
 
 Effects = dict[int, float | Gap]
@@ -46,6 +47,10 @@ def select(row: Row, sweep: Sweep) -> Part | Gap:
             return Gap(f"{sweep.name} has no arm {role}")
     if any(run.seed is None for run in runs):
         return Gap(f"{sweep.name} has not begun")
+    if row.measure in EVALUATED:
+        for run in begun:
+            if isinstance(steps := looked_at(row.measure, run.keeps(), run.setting("train.steps")), Gap):
+                return Gap(f"{sweep.name} {steps.reason}")
     return Part(sweep.name, runs)
 
 

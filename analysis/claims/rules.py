@@ -29,10 +29,12 @@ KINDS: Final = (
     "other seed",
     "gap bound",
     "drift bound",
-    "not computed",
+    "few-shot bound",
 )
 AXES: Final = ("", "labelling", "classes", "temperature", "batch_size", "imbalance")
 STATES: Final = ("least", "mean", "last")
+# Measured on whole samples at kept checkpoints (`analysis.claims.evaluated`); the others are recorded by the run.
+EVALUATED: Final = ("probe_accuracy", "nscl_loss_share", "within_class_collapse", "simplex_deviation", "few_shot_error")
 MATCHES: Final = ("step", "samples", "rate", "motion")
 
 
@@ -40,10 +42,11 @@ MATCHES: Final = ("step", "samples", "rate", "motion")
 class Row:
     """One rule: a row of the table. `kind` says how effects by seed are made (`effects.MAKERS`).
 
-    measure: a quantity of a run's summary. arms: roles (`roles.ROLES`), the first beside the second, if there is one.
-    axis: what varies within the sweep that is needed; where: the values of other axes. match: what trends compare runs
-    at. state: which of the recorded steps from 100 on, at equal steps. against: what a level is compared with. raw: the
-    slope itself, of log measure over log(C − 1), in place of the change over the whole range of the axis.
+    measure: a quantity of a run's summary, or one of `EVALUATED`. arms: roles (`roles.ROLES`), the first beside the
+    second, if there is one. axis: what varies within the sweep that is needed; where: the values of other axes. match:
+    what trends compare runs at. state: which of the recorded steps from 100 on, at equal steps. against: what a level
+    is compared with. raw: the slope itself, of log measure over log(C − 1), in place of the change over the whole range
+    of the axis.
     """
 
     id: str
@@ -60,7 +63,6 @@ class Row:
     against: float = 0.0
     window: str = ""
     raw: bool = False
-    needs: str = ""
 
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():
@@ -69,7 +71,6 @@ class Row:
         _check(not unknown and len(self.arms) in (1, 2), f"row {self.id}: arms = {self.arms}")
         _check(self.margin >= 0, f"row {self.id}: margin = {self.margin}")
         _check((self.axis != "") == (self.kind == "trend") or self.kind in _ANY_AXIS, f"row {self.id}: axis")
-        _check((self.kind == "not computed") == bool(self.needs), f"row {self.id}: needs")
 
     @property
     def number(self) -> int:
@@ -80,10 +81,10 @@ class Row:
         return int(form[1])
 
 
-_ANY_AXIS: Final = ("gap bound", "drift bound", "not computed")
+_ANY_AXIS: Final = ("gap bound", "drift bound", "few-shot bound")
 _ALLOWED: Final[dict[str, tuple[str, ...]]] = {
-    "kind": KINDS, "side": SIDES, "axis": AXES, "match": MATCHES, "state": STATES, "measure": tuple(QUANTITIES),
-    "window": ("", "early", "late"),
+    "kind": KINDS, "side": SIDES, "axis": AXES, "match": MATCHES, "state": STATES,
+    "measure": (*QUANTITIES, *EVALUATED, "drift"), "window": ("", "early", "late"),
 }  # fmt: skip
 
 

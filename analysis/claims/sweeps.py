@@ -6,15 +6,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from analysis.aggregation.gap import Gap
+from analysis.aggregation.matching import Array, Steps
 from analysis.aggregation.summary import Summary, summaries
+from analysis.claims.evaluated import Evaluated
+from analysis.claims.roles import having
+from analysis.claims.rules import EVALUATED
 from analysis.runs.run import Run, open_run
 from coupled.config.differences import fields_of
+from coupled.config.fields import Schedule
 from coupled.errors import UserError, printable
 from coupled.store.manifest import RUN_JSON
 from coupled.store.objects import object_path
 from coupled.sweeps.fields import target
 from coupled.sweeps.folder import SWEEP_JSON, Entry
 from coupled.sweeps.folder import read as read_entries
+from coupled.terminal.counting import Progress
 
 # What claims call an axis, by the config field that it sets. Others keep the field's name.
 AXES: Final[Mapping[str, str]] = {
@@ -29,7 +36,7 @@ SEED: Final = "seed"
 @dataclass(frozen=True, eq=False)
 class SweepRun:
     """A run of a sweep. `values`: of the axes, by the names that claims have for them, several where they make the same
-    run. `summary` is None where the run has not begun, which `lacks` says.
+    run. `summary` is None where the run has not begun, which `lacks` says. `progress` is told how far evaluation is.
     """
 
     name: str
@@ -37,6 +44,7 @@ class SweepRun:
     values: Mapping[str, tuple[Any, ...]]
     summary: Summary | None
     lacks: str = ""
+    progress: Progress | None = None
     _fields: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -49,6 +57,25 @@ class SweepRun:
         """The arms as the resolved config has them, in its order; none where the run has not begun."""
         tables = [] if self.summary is None else self.summary.about["config"]["arms"]
         return {table["name"]: table for table in tables}
+
+    def series(self, quantity: str, arm: str) -> tuple[Steps, Array] | Gap:
+        """Steps and values of a measure of an arm, or why there are none."""
+        if self.summary is None:
+            return Gap(f"{self.name}: {self.lacks}")
+        return (self.evaluated if quantity in EVALUATED else self.summary).series(quantity, arm)
+
+    def keeps(self) -> list[int]:
+        """The steps of which a checkpoint is kept, once the run is finished."""
+        assert self.summary is not None
+        config = self.summary.about["config"]
+        keep = config["checkpoints"]["keep"]
+        return Schedule(**{**keep, "steps": tuple(keep["steps"])}).upto(config["train"]["steps"])
+
+    @cached_property
+    def evaluated(self) -> Evaluated:
+        """What is measured at its checkpoints. Made when it is first asked for."""
+        roles = dict.fromkeys(arm for role in ("cl", "nscl") for arm in having(self.arms, role))
+        return Evaluated(self.opened, tuple(roles), self.progress)
 
     @cached_property
     def opened(self) -> Run:
@@ -80,8 +107,8 @@ class Sweep:
         return printable(self.path.resolve().name)
 
 
-def read(paths: Iterable[str | Path]) -> list[Sweep]:
-    """The sweeps of these folders, each run summarised.
+def read(paths: Iterable[str | Path], progress: Progress | None = None) -> list[Sweep]:
+    """The sweeps of these folders, each run summarised. `progress(work, done, all)` is told how far long work is.
 
     Raises UserError for a folder that is no sweep, one that is given twice and a run that is not the sweep's;
     StoreError (exit code 3) for what is damaged.
@@ -97,16 +124,21 @@ def read(paths: Iterable[str | Path]) -> list[Sweep]:
         if folder not in [of for of, _, _ in entries]:
             raise UserError(f"{folder / SWEEP_JSON} lists no points", "a sweep has at least one", "coupled-run sweep")
     begun = [path for _, _, path in entries if (path / RUN_JSON).is_file()]
-    made = dict(zip(begun, summaries(begun), strict=True))
-    runs = [(folder, _run(entry, path, made.get(path))) for folder, entry, path in entries]
+
+    def summarised(done: int, total: int) -> None:
+        if progress is not None:
+            progress("summaries of runs", done, total)
+
+    made = dict(zip(begun, summaries(begun, progress=summarised), strict=True))
+    runs = [(folder, _run(entry, path, made.get(path), progress)) for folder, entry, path in entries]
     return [Sweep(folder, tuple(run for of, run in runs if of == folder)) for folder in folders]
 
 
-def _run(entry: Entry, path: Path, summary: Summary | None) -> SweepRun:
+def _run(entry: Entry, path: Path, summary: Summary | None, progress: Progress | None) -> SweepRun:
     values = {AXES.get(target(axis), target(axis)): tuple(each) for axis, each in entry.values.items()}
     if summary is None:
         return SweepRun(entry.name, path, values, None, "it has not begun")
     if summary.about["digest"] != entry.digest:
         sides = f"{path} is {summary.about['digest'][:12]}…, {SWEEP_JSON} has {entry.digest[:12]}…"
         raise UserError(sides, "the runs of a sweep are those that it planned", "give the folder of the whole sweep")
-    return SweepRun(entry.name, path, values, summary)
+    return SweepRun(entry.name, path, values, summary, progress=progress)

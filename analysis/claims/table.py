@@ -131,8 +131,8 @@ def _rests_on(finding: Finding) -> Iterator[str]:
 
 def rule_of(row: Row) -> str:
     """The rule of a row, in words."""
-    if row.kind == "not computed":
-        return row.needs
+    if row.kind == "few-shot bound":
+        return f"bounds on the few-shot error of {' and '.join(row.arms)} in the exact setting; {needs(row)}"
     if row.kind == "drift bound":
         return f"bounds on the drift of the surrogate panel at every step; {needs(row)}"
     if row.kind == "gap bound":

@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.aggregation.gap import Gap
 from analysis.aggregation.summary import Summary
+from analysis.claims.roles import having
 from analysis.claims.rules import FROM_STEP, MOVED
 from analysis.claims.sweeps import SweepRun
 
@@ -35,17 +36,18 @@ def at_state(run: SweepRun, quantity: str, arm: str, state: str) -> float | Gap:
     if state == "last" and steps[-1] != planned:
         return Gap(f"{quantity} of {arm} is not recorded at the last step")
     # Every step that counts: an arm that has moved by the first of them has moved by all.
-    if (still := standing(run, arm, float(steps[-1] if state == "last" else steps[0]))) is not None:
-        return still
+    for name in _concerned(run, quantity, arm):
+        if (still := standing(run, name, float(steps[-1] if state == "last" else steps[0]))) is not None:
+            return still
     return float({"least": values.min, "mean": values.mean, "last": lambda: values[-1]}[state]())
 
 
 def late(run: SweepRun, quantity: str, arm: str) -> tuple[np.ndarray, np.ndarray] | Gap:
     """The recorded steps from 100 on and the values there, all finite, at least one."""
-    summary = _telling(run, arm)
-    if isinstance(summary, Gap):
-        return summary
-    series = summary.series(quantity, arm)
+    for name in _concerned(run, quantity, arm):
+        if isinstance(lacking := _telling(run, name), Gap):
+            return lacking
+    series = run.series(quantity, arm)
     if isinstance(series, Gap):
         return series
     steps, values = (each[series[0] >= FROM_STEP] for each in series)
@@ -73,6 +75,11 @@ def at_match(run: SweepRun, quantity: str, arm: str, axis: str, target: float) -
         return still
     value = summary.value(quantity, arm, axis, target)
     return Gap(f"{quantity} of {arm} is undefined") if not isinstance(value, Gap) and not np.isfinite(value) else value
+
+
+def _concerned(run: SweepRun, quantity: str, arm: str) -> list[str]:
+    """The arms whose training a number speaks of: the share of NSCL's reduction is about the arms of NSCL as well."""
+    return list(dict.fromkeys([arm, *(having(run.arms, "nscl") if quantity == "nscl_loss_share" else [])]))
 
 
 def _telling(run: SweepRun, arm: str) -> Summary | Gap:

@@ -7,6 +7,7 @@ from analysis.claims import claims, table
 from analysis.commands import printing
 from coupled.errors import printable
 from coupled.terminal.console import Console
+from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
 
 
@@ -24,7 +25,8 @@ def add(command: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Decides, prints and writes the claims."""
-    findings = claims(options.sweeps)
+    with Counting() as counting:
+        findings = claims(options.sweeps, counting.count)
     path = table.write(options.sweeps[0], findings)
     if options.verbose:
         for line in table.verbose_lines(findings):

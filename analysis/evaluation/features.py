@@ -53,15 +53,16 @@ class Place:
 class Evaluation:
     """The features of a run's arms at kept checkpoints, on evaluated samples of its data set.
 
-    steps: which checkpoints (default: all kept ones). size: samples of each split, None for all; ids: other ids (n,) of
-    a split instead, ascending. stages: pooled stage features as well. data, code: where the data set lies, and the
-    files of the user's own code (default: where the run's log says, and none). device: "cpu", "cuda"; default: the
-    run's own, if it is here. workers: processes that decode images in files; default: one a core. output: where
-    features are kept; default: analysis/features/ of the run. progress(work, done, all).
+    steps: which checkpoints (default: all kept ones). arms: which of the run's (default: all). size: samples of each
+    split, None for all; ids: other ids (n,) of a split instead, ascending. stages: pooled stage features as well. data,
+    code: where the data set lies, and the files of the user's own code (default: where the run's log says, and none).
+    device: "cpu", "cuda"; default: the run's own, if it is here. workers: processes that decode images in files;
+    default: one a core. output: where features are kept; default: analysis/features/ of the run. progress(work, done,
+    all).
 
-    `steps` are those that are evaluated; features are kept in `folder`. Nothing outside that folder is written, no
-    network is trained, no global generator is drawn from. Raises UserError for what the user can mend, StoreError for a
-    damaged run.
+    `steps` and `arms` are those that are evaluated; features are kept in `folder`. Nothing outside that folder is
+    written, no network is trained, no global generator is drawn from. Raises UserError for what the user can mend,
+    StoreError for a damaged run.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Evaluation:
         run: Run,
         *,
         steps: Sequence[int] | None = None,
+        arms: Sequence[str] | None = None,
         size: int | None = SIZE,
         ids: Mapping[SplitName, Tensor] | None = None,
         stages: bool = False,
@@ -82,6 +84,9 @@ class Evaluation:
         if workers is not None and not 0 <= workers <= MOST_WORKERS:
             raise UserError(f"{workers} workers", f"from 0 to {MOST_WORKERS}", "set --workers")
         self.run, self.steps = run, kept_steps(run, steps)
+        for arm in arms or ():
+            run.arm(arm)
+        self.arms = tuple(run.arms) if arms is None else tuple(arms)
         self.stages = stages
         self._size, self._ids = size, dict(ids or {})
         self._data, self._code = data or last_data_path(run.path), code
@@ -158,7 +163,7 @@ class Evaluation:
                 places = [
                     Place(arm, step, split)
                     for step in (self.steps if steps is None else steps)
-                    for arm in (self.run.arms if arms is None else arms)
+                    for arm in (self.arms if arms is None else arms)
                 ]
                 tables = {place: self._table(place, kind) for place in places}
                 if any(table.absent() for table in tables.values()):

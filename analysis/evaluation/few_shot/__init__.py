@@ -117,7 +117,7 @@ def few_shot(
     of_cases = _cases(evaluation, shots, draws, features, labelling)
     evaluation.prepare()
     run, measured, done = evaluation.run, Measured(evaluation), count(1)
-    items = [(arm, step) for arm in run.arms for step in evaluation.steps]
+    items = [(arm, step) for arm in evaluation.arms for step in evaluation.steps]
 
     # Of equal features they are equal, at step 0 those of all arms.
     known: dict[tuple[str, str], list[_Bounds]] = {}

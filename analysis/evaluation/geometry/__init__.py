@@ -92,7 +92,7 @@ def geometry(evaluation: Evaluation) -> Geometry:
             raise UserError(f"the data set of {run.path} has no labels", "class geometry is of labelled samples")
     evaluation.prepare(kinds=("plain", "views"))
     axes_of, notes = _all_axes(evaluation)
-    places = [Place(arm, step, split) for arm in run.arms for split in SPLITS for step in evaluation.steps]
+    places = [Place(arm, step, split) for arm in evaluation.arms for split in SPLITS for step in evaluation.steps]
     done = count(1)
 
     def at(place: Place) -> Iterator[tuple[Place, str, dict[str, ClassGeometry], list[AxesAt]]]:

@@ -72,11 +72,11 @@ def losses(
     """
     settings = Settings(evaluation, temperature, batch, second)
     run = evaluation.run
-    for arm in run.arms:
+    for arm in evaluation.arms:
         settings.temperature_of(arm)
     positions = {split: batches(split, len(evaluation.sample(split)), settings.batch_size) for split in SPLITS}
     evaluation.prepare(kinds=("views", "plain") if second == "plain" else ("views",))
-    places = [Place(arm, step, split) for arm in run.arms for split in SPLITS for step in evaluation.steps]
+    places = [Place(arm, step, split) for arm in evaluation.arms for split in SPLITS for step in evaluation.steps]
     sums, done = RowSums(evaluation.folder), list[Place]()
 
     def work(place: Place) -> Iterator[Row]:
@@ -85,7 +85,7 @@ def losses(
         evaluation.progress(f"losses of {run.name}", len(done), len(places))
 
     rows = side_by_side(places, work, most=max(1, _TASKS_BYTES // _task_bytes(evaluation)))
-    arms, labellings = list(run.arms), [None, *evaluation.sample("train").labels]
+    arms, labellings = list(evaluation.arms), [None, *evaluation.sample("train").labels]
 
     def order(row: Row) -> tuple[int, ...]:
         of_scope = SPLITS.index(row.split), SCOPES.index(row.scope)

@@ -118,7 +118,7 @@ def picture(
     kept = np.array(evaluation.steps, np.int64)
     steps: list[int] = kept[spread(kept, len(kept) if most is None else most)].tolist()
     evaluation.prepare(steps=steps, splits=(split,))
-    places = [Place(arm, step, split) for arm in evaluation.run.arms for step in steps]
+    places = [Place(arm, step, split) for arm in evaluation.arms for step in steps]
     flags = [*samples.flags, *_flags(len(samples), len(steps), len(kept), method)]
     embedded = list(_embedded(evaluation, places, samples.positions, feature, embedding, flags))
     of_split = evaluation.split(split)

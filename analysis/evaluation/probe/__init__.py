@@ -67,7 +67,9 @@ def probe(
             raise UserError(f"{name}: no test sample is of a class of train", "take more with --samples, or --all")
     evaluation.prepare(kinds=("plain",))
     kept, done = Kept(evaluation.folder), count(1)
-    places = [(arm, step, feature) for step in evaluation.steps for arm in run.arms for feature in chosen.features]
+    places = [
+        (arm, step, feature) for step in evaluation.steps for arm in evaluation.arms for feature in chosen.features
+    ]
 
     def work(place: tuple[str, int, str]) -> Iterator[tuple[_Key, dict[str, NDArray]]]:
         arm, step, feature = place
@@ -84,7 +86,7 @@ def probe(
         curve
         for name in chosen_labellings
         for feature in chosen.features
-        for arm in run.arms
+        for arm in evaluation.arms
         for curve in accuracies(_subject(evaluation, arm, feature, name, columns), chosen)
     ]
 
@@ -100,6 +102,8 @@ def _subject(
         return {name: np.stack([of_step[name] for of_step in by_step]) for name in by_step[0]}
 
     reference = run.arms[arm].reference
+    if reference not in evaluation.arms:
+        reference = None
     return Subject(
         arm=arm,
         reference=reference,

@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from analysis.arrays.few_shot_bounds import Bound
 from analysis.claims import bounds, sweeps
 from analysis.claims.rules import rules
+from analysis.evaluation.few_shot import FewShot, Row
 from analysis.runs.curve import Curve
 
 STEPS = np.arange(10)
@@ -102,3 +105,48 @@ def test_a_bound_on_the_drift_is_one_on_the_surrogate(judged):
 def test_a_drift_or_a_bound_on_it_that_is_undefined_decides_nothing(judged, what):
     found = judged("9", "drift_curves", drifts(1.5, **{"bound": 30.0, **what}))
     assert (found.verdict, found.reason) == ("undecided", "a drift, or a bound on it, is undefined")
+
+
+def few_shots(error, bound, setting="exact", step=300, ways=10):
+    """One error beside its bounds: one of given height, and one that is not defined."""
+
+    def of(name, value):
+        return Bound(name=name, ways=ways, shots=1, value=value, pairs=torch.empty(0), terms={}, undefined="")
+
+    return Row(
+        setting=setting, step=step, arm="cl", split="test", feature="h", labelling="shape", ways=ways, shots=1,
+        error=error, standard_error=0.01, draws=10, n=100, classes=10, flags=(), note="",
+        bounds={"cantelli": of("cantelli", bound), "p3": of("p3", math.nan)},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def judged_errors(maker):
+    """The verdict on five made runs with these few-shot errors, seed by seed."""
+
+    def of(*by_seed):
+        sweep = maker.seeds(lambda seed: {})
+        for run, rows in zip(sweep.runs, by_seed, strict=True):
+            run.evaluated.errors = lambda rows=rows: FewShot(rows)
+        return bounds.few_shot_bounds(next(row for c in rules() for row in c.rows if row.id == "10"), sweep.runs)
+
+    return of
+
+
+def test_few_shot_bounds_hold_or_one_error_decides(judged_errors):
+    fine = [few_shots(0.4, 0.8, step=0), few_shots(0.2, 0.6), few_shots(0.3, 0.95), few_shots(0.9, 0.1, "practice")]
+    holds = judged_errors(*[fine] * 5)
+    # Three exact errors a run, each with one bound that is defined; tightness at the last step is 3 and 3.17.
+    assert (holds.verdict, holds.effect) == ("holds", pytest.approx((3 + 0.95 / 0.3) / 2))
+    assert holds.reason == "0 of 15 checks; below the error of guessing at the last step: cantelli 50%, p3 0%"
+    violated = judged_errors(*[fine] * 4, [*fine, few_shots(0.5, 0.4)])
+    assert violated.verdict == "violated" and violated.reason.startswith("1 bounds are violated, first: s4: cl at step")
+
+
+def test_few_shot_errors_that_are_not_there_or_tell_nothing_decide_nothing(judged_errors, maker):
+    nothing = judged_errors(*[[few_shots(0.5, math.nan)]] * 5)
+    assert nothing.verdict == "undecided" and nothing.reason.startswith("no bound on a few-shot error of s0, s1")
+    row = next(row for claim in rules() for row in claim.rows if row.id == "10")
+    assert bounds.few_shot_bounds(row, maker.seeds(lambda seed: {}).runs).reason == "no few-shot errors were made"
+    without_error = judged_errors(*[[few_shots(0.0, 0.8)]] * 5)
+    assert without_error.verdict == "holds" and math.isnan(without_error.effect)

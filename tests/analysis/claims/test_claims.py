@@ -98,14 +98,10 @@ def test_no_sweep_that_fits_is_a_row_that_says_what_is_needed(maker):
     assert "a sweep that varies temperature and the seed, with the arms cl, nscl" in rule_of(found.row)
 
 
-def test_claims_that_are_not_computed_say_so(maker):
-    rows = [each for each in decide([maker.seeds(alignments(nscl=0.9))]) if each.row.kind == "not computed"]
-    assert {each.claim.number for each in rows} == {4, 8, 10, 11}
-    assert all(each.verdict.reason.startswith("not computed yet: ") for each in rows)
-
-
 def temperature_sweep(maker, slope, motion=lambda tau: 1.0):
-    """Three pairs in one run: CKA grows by `slope` over the range of log τ, linearly in it."""
+    """Three pairs in one run: CKA and probe accuracy grow by `slope` over the range of log τ, linearly in it; the
+    accuracy of CL falls by as much.
+    """
     taus = {"cold": 0.1, "mild": 0.5, "hot": 1.0}
     arms = {}
     for name, tau in taus.items():
@@ -122,7 +118,18 @@ def temperature_sweep(maker, slope, motion=lambda tau: 1.0):
         moved = {arm: lambda steps, end=end: end * steps / 300 for arm, end in ends.items()}
         return {"cka": lines, "motion": moved}
 
-    return maker.seeds(of_seed, arms=arms)
+    def at_of(seed):
+        by_pair = {name: 0.5 + (slope + 0.3 * SPREAD[seed]) * share[f"b_{name}"] for name in taus}
+        own = {("probe_accuracy", f"b_{name}"): {300: value} for name, value in by_pair.items()}
+        return own | {("probe_accuracy", f"a_{name}"): {300: 1 - value} for name, value in by_pair.items()}
+
+    return maker.seeds(of_seed, arms=arms, at_of=at_of)
+
+
+def test_what_accuracy_does_over_temperature_is_a_trend_of_each_of_both_arms(maker):
+    of_nscl, of_cl = (verdict([temperature_sweep(maker, 0.1)], row) for row in ("4c1", "4c2"))
+    assert (of_nscl.verdict, of_cl.verdict) == ("supported", "contradicted")
+    assert of_nscl.effect == pytest.approx(0.1) and of_cl.effect == pytest.approx(-0.1)
 
 
 def test_a_trend_is_the_change_over_the_range_of_the_axis(maker):
@@ -142,6 +149,51 @@ def test_at_equal_motion_the_slope_is_of_the_values_where_arms_had_come_equally_
     assert by_motion.effect == pytest.approx(np.polyfit(x, y, 1)[0])
     early = temperature_sweep(maker, 0.1, motion=lambda tau: 1.0 if tau == 1 else 1.0 / 0.31)
     assert "at step 93, before step 100" in verdict([early], "4b").reason
+
+
+def at_checkpoints(**effects):
+    """Of each seed: the share of cl, and collapse and deviation of both arms falling by so much after step 100."""
+
+    def of_seed(seed):
+        shift = 0.3 * SPREAD[seed]
+        falls = {"nscl": effects.get("nscl", 0.3) + shift, "cl": effects.get("cl", 0.1)}
+        measures = ("within_class_collapse", "simplex_deviation")
+        shapes = {(m, arm): {100: 0.9, 300: 0.9 - falls[arm]} for m in measures for arm in falls}
+        return shapes | {("nscl_loss_share", "cl"): {0: 0.0, 300: effects.get("share", 0.97) + shift}}
+
+    return of_seed
+
+
+def test_a_share_at_the_last_checkpoint_is_judged_against_nine_tenths(maker):
+    for share, expected in ((0.97, "supported"), (0.8, "contradicted"), (0.9, "equivalent")):
+        sweep = maker.seeds(lambda seed: {}, at_of=at_checkpoints(share=share))
+        found = verdict([sweep], "8")
+        assert found.verdict == expected and found.effect == pytest.approx(share - 0.9)
+
+
+def test_a_share_is_about_nscl_which_has_to_have_moved_and_to_have_pairs(maker):
+    for curves, reason in (
+        ({"motion": {"nscl": lambda at: at / 3000}}, "nscl has moved 0.1 of |w_0| by step 300"),
+        ({"mass": {"nscl": lambda at: 0 * at}}, "nscl: no batch has two samples of a class"),
+    ):
+        found = verdict([maker.seeds(lambda seed, c=curves: c, at_of=at_checkpoints())], "8")
+        assert found.verdict == "undecided" and reason in found.reason
+
+
+def test_collapse_is_a_fall_from_step_100_on_and_of_nscl_beyond_that_of_cl(maker):
+    sweep = maker.seeds(lambda seed: {}, at_of=at_checkpoints(nscl=0.3, cl=0.1))
+    of_row = {row: verdict([sweep], row) for row in ("11a", "11b", "11c", "11d")}
+    assert [each.effect for each in of_row.values()] == pytest.approx([-0.3, -0.2, -0.3, -0.2])
+    assert {each.verdict for each in of_row.values()} == {"supported"}
+    rising = maker.seeds(lambda seed: {}, at_of=at_checkpoints(nscl=-0.1, cl=0.1))
+    assert {verdict([rising], row).verdict for row in of_row} == {"contradicted"}
+
+
+def test_a_sweep_that_keeps_none_of_the_checkpoints_is_not_taken(maker):
+    found = finding([maker.seeds(lambda seed: {})], "11a")
+    assert (found.sweep, found.verdict.reason) == (
+        "", "no such sweep was given: made keeps no checkpoint of step 100",
+    )  # fmt: skip
 
 
 def batch_sweep(maker, slopes, steps=lambda size: 12800 // size):

@@ -26,13 +26,13 @@ GOOD = "".join(ONE.format(n=n) for n in range(1, COUNT + 1))
 def test_every_claim_ships_with_rows_whose_kinds_are_known():
     assert [claim.number for claim in rules()] == list(range(1, 14))
     rows = [row for claim in rules() for row in claim.rows]
-    assert {row.kind for row in rows} == set(KINDS) == {*MAKERS, *JUDGES, "not computed"}
+    assert {row.kind for row in rows} == set(KINDS) == {*MAKERS, *JUDGES}
     assert all(claim.statement.endswith(".") and "paper" in claim.source for claim in rules())
 
 
 def test_every_alignment_is_judged_by_the_one_margin():
     rows = [row for claim in rules() for row in claim.rows]
-    assert {row.margin for row in rows if row.measure == "cka" and row.kind != "not computed"} == {0.02}
+    assert {row.margin for row in rows if row.measure == "cka"} == {0.02}
     assert {row.id: row.margin for row in rows if row.margin != 0.02} == {"6b1": 10, "6b2": 10, "7b": 0.2}
 
 
@@ -42,7 +42,7 @@ def test_the_page_has_every_row_with_its_margin_and_side():
         assert f"### {claim.number}. {claim.title}" in page
         for row in claim.rows:
             (line,) = re.findall(rf"^\| {row.id} \|.*$", page, re.MULTILINE)
-            if row.kind not in ("not computed", *JUDGES, "exponential"):
+            if row.kind not in (*JUDGES, "exponential"):
                 side = {"above": "> ", "below": "< −", "within": "within ±"}[row.side]
                 assert f"{side}{row.margin:g}".replace("0.", ".") in line
 
@@ -58,7 +58,7 @@ def test_the_page_has_every_row_with_its_margin_and_side():
         (GOOD.replace('kind = "level"', 'kind = "level"\narms = ["nscl", "sgl"]', 1), "sgl"),
         (GOOD.replace('kind = "level"', 'kind = "trend"', 1), "axis"),
         (GOOD.replace('kind = "level"', 'kind = "level"\naxis = "classes"', 1), "axis"),
-        (GOOD.replace('kind = "level"', 'kind = "not computed"', 1), "needs"),
+        (GOOD.replace('kind = "level"', 'kind = "level"\nmeasure = "accuracy"', 1), "measure = 'accuracy'"),
         (GOOD.replace('words = "w"\n', "", 1), "lacks"),
         (GOOD.replace('id = "2"', 'id = "1"', 1), "row 1 of claim 2"),
         (GOOD.replace('id = "2"', 'id = "2-b"', 1), "ids are such as"),
