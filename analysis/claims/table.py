@@ -18,6 +18,7 @@ from analysis.claims.rules import FROM_STEP, Row
 from analysis.claims.verdicts import HOLDS, LEAST_SEEDS, VIOLATED, Verdict
 from analysis.output import files
 from analysis.output.csv import number_cell
+from analysis.output.read_back import read_table
 from analysis.output.table import ABSENT
 
 CSV_NAME: Final = "claims.csv"
@@ -52,13 +53,27 @@ def _cells(finding: Finding) -> list[object]:
     claim, row, verdict, rsa = finding.claim, finding.row, finding.verdict, finding.rsa
     where = "; ".join(f"{axis} = {value}" for axis, value in row.where.items())
     rule = (row.kind, row.measure, " ".join(row.arms), row.axis, where, row.match, row.state, row.side, row.margin)
-    numbers = (verdict.effect, verdict.low, verdict.high)
+    ends = (verdict.effect, verdict.low, verdict.high)
     by_rsa = ("", "", "") if rsa is None else map(number_cell, (rsa.effect, rsa.low, rsa.high))
     return [
         claim.number, row.id, claim.title, row.words, claim.statement, claim.source, *rule, finding.sweep,
-        finding.scale, verdict.verdict, verdict.reason, *map(number_cell, numbers), verdict.seeds,
+        finding.scale, verdict.verdict, verdict.reason, *map(number_cell, ends), verdict.seeds,
         number_cell(verdict.smallest), *by_rsa, json.dumps({str(k): v for k, v in (verdict.by_seed or {}).items()}),
     ]  # fmt: skip
+
+
+def read_back(folder: Path) -> list[dict[str, str]]:
+    """The rows of FOLDER/analysis/claims.csv, cells by the names of `HEADER`; none where there is no such file.
+
+    UserError where the file is no such table: it is untrusted, like every file that lies in a run.
+    """
+
+    def read(lines: Iterator[list[str]]) -> list[dict[str, str]]:
+        if tuple(next(lines, [])) != HEADER:
+            raise ValueError("its columns are others")
+        return [dict(zip(HEADER, line, strict=True)) for line in lines]
+
+    return read_table(folder / files.FOLDER / CSV_NAME, "a table of claims", read) or []
 
 
 def rich_table(findings: Sequence[Finding]) -> Table:
@@ -70,16 +85,22 @@ def rich_table(findings: Sequence[Finding]) -> Table:
     table.add_column("effect", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("seeds", justify="right", no_wrap=True)
-    several = Counter(finding.row.id for finding in findings)
+    number_of = several(findings)
     for finding in findings:
         row, verdict = finding.row, finding.verdict
-        of = f" ({finding.sweep})" if several[row.id] > 1 else ""
+        of = f" ({finding.sweep})" if number_of[row.id] > 1 else ""
         seeds = str(verdict.seeds) if verdict.seeds else ABSENT
-        table.add_row(row.id, f"{row.words}{of}", verdict.verdict, *_numbers(verdict), seeds)
+        table.add_row(row.id, f"{row.words}{of}", verdict.verdict, *numbers(verdict), seeds)
     return table
 
 
-def _numbers(verdict: Verdict) -> tuple[str, str]:
+def several(findings: Sequence[Finding]) -> Counter[str]:
+    """How many findings a row has, by its id: where there are several, each is shown with its sweep."""
+    return Counter(finding.row.id for finding in findings)
+
+
+def numbers(verdict: Verdict) -> tuple[str, str]:
+    """Effect and interval as they are shown."""
     if math.isnan(verdict.effect):
         return ABSENT, ABSENT
     sign = "" if verdict.verdict in (HOLDS, VIOLATED) else "+"
@@ -123,7 +144,7 @@ def _rests_on(finding: Finding) -> Iterator[str]:
     if not math.isnan(verdict.smallest):
         yield f"smallest effect found with 80 %: {verdict.smallest:.3g}"
     if rsa is not None and not math.isnan(rsa.effect):
-        effect, interval = _numbers(rsa)
+        effect, interval = numbers(rsa)
         yield f"by RSA, which decides nothing: {effect}, interval {interval}"
     if finding.scale:
         yield f"at this scale: {finding.scale}"

@@ -10,6 +10,7 @@ from analysis.report.charts import Chart
 from analysis.sweeps import charts, curves, heat_map, sections, wording
 from analysis.sweeps.arms import family_styles
 from analysis.sweeps.axes import axes_of
+from analysis.sweeps.claims import claims
 from analysis.sweeps.numbers import MATCHES, QUANTITIES, Numbers
 from analysis.sweeps.reading import Swept
 
@@ -39,6 +40,7 @@ def page(swept: Swept, numbers: Numbers, path: Path) -> str:
         ("axes", "Each axis against each measure", sections.axes(swept, drawn.axes, style_of)),
         ("curves", "Curves by step", sections.curves(drawn.curves, style_of)),
         ("map", "Classes and steps", sections.heat_map(drawn.heat_map, style_of)),
+        ("claims", "What the papers claim", claims(swept)),
         ("runs", "The runs", sections.runs(swept, path)),
         ("notes", "Notes", sections.notes(swept, left_out)),
     ]

@@ -12,12 +12,16 @@ from made_sweeps import ARMS, by_classes, member, run_of, swept_of
 from plotly import graph_objects
 
 from analysis.aggregation.seeds import mean
+from analysis.claims import Finding, table
+from analysis.claims.rules import rules
+from analysis.claims.verdicts import Verdict, undecided
 from analysis.sweeps import charts, curves, figure, heat_map
 from analysis.sweeps.arms import Placed, family_styles, placed
 from analysis.sweeps.axes import axes_of, lines, once, scale_of
 from analysis.sweeps.numbers import MATCHES, numbers_of
 from analysis.sweeps.page import page
 from coupled.config import from_tables
+from coupled.errors import UserError
 from coupled.sweeps.arms import expand
 
 
@@ -217,7 +221,10 @@ def test_the_page_says_all_is_the_same_every_time_and_links_to_the_runs(swept, t
     numbers = numbers_of(swept)
     html = page(swept, numbers, path)
     assert html == page(by_classes(tmp_path, {2: 0.2, 4: 0.4}), numbers, path)
-    assert re.findall(r'<section id="(\w+)"', html) == ["summary", "axes", "curves", "map", "runs", "notes"]
+    assert re.findall(r'<section id="(\w+)"', html) == [
+        "summary", "axes", "curves", "map", "claims", "runs", "notes",
+    ]  # fmt: skip
+    assert f"<code>coupled-analyze claims {tmp_path}</code> decides what the papers claim" in html
     assert '<a href="../c2-s0/analysis/report.html">report</a>' in html
     assert f"<code>coupled-analyze report {tmp_path}/c2-s1</code>" in html
     assert "classes (2, 4) × 3 seeds (0, 1, 2): 2 points, 6 runs, 6 finished." in html
@@ -225,6 +232,29 @@ def test_the_page_says_all_is_the_same_every_time_and_links_to_the_runs(swept, t
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html).group(1))
     assert data["match"] == "step" and len(data["charts"]) == 4 + 2 + 1
     assert html.count('data-match="') == 5 and 'data-match="step" aria-pressed="true"' in html
+
+
+def test_the_page_shows_what_this_sweep_decided_of_the_claims(swept, tmp_path):
+    row, other, bound = rules()[0].rows[0], rules()[1].rows[0], rules()[6].rows[0]
+    verdict = Verdict("supported", "", 0.1, 0.05, 0.15, 0.03, {0: 0.1, 1: 0.1})
+    findings = [
+        Finding(rules()[0], row, swept.path.name, "shapes, 10 steps", verdict),
+        Finding(rules()[1], other, "another", "", undecided("<b>because</b>")),
+        Finding(rules()[6], bound, f"another, {swept.path.name}", "shapes, 10 steps", Verdict("holds", "0 of 9", 2.5)),
+    ]
+    table.write(swept.path, findings)
+    html = page(swept, numbers_of(swept), tmp_path / "report.html")
+    (section,) = re.findall(r'<section id="claims".*?</section>', html, re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>(.*?)</tr>", section)[1:]]
+    assert cells == [
+        ["1", "Aligned through training", row.words, "supported", "0.100 (0.050 – 0.150)", "0.030", "2"],
+        ["7a", "The loss gap is small", bound.words, "holds", "2.50", "", ""],
+    ]
+    assert "At this scale: shapes, 10 steps." in section
+    for damage in ("claim,row\n", "\x00", table.read_back(swept.path)[0]["row"]):
+        (swept.path / "analysis/claims.csv").write_text(damage)
+        with pytest.raises(UserError, match="is not a table of claims"):
+            page(swept, numbers_of(swept), tmp_path / "report.html")
 
 
 def test_names_of_others_are_shown_as_they_are_and_never_run(tmp_path):
