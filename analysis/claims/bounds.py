@@ -68,7 +68,7 @@ def drift_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
         if vacuous.surrogate_limit is not None:
             first.setdefault(vacuous.bound, []).append(vacuous.surrogate_limit)
     steps = ", ".join(f"{bound} {min(at)}" for bound, at in first.items()) or "none"
-    true = float(np.median(np.concatenate([_true_over_surrogate(of_run) for of_run in by_run])))
+    true = _median(np.concatenate([_true_over_surrogate(of_run) for of_run in by_run]))
     more = f"first vacuous steps: {steps}; at the end the true run drifts {true:.3g} times as far as the surrogate"
     return Verdict(verdict.verdict, f"{verdict.reason}; {more}", verdict.effect, by_seed=verdict.by_seed)
 
@@ -103,8 +103,8 @@ def few_shot_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
     return Verdict(verdict.verdict, f"{verdict.reason}; {more}", verdict.effect, by_seed=verdict.by_seed)
 
 
-def _median(values: Sequence[float]) -> float:
-    """Of those that are numbers: an error of 0 has no tightness."""
+def _median(values: Iterable[float]) -> float:
+    """Of those that are numbers: an error, gap or drift of 0 has no tightness."""
     known = [value for value in values if np.isfinite(value)]
     return float(np.median(known)) if known else math.nan
 
@@ -147,7 +147,7 @@ def _judged(
     by_seed: dict[int, list[np.ndarray]] = {}
     for run, of_run in zip(runs, by_run, strict=True):
         by_seed.setdefault(int(run.seed or 0), []).append(tightness(of_run))
-    medians = {seed: float(np.median(np.concatenate(parts))) for seed, parts in sorted(by_seed.items())}
+    medians = {seed: _median(np.concatenate(parts)) for seed, parts in sorted(by_seed.items())}
     broken = [line for of_run in by_run for line in violations(of_run)]
     return _verdict(broken, checks, medians)
 
@@ -180,7 +180,7 @@ def _gap_tightness(curves: Sequence[Curve]) -> np.ndarray:
     measured = {_key(curve): curve for curve in curves if curve.kind == "measured" and curve.measure != SLACK}
     bounds = {_key(curve): curve for curve in curves if curve.bound == "per anchor"}
     bounds |= {_key(curve): curve for curve in curves if _is_of_data_set(curve)}
-    return np.concatenate([bound.values / measured[key].values for key, bound in bounds.items()])
+    return np.concatenate([_ratios(bound.values, measured[key].values) for key, bound in bounds.items()])
 
 
 def _key(curve: Curve) -> tuple[str | None, ...]:
@@ -202,5 +202,10 @@ def _last_ratios(curves: Sequence[Curve], bound: str | None) -> np.ndarray:
     for arm in dict.fromkeys(curve.arm for curve in curves):
         over, under = pick(curves, "drift", arm, bound=bound), pick(curves, "surrogate_drift", arm)
         if over is not None and under is not None:
-            ratios.append(over.values[-1] / under.values[-1])
-    return np.array(ratios)
+            ratios.append(_ratios(over.values[-1:], under.values[-1:]))
+    return np.concatenate(ratios)
+
+
+def _ratios(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """NaN where what is bounded is 0: such a step has no tightness."""
+    return np.divide(over, under, out=np.full(len(over), np.nan), where=under > 0)

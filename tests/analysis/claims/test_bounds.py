@@ -58,6 +58,15 @@ def test_a_bound_on_the_gap_holds_or_is_violated(judged):
     assert violated.verdict == "violated" and violated.reason.startswith("20 bounds are violated, first: ")
 
 
+def test_a_step_without_a_gap_has_no_tightness(judged):
+    """A batch without two samples of a class has neither gap nor bound."""
+    none = STEPS == 3
+    some = judged("7a", "gap_curves", gaps(np.where(none, 0, 0.2), np.where(none, 0, 0.5)))
+    assert (some.verdict, some.effect) == ("holds", pytest.approx(2.5))
+    nothing = judged("7a", "gap_curves", gaps(np.zeros(10), np.zeros(10)))
+    assert (nothing.verdict, math.isnan(nothing.effect)) == ("holds", True)
+
+
 def test_the_data_sets_bound_is_checked_where_it_is_one(judged):
     def with_data_set(*flags):
         def of(run, arm):

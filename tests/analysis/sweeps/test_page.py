@@ -248,7 +248,7 @@ def test_the_page_shows_what_this_sweep_decided_of_the_claims(swept, tmp_path):
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>(.*?)</tr>", section)[1:]]
     assert cells == [
         ["1", "Aligned through training", row.words, "supported", "0.100 (0.050 – 0.150)", "0.030", "2"],
-        ["7a", "The loss gap is small", bound.words, "holds", "2.50", "", ""],
+        ["7a", "The loss gap is small", bound.words, "holds", "2.500", "", ""],
     ]
     assert "At this scale: shapes, 10 steps." in section
     for damage in ("claim,row\n", "\x00", table.read_back(swept.path)[0]["row"]):
