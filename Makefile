@@ -1,4 +1,4 @@
-# make demo: install, train the quickstart, draw its figure.
+# make demo: install, train the quickstart, draw its figure. make claims: the papers' claims from nothing (docs/claims.md).
 # make test | test-kernels | test-slow | lint: what CI runs (docs/contributing.md). make test-gpu: docs/gpu.md.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The float kernels of a CPU without vector extensions: torch's own, and those of its convolutions.
 PLAIN_KERNELS := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
 
+# The sweeps that decide what the papers claim. EDITION=papers: at the papers' scale, OPTIONS=--slurm on a cluster.
 CLAIMS := floor granularity batch_size imbalance classes seeds temperature
+EDITION ?= claims
+CLAIMS_IN := $(if $(filter papers,$(EDITION)),configs/sweeps/papers,configs/claims)
 
 .PHONY: demo claims test test-kernels test-slow test-gpu lint install
 
@@ -18,9 +21,9 @@ demo: .venv/installed
 	$(BIN)/coupled-analyze curves runs/quickstart
 
 # What the papers claim, decided from sweeps on two cores. Killed, it goes on where it was.
-claims: .venv/installed
-	set -e; for sweep in $(CLAIMS); do $(BIN)/coupled-run sweep configs/claims/$$sweep.toml; done
-	$(BIN)/coupled-analyze claims runs/claims_*
+claims: .venv/installed-evaluation
+	set -e; for sweep in $(CLAIMS); do $(BIN)/coupled-run sweep $(CLAIMS_IN)/$$sweep.toml $(OPTIONS); done
+	$(BIN)/coupled-analyze claims runs/$(EDITION)_*
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
@@ -42,6 +45,10 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
+	touch $@
+
+.venv/installed-evaluation: .venv/installed
+	$(PIP) --editable ".[evaluation]"
 	touch $@
 
 .venv/installed-dev: .venv/installed

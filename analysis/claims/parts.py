@@ -34,9 +34,10 @@ class Part:
 
 def select(row: Row, sweep: Sweep) -> Part | Gap:
     """The runs where the row's other axes have the values that it names, if they then vary in its axis alone."""
-    runs = tuple(run for run in sweep.runs if all(run.has(axis, value) for axis, value in row.where.items()))
+    where = {axis: _first(sweep, axis, value) for axis, value in row.where.items()}
+    runs = tuple(run for run in sweep.runs if all(run.has(axis, value) for axis, value in where.items()))
     if not runs:
-        return Gap(f"{sweep.name} has no run under {', '.join(f'{axis} = {each}' for axis, each in row.where.items())}")
+        return Gap(f"{sweep.name} has no run under {', '.join(f'{axis} = {each}' for axis, each in where.items())}")
     axes = varied(runs, row.where)
     wanted = {row.axis} if row.axis else set()
     if axes != wanted:
@@ -52,6 +53,12 @@ def select(row: Row, sweep: Sweep) -> Part | Gap:
             if isinstance(steps := looked_at(row.measure, run.keeps(), run.setting("train.steps")), Gap):
                 return Gap(f"{sweep.name} {steps.reason}")
     return Part(sweep.name, runs)
+
+
+def _first(sweep: Sweep, axis: str, value: Any) -> Any:
+    """Of several values that a row takes the first one that the sweep has."""
+    values = value if isinstance(value, list) else [value]
+    return next((each for each in values if any(run.has(axis, each) for run in sweep.runs)), values[0])
 
 
 def varied(runs: Iterable[SweepRun], fixed: Iterable[str] = ()) -> set[str]:
@@ -74,8 +81,13 @@ def needs(row: Row) -> str:
 
 
 def _words(row: Row) -> str:
-    where = "".join(f" under {axis} = {value}" for axis, value in row.where.items())
+    where = "".join(f" under {axis} = {alternatives(value)}" for axis, value in row.where.items())
     return f"{row.axis} and the seed{where}" if row.axis else "the seed alone"
+
+
+def alternatives(value: Any) -> str:
+    """One value, or several, in words."""
+    return " or ".join(map(str, value if isinstance(value, list) else [value]))
 
 
 def by_seed(row: Row, part: Part, of: Callable[[SweepRun, str], float | Gap]) -> Effects:

@@ -43,10 +43,10 @@ class Row:
     """One rule: a row of the table. `kind` says how effects by seed are made (`effects.MAKERS`).
 
     measure: a quantity of a run's summary, or one of `EVALUATED`. arms: roles (`roles.ROLES`), the first beside the
-    second, if there is one. axis: what varies within the sweep that is needed; where: the values of other axes. match:
-    what trends compare runs at. state: which of the recorded steps from 100 on, at equal steps. against: what a level
-    is compared with. raw: the slope itself, of log measure over log(C − 1), in place of the change over the whole range
-    of the axis.
+    second, if there is one. axis: what varies within the sweep that is needed; where: the values of other axes, or
+    lists, of which the first value counts that a sweep has. match: what trends compare runs at. state: which of the
+    recorded steps from 100 on, at equal steps. against: what a level is compared with. raw: the slope itself, of log
+    measure over log(C − 1), in place of the change over the whole range of the axis.
     """
 
     id: str

@@ -13,7 +13,7 @@ from typing import Final
 from rich.table import Table
 
 from analysis.claims import Finding
-from analysis.claims.parts import needs
+from analysis.claims.parts import alternatives, needs
 from analysis.claims.rules import FROM_STEP, Row
 from analysis.claims.verdicts import HOLDS, LEAST_SEEDS, VIOLATED, Verdict
 from analysis.output import files
@@ -51,7 +51,7 @@ def write(folder: Path, findings: Sequence[Finding]) -> Path:
 
 def _cells(finding: Finding) -> list[object]:
     claim, row, verdict, rsa = finding.claim, finding.row, finding.verdict, finding.rsa
-    where = "; ".join(f"{axis} = {value}" for axis, value in row.where.items())
+    where = "; ".join(f"{axis} = {alternatives(value)}" for axis, value in row.where.items())
     rule = (row.kind, row.measure, " ".join(row.arms), row.axis, where, row.match, row.state, row.side, row.margin)
     ends = (verdict.effect, verdict.low, verdict.high)
     by_rsa = ("", "", "") if rsa is None else map(number_cell, (rsa.effect, rsa.low, rsa.high))

@@ -22,11 +22,11 @@ RUNS = {
 # The editions for a cluster, of the papers' data sets and networks.
 PAPERS = {path.stem: path for path in sorted((ROOT / "configs/sweeps/papers").glob("*.toml"))}
 RUNS_OF_PAPERS = {
-    "batch_size": 33,
+    "batch_size": 55,
     "classes": 35,
-    "classes_imagenet": 18,
-    "classes_mini_imagenet": 21,
-    "floor": 3,
+    "classes_imagenet": 30,
+    "classes_mini_imagenet": 35,
+    "floor": 5,
     "granularity": 5,
     "imbalance": 15,
     "seeds": 5,
