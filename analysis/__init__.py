@@ -9,6 +9,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.aggregation.gap import Gap as Gap
+    from analysis.aggregation.points import aggregate as aggregate
+    from analysis.aggregation.points import points as points
+    from analysis.aggregation.points import points_by_config as points_by_config
+    from analysis.aggregation.points import shared_range as shared_range
+    from analysis.aggregation.seeds import Contrast as Contrast
+    from analysis.aggregation.seeds import Mean as Mean
+    from analysis.aggregation.seeds import contrast as contrast
+    from analysis.aggregation.seeds import trend as trend
+    from analysis.aggregation.significance import significance as significance
+    from analysis.aggregation.summary import Summary as Summary
+    from analysis.aggregation.summary import summaries as summaries
     from analysis.arrays.alignment import IllConditionedWarning as IllConditionedWarning
     from analysis.arrays.alignment import knn_overlap as knn_overlap
     from analysis.arrays.alignment import linear_cka as linear_cka
@@ -69,21 +81,26 @@ _HOMES = {
     "Axes": "analysis.arrays.axes",
     "ClassGeometry": "analysis.arrays.optimum",
     "ClassPairs": "analysis.arrays.axes",
+    "Contrast": "analysis.aggregation.seeds",
     "Curve": "analysis.runs.curve",
     "Estimate": "analysis.statistics.estimates",
     "Evaluation": "analysis.evaluation.features",
     "FewShot": "analysis.evaluation.few_shot",
     "Finding": "analysis.claims",
+    "Gap": "analysis.aggregation.gap",
     "Growth": "analysis.divergence.growth",
     "IllConditionedWarning": "analysis.arrays.alignment",
     "LayerMap": "analysis.divergence.layers",
+    "Mean": "analysis.aggregation.seeds",
     "Origin": "analysis.foreign",
     "Pictures": "analysis.evaluation.picture",
     "Response": "analysis.response",
     "Run": "analysis.runs.run",
     "SimilarityDrift": "analysis.arrays.similarity_drift",
     "Simplex": "analysis.arrays.collapse",
+    "Summary": "analysis.aggregation.summary",
     "accuracy": "analysis.evaluation.accuracy",
+    "aggregate": "analysis.aggregation.points",
     "alignment": "analysis.evaluation.alignment",
     "augmentation_collapse": "analysis.arrays.collapse",
     "bounds": "analysis.bounds",
@@ -91,6 +108,7 @@ _HOMES = {
     "claims": "analysis.claims",
     "class_geometry": "analysis.arrays.optimum",
     "compare": "analysis.evaluation.alignment.models",
+    "contrast": "analysis.aggregation.seeds",
     "curves": "analysis.curves",
     "decision_axes": "analysis.arrays.axes",
     "directional_cdnv": "analysis.arrays.geometry",
@@ -108,12 +126,18 @@ _HOMES = {
     "open_run": "analysis.runs.run",
     "over_seeds": "analysis.runs.seeds",
     "picture": "analysis.evaluation.picture",
+    "points": "analysis.aggregation.points",
+    "points_by_config": "analysis.aggregation.points",
     "probe": "analysis.evaluation.probe",
     "procrustes_distance": "analysis.arrays.alignment",
     "response": "analysis.response",
     "rsa": "analysis.arrays.alignment",
+    "shared_range": "analysis.aggregation.points",
+    "significance": "analysis.aggregation.significance",
     "similarity_drift": "analysis.arrays.alignment",
     "simplex_deviation": "analysis.arrays.collapse",
+    "summaries": "analysis.aggregation.summary",
+    "trend": "analysis.aggregation.seeds",
     "within_class_collapse": "analysis.arrays.collapse",
     "write_csv": "analysis.output.csv",
 }
@@ -124,21 +148,26 @@ __all__ = [
     "Axes",
     "ClassGeometry",
     "ClassPairs",
+    "Contrast",
     "Curve",
     "Estimate",
     "Evaluation",
     "FewShot",
     "Finding",
+    "Gap",
     "Growth",
     "IllConditionedWarning",
     "LayerMap",
+    "Mean",
     "Origin",
     "Pictures",
     "Response",
     "Run",
     "SimilarityDrift",
     "Simplex",
+    "Summary",
     "accuracy",
+    "aggregate",
     "alignment",
     "augmentation_collapse",
     "bounds",
@@ -146,6 +175,7 @@ __all__ = [
     "claims",
     "class_geometry",
     "compare",
+    "contrast",
     "curves",
     "decision_axes",
     "directional_cdnv",
@@ -163,12 +193,18 @@ __all__ = [
     "open_run",
     "over_seeds",
     "picture",
+    "points",
+    "points_by_config",
     "probe",
     "procrustes_distance",
     "response",
     "rsa",
+    "shared_range",
+    "significance",
     "similarity_drift",
     "simplex_deviation",
+    "summaries",
+    "trend",
     "within_class_collapse",
     "write_csv",
 ]
