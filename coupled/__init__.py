@@ -1,6 +1,6 @@
 """Train contrastive objectives in lockstep under shared randomness, and record every step.
 
-`coupled.train(coupled.load("configs/quickstart.toml"))` does what `coupled-run train` does. A config's own code
+`coupled.train("configs/quickstart.toml")` does what `coupled-run train` does. A config's own code
 (`code.files`) registers objectives and data sets with `register_objective` and `register_data_set`.
 """
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from coupled.comparison import diff as diff
     from coupled.config import load as load
     from coupled.data import register_data_set as register_data_set
-    from coupled.driver.train import resume as resume
-    from coupled.driver.train import train as train
     from coupled.memory import tune_memory as tune_memory
+    from coupled.notebook import resume as resume
+    from coupled.notebook import train as train
     from coupled.objectives.registry import register_objective as register_objective
     from coupled.reading.export import export as export
     from coupled.verification import verify as verify
@@ -25,8 +25,8 @@ _HOMES = {
     "load": "coupled.config",
     "register_data_set": "coupled.data",
     "register_objective": "coupled.objectives",
-    "resume": "coupled.driver.train",
-    "train": "coupled.driver.train",
+    "resume": "coupled.notebook",
+    "train": "coupled.notebook",
     "tune_memory": "coupled.memory",
     "verify": "coupled.verification",
 }

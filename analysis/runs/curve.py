@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from importlib import import_module
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from analysis.runs import shown
 
 _WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1.2 t
 
@@ -29,7 +32,7 @@ class Band:
             array.flags.writeable = False
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Curve:
     """One quantity over steps, with everything that a reader of its values must know.
 
@@ -74,6 +77,56 @@ class Curve:
         """The value at `step`, None if the curve has no such step."""
         rows = np.flatnonzero(self.steps == step)
         return float(self.values[rows[0]]) if len(rows) else None
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draws the curve with its bands into matplotlib axes (default: the current ones), and returns these."""
+        if axes is None:
+            axes = import_module("matplotlib.pyplot").gca()
+        (line,) = axes.plot(self.steps, self.values, marker="o" if len(self.steps) < 60 else "", markersize=3)
+        line.set_label(f"{self._name} of {self.arm}")
+        for band, colour in ((self.interval, line.get_color()), (self.null, "0.6")):
+            if band is not None:
+                axes.fill_between(self.steps, band.low, band.high, color=colour, alpha=0.25, lw=0, label=band.what)
+        # The first steps, where arms part, get as much room as the last.
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("step")
+        axes.set_ylabel(self.measure)
+        axes.legend()
+        return axes
+
+    def to_frame(self) -> Any:
+        """A pandas data frame, or a polars one where pandas is not installed, a row a step: step, value, and low, high,
+        null_low, null_high where there are such bands. UserError where neither library is installed.
+        """
+        columns: dict[str, NDArray[Any]] = {"step": self.steps, "value": self.values}
+        for name, band in (("", self.interval), ("null_", self.null)):
+            if band is not None:
+                columns |= {f"{name}low": band.low, f"{name}high": band.high}
+        return shown.frame(columns)
+
+    @property
+    def _name(self) -> str:
+        return self.measure if self.bound is None else f"{self.bound} bound on {self.measure}"
+
+    def _words(self) -> str:
+        words = f"{self._name} of {self.arm}{f' to {self.reference}' if self.reference else ''}"
+        if not len(self.steps):
+            return f"{words}: no steps"
+        steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}"
+        return f"{words}: {steps}, last {shown.number(self.values[-1])}"
+
+    def __repr__(self) -> str:
+        return f"<{self._words()}>"
+
+    def _repr_html_(self) -> str:
+        of = " ".join(part for part in (self.source, self.feature, self.split) if part)
+        size = f"d = {self.d:,}" if self.n is None else f"n = {self.n:,}, d = {self.d:,}"
+        facts = {"of": of, "estimator": self.estimator, "size": size, "labels": self.labelling}
+        facts |= {name: band and band.what for name, band in (("interval", self.interval), ("null", self.null))}
+        facts |= {"flags": "; ".join(self.flags)}
+        table = shown.table([fact for fact in facts.items() if fact[1]])
+        return shown.block(self._words(), shown.picture(self.steps, self.values, self.measure), table)
 
     def bounds(self, other: "Curve") -> bool:
         """Is this a bound (or a limit) of `other`?"""

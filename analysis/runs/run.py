@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.runs import measures
+from analysis.runs import measures, shown
 from analysis.runs.curve import Curve, pick
+from coupled.errors import UserError
 from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
 
@@ -30,6 +31,31 @@ class Run(Records):
         """
         key = ("curve", measure, arm, *sorted(options.items()))
         return self.remembered(key, lambda: measures.curve(self, measure, arm, **options))
+
+    def _words(self) -> str:
+        state = "finished" if self.finished else f"unfinished, {self.steps or 0} of {self.planned_steps} steps"
+        config = self.config
+        of = f"{config.data.name}, B = {config.batches.size}, {config.train.precision}, seed {config.seed}"
+        return f"run {self.name}: {state}; {of}; arms {' '.join(self.arms)}"
+
+    def __repr__(self) -> str:
+        return f"<{self._words()}>"
+
+    def _repr_html_(self) -> str:
+        heads = ("arm", "kind", "objective", "labels", "reference", "last weight gap")
+        arms = [
+            (name, arm.kind, arm.objective or "", arm.labelling or "", arm.reference or "", self._last_gap(name))
+            for name, arm in self.arms.items()
+        ]
+        return shown.block(self._words(), shown.table(arms, heads))
+
+    def _last_gap(self, arm: str) -> str:
+        """As it was recorded; "" where it was not."""
+        try:
+            values = self.curve("weight_gap", arm=arm).values
+        except UserError:
+            return ""
+        return shown.number(values[-1]) if len(values) else ""
 
     def take(self, curves: Iterable[Curve]) -> None:
         """Curves of this run that another process computed: `curve` then gives them where no option is asked for."""

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.resolved import Config
 from coupled.config.schema import Written
+from coupled.config.toml_value import toml_value
 from coupled.errors import UserError
 from coupled.userfiles import read_text
 
 
-def load(path: str | Path, overrides: list[str] | None = None) -> Config:
-    """The resolved config of a TOML file, with overrides such as "arms.nscl.temperature=0.2" merged before validation.
+def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None = None) -> Config:
+    """The resolved config of a TOML file, with overrides such as "arms.nscl.temperature=0.2", or
+    {"arms.nscl.temperature": 0.2}, merged before validation.
 
     Where overrides change what the config is (its digest), `-<digest8>` is appended to its name, so that its run
     directory is its own; unless they name it.
     """
     path = Path(path)
     raw = read_tables(path)
+    if isinstance(overrides, Mapping):
+        overrides = [f"{field}={toml_value(value)}" for field, value in overrides.items()]
     if not overrides:
         return from_tables({"name": path.stem, **raw})
     # Before overrides are merged: they may use the new name where the file has the old one.

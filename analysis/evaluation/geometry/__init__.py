@@ -31,7 +31,7 @@ _TASKS_BYTES: Final = 1 << 30  # that places side by side may take
 _DRAWN_FROM: Final = 1 << 16  # of more pairs of classes, so many evenly spaced ones are drawn from
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class GeometryCurve(Curve):
     """A measure of class geometry over kept checkpoints; `estimator` is its meaning.
 

@@ -31,7 +31,7 @@ _OVER: Final = ("samples", "classes")
 _NO_INTERVAL: Final = Interval(math.nan, math.nan, math.nan)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class AccuracyCurve(Curve):
     """An accuracy over kept checkpoints, or the difference of two arms' accuracies; `estimator` is its meaning.
 
