@@ -35,7 +35,8 @@ class Finding:
 def claims(paths: Iterable[str | Path], progress: Progress | None = None) -> list[Finding]:
     """The findings of every row of every claim in the sweeps of these folders: one for each sweep that has what the row
     needs, or one that says that none has. `progress(work, done, all)` is told how far summaries and evaluation are;
-    features of checkpoints are kept under each run's analysis/. Raises what `analysis.claims.sweeps.read` raises.
+    features of checkpoints are kept under each run's analysis/. Raises what `analysis.claims.sweeps.read` raises,
+    StoreError for a damaged checkpoint too.
     """
     return decide(read(paths, progress))
 

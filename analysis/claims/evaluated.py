@@ -11,7 +11,7 @@ from analysis.aggregation.matching import Array, Steps
 from analysis.claims.rules import FROM_STEP
 from analysis.evaluation.features import Evaluation
 from analysis.evaluation.few_shot import FewShot, few_shot
-from analysis.evaluation.geometry import geometry
+from analysis.evaluation.geometry import GeometryCurve, geometry
 from analysis.evaluation.losses import losses, trained_by_nscl
 from analysis.evaluation.networks import kept_steps
 from analysis.evaluation.probe import probe
@@ -82,7 +82,7 @@ def _accuracies(evaluation: Evaluation) -> _Values:
     curves = probe(evaluation, shots=[None], groups=["linear"], features=["h"])
     values: dict[tuple[str, str], Series | Gap] = {}
     for arm in evaluation.arms:
-        classes = len(evaluation.sample("train").labels[str(evaluation.run.arms[arm].labelling)].unique())
+        classes = len(evaluation.sample("train").labels[str(labelling_of(evaluation.run, arm))].unique())
         own = _own(evaluation, arm, curves, "test")
         (curve,) = (each for each in own if (each.measure, each.ways) == ("accuracy", classes))
         bad = next((flag for flag in curve.flags if flag.startswith(NOT_OPTIMAL)), "")
@@ -95,13 +95,15 @@ def _shares(evaluation: Evaluation) -> _Values:
     rows, run = losses(evaluation), evaluation.run
     values: dict[tuple[str, str], Series | Gap] = {}
     for row in rows:
-        if (row.split, row.scope, row.labelling) != ("test", "batch", run.arms[row.arm].labelling) or row.step == 0:
+        if (row.split, row.scope, row.labelling) != ("test", "batch", labelling_of(run, row.arm)) or row.step == 0:
             continue
         beside = trained_by_nscl(rows, run, row.labelling, row.temperature)
-        form = beside is not None and run.arms[beside].positive_in_denominator
-        share = row.share_with_positive if form else row.share
+        if beside is None:
+            share, why = math.nan, f"no arm is trained by NSCL at the temperature of {row.arm}"
+        else:
+            share = row.share_with_positive if run.arms[beside].positive_in_denominator else row.share
+            why = f"training by NSCL has not lowered its loss: {row.arm} has no share of that"
         known = (np.array([row.step]), np.array([share]))
-        why = f"training by NSCL has not lowered its loss: {row.arm} has no share of that"
         values["nscl_loss_share", row.arm] = Gap(why) if math.isnan(share) else known
     return values
 
@@ -110,7 +112,7 @@ def _geometry(evaluation: Evaluation) -> _Values:
     """Of z of train, of which the theorem on NSCL speaks."""
     curves = geometry(evaluation).curves
     return {
-        (measure, arm): (curve.steps, curve.values)
+        (measure, arm): _unless_of_two(measure, curve)
         for arm in evaluation.arms
         for curve in _own(evaluation, arm, curves, "train")
         for measure, name in _MEASURES.items()
@@ -118,9 +120,23 @@ def _geometry(evaluation: Evaluation) -> _Values:
     }
 
 
+def _unless_of_two(measure: str, curve: GeometryCurve) -> Series | Gap:
+    if measure == "simplex_deviation" and curve.classes == 2:
+        return Gap("two centres have the cosine -1 always: they cannot deviate from the simplex")
+    return curve.steps, curve.values
+
+
+def labelling_of(run: Run, arm: str) -> str | None:
+    """Under which labels an arm is measured: its own; of CL, which has none, those of the first arm that is trained by
+    NSCL and compared with it.
+    """
+    others = (each for each in run.arms.values() if each.objective == "nscl" and each.reference == arm)
+    return next((each.labelling for each in others if each.kind == "objective"), run.arms[arm].labelling)
+
+
 def _own(evaluation: Evaluation, arm: str, curves: Sequence[C], split: SplitName) -> list[C]:
-    """The curves of an arm on a split, under the arm's own labelling."""
-    wanted = (arm, split, evaluation.run.arms[arm].labelling, None)
+    """The curves of an arm on a split, under its labels."""
+    wanted = (arm, split, labelling_of(evaluation.run, arm), None)
     return [each for each in curves if (each.arm, each.split, each.labelling, each.reference) == wanted]
 
 

@@ -51,7 +51,7 @@ def draw(findings: Sequence[Finding]) -> Figure:
     height = _HEAD + _LINE * len(rows) + _FOOT
     figure = Figure(figsize=(_WIDTH, height))
     figure.text(0.02, 1 - 0.42 / height, "What the papers claim", fontsize=20, fontweight="bold")
-    lead = "effect in margins   ·   to the right: as claimed   ·   bars: 95 % intervals over seeds, dots: seeds"
+    lead = "effect in margins, to the right as claimed (±: inside)   ·   bars: 95 % intervals over seeds, dots: seeds"
     figure.text(0.02, 1 - 0.72 / height, lead, fontsize=13, color=GREY)
     width = (_WIDTH - _LEFT - _RIGHT) / _WIDTH
     axes = figure.add_axes((_LEFT / _WIDTH, _FOOT / height, width, _LINE * len(rows) / height))
@@ -93,7 +93,8 @@ def _words(axes: Axes, y: int, inches: float, text: str, **looks: object) -> Non
 def _line(axes: Axes, y: int, finding: Finding, findings: Sequence[Finding]) -> None:
     row, verdict = finding.row, finding.verdict
     of = f" ({finding.sweep})" if several(findings)[row.id] > 1 else ""
-    _words(axes, y, 0.3, f"{row.id:4} {row.words}{of}")
+    within = " ±" if row.side == "within" else ""
+    _words(axes, y, 0.3, f"{row.id:4} {row.words}{within}{of}")
     colour = COLOURS[verdict.verdict]
     right = _WIDTH - _RIGHT + 0.15
     _words(axes, y, right, verdict.verdict, color=colour, fontweight="bold")

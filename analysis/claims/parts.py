@@ -58,7 +58,7 @@ def select(row: Row, sweep: Sweep) -> Part | Gap:
 def _first(sweep: Sweep, axis: str, value: Any) -> Any:
     """Of several values that a row takes the first one that the sweep has."""
     values = value if isinstance(value, list) else [value]
-    return next((each for each in values if any(run.has(axis, each) for run in sweep.runs)), values[0])
+    return next((each for each in values if any(run.has(axis, each) for run in sweep.runs)), values[-1])
 
 
 def varied(runs: Iterable[SweepRun], fixed: Iterable[str] = ()) -> set[str]:

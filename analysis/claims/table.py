@@ -71,7 +71,10 @@ def read_back(folder: Path) -> list[dict[str, str]]:
     def read(lines: Iterator[list[str]]) -> list[dict[str, str]]:
         if tuple(next(lines, [])) != HEADER:
             raise ValueError("its columns are others")
-        return [dict(zip(HEADER, line, strict=True)) for line in lines]
+        rows: list[dict[str, str]] = [dict(zip(HEADER, line, strict=True)) for line in lines]
+        for name in ("effect", "low", "high", "smallest"):
+            _ = [float(row[name] or "nan") for row in rows]  # a ValueError where one is no number
+        return rows
 
     return read_table(folder / files.FOLDER / CSV_NAME, "a table of claims", read) or []
 

@@ -79,7 +79,8 @@ def at_match(run: SweepRun, quantity: str, arm: str, axis: str, target: float) -
 
 def _concerned(run: SweepRun, quantity: str, arm: str) -> list[str]:
     """The arms whose training a number speaks of: the share of NSCL's reduction is about the arms of NSCL as well."""
-    return list(dict.fromkeys([arm, *(having(run.arms, "nscl") if quantity == "nscl_loss_share" else [])]))
+    beside = [name for name in having(run.arms, "nscl") if run.arms[name]["reference"] == arm]
+    return [arm, *(beside if quantity == "nscl_loss_share" else [])]
 
 
 def _telling(run: SweepRun, arm: str) -> Summary | Gap:

@@ -20,7 +20,7 @@ from analysis.evaluation.probe.curves import AccuracyCurve, Subject, accuracies
 from analysis.evaluation.probe.settings import GROUPS, Settings, settings
 from analysis.evaluation.probe.trials import FORMAT, Probed, of_all, of_few
 from analysis.evaluation.samples import SPLITS
-from analysis.extra import alone
+from analysis.extra import alone, extra
 from analysis.runs.parallel import side_by_side
 from coupled.arms.network import meta_network
 from coupled.data.splits import SplitName, content_digest
@@ -65,6 +65,8 @@ def probe(
             raise UserError(f"{name}: all train samples are of one class", "a probe tells classes apart")
         if not torch.isin(of_test, own).any():
             raise UserError(f"{name}: no test sample is of a class of train", "take more with --samples, or --all")
+    if chosen.groups != ("centre",):  # the nearest centre alone needs no library
+        extra("sklearn", "scikit-learn", "probe")  # missed before the first feature is made
     evaluation.prepare(kinds=("plain",))
     kept, done = Kept(evaluation.folder), count(1)
     places = [
@@ -79,7 +81,6 @@ def probe(
             yield (arm, step, feature, name), _columns(kept, f, of_labelling, chosen)
         evaluation.progress(f"probes of {run.name}", next(done), len(places))
 
-    # The nearest centre alone needs no library.
     with nullcontext() if chosen.groups == ("centre",) else alone("probe"):
         columns = dict(side_by_side(places, work, most=max(1, _TASKS_BYTES // _task_bytes(evaluation))))
     return [

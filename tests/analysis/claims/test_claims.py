@@ -207,7 +207,7 @@ def batch_sweep(maker, slopes, steps=lambda size: 12800 // size):
                     maker.run(
                         f"{size}-{rules[0]}-{seed}", seed, {"cka": {"nscl": lambda at, v=level: np.full(len(at), v)}},
                         {"batch_size": [size], "lr_rule": rules}, steps=steps(size), batches={"size": size},
-                        optimiser={"scaling": rules[0], "reference_batch": 64} if rules[0] != "constant" else {},
+                        optimiser={"scaling": rules[0].removeprefix("published-"), "reference_batch": 64},
                     )
                 )  # fmt: skip
     return maker.sweep(runs)
@@ -219,6 +219,13 @@ def test_a_run_that_stands_for_several_rules_is_a_point_of_each(maker):
     assert (linear.verdict, root.verdict) == ("supported", "contradicted")
     assert linear.effect == pytest.approx(-0.1)
     assert "made has no run under lr_rule = constant" in verdict([sweep], "5d1").reason
+
+
+def test_the_papers_rates_count_where_a_sweep_has_them(maker):
+    both = batch_sweep(maker, {"published-sqrt": -0.1, "sqrt": 0.1})
+    apart = Sweep(both.path, tuple(run for run in both.runs if run.values["batch_size"] != (64,)))
+    assert verdict([apart], "5b1").effect == pytest.approx(-0.1)
+    assert verdict([batch_sweep(maker, {"sqrt": 0.1})], "5b1").effect == pytest.approx(0.1)
 
 
 def test_unequal_steps_are_no_points_and_a_missing_point_is_named(maker):

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.aggregation.gap import Gap
@@ -13,6 +14,7 @@ from analysis.claims.sweeps import AXES, Sweep, SweepRun
 from coupled.config import resolved
 from coupled.sweeps.fields import target
 from coupled.sweeps.reading import load
+from coupled.theory.learning_rate import learning_rate
 
 ROOT = Path(__file__).parents[3]
 SWEEPS = {path.stem: path for path in sorted((ROOT / "configs/claims").glob("*.toml"))}
@@ -103,3 +105,24 @@ def test_a_sweep_opens_with_command_minutes_and_what_the_paper_claims(name):
     text = " ".join(head.group().replace("#", " ").split())
     assert f"coupled-run sweep configs/claims/{name}.toml" in text and f"runs/claims_{name}" in text
     assert re.search(r"Takes about \d+ minutes on two quiet cores", text) and "paper" in text
+
+
+@pytest.mark.parametrize("rule", ["linear", "sqrt", "fourth-root", "constant"])
+def test_every_batch_size_gets_to_the_common_sum_of_rates_after_step_100(rule):
+    sums = []
+    for point in load(SWEEPS["batch_size"]).points:
+        if point.config.seed == 0 and rule in point.values["lr_rule"]:
+            size, steps = point.config.batches.size, point.config.train.steps
+            rates = [learning_rate(point.config.optimiser, step, size) for step in range(steps)]
+            sums.append(np.cumsum([0.0, *rates]))
+    common = min(each[-1] for each in sums)
+    assert len(sums) == 3
+    assert min(float(np.interp(common, each, np.arange(len(each)))) for each in sums) > FROM_STEP
+
+
+def test_the_page_says_which_claims_each_sweep_decides():
+    page = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    for name in SWEEPS:
+        (row,) = re.findall(rf"^\| `{name}`[^|]*\| ([\d ]+) \|", page, re.MULTILINE)
+        claims = {int(re.match(r"\d+", each).group()) for each, sweeps in DECIDED.items() if name in sweeps}
+        assert {int(number) for number in row.split()} - {7} == claims - {7}
