@@ -13,7 +13,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(ROOT)
     names = {}
-    small = code.replace('["train.steps=50"]', SMALL.format(tmp_path))
+    small = code.replace('{"train.steps": 50}', SMALL.format(tmp_path))
     assert small != code
     exec(small, names)
     assert names["cka"].steps[-1] == 12 and len(names["batch"].steps) == 12
