@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from coupled.commands.options import add_set
-from coupled.commands.sweep_progress import SweepProgress, duration
+from coupled.commands.sweep_progress import SweepProgress
 from coupled.errors import Preempted, UserError, printable
 from coupled.ranks.placement import cores
 from coupled.sweeps.folder import path_of
@@ -17,7 +17,7 @@ from coupled.sweeps.running import run as run_sweep
 from coupled.terminal.console import Console
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
-from coupled.terminal.sizes import shown_bytes
+from coupled.terminal.sizes import duration, shown_bytes
 
 
 def add(command: Parser) -> None:

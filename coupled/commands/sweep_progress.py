@@ -14,6 +14,7 @@ from rich.text import Text
 from coupled.errors import printable
 from coupled.sweeps.watching import PointProgress, left_of
 from coupled.terminal.console import Console
+from coupled.terminal.sizes import duration
 
 _PLAIN_REFRESH_S: Final = 10.0  # between two lines of one run
 _AROUND: Final = 4  # lines of the display beside its rows
@@ -97,12 +98,3 @@ def counts(points: Sequence[PointProgress]) -> str:
 def speed(point: PointProgress) -> str:
     """Steps a second, while a run is at work."""
     return f"{point.rate:.2f} steps/s" if point.state == "running" and point.rate > 0 else "–"
-
-
-def duration(seconds: float | None) -> str:
-    """A time as people read it: 45 s, 12 min, 3.4 h; a dash where it is not known."""
-    if seconds is None:
-        return "–"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from coupled.driver.preflight import anything_to_train
 from coupled.driver.signals import supervised
 from coupled.driver.train import train
 from coupled.errors import printable
-from coupled.planning.ranks import default_world
+from coupled.planning.ranks import default_world, too_many_threads
 from coupled.ranks.joining import is_rank
 from coupled.ranks.launching import launch
 from coupled.terminal.entry import Parser
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     ranks = ranks_of(arguments.ranks, config, default)
     if ranks > 1 and anything_to_train(config, overwrite=arguments.overwrite):
         return launch(arguments.argv, ranks, supervised=arguments.supervised)
+    if line := too_many_threads(config, 1):
+        print(printable(f"coupled-run: warning: {line}"), file=sys.stderr)
     finished = not arguments.overwrite and is_finished(config)
     with supervised(alone=not is_rank()) if arguments.supervised else nullcontext() as preemption:
         path = train(

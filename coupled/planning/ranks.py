@@ -5,7 +5,7 @@ from typing import Final
 
 from coupled.arms.network import forward_on_shapes
 from coupled.config import Config
-from coupled.ranks.placement import most_ranks
+from coupled.ranks.placement import cores, most_ranks
 
 START_S: Final = 10.0  # from the command to the first step of ranks: each loads torch, then they meet
 # Floating-point operations a second, of a thread and of a GPU: many, so that what ranks save is not overstated.
@@ -51,3 +51,12 @@ def seconds(config: Config, arms: int) -> float:
 def rate_of(config: Config) -> float:
     """Floating-point operations a second that estimates count on."""
     return _OF_GPU if config.train.device == "cuda" else _OF_THREAD * config.train.threads
+
+
+def too_many_threads(config: Config, ranks: int) -> str:
+    """A line where the threads of all ranks are more than the cores here, else ""; nothing on a GPU."""
+    threads, here = config.train.threads * ranks, cores()
+    if config.train.device != "cpu" or threads <= here:
+        return ""
+    of_ranks = f"{ranks} ranks of {config.train.threads} threads" if ranks > 1 else f"{threads} threads"
+    return f"{of_ranks} wait for each other on {here} core{'s' * (here != 1)}: set train.threads, or start fewer ranks"

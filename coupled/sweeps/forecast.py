@@ -1,25 +1,14 @@
 """What a sweep will take, before it starts: names, directories, arms, bytes, and seconds from a short calibration."""
 
-import time
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
-from tempfile import TemporaryDirectory
-from typing import Final
 
-from coupled.bench.steps import shortened, without_panels
-from coupled.config import Config, Schedule, digest
-from coupled.driver.assembly import build, start_run
-from coupled.driver.loop import lockstep
-from coupled.driver.reporter import Silent
-from coupled.errors import EarlyEnd
+from coupled.bench.calibration import seconds_of_step
+from coupled.config import Config, digest
 from coupled.planning.panels import panel_cost
 from coupled.planning.plan import plan
 from coupled.sweeps.points import Sweep
-
-# The first step of a process pays for what later ones find made.
-_STEPS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,7 @@ def forecast(sweep: Sweep) -> list[Forecast]:
     for point in sweep.points:
         config, kind = point.config, _kind_of_step(point.config)
         if kind not in known:
-            known[kind] = _seconds_of_step(config)
+            known[kind] = seconds_of_step(config)
         step, why = known[kind]
         planned = plan(config, 1)
         # Panels by their estimated share of all computing.
@@ -70,29 +59,3 @@ def _kind_of_step(config: Config) -> Hashable:
         config.ledger,
         tuple((arm.kind, arm.objective, arm.labelling) for arm in config.arms.values()),
     )
-
-
-class _Clock(Silent):
-    """When each step ended."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def stepped(self, step: int) -> None:
-        self.times.append(time.perf_counter())
-
-
-def _seconds_of_step(config: Config) -> tuple[float | None, str]:
-    """The median of a few steps here; None, and why, where there is no data or device for them."""
-    clock = _Clock()
-    with TemporaryDirectory() as scratch:
-        short = without_panels(shortened(config, "calibration", _STEPS, scratch, Schedule(steps=(_STEPS,))))
-        try:
-            run = start_run(build(short))
-            assert run is not None, "the folder is new"
-            with run:
-                lockstep(run, clock)
-        except EarlyEnd as error:
-            return None, str(error)
-    between = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
-    return median(between), ""

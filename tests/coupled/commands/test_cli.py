@@ -86,10 +86,31 @@ def test_a_run_that_had_to_stop_exits_3_in_one_line_and_stays_readable(config, c
     assert main(["verify", "runs/hot"]) == 0
 
 
-def test_what_plan_prints_is_a_config(config, capsys):
-    assert main(["plan", config]) == 0
+def test_what_plan_prints_is_a_config_if_that_is_asked_for(config, capsys):
+    assert main(["plan", config, "--toml"]) == 0
     Path("copy.toml").write_text(capsys.readouterr().out)
     assert digest(load("copy.toml")) == digest(load(config))
+
+
+def test_plan_says_first_what_a_run_will_be_and_last_what_comes_next(config, capsys, monkeypatch):
+    assert main(["plan", config, "--set", "train.threads=64", "--set", "train.steps=3"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    heads = ["run directory", "config digest", "arms", "data", "steps", "device"]
+    assert [line[:16].strip() for line in out[:6]] == heads and not any(line.startswith("#") for line in out)
+    assert out[6].startswith("  64 threads wait for each other on ")
+    assert out[-1] == (
+        f"next: coupled-run train {config} --set train.threads=64 --set train.steps=3; --toml: the whole config"
+    )
+
+
+def test_plan_takes_a_few_steps_where_it_is_asked_for_the_time(config, capsys, monkeypatch):
+    monkeypatch.setattr("coupled.commands.plan.seconds_of_step", lambda config: (0.5, ""))
+    assert main(["plan", config, "--time", "--set", "train.steps=400"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("time ")]
+    assert re.match(r"time {13}\d+ min, 500 ms a step in one process here, panels included; the start is apart", line)
+    monkeypatch.setattr("coupled.commands.plan.seconds_of_step", lambda config: (None, "no data"))
+    assert main(["plan", config, "--time"]) == 0
+    assert "time             not known: no data" in capsys.readouterr().out.splitlines()
 
 
 def test_a_given_name_is_kept_even_when_it_is_the_default(config):

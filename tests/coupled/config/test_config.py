@@ -294,7 +294,7 @@ def test_the_command_line_says_an_old_name_once_in_one_line(tmp_path, capsys):
     path.write_text('[arms.a]\nobjective = "dcl"\n[arms.b]\nobjective = "nscl"\nanchor = "a"\n')
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        assert main(["plan", str(path), "--set", "train.steps=3", "--set", "arms.b.anchor=a"]) == 0
+        assert main(["plan", str(path), "--toml", "--set", "train.steps=3", "--set", "arms.b.anchor=a"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "coupled-run: warning: arms.b.anchor: this field is now called reference\n"
     assert 'reference = "a"' in shown.out

@@ -58,7 +58,7 @@ def test_what_an_activation_makes_of_small_differences_is_said_by_plan(tmp_path,
         sets = (f"model.activation={name}", f"train.precision={precision}")
         assert main(["plan", str(path), *(part for of in sets for part in ("--set", of))]) == 0
         lines = capsys.readouterr().out.splitlines()
-        said[name, precision] = next(line for line in lines if line.startswith("# activation"))
+        said[name, precision] = next(line for line in lines if line.startswith("activation"))
     assert "float32 rounding can grow" in said["relu", "float32"] and "is smooth" in said["gelu", "float32"]
     assert "flips a unit" in said["relu", "float64"]
 

@@ -19,9 +19,9 @@ def test_every_loss_is_one_backward_and_every_arm_that_is_kicked_a_number_a_weig
 
 
 def test_plan_prints_kicks_where_there_are_some(tmp_path, capsys):
-    path = tmp_path / "kicks.toml"
+    path = tmp_path / "kicked.toml"
     path.write_text('[data]\nname = "shapes"\n[arms.cl]\nobjective = "dcl"\n[arms.nscl]\nobjective = "nscl"\n')
-    assert main(["plan", str(path)]) == 0 and "# kicks" not in capsys.readouterr().out
+    assert main(["plan", str(path)]) == 0 and "kicks   " not in capsys.readouterr().out
     path.write_text(path.read_text() + '[arms.kicked]\nkind = "kicked"\nmatch = "nscl"\n')
     assert main(["plan", str(path)]) == 0
-    assert "# kicks            1 backward more and " in capsys.readouterr().out
+    assert "kicks            1 backward more and " in capsys.readouterr().out

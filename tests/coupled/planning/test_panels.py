@@ -38,7 +38,7 @@ def test_more_than_a_tenth_is_a_line_that_says_what_to_do(tmp_path, monkeypatch,
         f'[train]\nsteps = 2000\n[record]\npanel = {{ every = {every} }}\n[arms.a]\nobjective = "dcl"\n'
     )
     assert run(["plan", "c.toml"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("# panels")]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("panels")]
     assert len(lines) == 1 and "of all computing" in lines[0]
     assert run(["plan", "c.toml"]) == 0
     assert ("more than 10%" in capsys.readouterr().out) is warned

@@ -30,7 +30,7 @@ def timed(monkeypatch):
         configs.append(config)
         return 1.0, ""
 
-    monkeypatch.setattr(module, "_seconds_of_step", second)
+    monkeypatch.setattr(module, "seconds_of_step", second)
     return configs
 
 
