@@ -30,7 +30,7 @@ COLOURS: Final = {
     UNDECIDED: GREY,
 }
 _WIDTH, _HEAD, _FOOT, _LINE = 13.34, 1.15, 1.5, 0.30  # inches
-_LEFT, _RIGHT = 4.9, 4.5
+_LEFT, _RIGHT = 5.15, 4.6
 _MARGINS: Final = 100.0  # to which the axis goes
 _TICKS: Final = (1, 3, 10, 30, 100)
 _REASON: Final = 36  # characters
@@ -105,11 +105,11 @@ def _line(axes: Axes, y: int, finding: Finding, findings: Sequence[Finding]) -> 
         said = f"bound/measured {effect}"
     elif math.isnan(verdict.low):
         said = verdict.reason if len(verdict.reason) <= _REASON else f"{verdict.reason[: _REASON - 1]}…"
-        _words(axes, y, right + 1.25, said, color=GREY)
+        _words(axes, y, right + 1.4, said, color=GREY)
         return
     else:
         said = f"{effect}   [{interval.replace(' ', ', ')}]"
-    _words(axes, y, right + 1.25, said)
+    _words(axes, y, right + 1.4, said)
     if not is_bound:
         _interval(axes, y, verdict, _scale(finding), colour)
 

@@ -51,14 +51,16 @@ def draw(swept: Swept, numbers: Numbers) -> Figure:
     handles = _handles(drawn, style_of, others)
     longest = max(len(str(handle.get_label())) for handle in handles) + 8
     columns = max(1, min(len(handles), _LEGEND_CHARACTERS // longest))
-    foot = 0.45 + _LEGEND_LINE * -(-len(handles) // columns)
+    foot = 0.69 + _LEGEND_LINE * -(-len(handles) // columns)
     below = [_room(scale) for scale in scales]
     height = _HEAD + len(names) * (_PANEL + _GAP) + sum(below) + foot
     figure = Figure(figsize=(_WIDTH, height))
     _head(figure, swept, height)
-    figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.42 / height))
-    caption = f"compared at equal {AXES[match]}   ·   bars: {INTERVAL}, none of fewer than three{_moved(rows)}"
-    figure.text(0.5, 0.16 / height, caption, fontsize=12, ha="center", color=GREY)
+    figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.66 / height))
+    # Two lines: one would be wider than the figure.
+    caption = f"compared at equal {AXES[match]}   ·   bars: {INTERVAL}, none of fewer than three"
+    figure.text(0.5, 0.4 / height, caption, fontsize=12, ha="center", color=GREY)
+    figure.text(0.5, 0.16 / height, _moved(rows), fontsize=12, ha="center", color=GREY)
     left, right, between = 0.66, 0.2, 0.86
     width = (_WIDTH - left - right - between * (len(quantities) - 1)) / len(quantities)
     top, place = height - _HEAD, 0
@@ -77,12 +79,12 @@ def draw(swept: Swept, numbers: Numbers) -> Figure:
 
 def _moved(rows: Sequence[Row]) -> str:
     """How far weights and Σ had moved where they are compared, from the least to the most."""
-    words = ""
+    words = []
     for name, numbers in (("weights", [r.motion for r in rows]), ("Σ", [r.similarity_motion for r in rows])):
         known = [number.value for number in numbers if number.known]
         if known:
-            words += f"   ·   {name} had moved {plain(min(known))} to {plain(max(known))}"
-    return words
+            words.append(f"{name} had moved {plain(min(known))} to {plain(max(known))}")
+    return "   ·   ".join(words)
 
 
 def _head(figure: Figure, swept: Swept, height: float) -> None:

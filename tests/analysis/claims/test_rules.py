@@ -37,7 +37,7 @@ def test_every_alignment_is_judged_by_the_one_margin():
 
 
 def test_the_page_has_every_row_with_its_margin_and_side():
-    page = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/claims.md").read_text(encoding="utf-8").partition("\n## What came out\n")[0]
     for claim in rules():
         assert f"### {claim.number}. {claim.title}" in page
         for row in claim.rows:
