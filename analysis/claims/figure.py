@@ -32,7 +32,7 @@ COLOURS: Final = {
 _WIDTH, _HEAD, _FOOT, _LINE = 13.34, 1.15, 1.5, 0.30  # inches
 _LEFT, _RIGHT = 5.15, 4.6
 _MARGINS: Final = 100.0  # to which the axis goes
-_TICKS: Final = (1, 3, 10, 30, 100)
+_TICKS: Final = (1, 3, 10, 30)
 _REASON: Final = 36  # characters
 
 
