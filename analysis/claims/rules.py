@@ -69,7 +69,7 @@ class Row:
             _check(getattr(self, name) in allowed, f"row {self.id}: {name} = {getattr(self, name)!r}")
         unknown = [role for role in self.arms if role not in (CL, *ROLES)]
         _check(not unknown and len(self.arms) in (1, 2), f"row {self.id}: arms = {self.arms}")
-        _check(self.margin >= 0, f"row {self.id}: margin = {self.margin}")
+        _check(self.margin > 0, f"row {self.id}: margin = {self.margin}")
         _check((self.axis != "") == (self.kind == "trend") or self.kind in _ANY_AXIS, f"row {self.id}: axis")
 
     @property

@@ -66,7 +66,7 @@ def probe(
         if not torch.isin(of_test, own).any():
             raise UserError(f"{name}: no test sample is of a class of train", "take more with --samples, or --all")
     if chosen.groups != ("centre",):  # the nearest centre alone needs no library
-        extra("sklearn", "scikit-learn", "probe")  # missed before the first feature is made
+        extra("sklearn.exceptions", "scikit-learn", "probe")  # missed before the first feature is made
     evaluation.prepare(kinds=("plain",))
     kept, done = Kept(evaluation.folder), count(1)
     places = [

@@ -219,6 +219,7 @@ def test_a_run_that_stands_for_several_rules_is_a_point_of_each(maker):
     assert (linear.verdict, root.verdict) == ("supported", "contradicted")
     assert linear.effect == pytest.approx(-0.1)
     assert "made has no run under lr_rule = constant" in verdict([sweep], "5d1").reason
+    assert "made has no run under lr_rule = fourth-root" in verdict([sweep], "5c1").reason
 
 
 def test_the_papers_rates_count_where_a_sweep_has_them(maker):

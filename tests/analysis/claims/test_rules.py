@@ -55,6 +55,7 @@ def test_the_page_has_every_row_with_its_margin_and_side():
         (GOOD.replace('kind = "level"', 'kind = "level"\nmargin = "1"', 1), "margin = '1'"),
         (GOOD.replace('kind = "level"', 'kind = "level"\nmargin = true', 1), "margin = True"),
         (GOOD.replace('kind = "level"', 'kind = "level"\nmargin = -1.0', 1), "margin = -1.0"),
+        (GOOD.replace('kind = "level"', 'kind = "level"\nmargin = 0.0', 1), "margin = 0.0"),
         (GOOD.replace('kind = "level"', 'kind = "level"\narms = ["nscl", "sgl"]', 1), "sgl"),
         (GOOD.replace('kind = "level"', 'kind = "trend"', 1), "axis"),
         (GOOD.replace('kind = "level"', 'kind = "level"\naxis = "classes"', 1), "axis"),

@@ -186,6 +186,13 @@ def test_without_scikit_learn_one_line_says_so_and_centres_still_work(evaluation
         probe(evaluation, shots=[3], draws=2)
     assert probe(evaluation, shots=[3], draws=2, groups=["centre"])
 
+    def prepared(**options):
+        pytest.fail("features were made before the library was missed")
+
+    monkeypatch.setattr(evaluation, "prepare", prepared)
+    with pytest.raises(UserError, match="scikit-learn"):
+        probe(evaluation, shots=[3], draws=2)
+
 
 @pytest.mark.slow
 def test_the_command_writes_table_and_figure_and_ends_with_where_they_are(trained, folder, tmp_path, capsys):
