@@ -61,12 +61,30 @@ def _alignment(
             axes.plot(thin.steps, thin.values, color=style.colour, **_THIN)
         if bold is not None:
             axes.plot(bold.steps, bold.values, **style.drawn, **_BOLD, zorder=_order(style))
+            _bands(axes, bold, style)
     if not axes.lines:
         nothing(axes, run, "panel", "similarity")
     else:
         low = min(axes.get_ylim()[0], 0.95)
         axes.set_ylim(low, 1 + 0.04 * (1 - low))
     steps_axis(axes, run)
+    axes.set_xlabel("step")
+
+
+def _bands(axes: Axes, curve: Curve, style: Style) -> None:
+    """The interval as bars, and what chance alone gives in grey, as on the report's page."""
+    if curve.null is not None:
+        known = np.isfinite(curve.null.low)
+        axes.fill_between(
+            curve.steps[known], curve.null.low[known], curve.null.high[known], color="#8C8C8C", alpha=0.12, lw=0
+        )
+    if curve.interval is not None:
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ is a hole
+            below, above = curve.values - curve.interval.low, curve.interval.high - curve.values
+        sides = np.fmax([below, above], 0)
+        axes.errorbar(
+            curve.steps, curve.values, sides, fmt="none", ecolor=style.colour, elinewidth=1.2, capsize=2.5, zorder=2.5
+        )
 
 
 def _weight_gap(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
