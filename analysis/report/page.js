@@ -8,6 +8,7 @@ const ZERO = 0.4;
 
 const darkScreen = window.matchMedia("(prefers-color-scheme: dark)");
 let onPaper = false;
+const PAPER = 670;  // pixels between the margins of A4, of which Letter has more
 // On a dark page: what is drawn black or in dark greys.
 const LIGHT = { "#1A1A1A": "#ECECEC", "#404040": "#D0D0D0", "#E6E6E6": "#33373D", white: "#16181B" };
 
@@ -191,11 +192,15 @@ function listen() {
     state.log[box.dataset.log] = box.checked;
     box.addEventListener("change", () => { state.log[box.dataset.log] = box.checked; draw(chartOf(box.dataset.log)); });
   });
-  // Paper is white, and narrower than the window: plots take the width that they have there, and then their own again.
+  // Paper is white, and every plot is as wide as the paper; its own width there is not known before it is laid out.
   const print = (on) => () => {
     onPaper = on;
     if (darkScreen.matches) drawAll();
-    page.charts.forEach(({ id }) => window.Plotly.Plots.resize(document.getElementById(`plot-${id}`)));
+    for (const { id } of page.charts) {
+      const node = document.getElementById(`plot-${id}`);
+      if (on) window.Plotly.relayout(node, { width: PAPER, autosize: false });
+      else window.Plotly.relayout(node, { width: null, autosize: true });
+    }
   };
   window.addEventListener("beforeprint", print(true));
   window.addEventListener("afterprint", print(false));
