@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from coupled.commands.reference import field_names
 from coupled.config import Config
 from coupled.errors import UserError
 from coupled.ranks.joining import is_rank
@@ -25,7 +26,8 @@ def add_run(command: Parser) -> None:
 
 def add_set(command: Parser, purpose: str) -> None:
     """Overrides of config fields."""
-    command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=purpose)
+    action = command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=purpose)
+    action.completer = lambda **_: [f"{field}=" for field in field_names()]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def add_terms(command: Parser) -> None:

@@ -31,6 +31,17 @@ def sections() -> dict[str, str]:
     return {name: "\n".join(lines) for name, lines in found.items()}
 
 
+def field_names() -> list[str]:
+    """Every field by its dotted name; of an arm as "arms.<name>.…"."""
+    names: list[str] = []
+    for field in dataclasses.fields(Written):
+        kind = Arm if field.name == "arms" else get_type_hints(Written)[field.name]
+        prefix = f"{field.name}.<name>." if field.name == "arms" else f"{field.name}."
+        inner = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        names += [prefix + each.name for each in inner] or [field.name]
+    return names
+
+
 REGISTRIES = {
     "data.name": known_data_sets(),
     "views.recipe": RECIPES,

@@ -6,12 +6,14 @@ import dataclasses
 import re
 from dataclasses import replace
 
+import torch
+
 from coupled import data
 from coupled.config.arms import resolve_arms
 from coupled.config.ledger import check_ledger
 from coupled.config.precision import check_precision
 from coupled.config.resolved import AdamW, Config, Lars, Model, Optimiser, Sgd, Views, filled
-from coupled.config.schema import Code, Panel, Written
+from coupled.config.schema import Code, Panel, Train, Written
 from coupled.config.user_code import execute
 from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
@@ -38,7 +40,7 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
     is run, and what only they could tell is not checked. `begun`: the config is that of a run, which goes on as it
     began: earlier versions took numbers that the precision rounds away.
     """
-    written = replace(written, code=_code(written.code, elsewhere))
+    written = replace(written, code=_code(written.code, elsewhere), train=_on_a_device(written.train, elsewhere))
     if written.views.recipe not in RECIPES:
         raise unknown("views.recipe", written.views.recipe, RECIPES)
     if written.model.encoder not in ENCODERS:
@@ -84,6 +86,15 @@ def _code(code: Code, elsewhere: bool) -> Code:
             "restore the files, or remove code.sha256",
         )
     return replace(code, sha256=digests)
+
+
+def _on_a_device(train: Train, elsewhere: bool) -> Train:
+    """`auto` becomes the device that is here, before the digest: what a run is does not depend on who reads it."""
+    if train.device != "auto":
+        return train
+    if elsewhere:
+        raise UserError("train.device = auto", "a run's own config names the device that it has been trained on")
+    return replace(train, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check_name(name: str) -> None:

@@ -164,7 +164,11 @@ class Train:
         "contiguous", "layout of activations; changes bits and speed", choices=("contiguous", "channels_last")
     )
     threads: int = option(1, "CPU threads of the process; changes bits", low=1, high=1024)
-    device: str = option("cpu", "where arms live", choices=("cpu", "cuda"))
+    device: str = option(
+        "cpu",
+        "where arms live; auto: cuda where torch can use it, else cpu, which the run then has in its record",
+        choices=("cpu", "cuda", "auto"),
+    )
     tf32: bool = option(False, "device = cuda: convolutions of float32 in TF32")
     compile: bool = option(False, "torch.compile of the training forward and backward")
     graphs: bool = option(

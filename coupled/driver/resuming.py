@@ -240,6 +240,13 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
         return _placed(config, path), notes
     if extend <= before.train.steps:
         raise UserError(f"--extend {extend}", f"more than the {before.train.steps} steps that the run has")
+    horizon = before.optimiser.horizon
+    if horizon is not None and extend > horizon:
+        raise UserError(
+            f"--extend {extend}",
+            f"at most {horizon}: there the {before.optimiser.schedule} schedule ends, and the rate is 0",
+            "a longer run takes a config with a longer optimiser.horizon from the start",
+        )
     raw.setdefault("train", {})["steps"] = extend
     return _placed(from_tables(raw, begun=True), path), notes
 
