@@ -68,9 +68,9 @@ def _own_measure(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[s
                 at = known | np.isnan(curve.values)
                 low, high = (np.where(known, side, np.nan)[at] for side in (band.low, band.high))
                 axes.fill_between(curve.steps[at], low, high, color=colour, alpha=strength, lw=0)
-        axes.set_ylabel(curve.estimator)
+        axes.set_ylabel(curve.estimator.partition(", SHA")[0])
     where = [f"{curve.source} {curve.feature}" for curve in curves]
-    bands = [what for what, band in (("interval", "interval"), ("grey: null", "null")) if getattr(curves[0], band)]
+    bands = ["interval, grey: null band"] if curves[0].interval is not None else []
     note(axes, ", ".join([*dict.fromkeys(where), *bands]))
     steps_axis(axes, run)
     axes.set_xlabel("step")

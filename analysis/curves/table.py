@@ -71,10 +71,12 @@ def _rows_of(run: Run, curves: Sequence[Curve], arm: str) -> list[Row]:
     own = [pick(curves, measure, arm) for measure in own_among(curves)]
     recorded = {int(step) for curve in (*built_in, *own) if curve is not None for step in curve.steps}
     wanted = [step for step in STEPS if step in recorded] + ([max(recorded)] if recorded else [])
-    return [
-        Row(arm, run.arms[arm].reference, step, *_at(built_in, step), tuple(_at(own, step)))
-        for step in dict.fromkeys(wanted)
-    ]
+    return [_row(run, arm, step, built_in, own) for step in dict.fromkeys(wanted)]
+
+
+def _row(run: Run, arm: str, step: int, built_in: Sequence[Curve | None], own: Sequence[Curve | None]) -> Row:
+    gap, cka, rsa, loss = _at(built_in, step)
+    return Row(arm, run.arms[arm].reference, step, gap, cka, rsa, loss, tuple(_at(own, step)))
 
 
 def _at(curves: Sequence[Curve | None], step: int) -> list[float | None]:

@@ -77,7 +77,7 @@ def dataset(run: Records, streams: Sequence[str] = ()) -> Any:
     steps = np.unique(np.concatenate([_steps(run, variable) for variable in variables]))
     _must_fit(run, variables, len(steps))
     recorded = np.zeros((len(variables), len(steps), len(run.arms)), np.bool_)
-    arrays = {
+    arrays: dict[str, Any] = {
         variable.name: _array(run, variable, steps, there) for variable, there in zip(variables, recorded, strict=True)
     }
     about = {"long_name": "is there a record of this variable at this step?"}

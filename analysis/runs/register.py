@@ -52,7 +52,7 @@ def register_measure(
     origin = calling_file()
     other = registered.get(name)
     if name in TAKEN:
-        raise UserError(f"measure name {name}", "a curve that is built in has it", "choose another")
+        raise UserError(f"measure name {name} of {origin}", "a curve that is built in has it", "choose another")
     if other is not None and origin != _origin(other):
         raise UserError(f"measure name {name} of {origin}", f"{_origin(other)} has registered it", "choose another")
 
