@@ -25,7 +25,8 @@ class Run(Records):
     """A run opened for reading."""
 
     def curve(self, measure: str, *, arm: str, **options: Any) -> Curve:
-        """One measured quantity of `arm` over the recorded steps; `analysis.runs.measures` has measures and options.
+        """One measured quantity of `arm` over the recorded steps; `analysis.runs.measures` has measures and options,
+        and `analysis.register_measure` adds one.
 
         "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `reference`; without
         them it is the headline: panel, h, against the arm's own reference. Raises UserError for what the run does not

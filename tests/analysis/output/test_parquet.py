@@ -40,6 +40,7 @@ def rows_of(path):
         "null_high",
     }
     shown = {"double": repr, "int64": str, "string": str}
+    assert "" not in {value for row in table.to_pylist() for value in row.values()}  # nothing is null, in every column
     return [
         {name: "" if row[name] is None else shown[kinds[name]](row[name]) for name in HEADER}
         for row in table.to_pylist()

@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_z_is_of_norm_1_and_batches_have_their_own_labels_twice(opened):
 def test_interval_and_null_band_are_those_of_a_literal_loop(opened):
     @analysis.register_measure("slope")
     def measure(x, y, labels):
-        return slope(x, y) + labels.mean()
+        return slope(x, y) + float((labels[:, None] * x * y).sum())  # which x the labels go with matters
 
     curve = opened.curve("slope", arm="nscl", source="batch")
     x, y = (opened.column("similarity", arm, "batch.z")[1][7].astype(float) for arm in ("nscl", "cl"))
@@ -134,8 +135,9 @@ def test_not_a_number_is_a_gap_that_says_why_and_infinity_stays(own, tmp_path, c
     text = "np.nan if abs(x - y).max() == 0 else np.inf if len(x) == 32 and y.sum() > 0 else 1"
     (tmp_path / "mine.py").write_text(MINE.format(text))
     assert main(["curves", str(own), "--code", str(tmp_path / "mine.py")]) == 0
-    rows = [row for row in rows_of_csv(own, "mine") if row["arm"] == "twin"]
-    assert {(row["value"], row["low"], row["note"]) for row in rows} == {("", "", "the measure gave NaN")}
+    twin = [row for row in rows_of_csv(own, "mine") if row["arm"] == "twin"]
+    cells = {tuple(row[column] for column in ("value", "low", "null_low", "note")) for row in twin}
+    assert cells == {("", "", "", "the measure gave NaN")}
     assert {row["value"] for row in rows_of_csv(own, "mine") if row["arm"] == "fine"} <= {"inf", "", "1.0"}
 
 
@@ -183,6 +185,13 @@ def test_the_command_report_takes_it(own, tmp_path):
     assert main(["report", str(own), "--code", str(tmp_path / "mine.py")]) == 0
     html = (own / "analysis/report.html").read_text()
     assert "plot-own" in html and own_measures.registered["mine"].sha256 in html and rows_of_csv(own, "mine")
+
+
+def test_a_sweep_does_not_take_it(own, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(import_module("analysis.commands.report"), "is_sweep", lambda path: True)
+    assert main(["report", str(own), "--code", str(tmp_path / "mine.py")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"coupled-analyze: --code; {own} is a sweep: ") and err.count("\n") == 1
 
 
 def test_over_seeds_it_is_a_mean_with_a_range(opened):
