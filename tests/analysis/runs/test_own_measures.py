@@ -131,14 +131,18 @@ def test_interval_and_null_band_are_those_of_a_literal_loop(opened):
     assert "8 groups of samples" in curve.interval.what and "16 re-pairings" in curve.null.what
 
 
-def test_not_a_number_is_a_gap_that_says_why_and_infinity_stays(own, tmp_path, capsys):
-    text = "np.nan if abs(x - y).max() == 0 else np.inf if len(x) == 32 and y.sum() > 0 else 1"
-    (tmp_path / "mine.py").write_text(MINE.format(text))
+def test_not_a_number_is_a_gap_that_says_why(own, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE.format("np.nan if abs(x - y).max() == 0 else 1"))
     assert main(["curves", str(own), "--code", str(tmp_path / "mine.py")]) == 0
     twin = [row for row in rows_of_csv(own, "mine") if row["arm"] == "twin"]
     cells = {tuple(row[column] for column in ("value", "low", "null_low", "note")) for row in twin}
     assert cells == {("", "", "", "the measure gave NaN")}
-    assert {row["value"] for row in rows_of_csv(own, "mine") if row["arm"] == "fine"} <= {"inf", "", "1.0"}
+
+
+def test_infinity_stays_and_has_no_interval(opened):
+    analysis.register_measure("mine")(lambda x, y: np.inf)
+    curve = opened.curve("mine", arm="nscl")
+    assert np.isposinf(curve.values).all() and np.isnan(curve.interval.low).all() and np.isnan(curve.null.high).all()
 
 
 def test_it_is_in_the_table_the_figure_and_the_csv_of_the_command(own, tmp_path, capsys):
