@@ -32,17 +32,16 @@ def gap_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
     a median over steps of each seed and their mean; of the data set's bound where it is one for batches, and of the
     per-anchor bound elsewhere.
     """
-    by_run = _curves(row, runs, gap_curves)
-    if isinstance(by_run, Gap):
-        return undecided(by_run.reason)
-    curves = [curve for of_run in by_run for curve in of_run]
-    if any(not np.isfinite(curve.values).all() for curve in curves):
-        return undecided("a gap is undefined: no anchor of a batch has a sample of another class")
+    by_run, lacks = _curves(row, runs, gap_curves)
+    if any(not np.isfinite(curve.values).all() for of_run in by_run.values() for curve in of_run):
+        lacks.append("a gap is undefined: no anchor of a batch has a sample of another class")
     # A bound by anchors is checked by its slack, that of the data set as the curve that it is.
-    checks = [_steps(of_run, lambda curve: curve.measure == SLACK or _is_of_data_set(curve)) for of_run in by_run]
-    if 0 in checks:
-        return undecided(f"{runs[checks.index(0)].name} records no batch: record.similarity")
-    return _judged(runs, by_run, sum(checks), _gap_tightness)
+    checks = {
+        run: _steps(of_run, lambda curve: curve.measure == SLACK or _is_of_data_set(curve))
+        for run, of_run in by_run.items()
+    }
+    lacks += [f"{run.name} records no batch: record.similarity" for run, number in checks.items() if not number]
+    return _judged({run: by_run[run] for run in by_run if checks[run]}, sum(checks.values()), _gap_tightness, lacks)
 
 
 def drift_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
@@ -51,24 +50,23 @@ def drift_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
 
     A check is a bound at a step. The effect is the tightness of the bound by rows at the last step, a mean over seeds.
     """
-    by_run = _curves(row, runs, drift_curves)
-    if isinstance(by_run, Gap):
-        return undecided(by_run.reason)
-    drifts = [curve for of_run in by_run for curve in of_run if curve.measure in ("drift", "surrogate_drift")]
+    by_run, lacks = _curves(row, runs, drift_curves)
+    drifts = [curve for of in by_run.values() for curve in of if curve.measure in ("drift", "surrogate_drift")]
     if any(np.isnan(curve.values).any() for curve in drifts):
-        return undecided("a drift, or a bound on it, is undefined")
-    checks = [_steps(of_run, _is_of_drift) for of_run in by_run]
-    if 0 in checks:
-        without = checks.index(0)
-        flags = dict.fromkeys(flag for curve in by_run[without] for flag in curve.flags)
-        return undecided(f"{runs[without].name}: {'; '.join(flags) or 'it records no surrogate panel'}")
-    verdict = _judged(runs, by_run, sum(checks), _drift_tightness)
+        lacks.append("a drift, or a bound on it, is undefined")
+    checks = {run: _steps(of_run, _is_of_drift) for run, of_run in by_run.items()}
+    for run in (run for run, number in checks.items() if not number):
+        flags = dict.fromkeys(flag for curve in by_run.pop(run) for flag in curve.flags)
+        lacks.append(f"{run.name}: {'; '.join(flags) or 'it records no surrogate panel'}")
+    verdict = _judged(by_run, sum(checks.values()), _drift_tightness, lacks)
+    if verdict.verdict not in (HOLDS, VIOLATED):
+        return verdict
     first: dict[str, list[int]] = {}
-    for vacuous in (each for of_run in by_run for each in vacuity(of_run)):
+    for vacuous in (each for of_run in by_run.values() for each in vacuity(of_run)):
         if vacuous.surrogate_limit is not None:
             first.setdefault(vacuous.bound, []).append(vacuous.surrogate_limit)
     steps = ", ".join(f"{bound} {min(at)}" for bound, at in first.items()) or "none"
-    true = _median(np.concatenate([_true_over_surrogate(of_run) for of_run in by_run]))
+    true = _median(np.concatenate([_true_over_surrogate(of_run) for of_run in by_run.values()]))
     more = f"first vacuous steps: {steps}; at the end the true run drifts {true:.3g} times as far as the surrogate"
     return Verdict(verdict.verdict, f"{verdict.reason}; {more}", verdict.effect, by_seed=verdict.by_seed)
 
@@ -80,13 +78,13 @@ def few_shot_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
     effect is the tightness of (96) in choices among all classes at the last step, a median of each seed and their mean.
     """
     by_seed: dict[int, list[float]] = {}
-    broken, checks, last_rows = list[str](), 0, list[FewShotRow]()
+    broken, checks, last_rows, lacks = list[str](), 0, list[FewShotRow](), list[str]()
     for run in runs:
-        if isinstance(lacking := finished(run), Gap):
-            return undecided(lacking.reason)
-        errors = run.evaluated.errors()
+        lacking = finished(run)
+        errors = lacking if isinstance(lacking, Gap) else run.evaluated.errors()
         if isinstance(errors, Gap):
-            return undecided(errors.reason)
+            lacks.append(errors.reason)
+            continue
         broken += [f"{run.name}: {line}" for line in errors.violations()]
         checks += sum(each.holds(name) is not None for each in errors.rows for name in each.bounds)
         last = max(each.step for each in errors.rows)
@@ -95,9 +93,11 @@ def few_shot_bounds(row: Row, runs: Sequence[SweepRun]) -> Verdict:
         tightness = [each.tightness("cantelli") for each in exact if each.ways == each.classes]
         by_seed.setdefault(int(run.seed or 0), []).extend(tightness)
     if not checks:
-        return undecided(f"no bound on a few-shot error of {', '.join(run.name for run in runs)} is defined")
+        lacks.append(f"no bound on a few-shot error of {', '.join(run.name for run in runs)} is defined")
     medians = {seed: _median(values) for seed, values in sorted(by_seed.items())}
-    verdict = _verdict(broken, checks, medians)
+    verdict = _verdict(broken, checks, medians, lacks)
+    if verdict.verdict not in (HOLDS, VIOLATED):
+        return verdict
     shares = ", ".join(f"{name} {_informative(last_rows, name):.0%}" for name in last_rows[0].bounds)
     more = f"below the error of guessing at the last step: {shares}"
     return Verdict(verdict.verdict, f"{verdict.reason}; {more}", verdict.effect, by_seed=verdict.by_seed)
@@ -122,38 +122,43 @@ JUDGES: Final[dict[str, Callable[[Row, Sequence[SweepRun]], Verdict]]] = {
 }
 
 
-def _curves(row: Row, runs: Sequence[SweepRun], of: CurvesOf) -> list[list[Curve]] | Gap:
-    """The curves of the row's arms of each run; a gap where a run is not finished or cannot be read so."""
-    for run in runs:
-        if isinstance(lacking := finished(run), Gap):
-            return lacking
+def _curves(row: Row, runs: Sequence[SweepRun], of: CurvesOf) -> tuple[dict[SweepRun, list[Curve]], list[str]]:
+    """The curves of the row's arms of each run, and why those of other runs are missing: a run that is not finished, or
+    that cannot be read so.
+    """
+    lacking = [state.reason for run in runs if isinstance(state := finished(run), Gap)]
+    ended = [run for run in runs if not isinstance(finished(run), Gap)]
 
-    def of_run(run: SweepRun) -> list[Curve]:
+    def of_run(run: SweepRun) -> list[Curve] | Gap:
         arms = dict.fromkeys(arm for role in row.arms for arm in having(run.arms, role))
-        return [curve for arm in arms for curve in of(run.opened, arm)]
+        try:
+            return [curve for arm in arms for curve in of(run.opened, arm)]
+        except UserError as error:
+            return Gap(str(error))
 
-    try:
-        return in_processes(runs, of_run)
-    except UserError as error:
-        return Gap(str(error))
+    curves = dict(zip(ended, in_processes(ended, of_run), strict=True))
+    lacking += [each.reason for each in curves.values() if isinstance(each, Gap)]
+    return {run: each for run, each in curves.items() if not isinstance(each, Gap)}, lacking
 
 
 def _judged(
-    runs: Sequence[SweepRun],
-    by_run: Sequence[Sequence[Curve]],
+    by_run: Mapping[SweepRun, Sequence[Curve]],
     checks: int,
     tightness: Callable[[Sequence[Curve]], np.ndarray],
+    lacks: Sequence[str],
 ) -> Verdict:
     by_seed: dict[int, list[np.ndarray]] = {}
-    for run, of_run in zip(runs, by_run, strict=True):
+    for run, of_run in by_run.items():
         by_seed.setdefault(int(run.seed or 0), []).append(tightness(of_run))
     medians = {seed: _median(np.concatenate(parts)) for seed, parts in sorted(by_seed.items())}
-    broken = [line for of_run in by_run for line in violations(of_run)]
-    return _verdict(broken, checks, medians)
+    broken = [line for of_run in by_run.values() for line in violations(of_run)]
+    return _verdict(broken, checks, medians, lacks)
 
 
-def _verdict(broken: Sequence[str], checks: int, medians: Mapping[int, float]) -> Verdict:
-    """Of the violations among so many checks, with the tightness by seed."""
+def _verdict(broken: Sequence[str], checks: int, medians: Mapping[int, float], lacks: Sequence[str]) -> Verdict:
+    """Of the violations among so many checks, with the tightness by seed. One decides, whatever else the runs lack."""
+    if lacks and not broken:
+        return undecided(lacks[0])
     counted = f"{len(broken)} bounds are violated, first: {broken[0]}" if broken else f"0 of {checks:,} checks"
     return Verdict(VIOLATED if broken else HOLDS, counted, float(np.mean(list(medians.values()))), by_seed=medians)
 

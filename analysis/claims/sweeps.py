@@ -1,6 +1,6 @@
 """A sweep's folder as claims see it: its runs, which values of the axes each stands for, and how far each is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -97,14 +97,15 @@ class SweepRun:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """The runs of one sweep, in the order of sweep.json."""
+    """The runs of one sweep, in the order of sweep.json. Its name is the last `parts` of its path."""
 
     path: Path
     runs: tuple[SweepRun, ...]
+    parts: int = 1
 
     @property
     def name(self) -> str:
-        return printable(self.path.resolve().name)
+        return _name(self.path, self.parts)
 
 
 def read(paths: Iterable[str | Path], progress: Progress | None = None) -> list[Sweep]:
@@ -131,7 +132,30 @@ def read(paths: Iterable[str | Path], progress: Progress | None = None) -> list[
 
     made = dict(zip(begun, summaries(begun, progress=summarised), strict=True))
     runs = [(folder, _run(entry, path, made.get(path), progress)) for folder, entry, path in entries]
-    return [Sweep(folder, tuple(run for of, run in runs if of == folder)) for folder in folders]
+    parts = parts_of(folders)
+    return [
+        Sweep(folder, tuple(run for of, run in runs if of == folder), many)
+        for folder, many in zip(folders, parts, strict=True)
+    ]
+
+
+def parts_of(folders: Sequence[Path]) -> list[int]:
+    """How many parts of each path tell it from the others; none is given twice."""
+    whole = [folder.resolve().parts for folder in folders]
+
+    def of(own: tuple[str, ...]) -> int:
+        return next(k for k in range(1, len(own) + 1) if [each[-k:] for each in whole].count(own[-k:]) == 1)
+
+    return [of(own) for own in whole]
+
+
+def is_named(path: Path, name: str) -> bool:
+    """Whether the sweep of this path may be called so, whatever it was given with."""
+    return any(_name(path, parts) == name for parts in range(1, len(path.resolve().parts) + 1))
+
+
+def _name(path: Path, parts: int) -> str:
+    return printable("/".join(path.resolve().parts[-parts:]))
 
 
 def _run(entry: Entry, path: Path, summary: Summary | None, progress: Progress | None) -> SweepRun:

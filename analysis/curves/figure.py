@@ -57,21 +57,13 @@ def draw(run: Run, curves: Sequence[Curve]) -> Figure:
 
 
 def _own_measure(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
-    """A measure of the user's own: values, intervals where there are any, and the null bands of all arms in grey."""
+    """A measure of the user's own, of every arm that has it."""
     for curve in curves:
         style = style_of[curve.arm]
         axes.plot(curve.steps, curve.values, **style.drawn, **_BOLD, zorder=_order(style))
-        for band, colour, strength in ((curve.null, "#8C8C8C", 0.12), (curve.interval, style.colour, 0.16)):
-            if band is not None:
-                known = np.isfinite(band.low) & np.isfinite(band.high)
-                # A band may be known at some steps only: that is no hole. Where the value is undefined there is one.
-                at = known | np.isnan(curve.values)
-                low, high = (np.where(known, side, np.nan)[at] for side in (band.low, band.high))
-                axes.fill_between(curve.steps[at], low, high, color=colour, alpha=strength, lw=0)
+        _bands(axes, curve, style)
         axes.set_ylabel(curve.estimator.partition(", SHA")[0])
-    where = [f"{curve.source} {curve.feature}" for curve in curves]
-    bands = ["interval, grey: null band"] if curves[0].interval is not None else []
-    note(axes, ", ".join([*dict.fromkeys(where), *bands]))
+    note(axes, ", ".join(dict.fromkeys(f"{curve.source} {curve.feature}" for curve in curves)))
     steps_axis(axes, run)
     axes.set_xlabel("step")
 
@@ -89,12 +81,30 @@ def _alignment(
             axes.plot(thin.steps, thin.values, color=style.colour, **_THIN)
         if bold is not None:
             axes.plot(bold.steps, bold.values, **style.drawn, **_BOLD, zorder=_order(style))
+            _bands(axes, bold, style)
     if not axes.lines:
         nothing(axes, run, "panel", "similarity")
     else:
         low = min(axes.get_ylim()[0], 0.95)
         axes.set_ylim(low, 1 + 0.04 * (1 - low))
     steps_axis(axes, run)
+    axes.set_xlabel("step")
+
+
+def _bands(axes: Axes, curve: Curve, style: Style) -> None:
+    """The interval as bars, and what chance alone gives in grey, as on the report's page."""
+    if curve.null is not None:
+        known = np.isfinite(curve.null.low)
+        axes.fill_between(
+            curve.steps[known], curve.null.low[known], curve.null.high[known], color="#8C8C8C", alpha=0.12, lw=0
+        )
+    if curve.interval is not None:
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ is a hole
+            below, above = curve.values - curve.interval.low, curve.interval.high - curve.values
+        sides = np.fmax([below, above], 0)
+        axes.errorbar(
+            curve.steps, curve.values, sides, fmt="none", ecolor=style.colour, elinewidth=1.2, capsize=2.5, zorder=2.5
+        )
 
 
 def _weight_gap(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:

@@ -16,7 +16,7 @@ from analysis.divergence import twin_faults
 from analysis.divergence.growth import Growth, cumulative_rate
 from analysis.divergence.layers import LayerMap, layers
 from analysis.divergence.table import headline_arm
-from analysis.output.figure import ALARM, GREY, Frame, note, nothing, save_figure, steps_axis
+from analysis.output.figure import ALARM, GREY, Frame, mark_break, note, nothing, save_figure, steps_axis
 from analysis.output.styles import Style, styles
 from analysis.runs.controls import floor_of, is_ceiling, is_floor, is_twin
 from analysis.runs.curve import Curve, pick
@@ -34,8 +34,11 @@ def save(run: Run, curves: Sequence[Curve], growths: Sequence[Growth]) -> list[P
 def draw(run: Run, curves: Sequence[Curve], growths: Sequence[Growth]) -> Figure:
     """The figure of `divergence(run)` and `growth(run)`; exact twins are left out while they are exact."""
     style_of = styles(run.arms)
-    text = "a thin dots: fitted exponentials, vertical ticks where late begins   ·   d grey: 0   ·   all shared weights"
-    frame = Frame(run, curves, style_of, text=text)
+    text = "a thin dots: the law that AIC prefers, ticks where late begins   ·   d grey: 0   ·   all shared weights"
+    measured = {curve.arm for curve in curves if curve.measure == "relative_distance" and not _exact(run, curve)}
+    frame = Frame(
+        run, curves, {arm: style for arm, style in style_of.items() if arm in measured} or style_of, text=text
+    )
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
     _distance(figure.add_subplot(grid[0, 0]), run, curves, growths, style_of)
@@ -86,13 +89,17 @@ def _distance(
 
 
 def _fit(axes: Axes, curve: Curve, fitted: Growth, rate: NDArray[np.float64], style: Style) -> None:
-    """The exponential of the fitted slope through the mean of log(relative distance) in the window."""
+    """The law that AIC prefers, exponential or power law, through the mean of log(relative distance) in a window; none
+    where it cannot tell them apart.
+    """
     inside = (curve.steps >= fitted.first) & (curve.steps <= fitted.last) & (curve.values > 0)
     s = rate[curve.steps[inside]]
     if not len(s):
         return
-    line = np.exp(np.log(curve.values[inside]).mean() + fitted.exponent * (s - s.mean()))
-    axes.plot(s, line, color=style.colour, linestyle=(0, (1, 1.6)), linewidth=1.4, alpha=0.8, zorder=2)
+    if fitted.better != "undecided":
+        slope, x = (fitted.power, np.log(s)) if fitted.better == "power law" else (fitted.exponent, s)
+        line = np.exp(np.log(curve.values[inside]).mean() + slope * (x - x.mean()))
+        axes.plot(s, line, color=style.colour, linestyle=(0, (1, 1.6)), linewidth=1.4, alpha=0.8, zorder=2)
     if fitted.window == "late":
         start = (s[:1], curve.values[inside][:1])
         axes.plot(*start, "|", color=style.colour, markersize=13, markeredgewidth=1.8, zorder=4)
@@ -110,10 +117,12 @@ def _growth_axis(axes: Axes, rate: NDArray[np.float64], growths: Sequence[Growth
     axes.set_xscale("symlog", linthresh=edge, linscale=1.6)
     axes.set_xlim(0, last * 1.05)
     inside = [x for x in MaxNLocator(5).tick_values(0, edge) if 0 <= x <= edge]
-    beyond = [x for k in range(-6, 9) for x in (10.0**k, 3 * 10.0**k) if edge * 1.5 < x <= last]
-    axes.xaxis.set_major_locator(FixedLocator([*inside, *beyond]))
+    beyond = [x for k in range(-6, 9) for x in (10.0**k, 3 * 10.0**k) if edge * 1.5 < x < last / 1.9]
+    axes.xaxis.set_major_locator(FixedLocator([*inside, *beyond, *([last] if last > edge * 1.5 else [])]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.2g}"))
+    if edge < last:
+        mark_break(axes, edge)
     axes.yaxis.set_major_locator(LogLocator(numticks=7))
     axes.set_xlabel(f"cumulative learning rate S (to {edge:.2g} linear, then logarithmic)")
     axes.set_ylabel("|w−w'| / mean norm")
@@ -121,12 +130,13 @@ def _growth_axis(axes: Axes, rate: NDArray[np.float64], growths: Sequence[Growth
 
 def _excess(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[str, Style]) -> None:
     axes.set_title("b  Excess")
-    estimators, ends = [], []
+    estimators, ends, first = [], [], headline_arm(run, curves)
     for curve in curves:
         if curve.measure == "excess" and not is_floor(run, curve.arm):
             style = style_of[curve.arm]
             axes.plot(curve.steps, _positive(curve.values), **style.drawn, linewidth=2.2)
-            ends.append(f"{curve.arm}: {curve.values[-1]:.3g} at step {curve.steps[-1]}")
+            if curve.arm == first:
+                ends.append(f"{curve.arm}: {curve.values[-1]:.3g} at step {curve.steps[-1]:,}")
             estimators.append(curve.estimator.partition("(")[2].rstrip(")"))
     steps_axis(axes, run)
     axes.tick_params(labelbottom=False)
@@ -180,7 +190,7 @@ def _layers(axes: Axes, bar: Axes, run: Run, curves: Sequence[Curve]) -> None:
     norm = LogNorm(low, max(high, low * 1.01))
     steps = map_.steps.astype(float)
     rows = np.arange(len(map_.layers) + 1) - 0.5
-    mesh = axes.pcolormesh(_edges(steps), rows, values, norm=norm, cmap="viridis", rasterized=True)
+    mesh = axes.pcolormesh(_edges(steps), rows, values, norm=norm, cmap="cividis", rasterized=True)
     steps_axis(axes, run)
     axes.set_ylim(len(map_.layers) - 0.5, -0.5)
     _names(axes, map_)

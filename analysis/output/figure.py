@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as MarkPath
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.output import files
 from analysis.output.facts import facts
@@ -27,6 +30,8 @@ DPI: Final = 160
 _WIDTH, _PANELS = 13.34, 5.6  # inches
 _HEAD, _FOOT, _LEGEND_LINE = 1.22, 1.0, 0.27
 _NARROW_TICKS: Final = 5  # in a narrow panel
+_CAPTION_CHARACTERS: Final = 140  # of a caption, in one line
+_APART: Final = "   ·   "  # between its parts
 _LEGEND_CHARACTERS: Final = 135  # that fit into one line of the legend, handles counted as eight
 
 
@@ -51,14 +56,16 @@ class Frame:
         columns = max(1, min(len(styles), _LEGEND_CHARACTERS // longest))
         lines = -(-len(styles) // columns)
         columns = -(-len(styles) // lines)  # as even as can be
-        self._foot = _FOOT + _LEGEND_LINE * lines
+        text = _wrapped(caption(run, curves) if text is None else text)
+        beneath = 0.2 * text.count("\n")
+        self._foot = _FOOT + beneath + _LEGEND_LINE * lines
         self._rows = rows
         self.height = _HEAD + _PANELS * rows / 2 + self._foot
         self.figure = Figure(figsize=(_WIDTH, self.height))
         handles = [Line2D([], [], **style.drawn, linewidth=2.6, label=style.label) for style in styles.values()]
-        self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.33 / self.height))
-        text = caption(run, curves) if text is None else text
-        self.figure.text(0.5, 0.16 / self.height, text, fontsize=12, ha="center", color=GREY)
+        legend_at = (0.5, (0.33 + beneath) / self.height)
+        self.figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=legend_at)
+        self.figure.text(0.5, 0.16 / self.height, text, fontsize=12, ha="center", va="bottom", color=GREY)
         heading(self.figure, run, temperature=temperature)
 
     def grid(self) -> GridSpec:
@@ -117,9 +124,20 @@ def caption(run: Run, curves: Sequence[Curve]) -> str:
         if curve.measure == "cka" and (curve.source, curve.feature) in (("panel", "h"), ("batch", "z")):
             line, samples = ("markers", "images") if curve.source == "panel" else ("thin lines", "views")
             counts = f"n = {curve.n} {curve.split} {samples}, d = {curve.d}"
-            kinds.append(f"{line}: {curve.source} {curve.feature}, {counts}")
+            bars = ", bars: 95 % interval" if curve.source == "panel" and curve.interval else ""
+            chance = ", grey: by chance" if curve.source == "panel" and curve.null else ""
+            kinds.append(f"{line}: {curve.source} {curve.feature}, {counts}{bars}{chance}")
     kinds.append("d bold: mean over steps t/1.2 … 1.2 t")
-    return "   ·   ".join([*dict.fromkeys(kinds), *waiting(run)])
+    return _APART.join([*dict.fromkeys(kinds), *waiting(run)])
+
+
+def _wrapped(text: str) -> str:
+    """A caption in one line or, broken between two of its parts, in two."""
+    parts = text.split(_APART)
+    if len(text) <= _CAPTION_CHARACTERS or len(parts) == 1:
+        return text
+    at = min(range(1, len(parts)), key=lambda k: max(len(_APART.join(parts[:k])), len(_APART.join(parts[k:]))))
+    return "\n".join(_APART.join(part) for part in (parts[:at], parts[at:]))
 
 
 def steps_axis(axes: Axes, run: Run, last: int | None = None, *, narrow: bool = False) -> None:
@@ -131,13 +149,32 @@ def steps_axis(axes: Axes, run: Run, last: int | None = None, *, narrow: bool = 
     last = max(run.steps or 0 if last is None else last, 1)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.set_xlim(-0.08, last * 1.12)
-    factors = (1, 3) if last < (30 if narrow else 3000) else (1,)
-    ticks = [0, *(factor * 10**k for k in range(12) for factor in factors if factor * 10**k <= last)]
-    if narrow:
-        ticks = [0, *ticks[1:][:: -(-len(ticks) // _NARROW_TICKS)]]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator(step_ticks(last, narrow=narrow)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    mark_break(axes, 0.5)
+
+
+def step_ticks(last: int, *, narrow: bool = False) -> list[int]:
+    """0, steps about evenly spaced from 1 on, and the last."""
+    factors = (1, 3) if last < (30 if narrow else 3000) else (1,)
+    ticks = [factor * 10**k for k in range(12) for factor in factors if factor * 10**k < last]
+    if narrow:
+        ticks = ticks[:: -(-(len(ticks) + 1) // _NARROW_TICKS)]
+    # The last one needs room for its number.
+    room = 3 if last < 30 else 8 if narrow else 1.6 if last < 3000 else 3
+    return [0, *(step for step in ticks if step * room <= last), last]
+
+
+def mark_break(axes: Axes, place: float) -> None:
+    """Two strokes across the axis of x at `place`: left of them it is linear, right of them logarithmic."""
+    assert isinstance(axes.figure, Figure), "a panel of a sub-figure"
+    strokes = MarkPath(
+        [(-0.055, -0.05), (-0.005, 0.05), (0.005, -0.05), (0.055, 0.05)],  # inches
+        [MarkPath.MOVETO, MarkPath.LINETO, MarkPath.MOVETO, MarkPath.LINETO],
+    )
+    at = axes.figure.dpi_scale_trans + ScaledTranslation(place, 0, axes.get_xaxis_transform())
+    axes.add_artist(PathPatch(strokes, fill=False, linewidth=1.0, transform=at, clip_on=False, zorder=5))
 
 
 def note(axes: Axes, text: str) -> None:

@@ -28,7 +28,8 @@ class Chart:
     `x`: "step" follows the page's choice of axis, "rate" can also be drawn over the cumulative learning rate, "own" is
     left alone, "numbers" are numbers on the axis that `layout` has, "panels" are squares with axes of their own.
     `choices`: entries of a menu, of which one is shown. `y_log`: is there a switch for y, and how it stands at first
-    (None: no switch). `legend`: looks that are not of arms. `matched`: how the title goes on, by what is matched.
+    (None: no switch). `legend`: looks that are not of arms. `notes`: remarks, `notes_of` those of single choices.
+    `matched`: how the title goes on, by what is matched.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Chart:
     arms: tuple[str, ...] = ()
     legend: tuple[Style, ...] = ()
     notes: tuple[str, ...] = ()
+    notes_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     matched: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -229,8 +231,12 @@ def _menu(
 ) -> Chart | None:
     """A chart of which a menu shows one `kind` of curve at a time."""
     data = [trace for curve, style in _styled(content, curves) for trace in line(curve, style, choice=kind(curve))]
-    choices = tuple(dict.fromkeys(map(kind, curves)))
-    return _chart(data, curves, id=id, title=title, lead=lead, x=x, choices=choices, menu="measure", y_log=y_log)
+    of_kind: dict[str, list[Curve]] = {}
+    for curve in curves:
+        of_kind.setdefault(kind(curve), []).append(curve)
+    notes_of = {choice: _notes(of, lead) for choice, of in of_kind.items()}
+    options: dict[str, Any] = {"x": x, "choices": tuple(of_kind), "menu": "measure", "y_log": y_log}
+    return _chart(data, curves, id=id, title=title, lead=lead, notes=(), notes_of=notes_of, **options)
 
 
 def _chart(
@@ -247,9 +253,12 @@ def _chart(
         layout=base_layout(),
         alt=f"{title}. {wording.described(curves)}",
         arms=tuple(dict.fromkeys(curve.arm for curve in curves)),
-        notes=tuple(note for note in wording.remarks(curves) if not wording.is_repeated(note, lead)),
-        **options,
+        **{"notes": _notes(curves, lead), **options},
     )
+
+
+def _notes(curves: Sequence[Curve], lead: str) -> tuple[str, ...]:
+    return tuple(note for note in wording.remarks(curves) if not wording.is_repeated(note, lead))
 
 
 def base_layout() -> dict[str, Any]:

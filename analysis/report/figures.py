@@ -72,6 +72,11 @@ def figure(chart: Chart, style_of: Mapping[str, Style]) -> str:
     looks = [*chart.legend, *(style_of[arm] for arm in chart.arms)]
     legend = "".join(f"<span>{swatch(style)} {text(style.label)}</span>" for style in looks)
     legend = legend if chart.id not in ("bounds", "layers") else ""
+    notes = items(chart.notes) + "".join(
+        f'<div data-chart="{chart.id}" data-choice="{text(choice)}">{items(of)}</div>'
+        for choice, of in chart.notes_of.items()
+        if of
+    )
     height = int(chart.layout["height"])
     title = text(chart.title) + "".join(matched("span", match, text(words)) for match, words in chart.matched.items())
     return (
@@ -79,5 +84,5 @@ def figure(chart: Chart, style_of: Mapping[str, Style]) -> str:
         f'<div class="controls">{"".join(controls)}</div>'
         f'<div class="plot" id="plot-{chart.id}" role="img" aria-label="{text(chart.alt)}" '
         f'style="min-height:{height}px"></div>'
-        f'<p class="legend">{legend}</p>{items(chart.notes)}</figure>'
+        f'<p class="legend">{legend}</p>{notes}</figure>'
     )

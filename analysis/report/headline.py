@@ -1,6 +1,5 @@
 """The headline numbers of a report: the last step as cards, single steps as a table."""
 
-import math
 from typing import Final
 
 import numpy as np
@@ -83,7 +82,7 @@ def _first(content: Content) -> str:
         "A placebo lacks the labels' meaning, a kicked arm and a matched nudge the direction of the loss. What a "
         f"control reaches as well is not about what it lacks. {seeds}"
     )
-    return html_table(columns, rows, caption="First: each loss beside its own controls") + paragraph(words, "small")
+    return html_table(columns, rows, caption="Each loss beside its own controls") + paragraph(words, "small")
 
 
 def _pair(row: Comparison, measure: str) -> list[str]:
@@ -102,11 +101,8 @@ def _signed(value: float) -> str:
 
 def _with_interval(curve: Curve | None, step: int) -> str:
     value = None if curve is None else curve.at(step)
-    shown = wording.number(value)
-    if curve is None or value is None or curve.interval is None:
-        return shown
-    low, high = (float(side[curve.steps == step][0]) for side in (curve.interval.low, curve.interval.high))
-    return shown if math.isnan(low) else f"{shown} ({wording.number(low)} – {wording.number(high)})"
+    between = "" if curve is None or value is None else wording.interval_at(curve, step)
+    return wording.number(value) + (between and f" ({between})")
 
 
 def _floors(content: Content) -> list[str]:

@@ -38,7 +38,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
     there = [i for i in range(len(columns)) if any(row[i] for row in cells)]
     kinds = {i: ' class="number"' if all(_NUMBER.fullmatch(row[i]) for row in cells) else "" for i in there}
     head = "".join(f'<th scope="col"{kinds[i]}>{text(columns[i])}</th>' for i in there)
-    body = "".join("<tr>" + "".join(f"<td{kinds[i]}>{text(row[i])}</td>" for i in there) + "</tr>" for row in cells)
+    # On a phone a row stands as a list: each cell with the name of its column.
+    labels = {i: f' data-label="{text(columns[i])}"' for i in there}
+    rows_html = ("".join(f"<td{kinds[i]}{labels[i]}>{text(row[i])}</td>" for i in there) for row in cells)
+    body = "".join(f"<tr>{row}</tr>" for row in rows_html)
     return scrolling(
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", caption or ", ".join(columns), caption
     )

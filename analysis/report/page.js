@@ -6,14 +6,32 @@ const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false, do
 // Where step 0 stands on a logarithmic axis; it rounds to 0, so that the hover text reads "step 0".
 const ZERO = 0.4;
 
+const darkScreen = window.matchMedia("(prefers-color-scheme: dark)");
+let onPaper = false;
+const PAPER = 670;  // pixels between the margins of A4, of which Letter has more
+// On a dark page: what is drawn black or in dark greys.
+const LIGHT = { "#1A1A1A": "#ECECEC", "#404040": "#D0D0D0", "#E6E6E6": "#33373D", white: "#16181B" };
+
+function isDark() {
+  return darkScreen.matches && !onPaper;
+}
+
+// The same colours, or those of a dark page, in a copy of a trace or layout.
+function coloured(value, key) {
+  if (typeof value === "string") return /color|bgcolor/.test(key) ? (LIGHT[value] ?? value) : value;
+  // Arrays of numbers and texts hold no colours, those of annotations and shapes do.
+  if (Array.isArray(value)) return typeof value[0] === "object" ? value.map((of) => coloured(of, "")) : value;
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([name, of]) => [name, coloured(of, name)]));
+}
+
 function ticks(last) {
   const values = [0];
-  last *= 1.15;
-  for (let power = 1; power <= last; power *= 10) {
-    values.push(power);
-    if (last < 3000 && 3 * power <= last) values.push(3 * power);
+  const room = last < 3000 ? 1.6 : 3;  // for the number of the last step
+  for (let power = 1; power < last; power *= 10) {
+    for (const step of last < 3000 ? [power, 3 * power] : [power]) if (step * room < last) values.push(step);
   }
-  return values;
+  return [...values, last];
 }
 
 function stepsAxis(chart, data) {
@@ -33,6 +51,7 @@ function stepsAxis(chart, data) {
     const shown = ticks(last).filter((step) => step > 0 || state.axis === "symlog");
     axis.tickvals = shown.map((step) => step || ZERO);
     axis.ticktext = shown.map((step) => step.toLocaleString("en"));
+    if (state.axis === "symlog") axis.breakAt = Math.log10(Math.sqrt(ZERO));
   }
   return axis;
 }
@@ -54,7 +73,15 @@ function draw(chart) {
   if (chart.x === "panels") {
     arrangePanels(layout, data, node);
   } else if (chart.x !== "own") {
-    if (chart.x !== "numbers") Object.assign(layout.xaxis, stepsAxis(chart, data));
+    if (chart.x !== "numbers") {
+      const { breakAt, ...axis } = stepsAxis(chart, data);
+      Object.assign(layout.xaxis, axis);
+      // Step 0 has no place on a logarithmic axis: two strokes where the axis is broken for it.
+      if (breakAt !== undefined) layout.annotations = [{
+        x: breakAt, y: 0, xref: "x", yref: "paper", text: "//", showarrow: false, font: { size: 13 }, bgcolor: "white",
+        borderpad: 0, yshift: -1,
+      }];
+    }
     layout.yaxis.type = state.log[chart.id] ? "log" : "linear";
     if (state.log[chart.id]) {
       // What is not positive has no place on this axis; plotly would draw a line down to its edge.
@@ -67,7 +94,8 @@ function draw(chart) {
     if (narrow) layout.yaxis.tickfont.size = 7;
     thinTicks(layout.xaxis, data[0].x, node.clientWidth - (narrow ? 110 : 150));
   }
-  return window.Plotly.react(node, data, layout, CONFIG);
+  if (!isDark()) return window.Plotly.react(node, data, layout, CONFIG);
+  return window.Plotly.react(node, data.map((trace) => coloured(trace, "")), coloured(layout, ""), CONFIG);
 }
 
 // As many squares in a row as have room for what is in them; rows make the chart higher.
@@ -164,10 +192,19 @@ function listen() {
     state.log[box.dataset.log] = box.checked;
     box.addEventListener("change", () => { state.log[box.dataset.log] = box.checked; draw(chartOf(box.dataset.log)); });
   });
-  // Paper is narrower than the window: plots take the width that they have there, and then their own again.
-  const fit = () => page.charts.forEach(({ id }) => window.Plotly.Plots.resize(document.getElementById(`plot-${id}`)));
-  window.addEventListener("beforeprint", fit);
-  window.addEventListener("afterprint", fit);
+  // Paper is white, and every plot is as wide as the paper; its own width there is not known before it is laid out.
+  const print = (on) => () => {
+    onPaper = on;
+    if (darkScreen.matches) drawAll();
+    for (const { id } of page.charts) {
+      const node = document.getElementById(`plot-${id}`);
+      if (on) window.Plotly.relayout(node, { width: PAPER, autosize: false });
+      else window.Plotly.relayout(node, { width: null, autosize: true });
+    }
+  };
+  window.addEventListener("beforeprint", print(true));
+  window.addEventListener("afterprint", print(false));
+  darkScreen.addEventListener("change", drawAll);
 }
 
 async function loadPlotly() {

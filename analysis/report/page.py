@@ -9,13 +9,14 @@ from analysis.report import checkpoints, picture_chart, response_section, sectio
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.headline import headline
+from analysis.report.opening import opening
 from analysis.report.traces import numbers
 from coupled.config.formats import IMPORTED
 
 _SECTIONS: Final = (
-    ("shared", "What was shared, what differed"),
-    ("headline", "Headline numbers"),
     ("curves", "Curves"),
+    ("headline", "Headline numbers"),
+    ("shared", "What was shared, what differed"),
     ("bounds", "Bounds and measured values"),
     ("divergence", "Divergence of the weights"),
     ("response", "Response"),
@@ -49,6 +50,7 @@ def page(content: Content) -> str:
     return skeleton.page(
         title=content.run.name,
         status=_status(content),
+        lead=opening(content),
         finished=all(run.finished for run in content.runs),
         sections=[(name, title, bodies[name]) for name, title in _SECTIONS if bodies[name]],
         bar=f"{skeleton.arm_buttons(styles(content.run.arms))}\n{skeleton.axis_buttons()}",

@@ -176,6 +176,7 @@ def arms(content: Content) -> str:
     """The table of arms: what each minimises, on which labels, at which temperature where that is known."""
     run, style_of = content.run, styles(content.run.arms)
     origin, rows = imported(run.facts), []
+    columns = ("arm", "kind", "objective", "labels", "τ", "reference")
     no_tau = origin is not None and not origin.knows("train.temperature")
     for name, spec in run.arms.items():
         kind = f"{spec.kind}: {control_of(spec)}" if control_of(spec) else spec.kind
@@ -188,8 +189,9 @@ def arms(content: Content) -> str:
         labels = labels if spec.labelling else "–"
         cells = (kind, f"{spec.objective}{lam}{positive}", labels, tau, spec.reference or "–")
         head = f'<th scope="row">{swatch(style_of[name])} {text(name)}</th>'
-        rows.append(f"<tr>{head}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>")
-    columns = ("arm", "kind", "objective", "labels", "τ", "reference")
+        named = zip(columns[1:], cells, strict=True)
+        of_arm = "".join(f'<td data-label="{column}">{text(cell)}</td>' for column, cell in named)
+        rows.append(f"<tr>{head}{of_arm}</tr>")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     table_html = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return scrolling(table_html, "What differs", "What differs")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from analysis.output.styles import Style
 from analysis.report.charts import Chart
-from analysis.report.markup import script_json, swatch, text
+from analysis.report.markup import paragraph, script_json, swatch, text
 
 # `default-src 'none'`: the browser itself refuses whatever would leave this file.
 _PAGE: Final = Template("""<!DOCTYPE html>
@@ -19,6 +19,7 @@ _PAGE: Final = Template("""<!DOCTYPE html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
 style-src 'unsafe-inline'; img-src data: blob:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>$title</title>
 <style>$style</style>
 </head>
@@ -26,6 +27,7 @@ style-src 'unsafe-inline'; img-src data: blob:">
 <header>
 <h1>$title</h1>
 <p class="status $state">$status</p>
+$lead
 <noscript><p class="banner">This browser runs no scripts: tables and text are complete, and the charts are the PNG and
 SVG files beside this page.</p></noscript>
 <p class="banner" id="banner" hidden></p>
@@ -53,6 +55,7 @@ def page(
     title: str,
     status: str,
     finished: bool,
+    lead: str = "",
     sections: Sequence[tuple[str, str, str]],
     bar: str,
     charts: Sequence[Chart],
@@ -60,7 +63,8 @@ def page(
 ) -> str:
     """The HTML of a page.
 
-    `sections`: id, title and HTML of each. `bar`: its buttons. `data`: what page.js needs beside the charts.
+    `lead`: what came out, in a sentence. `sections`: id, title and HTML of each. `bar`: its buttons. `data`: what
+    page.js needs beside the charts.
     """
     here = files("analysis.report")
     drawn = [
@@ -71,6 +75,7 @@ def page(
         title=text(title),
         state="finished" if finished else "unfinished",
         status=text(status),
+        lead=paragraph(lead, "result"),
         style=(here / "style.css").read_text("utf-8"),
         contents="".join(f'<a href="#{name}">{text(heading)}</a>' for name, heading, _ in sections),
         bar=bar,

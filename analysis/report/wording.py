@@ -52,6 +52,14 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:,.{digits}f}" if 1e-3 <= abs(value) < 100 else f"{value:,.{digits}g}"
 
 
+def interval_at(curve: Curve, step: int) -> str:
+    """The interval at a recorded step: "0.9216 – 0.9591"; "" where there is none."""
+    if curve.interval is None:
+        return ""
+    low, high = (float(side[curve.steps == step][0]) for side in (curve.interval.low, curve.interval.high))
+    return "" if math.isnan(low) else f"{number(low)} – {number(high)}"
+
+
 def measure_name(curve: Curve) -> str:
     """The measure in words."""
     return _NAMES.get(curve.measure, curve.measure.replace("_", " "))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from analysis.claims.sweeps import is_named
 from analysis.claims.table import CSV_NAME, read_back
 from analysis.report.markup import paragraph, table, text
 from analysis.sweeps import wording
@@ -13,7 +14,7 @@ _COLUMNS = ("row", "claim", "what", "verdict", "effect", "smallest effect found"
 
 def claims(swept: Swept) -> str:
     """The rows of SWEEP/analysis/claims.csv that this sweep decides, or the command that makes the file."""
-    rows = [row for row in read_back(swept.path) if swept.path.resolve().name in row["sweep"].split(", ")]
+    rows = [row for row in read_back(swept.path) if _decides(swept, row)]
     command = f"coupled-analyze claims {shell(swept.path, 'utf-8')}"
     if not rows:
         return f"<p><code>{text(command)}</code> decides what the papers claim, as far as this sweep can.</p>"
@@ -24,6 +25,10 @@ def claims(swept: Swept) -> str:
         "is bound over measured."
     )
     return paragraph(lead, "lead") + table(_COLUMNS, map(_cells, rows)) + _scale(rows)
+
+
+def _decides(swept: Swept, row: Mapping[str, str]) -> bool:
+    return any(is_named(swept.path, name) for name in row["sweep"].split(", "))
 
 
 def _cells(row: Mapping[str, str]) -> list[str]:

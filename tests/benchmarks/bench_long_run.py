@@ -2,9 +2,9 @@
 
     OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/bench_long_run.py FOLDER [--steps 20000] [--report]
 
-The run is FOLDER/long. A picture of `shapes` is drawn when a batch first asks for it, then kept, so the run has 4,000 of
-them: its first 1,000 steps draw them all. The quick steps are those that a tenth of the steps is faster than: other work on the machine
-hardly touches them. CPU time is that of all threads of the process; memory is VmRSS.
+The run is FOLDER/long. A picture of `shapes` is drawn when a batch first asks for it, then kept, so the run has 4,000
+of them: its first 1,000 steps draw them all. The quick steps are those that a tenth of the steps is faster than: other
+work on the machine hardly touches them. CPU time is that of all threads of the process; memory is VmRSS.
 With `--report`, `coupled-analyze report` of the run is timed afterwards, in a process of its own.
 """
 

@@ -188,7 +188,7 @@ def draw_layers(run: Run, curves: Sequence[Curve]) -> Figure:
         chosen = np.unique(np.linspace(0, len(of_pair) - 1, min(len(of_pair), _MAPS)).round().astype(int))
         for j, map_ in enumerate(of_pair[k] for k in chosen):
             axes = figure.add_subplot(grid[i, j])
-            image = axes.imshow(map_.values, vmin=0, vmax=1, cmap="viridis")
+            image = axes.imshow(map_.values, vmin=0, vmax=1, cmap="cividis")
             _cells(axes, map_)
             axes.set_title(f"step {map_.step:,}", fontsize=12)
             axes.set_xlabel(f"stage of {reference}" if len(reference) < 24 else "stage of the other", fontsize=11)

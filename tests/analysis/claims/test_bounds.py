@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.aggregation.gap import Gap
 from analysis.arrays.few_shot_bounds import Bound
 from analysis.claims import bounds, sweeps
 from analysis.claims.rules import rules
 from analysis.evaluation.few_shot import FewShot, Row
 from analysis.runs.curve import Curve
+from coupled.errors import UserError
 
 STEPS = np.arange(10)
 
@@ -87,6 +89,27 @@ def test_what_is_not_recorded_or_undefined_decides_nothing(judged):
     assert judged("9", "drift_curves", lambda run, arm: []).reason == "s0: it records no surrogate panel"
 
 
+def test_a_violation_decides_whatever_another_run_lacks(judged, judged_errors):
+    def only_in(name, violated, lacking):
+        return lambda run, arm: (violated if run.name == name else lacking)(run, arm)
+
+    broken = gaps(0.5, 0.4)
+    for lacking in (lambda run, arm: [], gaps(math.nan, 0.5), raising):
+        assert judged("7a", "gap_curves", only_in("s3", broken, lacking)).verdict == "violated"
+        assert judged("7a", "gap_curves", only_in("s3", gaps(0.4, 0.5), lacking)).verdict == "undecided"
+    drift = only_in("s3", drifts(5.0, 4.0), lambda run, arm: [])
+    assert judged("9", "drift_curves", drift).verdict == "violated"
+    assert judged("9", "drift_curves", only_in("s3", drifts(4.0, 5.0), lambda run, arm: [])).verdict == "undecided"
+    undefined = [few_shots(0.5, math.nan)]
+    assert judged_errors(*[Gap("no checkpoint")] * 4, [few_shots(0.5, 0.4)]).verdict == "violated"
+    assert judged_errors(Gap("no checkpoint"), *[[few_shots(0.3, 0.4)]] * 4).reason == "no checkpoint"
+    assert judged_errors(*[undefined] * 4, [few_shots(0.5, 0.4)]).verdict == "violated"
+
+
+def raising(run, arm):
+    raise UserError("records of another run", "its own", "coupled-run verify")
+
+
 def drifts(surrogate, bound, true=3.0):
     def of(run, arm):
         facts = {"reference": "cl", "source": "surrogate", "labelling": None}
@@ -136,7 +159,7 @@ def judged_errors(maker):
     def of(*by_seed):
         sweep = maker.seeds(lambda seed: {})
         for run, rows in zip(sweep.runs, by_seed, strict=True):
-            run.evaluated.errors = lambda rows=rows: FewShot(rows)
+            run.evaluated.errors = lambda rows=rows: rows if isinstance(rows, Gap) else FewShot(rows)
         return bounds.few_shot_bounds(next(row for c in rules() for row in c.rows if row.id == "10"), sweep.runs)
 
     return of

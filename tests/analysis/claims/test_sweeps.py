@@ -14,7 +14,7 @@ from analysis.claims import claims
 from analysis.claims.other_seeds import other_seeds
 from analysis.claims.parts import Part, select
 from analysis.claims.rules import rules
-from analysis.claims.sweeps import read
+from analysis.claims.sweeps import is_named, parts_of, read
 from analysis.cli import main
 from coupled.config import digest
 from coupled.driver.train import train
@@ -50,6 +50,14 @@ def made(folder, steps, seeds, begun):
         train(config)
     sweep_json(folder, [point(config) for config in configs])
     return folder
+
+
+def test_sweeps_of_one_folder_name_are_told_apart(tmp_path):
+    folders = [tmp_path / name for name in ("a/seeds", "b/seeds", "a/x/seeds", "floor")]
+    assert parts_of(folders) == [2, 2, 2, 1]
+    assert parts_of(folders[:2] + folders[3:]) == [2, 2, 1]
+    names = ("seeds", "b/seeds", "a/seeds", "floor", "eeds", "x/b/seeds")
+    assert [is_named(folders[1], name) for name in names] == [True, True, False, False, False, False]
 
 
 @pytest.fixture(scope="module")

@@ -99,3 +99,18 @@ def test_an_alignment_that_rounds_above_one_is_drawn_and_printed(run, found):
     for axes in figures.draw(run, above).axes[:2]:
         assert axes.get_ylim()[1] > np.nextafter(1, 2)
     assert {row.cells()[4] for row in table.rows(run, above)} == {"1.0000"}
+
+
+def test_alignment_has_its_intervals_and_what_chance_gives(run, found):
+    panels = figures.draw(run, found).axes[:2]
+    bars = [container for axes in panels for container in axes.containers]
+    shown = [pick(found, measure, arm, source="panel", feature="h") for measure in ("cka", "rsa") for arm in run.arms]
+    shown = [curve for curve in shown if curve is not None]
+    assert len(bars) == len(shown) == sum(len(axes.collections) - len(axes.containers) for axes in panels)
+    for container, curve in zip(bars, shown, strict=True):
+        ends = np.array([segment[:, 1] for segment in container.lines[2][0].get_segments()])
+        known = np.isfinite(curve.interval.low)
+        expected = np.fmin(curve.interval.low, curve.values), np.fmax(curve.interval.high, curve.values)
+        assert np.allclose(ends[known], np.stack(expected, 1)[known])
+    assert "bars: 95 % interval, grey: by chance" in caption(run, found)
+    assert "grey" not in caption(run, [replace(curve, null=None, interval=None) for curve in found])

@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import tiny
+from matplotlib.figure import Figure
 
 import analysis
 from analysis.cli import main
 from analysis.divergence import angle, divergence, figure, twin_faults
-from analysis.divergence.growth import growth
+from analysis.divergence.growth import Growth, growth
+from analysis.output.styles import styles
 from analysis.runs.curve import pick
 from coupled.driver.train import train
 from coupled.errors import UserError
@@ -141,6 +143,30 @@ def test_an_exact_twin_is_at_zero_and_without_growth(run, diverged):
 def test_a_run_at_its_shared_start_has_a_figure(run, diverged, tmp_path):
     start = [replace(curve, values=np.zeros_like(curve.values), interval=None) for curve in diverged]
     figure.draw(run, start, []).savefig(tmp_path / "start.png")
+
+
+def test_the_law_that_is_drawn_is_the_one_that_fits(run):
+    """Made distances, exactly of one law: the dots lie on them, and there are none where neither is preferred."""
+    rate = np.arange(1.0, 31)
+    steps, rates = np.arange(30), np.concatenate([rate, [31.0]])
+    about = {"arm": "nscl", "reference": "cl", "layer": None, "window": "early", "first": 0, "last": 29, "n": 30}
+    about |= {"s_first": 1.0, "s_last": 30.0, "undefined": "", "exponent": 0.2, "power": 1.5}
+    of_law = {"exponential": np.exp(0.2 * rate), "power law": rate**1.5}
+    for law, values in of_law.items():
+        aic = {"aic": 0.0, "power_aic": 50.0 if law == "exponential" else -50.0}
+        curve = replace(pick(divergence(run), "relative_distance", "nscl"), steps=steps, values=values)
+        axes = Figure().add_subplot()
+        figure._fit(axes, curve, Growth(**about, **aic), rates, styles(run.arms)["nscl"])
+        (dots,) = axes.lines
+        assert np.allclose(dots.get_ydata(), values)
+        figure._fit(axes, curve, Growth(**about, aic=0.0, power_aic=1.0), rates, styles(run.arms)["nscl"])
+        assert len(axes.lines) == 1
+
+
+def test_arms_that_are_not_drawn_have_no_entry_in_the_legend(run, diverged):
+    (legend,) = figure.draw(run, diverged, []).legends
+    named = [text.get_text().partition(":")[0] for text in legend.get_texts()]
+    assert named == [arm for arm in run.arms if arm not in ("cl", "twin")]
 
 
 def test_the_command_writes_tables_and_the_same_figure_every_time(trained, run, diverged, capsys):

@@ -55,7 +55,7 @@ def bounded(content):
 
 
 def test_every_section_is_there_in_its_order(html):
-    wanted = ["shared", "headline", "curves", "bounds", "divergence", "response", "layers", "reproduce", "notes"]
+    wanted = ["curves", "headline", "shared", "bounds", "divergence", "response", "layers", "reproduce", "notes"]
     assert re.findall(r'<section id="(\w+)"', html) == wanted
     assert "shapes, B = 16, float32, seed 0; finished, 20 steps" in html and "UNFINISHED" not in html
 
@@ -109,7 +109,7 @@ def test_labels_from_a_run_are_escaped_in_tables_and_charts(content):
     html = page(replace(content, divergence=[evil]))
     assert "<img" not in html and "</script><i>" not in html
     assert line(evil, STYLE, name="<a href='x'>")[0]["name"] == "&lt;a href=&#x27;x&#x27;&gt;"
-    assert "<td>&lt;b&gt;</td>" in table(["a"], [["<b>"]])
+    assert '<td data-label="&quot;a">&lt;b&gt;</td>' in table(['"a'], [["<b>"]])
 
 
 def test_an_unfinished_run_says_so(spoilt):
@@ -227,3 +227,10 @@ def test_chromium_draws_every_chart_alone_and_without_a_complaint(html, tmp_path
     assert "<title>drawn 6 5 wide true</title>" in done.stdout
     plots = done.stdout.split('id="plot-')[1:]
     assert len(plots) == 12 and all("<svg" in plot for plot in plots)
+
+
+def test_what_there_is_to_say_of_a_menus_entry_is_said_with_it(content):
+    holed = [curve([0, 1], [1, np.nan], measure="angle"), curve([0, 1], [1, 2], measure="excess")]
+    html = page(replace(content, divergence=holed))
+    (of_angle,) = re.findall(r'<div data-chart="divergence" data-choice="([^"]*)"><ul><li>nscl, angle', html)
+    assert of_angle == "angle, |w-w&#x27;|" and 'data-choice="excess' not in html
