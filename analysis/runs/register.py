@@ -83,11 +83,11 @@ def execute(files: Sequence[Path]) -> None:
         forget(name)
     _of_files.clear()
     for file in files:
-        before = {name: id(own) for name, own in registered.items()}
+        before = dict(registered)
         try:
             run_file(file, "--code: ")
         finally:
-            new = [name for name, own in registered.items() if before.get(name) != id(own)]
+            new = [name for name, own in registered.items() if before.get(name) is not own]
             _of_files.extend(new)
         if not new:
             raise UserError(f"--code: {file} registers no measure", "a file that does is needed", f"it has {_HOW}")

@@ -290,6 +290,7 @@ def test_two_files_cannot_have_one_name(tmp_path):
     with pytest.raises(UserError, match=r"measure name mine of .*b\.py; .*a\.py has registered it; choose another"):
         execute([tmp_path / "a.py", tmp_path / "b.py"])
     execute([tmp_path / "b.py"])
+    execute([tmp_path / "b.py", tmp_path / "b.py"])  # again is no other file
     assert list(own_measures.registered) == ["mine"]
 
 
