@@ -1,4 +1,5 @@
-"""Measures of a run, each a function from records to a `Curve`. A new one gets a line in `MEASURES`.
+"""Measures of a run, each a function from records to a `Curve`. A new one gets a line in `MEASURES`; a user's own is
+registered (`analysis.runs.register`).
 
 A measure takes records, an arm and its spec, and keyword options. `OfFeatures` makes one of a measure that compares the
 features of two arms (`analysis.runs.alignment`). Shapes: T recorded steps, n = 2B rows of a batch.
@@ -18,6 +19,7 @@ from analysis.runs import alignment
 from analysis.runs.alignment import FeaturePair
 from analysis.runs.curve import Curve
 from analysis.runs.labels import is_permuted, own_labelling
+from analysis.runs.own_measures import registered
 from coupled.config import Arm
 from coupled.config.traits import traits_of
 from coupled.errors import UserError, unknown
@@ -31,9 +33,7 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
 
     Raises UserError for an unknown measure, arm or option and for what the run does not record.
     """
-    if measure not in MEASURES:
-        raise unknown("measure", measure, MEASURES)
-    function, spec = MEASURES[measure], records.arm(arm)
+    function, spec = _function_of(measure), records.arm(arm)
     options = _with_reference(options)
     allowed = _options_of(function)
     given = {name: value for name, value in options.items() if value is not None}
@@ -41,6 +41,16 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
         if name not in allowed:
             raise UserError(f"{measure} takes no {name}", "it takes " + (", ".join(allowed) or "no options"))
     return function(records, arm, spec, **given)
+
+
+def _function_of(measure: str) -> Callable[..., Curve]:
+    """The function of a measure that is built in, or of a user's own."""
+    if measure in MEASURES:
+        return MEASURES[measure]
+    if measure not in registered:
+        raise unknown("measure", measure, [*MEASURES, *registered])
+    own = registered[measure]
+    return OfFeatures(own.labelled_curve if own.labelled else own.curve, usual=own.feature)
 
 
 def _with_reference(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,11 +67,12 @@ def _with_reference(options: Mapping[str, Any]) -> dict[str, Any]:
 class OfFeatures:
     """A measure of a `FeaturePair` as one of records and arm, with the options that choose the pair beside its own.
 
-    `only` is the feature that it is defined on, None if on all.
+    `only` is the feature that it is defined on, None if on all; `usual` that of the panel where none is asked for.
     """
 
     function: Callable[..., Curve]
     only: str | None = None
+    usual: str | None = None
 
     def __call__(
         self,
@@ -74,7 +85,8 @@ class OfFeatures:
         feature: str | None = None,
         **options: Any,
     ) -> Curve:
-        pair = FeaturePair.of(records, arm, reference=reference, source=source, feature=self.only or feature)
+        feature = self.only or feature or (self.usual if source == "panel" else None)
+        pair = FeaturePair.of(records, arm, reference=reference, source=source, feature=feature)
         return self.function(pair, **options)
 
 

@@ -26,14 +26,15 @@ def execute(files: Sequence[str]) -> tuple[str, ...]:
     _own.clear()
     before = [set(registry.known()) for registry in _REGISTRIES]
     try:
-        return tuple(_execute(Path(file)) for file in files)
+        return tuple(run_file(Path(file)) for file in files)
     finally:
         for index, registered in enumerate(_REGISTRIES):
             _own.extend((index, name) for name in registered.known() if name not in before[index])
 
 
-def _execute(path: Path) -> str:
-    content = read_bytes(path, "code.files: ", "give a Python file")
+def run_file(path: Path, label: str = "code.files: ") -> str:
+    """Run one Python file of a user's; its SHA-256 (hex). UserError, which begins with `label`, where it fails."""
+    content = read_bytes(path, label, "give a Python file")
     try:
         # The very bytes that are hashed; a name of its own keeps `if __name__ == "__main__"` blocks out.
         exec(compile(content, str(path), "exec"), {"__name__": f"coupled_user_{path.stem}", "__file__": str(path)})
@@ -41,5 +42,5 @@ def _execute(path: Path) -> str:
         raise
     except (Exception, SystemExit) as error:
         message = str(error).splitlines()[0] if str(error) else "no message"
-        raise UserError(f"code.files: {path} fails", f"{type(error).__name__}: {message}", "run it by itself") from None
+        raise UserError(f"{label}{path} fails", f"{type(error).__name__}: {message}", "run it by itself") from None
     return hashlib.sha256(content).hexdigest()
