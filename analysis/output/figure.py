@@ -173,7 +173,9 @@ def mark_break(axes: Axes, place: float) -> None:
         [(-0.055, -0.05), (-0.005, 0.05), (0.005, -0.05), (0.055, 0.05)],  # inches
         [MarkPath.MOVETO, MarkPath.LINETO, MarkPath.MOVETO, MarkPath.LINETO],
     )
-    at = axes.figure.dpi_scale_trans + ScaledTranslation(place, 0, axes.get_xaxis_transform())
+    # Its stub asks for an affine transform; that of an axis of steps is none.
+    to = ScaledTranslation(place, 0, axes.get_xaxis_transform())  # pyright: ignore[reportArgumentType]
+    at = axes.figure.dpi_scale_trans + to
     axes.add_artist(PathPatch(strokes, fill=False, linewidth=1.0, transform=at, clip_on=False, zorder=5))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from coupled.config.shipped import FOLDER, names
 from coupled.errors import printable
 from coupled.reading.listing import COLUMNS, cells, list_runs
 from coupled.terminal.console import Console
@@ -17,10 +18,16 @@ def add(command: Parser) -> None:
     command.add_argument(
         "folder", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs lie (default: runs)"
     )
+    command.add_argument("--configs", action="store_true", help="the shipped configs instead, by the names they have")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a table, a run a row."""
+    """Prints a table, a run a row; or the shipped configs, one a line."""
+    if arguments.configs:
+        for name in names():
+            about = (FOLDER / f"{name}.toml").read_text("utf-8").partition("\n")[0].removeprefix("# ")
+            print(f"{name:32} {about}")
+        return 0
     runs = list_runs(arguments.folder)
     if not runs:
         print(printable(f"no run in {arguments.folder}; next: coupled-run train configs/quickstart.toml"))

@@ -15,7 +15,7 @@ FIELDS = "fields of a config: coupled-run fields [SECTION] explains them"
 def add_config(command: Parser) -> None:
     """A config file and overrides of its fields."""
     command.notes = (FIELDS, *command.notes)
-    command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
+    command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, or a shipped one by name: quickstart")
     add_set(command, "override a field (a TOML value; a bare word is a string); may be given again")
 
 

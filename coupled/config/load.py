@@ -13,6 +13,7 @@ from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.resolved import Config
 from coupled.config.schema import Written
+from coupled.config.shipped import located
 from coupled.config.toml_value import toml_value
 from coupled.errors import UserError
 from coupled.store.manifest import RUN_JSON
@@ -20,13 +21,13 @@ from coupled.userfiles import read_text
 
 
 def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None = None) -> Config:
-    """The resolved config of a TOML file, with overrides such as "arms.nscl.temperature=0.2", or
-    {"arms.nscl.temperature": 0.2}, merged before validation.
+    """The resolved config of a TOML file, or of a shipped one by its name ("quickstart"), with overrides such as
+    "arms.nscl.temperature=0.2", or {"arms.nscl.temperature": 0.2}, merged before validation.
 
     Where overrides change what the config is (its digest), `-<digest8>` is appended to its name, so that its run
     directory is its own; unless they name it.
     """
-    path = Path(path)
+    path = located(Path(path))
     raw = read_tables(path)
     option = "overrides, " if isinstance(overrides, Mapping) else "--set "
     if isinstance(overrides, Mapping):
