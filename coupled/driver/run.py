@@ -13,6 +13,7 @@ from coupled.arms.audits import Audits
 from coupled.arms.moves import Moves
 from coupled.config import Config
 from coupled.driver.guard import Guard
+from coupled.driver.mirrors import Mirrors
 from coupled.errors import RunStopped
 from coupled.graphs import OFF, Graphs
 from coupled.inputs.certificate import Chains
@@ -53,6 +54,7 @@ class Run:
     chains: Chains
     commits: Commits
     writer: Writer
+    mirrors: Mirrors
     fingerprint: str
     checkpoint_steps: frozenset[int]
     graphs: Graphs = OFF
@@ -135,6 +137,7 @@ class Run:
         """Observe the last state by weights and panels, and commit the end."""
         steps = self.config.train.steps
         self.recorder.observe_last(steps)
+        self.mirrors.finish()
         if (directory := self.commits.directory) is not None:
             self.writer.put(0, partial(directory.finish, steps))
         self.drain()
@@ -155,6 +158,7 @@ class Run:
                 with suppress(RunStopped):  # the first error is the one to tell
                     self.writer.drain()
         finally:
+            self.mirrors.close()
             self.writer.close()
             self.stream.close()
             self.graphs.forget()
