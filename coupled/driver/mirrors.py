@@ -93,10 +93,12 @@ class Mirrors:
         if self._live is not None:
             self._writer.put(0, self._live.remove)
 
-    def close(self) -> None:
-        """Let trackers take what they have, for a while. Nothing is offered afterwards."""
+    def close(self, seconds: float) -> None:
+        """Let trackers take what they have, for so long at most. Nothing is offered afterwards."""
+        ends = time.monotonic() + seconds
+        # Who gives the others something ends first.
         for mirror in [*([] if self._panels is None else [self._panels]), *self._trackers]:
-            mirror.close()
+            mirror.close(max(ends - time.monotonic(), 0.0))
         self._trackers, self._panels, self._live = [], None, None
         while self._notes:
             self._note(self._notes.popleft())

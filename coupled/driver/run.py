@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from coupled.arms.arm import Arm
 from coupled.arms.audits import Audits
@@ -31,6 +31,8 @@ from coupled.store import (
     checkpoint_folder,
     preempt_folder,
 )
+
+_TRACKERS_S: Final = 8.0  # for trackers to end, of a run that ends by itself or was asked to
 
 
 @dataclass(kw_only=True)
@@ -158,7 +160,7 @@ class Run:
                 with suppress(RunStopped):  # the first error is the one to tell
                     self.writer.drain()
         finally:
-            self.mirrors.close()
+            self.mirrors.close(_TRACKERS_S if error is None or isinstance(error, RunStopped) else 0.0)
             self.writer.close()
             self.stream.close()
             self.graphs.forget()

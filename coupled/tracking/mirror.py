@@ -12,7 +12,6 @@ from coupled.tracking.points import Point
 
 _MOST: Final = 1024  # points that wait for a slow tracker; then the oldest is dropped
 _SLOW_S: Final = 60.0  # of one call, after which the tracker is said to hang
-_ENDING_S: Final = 10.0  # for a tracker to take what waits, once the run has ended
 
 
 class Tracker(Protocol):
@@ -29,10 +28,8 @@ class Mirror:
     nothing more; `warn` gets one line about it, on the thread that noticed.
     """
 
-    def __init__(
-        self, name: str, opened: Callable[[], Tracker], warn: Callable[[str, str], None], *, ending: float = _ENDING_S
-    ) -> None:
-        self.name, self._opened, self._warn, self._ending = name, opened, warn, ending
+    def __init__(self, name: str, opened: Callable[[], Tracker], warn: Callable[[str, str], None]) -> None:
+        self.name, self._opened, self._warn = name, opened, warn
         self._changed = threading.Condition()
         self._waiting: deque[Point] = deque(maxlen=_MOST)
         self._closing = self._ended = self._warned = False
@@ -51,14 +48,14 @@ class Mirror:
         if since is not None and time.monotonic() - since > _SLOW_S:
             self._warn_once(f"has not answered for {_SLOW_S:.0f} s; the run does not wait for it")
 
-    def close(self) -> None:
-        """Let the tracker take what waits and end, for a while; then leave it."""
+    def close(self, seconds: float) -> None:
+        """Let the tracker take what waits and end, for so long at most; then leave it."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(self._ending)
+        self._thread.join(seconds)
         if self._thread.is_alive():
-            self._warn_once(f"did not end within {self._ending:g} s and was left")
+            self._warn_once("had not ended when the run had, and was left")
 
     def _work(self) -> None:
         try:
