@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from analysis.watch.following import Following
 from coupled.errors import printable
 from coupled.store.errors import one_line
 from coupled.terminal.shell import shell
 from coupled.terminal.sizes import duration
+
+_LONGEST: Final = 240  # characters of an event
 
 
 def facts_of(following: Following) -> list[tuple[str, str]]:
@@ -37,7 +39,8 @@ def _event_in_words(event: Mapping[str, Any] | None) -> str:
     said = next((event[key] for key in ("reason", "warning", "note", "signal") if isinstance(event.get(key), str)), "")
     step = f" at step {event['step']:,}" if type(event.get("step")) is int else ""
     when = f", {_clock(event['time'])}" if isinstance(event.get("time"), float) else ""
-    return one_line(f"{event['event']}{step}{f': {said}' if said else ''}{when}")
+    words = one_line(f"{event['event']}{step}{f': {said}' if said else ''}")
+    return f"{words[: _LONGEST - 1]}…{when}" if len(words) > _LONGEST else f"{words}{when}"
 
 
 def _clock(seconds: Any) -> str:
