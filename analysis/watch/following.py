@@ -30,7 +30,7 @@ from coupled.store.lock import LOCK, holder
 from coupled.tracking.points import columns_of
 
 _PANELS: Final = 120  # steps of a panel that are compared, about evenly spaced in log(step)
-_AT_ONCE: Final = 8  # of them in one look: the others come with the next ones
+_AT_ONCE: Final = 24  # of them in one look: the others come with the next ones
 _ALIGNMENT: Final = {"cka": linear_cka, "rsa": rsa}
 _COLUMN: Final = "state.h"
 _FRESH_S: Final = 120.0  # since a run of another machine last said where it is

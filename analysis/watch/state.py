@@ -29,7 +29,7 @@ def words_of(following: Following) -> str:
     if following.state == "finished":
         return f"Finished. coupled-analyze report {shell(following.path)} makes the page that stays."
     if following.state == "running":
-        return "Running. Points behind the last checkpoint are what the run says: the next one commits them."
+        return "Running. Points after the last checkpoint are what the run says; the next checkpoint commits them."
     return f"Not running, and not finished. To go on: coupled-run resume {shell(following.path)}"
 
 

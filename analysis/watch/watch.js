@@ -58,6 +58,11 @@ function showHead({ title, words, state: doing, progress, facts, arms }) {
   );
 }
 
+// Plots take the width that they have, whatever changed it.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) if (target.data) window.Plotly.Plots.resize(target);
+});
+
 function figureOf(chart) {
   const known = at(`figure-${chart.id}`);
   if (known) return known;
@@ -69,7 +74,9 @@ function figureOf(chart) {
   box.addEventListener("change", () => { state.log[chart.id] = box.checked; show(); });
   label.append(box, " log y");
   caption.append(made("h2", chart.title), label, made("p", chart.lead));
-  figure.append(caption, made("div", "", { class: "plot", role: "img", "aria-label": chart.title }));
+  const plot = made("div", "", { class: "plot", role: "img", "aria-label": chart.title });
+  figure.append(caption, plot);
+  sizes.observe(plot);
   const order = ["cka", "rsa", "weight_gap", "gap", "loss"].map((id) => `figure-${id}`);
   const next = [...at("charts").children].find((other) => order.indexOf(other.id) > order.indexOf(figure.id));
   at("charts").insertBefore(figure, next ?? null);
@@ -114,7 +121,7 @@ function draw(chart) {
     trace.line = { ...trace.line, color: colour(trace.line.color) };
     if (trace.marker) trace.marker = { ...trace.marker, color: colour(trace.marker.color) };
   }
-  return window.Plotly.react(plot, data, layoutOf(chart, data), { responsive: true, displaylogo: false, displayModeBar: false });
+  return window.Plotly.react(plot, data, layoutOf(chart, data), { displaylogo: false, displayModeBar: false });
 }
 
 async function show() {
