@@ -167,13 +167,17 @@ class Following:
 
 
 def _is_there(process: int) -> bool:
+    """Does a process of this number run? One that has ended, and that nobody has asked about, does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        return True  # of another user
-    return True
+        pass  # of another user
+    try:
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[:1] != [b"Z"]
+    except OSError:
+        return True
 
 
 def _tensor(row: NDArray[Any] | None) -> torch.Tensor:

@@ -83,6 +83,7 @@ def leave(run: Run, step: int, signal: str) -> None:
     """Make the state durable and go."""
     run.preempt(step)
     run.log({"event": "preempted", "step": step, "signal": signal})
+    run.mirrors.look_once_more(step)
     raise run.mesh.ending(
         Preempted(f"{signal}: stopped at step {step}, nothing is lost; next: coupled-run resume {shell(run.root)}")
     )

@@ -86,10 +86,14 @@ class Mirrors:
             self._writer.put(0, partial(self._live.write, self._live.content(done, newest)))
         self._next = time.monotonic() + self._config.log.seconds
 
+    def look_once_more(self, done: int) -> None:
+        """Show the newest numbers of a run that ends here, though no look is due; a meeting of all ranks."""
+        if any(self._mesh.most(self._live is not None or bool(self._trackers))):
+            self.look(done)
+
     def finish(self) -> None:
         """The run is finished: show its last state, and leave the rest to its records. A meeting of all ranks."""
-        if any(self._mesh.most(self._live is not None or bool(self._trackers))):
-            self.look(self._config.train.steps)
+        self.look_once_more(self._config.train.steps)
         if self._live is not None:
             self._writer.put(0, self._live.remove)
 

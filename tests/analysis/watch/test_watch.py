@@ -1,7 +1,11 @@
 """A run that is watched: the curves of its records and its own word, read once, and nothing written."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,6 +185,16 @@ def test_hostile_words_of_a_log_are_one_line(trained, tmp_path):
     (path / "log/events.jsonl").write_text(json.dumps(event) + '\n{"torn')
     last = dict(json.loads(content(Following(path)))["facts"])["last event"]
     assert "\n" not in last and "\x1b" not in last and len(last) < 300 and "at an unknown time" in last
+
+
+def test_a_process_that_has_ended_does_not_run_though_nobody_has_asked():
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""], stdout=subprocess.PIPE)
+    ended.stdout.read()  # its end
+    deadline = time.monotonic() + 60
+    while module._is_there(ended.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ended.returncode is None and not module._is_there(ended.pid) and module._is_there(os.getpid())
+    ended.communicate()
 
 
 # -- the page

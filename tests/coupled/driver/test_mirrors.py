@@ -10,6 +10,8 @@ import torch
 from helpers import Operations, tiny
 from interrupted import Crash, Stop, T, config_of, path_of, stopped
 
+from coupled.cli import main
+from coupled.config.toml import to_toml
 from coupled.driver import loop, mirrors
 from coupled.driver.reporter import Silent
 from coupled.driver.train import resume, train
@@ -206,9 +208,33 @@ def test_the_live_file_says_where_a_run_is_and_goes_with_its_end(tmp_path, every
     assert not (path_of(tmp_path) / LIVE).exists()
 
 
+def test_a_run_that_was_asked_to_stop_has_said_where(tmp_path, standing):
+    stopped(config_of(tmp_path), Stop(4))
+    assert read_live(path_of(tmp_path)).step == 4
+
+
 def test_a_killed_run_leaves_its_live_file(tmp_path, every_step):
     stopped(config_of(tmp_path, writing={"asynchronous": False}), Crash(5))
     assert read_live(path_of(tmp_path)).step == 4
+
+
+@pytest.mark.slow
+def test_on_two_ranks_the_first_tells_the_numbers_of_all_arms(golden, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (tmp_path / "tiny.toml").write_text(to_toml(config_of(tmp_path)))
+    words = ["train", str(tmp_path / "tiny.toml"), "--set", f"paths.runs={tmp_path}", "--set", "log.seconds=0.1"]
+    assert main([*words, "--ranks", "2", "--track", "tensorboard"]) == 0
+    assert tree_hash(path_of(tmp_path)) == golden
+    told = EventAccumulator(str(path_of(tmp_path) / "log/tensorboard"))
+    told.Reload()
+    records = records_of(path_of(tmp_path))
+    for arm in ("cl", "nscl"):
+        recorded = dict(zip(*(a.tolist() for a in records.column("scalars", arm, "batch.loss")), strict=True))
+        events = told.Scalars(f"loss/{arm}")
+        assert events[-1].step == T - 1
+        assert all(event.value == pytest.approx(recorded[event.step], rel=1e-6) for event in events)
+    assert [event.step for event in told.Scalars("cka/nscl")] == [0, 3, 6]
 
 
 HOSTILE = [
