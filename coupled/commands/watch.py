@@ -6,15 +6,16 @@ Nothing here knows the analysis: this process becomes the other program, so that
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from coupled.commands.options import add_run
 from coupled.sweeps.processes import command_of, environment
 from coupled.terminal.entry import Parser
 
 
 def add(command: Parser) -> None:
     """Adds what the command takes: what `coupled-analyze watch` does."""
-    add_run(command)
+    # Not by options.py, which loads torch: the other program loads it once more.
+    command.add_argument("run_directory", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--port", type=int, metavar="N", help="of the page (default: one that is free)")
     command.add_argument("--open", action="store_true", help="open the page in the browser")
     command.add_argument("--stop", action="store_true", help="end when the run is finished (default: stay)")
