@@ -66,7 +66,7 @@ def test_the_wheel_alone_trains_the_quickstart_in_another_folder(tmp_path):
         return done.stdout
 
     assert str(site) in run(python, "-c", "import coupled; print(coupled.__file__)")
-    steps = [part for field in ("train.steps=2", "panel.size=64") for part in ("--set", field)]
+    steps = [part for field in ("train.steps=2", "optimiser.warmup=0") for part in ("--set", field)]
     last = run(python.with_name("coupled-run"), "train", "quickstart", *steps, "--set", "name=quick").splitlines()[-1]
     assert last == "done: records and checkpoints are in runs/quick; next: coupled-analyze curves runs/quick"
     run(python.with_name("coupled-analyze"), "curves", "runs/quick")

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "claims": "the papers' claims over sweeps, each with a verdict: table, CSV",
     "report": "one self-contained HTML page of everything, beside the CSVs and figures",
     "export": "curves, divergence and bounds as parquet files",
+    "watch": "a run's curves on a local page, drawn again while it grows",
     "import": "make a run directory of checkpoints that the papers' code wrote",
 }
 

@@ -270,6 +270,17 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Log:
+    """[log] Where a run can be followed beside its records, at a bounded rate (docs/watch.md); it has equal bytes."""
+
+    trackers: tuple[str, ...] = option(
+        (), "mirrors of losses, gaps, CKA", kind="elastic", choices=("tensorboard", "trackio", "wandb")
+    )
+    seconds: float = option(2.0, "seconds from one point to the next, at least", kind="elastic", low=0.1, high=86400)
+    live: bool = option(True, "log/live.json, for coupled-run watch between two checkpoints", kind="elastic")
+
+
+@dataclass(frozen=True)
 class Ranks:
     """[ranks] How processes share the work, under torchrun or with --ranks (docs/ranks.md)."""
 
@@ -306,5 +317,6 @@ class Written:
     checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     paths: Paths = dataclasses.field(default_factory=Paths)
     writing: Writing = dataclasses.field(default_factory=Writing)
+    log: Log = dataclasses.field(default_factory=Log)
     ranks: Ranks = dataclasses.field(default_factory=Ranks)
     arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)

@@ -19,6 +19,7 @@ from coupled.config.traits import objective_of, own_inputs
 from coupled.config.user_code import execute
 from coupled.data.splits import Split
 from coupled.driver.guard import Guard
+from coupled.driver.mirrors import Mirrors
 from coupled.driver.run import Run
 from coupled.errors import UserError
 from coupled.graphs import graphs_of
@@ -195,6 +196,7 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
         chains=Chains(parts.initial_weights, own_inputs(config.arms)),
         commits=commits,
         writer=writer,
+        mirrors=Mirrors(config, root, parts.mesh, recorder, writer),
         fingerprint=fingerprint,
         checkpoint_steps=frozenset(checkpoint_steps(config)),
     )

@@ -153,6 +153,7 @@ def _start_event(run: Run) -> dict[str, Any]:
     name, data = (text.encode("utf-8", "backslashreplace").decode() for text in (config.name, config.paths.data))
     graphs = run.graphs.why_not or "on"
     elastic = {"name": name, "paths": {"data": data}, "workers": config.data.workers, "graphs": graphs}
+    elastic["trackers"] = list(config.log.trackers)
     return {
         "event": "resume" if run.restored else "start",
         "step": run.start,

@@ -79,6 +79,8 @@ class Recorder:
         self._sums: list[Transfer] = []
         self._first: dict[str, int] = dict.fromkeys(streams, 0)
         self._seen: StepObservation | None = None
+        # The last rows of the stream scalars that came to the host: (step, values by owner and column).
+        self.newest: tuple[int, Mapping[tuple[str, str], np.ndarray]] | None = None
 
     def observe(self, step: int, batch: Batch, links: Links) -> None:
         """State and batch of `step`, after every arm's backward and before any update."""
@@ -145,7 +147,10 @@ class Recorder:
             self._beside.read()
         coming, self._coming = self._coming, []
         for stream, step, transfer in coming:
-            for (owner, name), array in transfer.arrays().items():
+            arrays = transfer.arrays()
+            if stream == "scalars" and arrays:
+                self.newest = step, arrays
+            for (owner, name), array in arrays.items():
                 column, stacks = self.streams[stream][owner][name], self._stacks[stream, owner]
                 assert (str(array.dtype), array.shape) == (column.dtype, column.shape), (stream, owner, name)
                 stacks[name].append(array)

@@ -9,6 +9,7 @@ import numpy as np
 from coupled.driver.assembly import Parts, build
 from coupled.driver.guard import Guard
 from coupled.driver.loop import advance
+from coupled.driver.mirrors import Mirrors
 from coupled.driver.resuming import restored
 from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
@@ -136,6 +137,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         chains=chains,
         commits=commits,
         writer=writer,
+        mirrors=Mirrors(rebuilt.config, rebuilt.path, ALONE, recorder, writer),
         fingerprint=fingerprint,
         checkpoint_steps=frozenset(),
     )
