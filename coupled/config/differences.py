@@ -29,7 +29,7 @@ def fields_of(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if key == "arms" and isinstance(value, list):
             for arm in value:
                 yield from fields_of({k: v for k, v in arm.items() if k != "name"}, f"arms.{arm['name']}.")
-        elif isinstance(value, Mapping) and not prefix.startswith("record."):
+        elif isinstance(value, Mapping) and (not prefix.startswith("record.") or f"{prefix}{key}" == "record.own"):
             yield from fields_of(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

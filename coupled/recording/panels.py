@@ -46,16 +46,23 @@ class Panels:
         return {"panel": self._pixels, "surrogate": self._surrogate_pixels}
 
     def panel(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
-        """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k) of every arm on the panel."""
-        rows = {}
-        for name, arm in arms.items():
-            h, z, *stages = arm.embed(self._pixels, stages=self._stages)
-            rows[name] = {"state.h": h, "state.z": z} | {f"state.stage.{k}": x for k, x in enumerate(stages)}
-        return rows
+        """`of` every arm."""
+        return {name: self.of(arm) for name, arm in arms.items()}
+
+    def of(self, arm: Arm) -> dict[str, Tensor]:
+        """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k) of an arm on the panel."""
+        h, z, *stages = arm.embed(self._pixels, stages=self._stages)
+        return {"state.h": h, "state.z": z} | {f"state.stage.{k}": x for k, x in enumerate(stages)}
 
     def surrogate(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
         """z (2n, d) of every arm on the surrogate panel, view 1 first."""
         return {name: {"state.z": arm.embed(self._surrogate_pixels)[1]} for name, arm in arms.items()}
+
+    @property
+    def labels(self) -> dict[str, Tensor]:
+        """int64 (n,) of the panel, by labelling, on the CPU."""
+        fixed = self._fixed["panel"].items()
+        return {name.removeprefix("fixed.labels."): values for name, values in fixed if name != "fixed.ids"}
 
     def fixed(self, stream: str) -> dict[str, np.ndarray]:
         """The columns of `stream` that are the same at every step, by name."""
