@@ -14,11 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from analysis.arrays.similarity_drift import similarity_drift
-from analysis.runs import alignment
+from analysis.runs import alignment, own
 from analysis.runs.alignment import FeaturePair
 from analysis.runs.curve import Curve
 from analysis.runs.labels import is_permuted, own_labelling
 from coupled.config import Arm
+from coupled.config.own_streams import PREFIX, stream_name
 from coupled.config.traits import traits_of
 from coupled.errors import UserError, unknown
 from coupled.objectives.registry import Objective
@@ -29,11 +30,12 @@ from coupled.recording.layout import labellings
 def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
     """The curve of a measure; options are the keyword arguments of its function, those of None are left out.
 
-    Raises UserError for an unknown measure, arm or option and for what the run does not record.
+    "own.<name>" is a stream of the user's own. Raises UserError for an unknown measure, arm or option and for what the
+    run does not record.
     """
-    if measure not in MEASURES:
-        raise unknown("measure", measure, MEASURES)
-    function, spec = MEASURES[measure], records.arm(arm)
+    if measure not in MEASURES and not measure.startswith(PREFIX):
+        raise unknown("measure", measure, [*MEASURES, *map(stream_name, records.config.record.own)])
+    function, spec = MEASURES.get(measure, _own(measure)), records.arm(arm)
     options = _with_reference(options)
     allowed = _options_of(function)
     given = {name: value for name, value in options.items() if value is not None}
@@ -204,6 +206,10 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
     "gap": gap,
     "mass": mass,
 }
+
+
+def _own(measure: str) -> Callable[..., Curve]:
+    return lambda records, arm, spec: own.curve(records, measure, arm)
 
 
 def _recorded_reference(arm: str, spec: Arm, reference: str | None) -> str:
