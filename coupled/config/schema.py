@@ -206,7 +206,9 @@ class Record:
         kind="recorded",
         later=True,
     )
-    own: Mapping[str, OwnStream] = option({}, "streams of one's own (docs/own_code.md)", kind="recorded", later=True)
+    own: Mapping[str, OwnStream] = option(
+        {}, "streams of one's own (docs/own_code.md)", kind="recorded", later=True, states=False
+    )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def at_step(arm: Arm, batch: Batch, learning_rate: float) -> ArmAtStep:
         sigma=arm.sigma.detach(),
         loss=arm.loss.detach(),
         ids=batch.ids,
-        labels=dict(batch.labels),
+        labels={name: batch.pairs[name].labels for name in batch.labels},  # those that are on the arms' device
         weights=Layers(state.weights, state.shared_segments),
         gradients=Layers(state.gradient, state.shared_segments),
         head=Layers(state.weights, state.weight_segments[common:]),

@@ -21,7 +21,10 @@ _SEED = 0
 
 
 class Panels:
-    """Both panels, made once: test images un-augmented, and training images under two fixed views each."""
+    """Both panels, made once: test images un-augmented, and training images under two fixed views each.
+
+    `labels`: int64 (n,) of the panel, by labelling, on the arms' device.
+    """
 
     def __init__(self, config: Config, source: Source, test: Split) -> None:
         self.ids = _chosen(Purpose.PANEL, len(test), config.panel.size)
@@ -33,6 +36,7 @@ class Panels:
         self._pixels = source.plain(test, self.ids)
         self._surrogate_pixels = source.pixels(self.surrogate_ids, self.draws)
         self._stages = config.panel.stages
+        self.labels = {name: test.labels(name)[self.ids].to(source.device) for name in source.labels}
         self._fixed = {
             "panel": {"fixed.ids": self.ids}
             | {f"fixed.labels.{name}": test.labels(name)[self.ids] for name in source.labels},
@@ -57,12 +61,6 @@ class Panels:
     def surrogate(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
         """z (2n, d) of every arm on the surrogate panel, view 1 first."""
         return {name: {"state.z": arm.embed(self._surrogate_pixels)[1]} for name, arm in arms.items()}
-
-    @property
-    def labels(self) -> dict[str, Tensor]:
-        """int64 (n,) of the panel, by labelling, on the CPU."""
-        fixed = self._fixed["panel"].items()
-        return {name.removeprefix("fixed.labels."): values for name, values in fixed if name != "fixed.ids"}
 
     def fixed(self, stream: str) -> dict[str, np.ndarray]:
         """The columns of `stream` that are the same at every step, by name."""
