@@ -48,8 +48,8 @@ class Layers(Mapping[str, Tensor]):
 class ArmAtStep:
     """An arm at a step: after its backward, before its update. Tensors are the run's own: they are to be read only.
 
-    `z` (2B, d) with view 1 first, `sigma` = z zᵀ (2B, 2B) and `loss` 0-d, in the run's precision, and `labels` int64 (B,)
-    by labelling, on the arms' device; `ids` int64 (B,) on the CPU. `weights` and `gradients` by layer, of what all
+    `z` (2B, d) with view 1 first, `sigma` = z zᵀ (2B, 2B) and `loss` 0-d, in the run's precision, and `labels` int64
+    (B,) by labelling, on the arms' device; `ids` int64 (B,) on the CPU. `weights` and `gradients` by layer, of what all
     arms have; `head` has the weights of a classifier, of a ce arm alone. All are of the whole batch, also where ranks
     share it. Gradients are those before clipping.
     """

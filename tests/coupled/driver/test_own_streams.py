@@ -235,8 +235,8 @@ def test_what_is_not_finite_is_told_before_a_function_that_cannot_bear_it(tmp_pa
 
 SCRIPT = """
 import os, torch, coupled
-@coupled.register_stream("odd")
-def odd(seen):
+@coupled.register_stream("bad")
+def bad(seen):
     assert not ("FAIL" in os.environ and seen.step == 2 and seen.arm == "nscl"), "odd"
     return seen.loss.double()
 """
@@ -245,10 +245,8 @@ def odd(seen):
 @pytest.mark.slow
 def test_a_mistake_on_one_rank_ends_all_of_them_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "odd.py").write_text(SCRIPT)
-    sections = {"code": {"files": [str(tmp_path / "odd.py")]}, "record": {"own": {"odd": {}}}}
-    own_functions.withdraw()
+    sections = {"code": {"files": [str(tmp_path / "odd.py")]}, "record": {"own": {"bad": {}}}}
     config, golden = config_of(tmp_path, **sections), train(config_of(tmp_path / "one", **sections))
-    own_functions.register()
     (tmp_path / "tiny.toml").write_text(to_toml(config))
     call = [sys.executable, "-m", "coupled", "train", str(tmp_path / "tiny.toml"), "--ranks", "2"]
     call += ["--set", f"paths.runs={tmp_path}"]
@@ -257,6 +255,6 @@ def test_a_mistake_on_one_rank_ends_all_of_them_in_one_line(tmp_path, monkeypatc
         done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("coupled-run: ") == 1
-    assert "record.own.odd at step 2 of arm nscl; AssertionError: odd; mend it in odd.py" in done.stderr
+    assert "record.own.bad at step 2 of arm nscl; AssertionError: odd; mend it in odd.py" in done.stderr
     assert subprocess.run(call, capture_output=True, check=False, timeout=120).returncode == 0
     assert tree_hash(tmp_path / "tiny") == tree_hash(golden)
