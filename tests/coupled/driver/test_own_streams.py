@@ -226,7 +226,7 @@ def test_a_mistake_on_the_way_stops_all_arms_and_the_run_goes_on_later(whole, tm
 def test_what_is_not_finite_is_told_before_a_function_that_cannot_bear_it(tmp_path, monkeypatch, _withdrawn):
     """On a device that runs behind the host the function sees it first."""
     monkeypatch.setattr(runtime, "runs_behind", lambda device: True)
-    own = bad(lambda seen: seen.loss.double() / int(all(g.isfinite().all() for g in seen.gradients.values())))
+    own = bad(lambda seen: seen.loss.double() * (1 // int(all(g.isfinite().all() for g in seen.gradients.values()))))
     run = assemble(config_of(tmp_path, **own))
     spoil_gradient(run.arms["nscl"], 2)
     with run, pytest.raises(RunStopped, match="arm nscl has a non-finite gradient at step 2"):
