@@ -8,6 +8,7 @@ from helpers import tables, tiny
 
 from coupled import register_stream
 from coupled.config import digest, fingerprint, from_resolved, from_tables, resolved
+from coupled.config.differences import config_facts
 from coupled.config.fields import Schedule
 from coupled.config.toml import to_toml
 from coupled.errors import UserError
@@ -140,6 +141,15 @@ def test_a_sweep_may_set_their_schedules():
     assert values == {"record.own.rank.every": 5}
     with pytest.raises(UserError, match="unknown field in set"):
         flat({"record.own.rank.evry": 5}, "set")
+
+
+def test_two_configs_differ_in_a_stream_as_in_one_field():
+    a, b = (resolved(own(rank={"every": every}, norms={})) for every in (1, 2))
+    (fact,) = config_facts(a, b)
+    assert (fact.name, fact.kind) == ("record.own.rank", "recorded")
+    assert [*fact.b] == ["every", "dtype", "of"] and (fact.a["every"], fact.b["every"]) == (1, 2)
+    (fact,) = config_facts(a, resolved(own(norms={})))
+    assert fact.name == "record.own.rank" and fact.b is None
 
 
 def test_tables_stay_as_they_were():
