@@ -1,7 +1,7 @@
 """Train contrastive objectives in lockstep under shared randomness, and record every step.
 
 `coupled.train("configs/quickstart.toml")` does what `coupled-run train` does. A config's own code
-(`code.files`) registers objectives and data sets with `register_objective` and `register_data_set`.
+(`code.files`) registers objectives, data sets and streams with `register_objective` and its like.
 """
 
 from importlib import import_module
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from coupled.notebook import train as train
     from coupled.objectives.registry import register_objective as register_objective
     from coupled.reading.export import export as export
+    from coupled.streams import register_stream as register_stream
     from coupled.verification import verify as verify
 
 # Lazily: `coupled.store` must be importable without torch.
@@ -25,6 +26,7 @@ _HOMES = {
     "load": "coupled.config",
     "register_data_set": "coupled.data",
     "register_objective": "coupled.objectives",
+    "register_stream": "coupled.streams",
     "resume": "coupled.notebook",
     "train": "coupled.notebook",
     "tune_memory": "coupled.memory",
@@ -37,6 +39,7 @@ __all__ = [
     "load",
     "register_data_set",
     "register_objective",
+    "register_stream",
     "resume",
     "train",
     "tune_memory",

@@ -93,7 +93,7 @@ def _lines(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
     for stream, total in forecast.streams.items():
         if stream == "ledger" and not total:  # few runs record it
             continue
-        yield f"  {stream:<15}{shown_bytes(total)} in all"
+        yield f"  {stream:<14} {shown_bytes(total)} in all"
     yield from _panels(config)
     count, size = forecast.checkpoints
     yield f"checkpoints      {count} of {shown_bytes(size)}"

@@ -11,6 +11,7 @@ import torch
 from coupled import data
 from coupled.config.arms import resolve_arms
 from coupled.config.ledger import check_ledger
+from coupled.config.own_streams import resolve_own
 from coupled.config.precision import check_precision
 from coupled.config.resolved import AdamW, Config, Lars, Model, Optimiser, Sgd, Views, filled
 from coupled.config.schema import Code, Panel, Train, Written
@@ -59,13 +60,16 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
     if size is None:
         raise UserError("views.size is missing", "a resolved config names it")
     check_model(written.model, size)
+    arms = resolve_arms(written, None if info is None else info.classes, elsewhere=elsewhere)
+    record = written.record
     config = filled(
         Config,
         written,
+        record=replace(record, own=resolve_own(record.own, arms, record.panel, elsewhere=elsewhere)),
         views=filled(Views, written.views, size=size),
         model=filled(Model, written.model, **defaults(written.model, size)),
         optimiser=_optimiser(written),
-        arms=resolve_arms(written, None if info is None else info.classes, elsewhere=elsewhere),
+        arms=arms,
     )
     _check_train(config)
     check_ledger(config)
@@ -244,7 +248,7 @@ def _check_train(config: Config) -> None:
             f"at least {SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
             "use contiguous",
         )
-    for stream in dataclasses.fields(config.record):
+    for stream in (field for field in dataclasses.fields(config.record) if field.name != "own"):
         last = getattr(config.record, stream.name).last or None
         _unused(
             last,

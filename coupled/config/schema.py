@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
 from coupled.config.schema_arm import TAU_HIGH, TAU_LOW, Arm
+from coupled.config.schema_stream import OwnStream
 
 _LONGEST = 2**53 - 1  # steps and samples that rates are computed from, exact in float64
 
 
 @dataclass(frozen=True)
 class Code:
-    """[code] A user's own objectives and data sets."""
+    """[code] A user's own objectives, data sets and streams."""
 
     files: tuple[str, ...] = option(
-        (), "Python files that register objectives or data sets (docs/own_code.md)", kind="elastic", path=True
+        (), "Python files that register objectives, data sets or streams (docs/own_code.md)", kind="elastic", path=True
     )
     sha256: tuple[str, ...] = option((), "SHA-256 of those files; filled in, and refused when it does not fit")
 
@@ -208,6 +209,9 @@ class Record:
         "default: never",
         kind="recorded",
         later=True,
+    )
+    own: Mapping[str, OwnStream] = option(
+        {}, "streams of one's own (docs/own_code.md)", kind="recorded", later=True, states=False
     )
 
 

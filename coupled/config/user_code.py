@@ -1,21 +1,22 @@
-"""A user's own objectives and data sets: Python files that register them."""
+"""A user's own objectives, data sets and streams: Python files that register them."""
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from coupled import streams
 from coupled.data import registry as data_sets
 from coupled.errors import UserError
 from coupled.objectives import registry as objectives
 from coupled.userfiles import read_bytes
 
-_REGISTRIES = (objectives, data_sets)
+_REGISTRIES = (objectives, data_sets, streams)
 # What files have registered: (registry, name). What a program registers by itself is not among it, and stays.
 _own: list[tuple[int, str]] = []
 
 
 def execute(files: Sequence[str]) -> tuple[str, ...]:
-    """Run Python files that call `coupled.register_objective` or `coupled.register_data_set`; their SHA-256 (hex).
+    """Run Python files that call `coupled.register_objective` and its like; their SHA-256 (hex).
 
     What files registered before is withdrawn first: a config sees its own files, as they are now, and no others'. They
     are the user's own code, named in the user's own config, and run with all its rights; what is read back from a run
