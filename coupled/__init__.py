@@ -1,7 +1,8 @@
 """Train contrastive objectives in lockstep under shared randomness, and record every step.
 
 `coupled.train("configs/quickstart.toml")` does what `coupled-run train` does. A config's own code
-(`code.files`) registers objectives and data sets with `register_objective` and `register_data_set`.
+(`code.files`) registers objectives, data sets and encoders with `register_objective`, `register_data_set` and
+`register_encoder`.
 """
 
 from importlib import import_module
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from coupled.config import load as load
     from coupled.data import register_data_set as register_data_set
     from coupled.memory import tune_memory as tune_memory
+    from coupled.models.registry import register_encoder as register_encoder
     from coupled.notebook import resume as resume
     from coupled.notebook import train as train
     from coupled.objectives.registry import register_objective as register_objective
@@ -24,6 +26,7 @@ _HOMES = {
     "export": "coupled.reading.export",
     "load": "coupled.config",
     "register_data_set": "coupled.data",
+    "register_encoder": "coupled.models.registry",
     "register_objective": "coupled.objectives",
     "resume": "coupled.notebook",
     "train": "coupled.notebook",
@@ -36,6 +39,7 @@ __all__ = [
     "export",
     "load",
     "register_data_set",
+    "register_encoder",
     "register_objective",
     "resume",
     "train",
