@@ -28,8 +28,8 @@ def files(tmp_path):
     return {name: str(tmp_path / name) for name, _ in EXAMPLES}
 
 
-def test_the_page_has_both_examples():
-    assert [name for name, _ in EXAMPLES] == ["decoupled.py", "blobs.py"]
+def test_the_page_has_all_examples():
+    assert [name for name, _ in EXAMPLES] == ["decoupled.py", "blobs.py", "patches.py"]
 
 
 def own(files, tmp_path, **sections):
