@@ -16,8 +16,8 @@ from coupled.models.init import has_rule
 from coupled.models.timm_models import is_timm
 
 # Attributes that are a probability of leaving something out: of torch's attention, of timm's stochastic depth and
-# DropBlock.
-_CHANCES: Final = ("dropout", "drop_prob")
+# DropBlock, and of timm's models themselves.
+_CHANCES: Final = ("dropout", "drop_prob", "drop_rate")
 _RANDOM: Final = (nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 _KEPT: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 

@@ -44,7 +44,7 @@ class Bare(nn.Module):
 @pytest.fixture
 def own():
     """Registers a function that builds an encoder, called "own"."""
-    yield lambda build: register_encoder("own")(build)
+    yield register_encoder("own")
     forget("own")
 
 
@@ -84,12 +84,12 @@ class Twice(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (lambda: Bare(), r"extra\.0\.weight is a parameter of Bare, shape \(4,\)"),
+        (Bare, r"extra\.0\.weight is a parameter of Bare, shape \(4,\)"),
         (lambda: nn.LSTM(4, 4), r"extra\.0\.weight_ih_l0 is a parameter of LSTM"),
-        (lambda: nn.PReLU(), r"extra\.0\.weight is a parameter of PReLU"),
+        (nn.PReLU, r"extra\.0\.weight is a parameter of PReLU"),
         (lambda: nn.Sequential(nn.Dropout(0.25)), r"extra\.0\.0 is Dropout with p = 0\.25; only 0"),
         (lambda: nn.MultiheadAttention(4, 2, dropout=0.5), r"extra\.0 is MultiheadAttention with dropout = 0\.5"),
-        (lambda: nn.RReLU(), r"extra\.0 is RReLU"),
+        (nn.RReLU, r"extra\.0 is RReLU"),
         (lambda: nn.BatchNorm1d(4, affine=False), r"extra\.0 is BatchNorm1d with affine = False"),
         (lambda: nn.BatchNorm1d(4, momentum=None), r"extra\.0 is BatchNorm1d with affine = True, momentum = None"),
         (lambda: nn.BatchNorm3d(4), r"extra\.0 is BatchNorm3d"),
@@ -126,8 +126,8 @@ def test_an_outline_has_the_names_shapes_and_order_of_the_encoder():
 
 @pytest.mark.parametrize(
     "lines",
-    [["a..b 3"], ["a.b -3"], ["a.b 99999999999"], [f"w {10**9} {10**9}"], ["a 3", "a 3"], ["a 3", "a.b 3"], ["a.b 3", "a 3"],
-     ["forward 3"], ["x" * 600 + " 1"], ["a.b\n 3"], [".".join("a" * 40) + " 3"], ["é 3"], ["a 1 1 1 1 1 1 1 1 1"]],
+    [["a..b 3"], ["a.b -3"], ["a.b 99999999999"], [f"w {10**9} {10**9}"], ["a 3", "a 3"], ["a 3", "a.b 3"],
+     ["a.b 3", "a 3"], ["forward 3"], ["x" * 600 + " 1"], ["a.b\n 3"], [".".join("a" * 40) + " 3"], ["é 3"], ["a 1 1 1 1 1 1 1 1 1"]],
 )  # fmt: skip
 def test_what_is_no_outline_is_refused_before_anything_is_made_of_it(lines):
     with pytest.raises(UserError, match="model.tensors"), torch.device("meta"):
