@@ -127,7 +127,8 @@ def test_an_outline_has_the_names_shapes_and_order_of_the_encoder():
 @pytest.mark.parametrize(
     "lines",
     [["a..b 3"], ["a.b -3"], ["a.b 99999999999"], [f"w {10**9} {10**9}"], ["a 3", "a 3"], ["a 3", "a.b 3"],
-     ["a.b 3", "a 3"], ["forward 3"], ["x" * 600 + " 1"], ["a.b\n 3"], [".".join("a" * 40) + " 3"], ["é 3"], ["a 1 1 1 1 1 1 1 1 1"]],
+     ["a.b 3", "a 3"], ["forward 3"], ["x" * 600 + " 1"], ["a.b\n 3"], [".".join("a" * 40) + " 3"], ["é 3"],
+     ["a 1 1 1 1 1 1 1 1 1"]],
 )  # fmt: skip
 def test_what_is_no_outline_is_refused_before_anything_is_made_of_it(lines):
     with pytest.raises(UserError, match="model.tensors"), torch.device("meta"):
