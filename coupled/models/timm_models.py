@@ -8,6 +8,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from coupled.errors import UserError
+from coupled.models.resnet import pooled
 
 PREFIX: Final = "timm:"
 LIBRARY: Final = "timm"
@@ -63,7 +64,7 @@ def run(model: Any, images: Tensor, stages: bool) -> tuple[Tensor, list[Tensor]]
     if not stages:
         return model(images), []
     last, features = model.forward_intermediates(images)
-    return model.forward_head(last), [feature.mean((2, 3)) for feature in features]
+    return model.forward_head(last), [pooled(feature) for feature in features]
 
 
 def _library(encoder: str) -> Any:

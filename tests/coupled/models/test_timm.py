@@ -8,8 +8,13 @@ import torch
 from helpers import tables
 from interrupted import Crash
 
+from analysis.evaluation import networks
+from analysis.evaluation.networks import network_at
+from analysis.runs.run import open_run
+from coupled import runtime
 from coupled.arms.network import build_network, meta_network, unfilled_network
 from coupled.config import digest, from_resolved, from_tables, resolved
+from coupled.driver.resuming import ResumeTerms
 from coupled.driver.train import resume, train
 from coupled.errors import UserError
 from coupled.models.batchnorm import BatchNorm
@@ -98,6 +103,18 @@ def test_a_run_is_read_and_exported_without_timm_and_verified_with_it(trained, m
     monkeypatch.setitem(sys.modules, "timm", None)
     assert "encoder.conv1.0.weight" in open_tensors(export(trained, "nscl"))
     assert any("timm is not installed" in word for word in verify(trained).unproven)
+
+
+@pytest.mark.slow
+def test_another_version_of_timm_neither_evaluates_nor_resumes_a_run(trained, monkeypatch):
+    run = open_run(trained)
+    network_at(run, "cl", STEPS, torch.device("cpu"))
+    monkeypatch.setattr(networks, "timm_version", lambda: "9.9")
+    with pytest.raises(UserError, match="here is 9.9; pip install timm=="):
+        network_at(run, "cl", STEPS, torch.device("cpu"))
+    monkeypatch.setattr(runtime, "timm_version", lambda: "9.9")
+    with pytest.raises(UserError, match="versions.timm was .* is 9.9"):
+        resume(trained, terms=ResumeTerms(from_step=1))
 
 
 def test_a_resolved_config_is_read_without_timm(monkeypatch):
