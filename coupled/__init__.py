@@ -1,7 +1,7 @@
 """Train contrastive objectives in lockstep under shared randomness, and record every step.
 
 `coupled.train("configs/quickstart.toml")` does what `coupled-run train` does. A config's own code
-(`code.files`) registers objectives, data sets and streams with `register_objective` and its like.
+(`code.files`) registers objectives, data sets, encoders and streams with `register_objective` and its like.
 """
 
 from importlib import import_module
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from coupled.config import load as load
     from coupled.data import register_data_set as register_data_set
     from coupled.memory import tune_memory as tune_memory
+    from coupled.models.registry import register_encoder as register_encoder
     from coupled.notebook import resume as resume
     from coupled.notebook import train as train
     from coupled.objectives.registry import register_objective as register_objective
@@ -25,6 +26,7 @@ _HOMES = {
     "export": "coupled.reading.export",
     "load": "coupled.config",
     "register_data_set": "coupled.data",
+    "register_encoder": "coupled.models.registry",
     "register_objective": "coupled.objectives",
     "register_stream": "coupled.streams",
     "resume": "coupled.notebook",
@@ -38,6 +40,7 @@ __all__ = [
     "export",
     "load",
     "register_data_set",
+    "register_encoder",
     "register_objective",
     "register_stream",
     "resume",

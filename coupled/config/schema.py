@@ -71,7 +71,9 @@ class Views:
 class Model:
     """[model] Encoder and projector, the same for every arm."""
 
-    encoder: str = option("resnet-small", "encoder")
+    encoder: str = option(
+        "resnet-small", "encoder; or one that code.files register, or timm:NAME for a model of timm (docs/encoders.md)"
+    )
     width: int | None = option(
         None, "channels of the first stage (vit: of a token); default: the encoder's own", low=1, high=4096
     )
@@ -93,6 +95,20 @@ class Model:
         "encoder's own, relu for the projector",
         choices=("relu", "gelu", "silu", "softplus"),
         later=True,
+    )
+    feature_size: int | None = option(
+        None, "dimension of h of an encoder that is not built in; filled in, and refused when it does not fit",
+        low=1, high=65536, later=True,
+    )  # fmt: skip
+    stage_sizes: tuple[int, ...] = option(
+        (),
+        "dimensions of its stage features; filled in, and refused when they do not fit",
+        low=1,
+        high=65536,
+        later=True,
+    )
+    tensors: tuple[str, ...] = option(
+        (), "names and shapes of its weights; filled in, and refused when they do not fit", later=True
     )
     dropout: float = option(0.0, "must be 0: masks would be randomness that arms do not share", low=0, high=1)
 

@@ -29,7 +29,7 @@ def files(tmp_path):
 
 
 def test_the_page_has_all_examples():
-    assert [name for name, _ in EXAMPLES] == ["decoupled.py", "blobs.py", "looks.py"]
+    assert [name for name, _ in EXAMPLES] == ["decoupled.py", "blobs.py", "patches.py", "looks.py"]
 
 
 def test_the_pages_streams_are_recorded_and_read_as_it_says(files, tmp_path):
