@@ -70,11 +70,18 @@ def _digest_of(raw: dict[str, Any]) -> str | None:
 
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables of a config file as its user wrote them, its own code's files seen from the working directory."""
-    if (path / RUN_JSON).is_file():
+    if _is_run(path):
         raise UserError(f"{path} is a run directory", "a config is needed", f"was coupled-run resume {path} meant?")
     raw = read_toml(path, "config", "it names at least one arm", "configs/")
     located_code(raw, path.parent)
     return raw
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / RUN_JSON).is_file()
+    except OSError:
+        return False  # the reader of the config says what is wrong with the path
 
 
 def located_code(raw: dict[str, Any], folder: Path) -> None:

@@ -7,6 +7,7 @@ from coupled.errors import unknown
 
 # In the repository a link to configs/ at its top, in a wheel the files themselves.
 FOLDER: Final = Path(__file__).parents[1] / "shipped_configs"
+_LONGEST: Final = 100  # of a name; a longer one is a path, of which whoever reads it says what is wrong
 
 
 def names() -> list[str]:
@@ -19,7 +20,7 @@ def located(given: Path) -> Path:
     neither.
     """
     name = given.as_posix()
-    if given.exists() or given.suffix or given.is_absolute() or ".." in given.parts:
+    if len(name) > _LONGEST or given.exists() or given.suffix or given.is_absolute() or ".." in given.parts:
         return given
     if name not in names():
         raise unknown("config", name, names())
