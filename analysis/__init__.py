@@ -65,9 +65,13 @@ if TYPE_CHECKING:
     from analysis.foreign import Origin as Origin
     from analysis.foreign import import_checkpoints as import_checkpoints
     from analysis.output.csv import write_csv as write_csv
+    from analysis.output.parquet import write_parquet as write_parquet
     from analysis.response import Response as Response
     from analysis.response import response as response
     from analysis.runs.curve import Curve as Curve
+    from analysis.runs.listed import Runs as Runs
+    from analysis.runs.listed import runs as runs
+    from analysis.runs.register import register_measure as register_measure
     from analysis.runs.run import Run as Run
     from analysis.runs.run import open_run as open_run
     from analysis.runs.seeds import over_seeds as over_seeds
@@ -96,6 +100,7 @@ _HOMES = {
     "Pictures": "analysis.evaluation.picture",
     "Response": "analysis.response",
     "Run": "analysis.runs.run",
+    "Runs": "analysis.runs.listed",
     "SimilarityDrift": "analysis.arrays.similarity_drift",
     "Simplex": "analysis.arrays.collapse",
     "Summary": "analysis.aggregation.summary",
@@ -130,8 +135,10 @@ _HOMES = {
     "points_by_config": "analysis.aggregation.points",
     "probe": "analysis.evaluation.probe",
     "procrustes_distance": "analysis.arrays.alignment",
+    "register_measure": "analysis.runs.register",
     "response": "analysis.response",
     "rsa": "analysis.arrays.alignment",
+    "runs": "analysis.runs.listed",
     "shared_range": "analysis.aggregation.points",
     "significance": "analysis.aggregation.significance",
     "similarity_drift": "analysis.arrays.alignment",
@@ -140,6 +147,7 @@ _HOMES = {
     "trend": "analysis.aggregation.seeds",
     "within_class_collapse": "analysis.arrays.collapse",
     "write_csv": "analysis.output.csv",
+    "write_parquet": "analysis.output.parquet",
 }
 
 __all__ = [
@@ -163,6 +171,7 @@ __all__ = [
     "Pictures",
     "Response",
     "Run",
+    "Runs",
     "SimilarityDrift",
     "Simplex",
     "Summary",
@@ -197,8 +206,10 @@ __all__ = [
     "points_by_config",
     "probe",
     "procrustes_distance",
+    "register_measure",
     "response",
     "rsa",
+    "runs",
     "shared_range",
     "significance",
     "similarity_drift",
@@ -207,11 +218,12 @@ __all__ = [
     "trend",
     "within_class_collapse",
     "write_csv",
+    "write_parquet",
 ]
 
 
 class _Package(ModuleType):
-    """`bounds`, `claims`, `curves` and others are functions here, also once packages of these names are loaded."""
+    """`bounds`, `curves`, `runs` and others are functions here, also once packages of these names are loaded."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

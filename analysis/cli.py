@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK: a shell that completes asks this module; torch is not loaded for that.
 """`coupled-analyze`: from run directories to tables, figures and reports."""
 
 import logging
@@ -6,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from coupled.terminal.completion import complete
 from coupled.terminal.entry import guarded
 
 
@@ -15,8 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> int:
         # Loading torch and matplotlib takes seconds: Ctrl-C meanwhile is no traceback either.
         with _own_matplotlib():
-            from analysis.commands import run
+            from analysis.commands import parser, run
 
+            complete(parser)
             return run(arguments)
 
     return guarded("coupled-analyze", body)

@@ -1,4 +1,4 @@
-"""Libraries of the extra `evaluation`, imported when a command needs them and not before, and how they are run."""
+"""Libraries of the extras, imported when a command needs them and not before, and how those of `evaluation` are run."""
 
 import importlib
 import threading
@@ -11,12 +11,14 @@ from typing import Final
 from coupled.errors import UserError
 
 
-def extra(module: str, library: str, needed_for: str, *, instead: str = "") -> ModuleType:
-    """The module of a library; UserError where it is not installed. `instead`: what works without it."""
+def extra(module: str, library: str, needed_for: str, *, instead: str = "", of: str = "evaluation") -> ModuleType:
+    """The module of a library; UserError where it is not installed. `instead`: what works without it. `of`: the extra
+    of this package that installs it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError:
-        do = "pip install 'coupled[evaluation]'"
+        do = f"pip install 'coupled[{of}]'"
         do = f"{do}, or {instead}" if instead else do
         raise UserError(f"{needed_for} needs {library}", "it is not installed here", do) from None
 

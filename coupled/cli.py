@@ -1,9 +1,11 @@
+# PYTHON_ARGCOMPLETE_OK: a shell that completes asks this module; torch is not loaded for that.
 """`coupled-run`: the entry point, and what the process needs before torch is loaded."""
 
 import os
 import sys
 
 from coupled.memory import tune_memory
+from coupled.terminal.completion import complete
 from coupled.terminal.entry import guarded
 
 
@@ -13,8 +15,9 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         # Loading torch takes seconds: Ctrl-C meanwhile is no traceback either.
-        from coupled.commands import run
+        from coupled.commands import parser, run
 
+        complete(parser)
         return run(argv)
 
     code = guarded("coupled-run", body)

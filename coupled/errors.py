@@ -29,6 +29,8 @@ class UserError(EarlyEnd):
     """A user's mistake: one line that says what was given, what is allowed, what to do. Exit code 2."""
 
     exit_code = 2
+    field = ""  # of a config, by its dotted name, whose value is not one of `fits`
+    fits: tuple[str, ...] = ()
 
     def __init__(self, given: str, allowed: str, do: str = "") -> None:
         super().__init__(printable("; ".join(part for part in (given, allowed, do) if part)))
@@ -72,7 +74,10 @@ def unknown(kind: str, name: str, valid: Iterable[str], where: str = "") -> User
     equal = [other for other in names if _looks_like(name, other)]
     near = equal or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {where}{told_apart(near[0], [name])}?" if near else ""
-    return UserError(f"unknown {kind} {where}{told_apart(name, equal)}", "allowed: " + ", ".join(names), hint)
+    error = UserError(f"unknown {kind} {where}{told_apart(name, equal)}", "allowed: " + ", ".join(names), hint)
+    if "." in kind:
+        error.field, error.fits = kind, tuple(names)
+    return error
 
 
 def _looks_like(name: str, other: str) -> bool:

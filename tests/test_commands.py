@@ -37,6 +37,7 @@ COMMANDS = {
     "curves as markdown": (analyse, "curves T --markdown"),
     "bounds": (analyse, "bounds T"),
     "divergence": (analyse, "divergence T"),
+    "export as parquet": (analyse, "export T --parquet"),
     "geometry": (analyse, "geometry T --samples 8 --steps 3"),
     "losses": (analyse, "losses T --samples 8 --steps 0 3"),
     "accuracy": (analyse, "accuracy T U --samples 8 --steps 3 --classifier centre"),

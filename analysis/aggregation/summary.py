@@ -17,6 +17,7 @@ from analysis.aggregation.gap import Gap
 from analysis.aggregation.matching import AXES, Array, Progress, Steps, match
 from analysis.divergence.growth import cumulative_rate
 from analysis.output import files
+from analysis.runs.own_measures import OwnCodeError, registered
 from analysis.runs.processes import in_processes
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run, open_run
@@ -120,13 +121,13 @@ def summaries(
     """The summaries of runs in the order given; what is not kept is made, as many at once as torch would use threads.
     `progress` is told how many are there, of how many.
 
-    A quantity that a run does not record is a gap of it. Raises UserError for what is no run, for imported checkpoints
-    and for an unknown quantity, StoreError (exit code 3) for a run that is damaged.
+    A quantity that a run does not record is a gap of it. Raises UserError for what is no run, for imported checkpoints,
+    for an unknown quantity and for a measure of the user's own that fails, StoreError for a run that is damaged.
     """
     paths, names = [Path(path) for path in paths], tuple(quantities)
     for name in names:
-        if name not in QUANTITIES:
-            raise unknown("quantity", name, QUANTITIES)
+        if name not in QUANTITIES and name not in registered:
+            raise unknown("quantity", name, [*QUANTITIES, *registered])
     known = [_kept(path, names) for path in paths]
     lacking = [path for path, summary in zip(paths, known, strict=True) if summary is None]
     counted = count(len(known) - len(lacking) + 1)
@@ -141,7 +142,7 @@ def summaries(
 
 def _kept(path: Path, quantities: tuple[str, ...]) -> Summary | None:
     """The summary of the run as it is now, by this code; None if there is none, or its bytes are not what they were."""
-    if not (path / MANIFEST).is_file():
+    if not (path / MANIFEST).is_file() or not _can_be_kept(quantities):
         return None  # opening the run says what is wrong
     for file in sorted((path / files.FOLDER / FOLDER).glob(f"{_name(path, quantities)}-*.safetensors")):
         try:
@@ -157,6 +158,8 @@ def _made(path: Path, quantities: tuple[str, ...]) -> Summary:
     # Named before it is opened: a run that grows meanwhile is summarised again. Opening says what is wrong with no run.
     name = _name(path, quantities) if (path / MANIFEST).is_file() else ""
     summary = _of(open_run(path), quantities)
+    if not _can_be_kept(quantities):
+        return summary
     data = to_bytes(summary.tensors, summary.about)
     folder = path / files.FOLDER / FOLDER
     for old in folder.glob("*.safetensors"):
@@ -168,9 +171,17 @@ def _made(path: Path, quantities: tuple[str, ...]) -> Summary:
 
 
 def _name(path: Path, quantities: tuple[str, ...]) -> str:
-    """What a summary depends on: the run by its manifest and the code, then the quantities."""
+    """What a summary depends on: the run by its manifest and the code, then the quantities, those of a user's own by
+    the file that registered them.
+    """
     run = {"format": FORMAT, "manifest": hash_file(path / MANIFEST, REAL)[1], "code": _code()}
-    return f"{digest(run)[:24]}-{digest(list(quantities))[:12]}"
+    files = {name: registered[name].sha256 for name in quantities if name not in QUANTITIES}
+    return f"{digest(run)[:24]}-{digest([list(quantities), files])[:12]}"
+
+
+def _can_be_kept(quantities: tuple[str, ...]) -> bool:
+    """Is there a file for each measure of a user's own? What a notebook has defined is known by no name that lasts."""
+    return all(name in QUANTITIES or registered[name].sha256 for name in quantities)
 
 
 @cache
@@ -188,10 +199,12 @@ def _of(run: Run, quantities: tuple[str, ...]) -> Summary:
     missing: dict[str, str] = {}
     names = tuple(dict.fromkeys((*quantities, *ALWAYS)))
     for quantity in names:
-        measure, options = QUANTITIES[quantity]
+        measure, options = QUANTITIES.get(quantity, (quantity, {}))
         for arm in run.arms:
             try:
                 curve = run.curve(measure, arm=arm, **options)
+            except OwnCodeError:
+                raise
             except UserError as error:
                 missing[f"{quantity}.{arm}"] = str(error)
                 continue

@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "picture": "pictures of h or z by UMAP or PCA, an arm a row, a step a column: figure, CSV",
     "claims": "the papers' claims over sweeps, each with a verdict: table, CSV",
     "report": "one self-contained HTML page of everything, beside the CSVs and figures",
+    "export": "curves, divergence and bounds as parquet files",
+    "watch": "a run's curves on a local page, drawn again while it grows",
     "import": "make a run directory of checkpoints that the papers' code wrote",
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analysis.commands import printing
 from analysis.curves import curves, figure, table
+from analysis.runs.register import execute
 from analysis.runs.run import open_run
 from coupled.terminal.console import Console
 from coupled.terminal.entry import Parser
@@ -20,10 +21,12 @@ def add(command: Parser) -> None:
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--markdown", action="store_true", help="print the table as GitHub markdown")
     printing.add_all_steps(command)
+    printing.add_code(command)
 
 
 def run(options: argparse.Namespace) -> int:
     """Writes and prints the curves of each run."""
+    execute(options.code)
     # Every path is opened before the first result is written.
     for opened in [open_run(path) for path in options.runs]:
         of_run = curves(opened)

@@ -21,6 +21,18 @@ def add_all_steps(command: Parser) -> None:
     )
 
 
+def add_code(command: Parser) -> None:
+    """Adds the option that names files with measures of the user's own: what it gives, `register.execute` runs."""
+    command.add_argument(
+        "--code",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a Python file of yours that registers measures (docs/own_code.md); may be given again",
+    )
+
+
 def results(paths: Sequence[Path], file: TextIO | None = None) -> None:
     """The last line of a command: where its results are. All lie in one folder."""
     names = " ".join(path.name for path in paths)

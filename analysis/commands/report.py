@@ -14,6 +14,7 @@ from analysis.report import Content, check, combine, gather, page_path, wording,
 from analysis.report.evaluated import check_reportable
 from analysis.report.results import SECTIONS, write_results
 from analysis.runs.processes import in_processes
+from analysis.runs.register import execute
 from analysis.runs.run import Run, open_run
 from analysis.sweeps import is_sweep
 from analysis.sweeps import report as report_of_sweep
@@ -45,6 +46,7 @@ def add(command: Parser) -> None:
         help="where the page goes (default: RUN/analysis/report.html of the first)",
     )
     printing.add_all_steps(command)
+    printing.add_code(command)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     sweeps = [path for path in options.runs if is_sweep(path)]
     if sweeps:
         return _sweep(sweeps[0], output, options)
+    execute(options.code)
     runs = [open_run(path) for path in options.runs]
     # Runs that do not belong together, or are damaged, are refused before the first result is written.
     check(runs)
@@ -72,6 +75,9 @@ def _sweep(path: Path, output: Path | None, options: argparse.Namespace) -> int:
         raise UserError(f"{path} is a sweep", "a report is of one sweep or of runs", "give it alone")
     if options.all_steps:
         raise UserError("--all-steps", f"{path} is a sweep: its CSV file has no steps to leave out", "leave it out")
+    if options.code:
+        do = "report its runs, or analysis.points(…, quantities=…) from Python"
+        raise UserError("--code", f"{path} is a sweep: its page has the same quantities for every sweep", do)
     with Counting() as counting:
         page = report_of_sweep(path, output=output, progress=partial(counting.count, "runs summarised"))
     print(printable(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser"))

@@ -7,7 +7,7 @@ from analysis.runs.alignment import FeaturePair, drifts
 from analysis.runs.curve import Curve
 from analysis.runs.features import features, stage_names
 from analysis.runs.processes import for_arms
-from analysis.runs.recorded import ALIGNED, check_steps, comparable, has_records, labellings_of
+from analysis.runs.recorded import ALIGNED, check_steps, comparable, has_records, labellings_of, measurable
 from analysis.runs.run import Run
 
 _NEIGHBOURHOOD: Final = 24  # samples of a panel below which ten neighbours are half of it, or more than there are
@@ -42,6 +42,7 @@ def curves_of(run: Run, arm: str) -> Iterator[Curve]:
             run, where.stream, where.column.partition(".")[0], arm, reference
         ):
             yield from _aligned(run, arm, source, feature)
+    yield from (run.curve(measure, arm=arm) for measure in measurable(run, arm))
 
 
 def _aligned(run: Run, arm: str, source: str, feature: str) -> Iterator[Curve]:

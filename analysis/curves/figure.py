@@ -1,4 +1,6 @@
-"""The figure of a run: alignment to the reference, weight gap against its floor, losses and the exact loss gap."""
+"""The figure of a run: alignment to the reference, weight gap against its floor, losses and the exact loss gap; and,
+one panel each, measures of the user's own.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +17,11 @@ from analysis.output.figure import ALARM, GREY, Frame, note, nothing, save_figur
 from analysis.output.styles import Style, styles
 from analysis.runs.controls import is_ceiling, is_floor, is_twin, nudge_of
 from analysis.runs.curve import Curve, pick, running_mean
+from analysis.runs.own_measures import own_among
 from analysis.runs.recorded import labellings_of
 from analysis.runs.run import Run
 
+_LETTERS: Final = "efghijklmnopqrstuvwxyz"
 NAMES: Final = ("curves.png", "curves.svg")
 _THIN: Final[dict[str, Any]] = {"linewidth": 1.0, "alpha": 0.5, "zorder": 2}
 _FAINT: Final[dict[str, Any]] = {"linewidth": 0.9, "alpha": 0.25, "zorder": 2}
@@ -32,9 +36,9 @@ def save(run: Run, curves: Sequence[Curve]) -> list[Path]:
 
 
 def draw(run: Run, curves: Sequence[Curve]) -> Figure:
-    """The figure of a run's curves (`analysis.curves(run)`), 2 × 2 panels over steps."""
-    style_of = styles(run.arms)
-    frame = Frame(run, curves, style_of)
+    """The figure of a run's curves (`analysis.curves(run)`): panels over steps, two in a row."""
+    style_of, own = styles(run.arms), own_among(curves)
+    frame = Frame(run, curves, style_of, rows=2 + -(-len(own) // 2))
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
     _alignment(figure.add_subplot(grid[0, 0]), run, curves, style_of, measure="cka", title="a  CKA to the reference")
@@ -45,7 +49,23 @@ def draw(run: Run, curves: Sequence[Curve]) -> Figure:
     _losses(upper, run, curves, style_of)
     _loss_gaps(figure.add_subplot(halves[1], sharex=upper), run, curves, style_of)
     figure.align_ylabels(figure.axes[-2:])
+    for place, measure in enumerate(own):
+        axes = figure.add_subplot(grid[2 + place // 2, place % 2])
+        axes.set_title(f"{_LETTERS[place % len(_LETTERS)]}  {measure}")
+        _own_measure(axes, run, [curve for curve in curves if curve.measure == measure], style_of)
     return figure
+
+
+def _own_measure(axes: Axes, run: Run, curves: Sequence[Curve], style_of: dict[str, Style]) -> None:
+    """A measure of the user's own, of every arm that has it."""
+    for curve in curves:
+        style = style_of[curve.arm]
+        axes.plot(curve.steps, curve.values, **style.drawn, **_BOLD, zorder=_order(style))
+        _bands(axes, curve, style)
+        axes.set_ylabel(curve.estimator.partition(", SHA")[0])
+    note(axes, ", ".join(dict.fromkeys(f"{curve.source} {curve.feature}" for curve in curves)))
+    steps_axis(axes, run)
+    axes.set_xlabel("step")
 
 
 def _alignment(

@@ -11,7 +11,8 @@ from rich.table import Table
 from analysis.output.csv import write_csv
 from analysis.output.table import ABSENT, title
 from analysis.runs.curve import Curve, pick
-from analysis.runs.recorded import not_compared, waiting
+from analysis.runs.own_measures import own_among
+from analysis.runs.recorded import not_compared, not_measured, waiting
 from analysis.runs.run import Run
 
 STEPS: Final = (10, 30, 100, 300)
@@ -25,7 +26,9 @@ def write(run: Run, curves: Sequence[Curve], *, all_steps: bool = False) -> list
 
 @dataclass(frozen=True)
 class Row:
-    """One arm at one step; None where the run has no such record, NaN where the value is undefined."""
+    """One arm at one step; None where the run has no such record, NaN where the value is undefined. `own`: measures of
+    the user's own, in the order in which they were registered.
+    """
 
     arm: str
     reference: str | None
@@ -34,12 +37,19 @@ class Row:
     cka: float | None
     rsa: float | None
     loss: float | None
+    own: tuple[float | None, ...] = ()
 
     def cells(self) -> list[str]:
-        """The row as text, in the order of `COLUMNS`."""
+        """The row as text, in the order of `columns`."""
         alignment = [_text(value, "{:.4f}") for value in (self.cka, self.rsa)]
         gap, loss = _text(self.weight_gap, "{:.3g}"), _text(self.loss, "{:.4f}")
-        return [self.arm, self.reference or ABSENT, f"{self.step:,}", gap, *alignment, loss]
+        own = [_text(value, "{:.4g}") for value in self.own]
+        return [self.arm, self.reference or ABSENT, f"{self.step:,}", gap, *alignment, loss, *own]
+
+
+def columns(curves: Sequence[Curve]) -> list[str]:
+    """The heads of the table's columns: measures of the user's own come last, under their names."""
+    return [*COLUMNS, *own_among(curves)]
 
 
 def rows(run: Run, curves: Sequence[Curve]) -> list[Row]:
@@ -52,23 +62,30 @@ def rows(run: Run, curves: Sequence[Curve]) -> list[Row]:
 
 
 def _rows_of(run: Run, curves: Sequence[Curve], arm: str) -> list[Row]:
-    columns = [
+    built_in = [
         pick(curves, "weight_gap", arm),
         pick(curves, "cka", arm, source="panel", feature="h"),
         pick(curves, "rsa", arm, source="panel", feature="h"),
         pick(curves, "loss", arm),
     ]
-    recorded = {int(step) for curve in columns if curve is not None for step in curve.steps}
+    own = [pick(curves, measure, arm) for measure in own_among(curves)]
+    recorded = {int(step) for curve in (*built_in, *own) if curve is not None for step in curve.steps}
     wanted = [step for step in STEPS if step in recorded] + ([max(recorded)] if recorded else [])
-    return [
-        Row(arm, run.arms[arm].reference, step, *(None if curve is None else curve.at(step) for curve in columns))
-        for step in dict.fromkeys(wanted)
-    ]
+    return [_row(run, arm, step, built_in, own) for step in dict.fromkeys(wanted)]
+
+
+def _row(run: Run, arm: str, step: int, built_in: Sequence[Curve | None], own: Sequence[Curve | None]) -> Row:
+    gap, cka, rsa, loss = _at(built_in, step)
+    return Row(arm, run.arms[arm].reference, step, gap, cka, rsa, loss, tuple(_at(own, step)))
+
+
+def _at(curves: Sequence[Curve | None], step: int) -> list[float | None]:
+    return [None if curve is None else curve.at(step) for curve in curves]
 
 
 def notes(run: Run, curves: Sequence[Curve]) -> str:
     """n, d and estimators of the table's columns, and which streams have no committed step yet, on one line."""
-    sentences = [f"{left}." for left in (*waiting(run), *not_compared(run))]
+    sentences = [f"{left}." for left in (*waiting(run), *not_compared(run), *not_measured(run))]
     panel = next((c for c in curves if c.measure == "cka" and (c.source, c.feature) == ("panel", "h")), None)
     if panel is not None:
         sentences = [
@@ -87,7 +104,7 @@ def rich_table(run: Run, curves: Sequence[Curve]) -> Table:
     # On a narrow terminal names break; a number never does, as half of one still looks like a number.
     for column in COLUMNS[:2]:
         table.add_column(column, overflow="fold")
-    for column in COLUMNS[2:]:
+    for column in columns(curves)[2:]:
         table.add_column(
             column, justify="right", no_wrap=True, min_width=max(len(column), 5 if column == "step" else 7)
         )
@@ -104,7 +121,8 @@ def rich_table(run: Run, curves: Sequence[Curve]) -> Table:
 
 def markdown(run: Run, curves: Sequence[Curve]) -> str:
     """The table as GitHub markdown, title and notes included."""
-    lines = [f"**{title(run)}**", "", _line(COLUMNS), _line(["---", "---", *["---:"] * (len(COLUMNS) - 2)])]
+    heads = columns(curves)
+    lines = [f"**{title(run)}**", "", _line(heads), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
     lines += [_line(row.cells()) for row in rows(run, curves)]
     return "\n".join([*lines, "", notes(run, curves)])
 

@@ -39,10 +39,14 @@ def write(
     """
     by_layer = has_layers(run)
     of_layers = growth(run, windows=windows, per_layer=True) if by_layer else []
-    # A limit repeats the rows of the control that sets it.
-    measured = [curve for curve in curves if curve.kind == "measured"]
-    paths = [write_csv(run, measured, CSV_NAME, all_steps=all_steps), write_growth(run, [*growths, *of_layers])]
+    own = measured(curves)
+    paths = [write_csv(run, own, CSV_NAME, all_steps=all_steps), write_growth(run, [*growths, *of_layers])]
     return [*paths, write_layers(run)] if by_layer else paths
+
+
+def measured(curves: Sequence[Curve]) -> list[Curve]:
+    """The curves that divergence.csv has: a limit repeats the rows of the control that sets it."""
+    return [curve for curve in curves if curve.kind == "measured"]
 
 
 def has_layers(run: Run) -> bool:

@@ -36,12 +36,13 @@ def write_csv(
     writer.writerow((*HEADER, *more))
     for curve in curves:
         own = [getattr(curve, name) for name in more]
-        shown = curve if all_steps else _thinned(curve)
-        writer.writerows((*row, *own) for row in _rows(shown))
+        kept = curve if all_steps else shown(curve)
+        writer.writerows((*row, *own) for row in _rows(kept))
     return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
 
 
-def _thinned(curve: Curve) -> Curve:
+def shown(curve: Curve) -> Curve:
+    """The curve at the steps that tables keep of it: `thinning.thinned`."""
     at = thinned(curve.steps)
     bands = [
         None if band is None else replace(band, low=band.low[at], high=band.high[at])

@@ -39,7 +39,7 @@ class Frame:
     """A figure with title, legend and caption in place; it grows with the legend, so that panels keep their size.
 
     `text` is the caption, in place of that of the alignment panels. temperature: has the title the temperatures of
-    training?
+    training? rows: of panels.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Frame:
         *,
         text: str | None = None,
         temperature: bool = True,
+        rows: int = 2,
     ) -> None:
         longest = max(len(style.label) for style in styles.values()) + 8
         columns = max(1, min(len(styles), _LEGEND_CHARACTERS // longest))
@@ -58,7 +59,8 @@ class Frame:
         text = _wrapped(caption(run, curves) if text is None else text)
         beneath = 0.2 * text.count("\n")
         self._foot = _FOOT + beneath + _LEGEND_LINE * lines
-        self.height = _HEAD + _PANELS + self._foot
+        self._rows = rows
+        self.height = _HEAD + _PANELS * rows / 2 + self._foot
         self.figure = Figure(figsize=(_WIDTH, self.height))
         handles = [Line2D([], [], **style.drawn, linewidth=2.6, label=style.label) for style in styles.values()]
         legend_at = (0.5, (0.33 + beneath) / self.height)
@@ -67,9 +69,11 @@ class Frame:
         heading(self.figure, run, temperature=temperature)
 
     def grid(self) -> GridSpec:
-        """The 2 × 2 grid of panels."""
+        """The grid of panels, two in a row."""
         bottom, top = self._foot / self.height, 1 - _HEAD / self.height
-        return self.figure.add_gridspec(2, 2, left=0.07, right=0.985, bottom=bottom, top=top, wspace=0.19, hspace=0.34)
+        apart = 0.34 if self._rows == 2 else 0.44  # of the height of a panel: titles lie below the name of an axis
+        place = {"left": 0.07, "right": 0.985, "bottom": bottom, "top": top}
+        return self.figure.add_gridspec(self._rows, 2, **place, wspace=0.19, hspace=apart)
 
 
 def heading(figure: Figure, run: Run, *, temperature: bool = True, seeds: Sequence[int] = ()) -> None:
@@ -169,7 +173,9 @@ def mark_break(axes: Axes, place: float) -> None:
         [(-0.055, -0.05), (-0.005, 0.05), (0.005, -0.05), (0.055, 0.05)],  # inches
         [MarkPath.MOVETO, MarkPath.LINETO, MarkPath.MOVETO, MarkPath.LINETO],
     )
-    at = axes.figure.dpi_scale_trans + ScaledTranslation(place, 0, axes.get_xaxis_transform())
+    # Its stub asks for an affine transform; that of an axis of steps is none.
+    to = ScaledTranslation(place, 0, axes.get_xaxis_transform())  # pyright: ignore[reportArgumentType]
+    at = axes.figure.dpi_scale_trans + to
     axes.add_artist(PathPatch(strokes, fill=False, linewidth=1.0, transform=at, clip_on=False, zorder=5))
 
 

@@ -65,9 +65,17 @@ def alignment(content: Content, measure: str) -> Chart | None:
 def other_alignment(content: Content) -> Chart | None:
     """Every other alignment curve, one kind at a time."""
     shown = {id(c) for m in ("cka", "rsa") for c in [*_headline(content, m), *_of(content, m, "batch", "z")]}
+    shown |= {id(c) for c in _own(content)}
     rest = [c for c in content.curves if c.feature and c.reference and id(c) not in shown]
     lead = "Choose a measure and its source."
     return _menu(content, rest, wording.kind_of, id="other", title="Other alignment measures", lead=lead)
+
+
+def own_measures(content: Content) -> Chart | None:
+    """The measures of the user's own, one at a time; None where none is registered."""
+    lead = "Made by the user's own code, and so no part of this program: the file says what it is."
+    title = "Measures of the user's own"
+    return _menu(content, _own(content), wording.kind_of, id="own", title=title, lead=lead, y_log=False)
 
 
 def weights(content: Content, measure: str) -> Chart | None:
@@ -275,6 +283,11 @@ def _headline(content: Content, measure: str) -> list[Curve]:
     """Panel h of every arm: the first curve of that kind, which is the headline's estimator."""
     picked = (pick(content.curves, measure, arm, source="panel", feature="h") for arm in content.run.arms)
     return [curve for curve in picked if curve is not None]
+
+
+def _own(content: Content) -> list[Curve]:
+    names = {own.name for own in content.own}
+    return [curve for curve in content.curves if curve.measure in names]
 
 
 def _of(content: Content, measure: str, source: str | None = None, feature: str | None = None) -> list[Curve]:

@@ -15,6 +15,7 @@ from analysis.report.layers import LayerGrid
 from analysis.report.usefulness import Usefulness
 from analysis.response import Response
 from analysis.runs.curve import Curve
+from analysis.runs.own_measures import OwnMeasure
 from analysis.runs.run import Run
 from analysis.runs.seeds import by_seed, over_seeds
 from coupled.errors import UserError
@@ -32,8 +33,9 @@ class Content:
     the seed that it is of. `comparisons`: arms beside the controls that go first. `responses`: of each run that has
     something to say, `response_curves` those of all, over seeds. `layers`, `usefulness`, `pictures` and `rates`, the
     cumulative learning rate of the first t steps, are of the first run. `evaluated`: what other commands have left of
-    kept checkpoints, by chart. `missing` says in words why something is not there, by section ("bounds", "divergence",
-    "response", "layers", "evaluated", "usefulness", "pictures").
+    kept checkpoints, by chart. `own`: the measures of the user's own among the curves. `missing` says in words why
+    something is not there, by section ("bounds", "divergence", "response", "layers", "evaluated", "usefulness",
+    "pictures").
     """
 
     runs: tuple[Run, ...]
@@ -49,6 +51,7 @@ class Content:
     evaluated: dict[str, list[Curve]] = field(default_factory=dict)
     usefulness: Usefulness = field(default_factory=Usefulness)
     pictures: Pictures | None = None
+    own: tuple[OwnMeasure, ...] = ()
     rates: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     missing: dict[str, list[str]] = field(default_factory=dict)
 
@@ -101,6 +104,7 @@ def combine(gathered: Sequence[Gathered]) -> Content:
         },
         usefulness=gathered[0].usefulness,
         pictures=gathered[0].pictures,
+        own=tuple(dict.fromkeys(own for part in gathered for own in part.own)),
         rates=_cumulative_rates(gathered[0].run),
         missing={section: list(dict.fromkeys(reasons)) for section, reasons in missing.items()},
     )

@@ -17,6 +17,7 @@ from analysis.report.usefulness import Usefulness, read_usefulness
 from analysis.response import Response, response, speaks
 from analysis.response.table import violations as path_violations
 from analysis.runs.curve import Curve
+from analysis.runs.own_measures import OwnMeasure, own_among, registered
 from analysis.runs.processes import for_arms
 from analysis.runs.recorded import check_steps
 from analysis.runs.run import Run
@@ -56,7 +57,9 @@ class PageTable:
 
 @dataclass
 class Gathered:
-    """One run's part of a report. `missing` says, section by section, why something is not there."""
+    """One run's part of a report. `own`: the measures of the user's own among the curves. `missing` says, section by
+    section, why something is not there.
+    """
 
     run: Run
     curves: list[Curve]
@@ -70,6 +73,7 @@ class Gathered:
     evaluated: dict[str, list[Curve]] = field(default_factory=dict)
     usefulness: Usefulness = field(default_factory=Usefulness)
     pictures: Pictures | None = None
+    own: tuple[OwnMeasure, ...] = ()
     missing: dict[str, list[str]] = field(default_factory=dict)
 
     def unless_missing(self, section: str, function: Callable[[Run], list[Any]], run: Run) -> list[Any]:
@@ -102,6 +106,7 @@ def gather(run: Run, working: Callable[[str], None] = lambda section: None) -> G
     check_steps(run)
     by_arm = for_arms(run, lambda arm: _curves_and_bounds(run, arm))
     gathered.curves = [curve for curves, _ in by_arm for curve in curves]
+    gathered.own = tuple(registered[name] for name in own_among(gathered.curves))
     run.take(gathered.curves)
     gathered.bounds = gathered.unless_missing("bounds", lambda run: _bounds(run, [bounds for _, bounds in by_arm]), run)
     working("divergence")

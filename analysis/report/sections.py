@@ -24,7 +24,7 @@ from analysis.runs.controls import ANSWERS, control_of
 from analysis.runs.labels import own_labelling
 from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
-from coupled.models import ENCODERS
+from coupled.models import activation_of
 from coupled.models.activation import about
 from coupled.reading.imported import imported
 from coupled.terminal.shell import shell
@@ -64,7 +64,7 @@ def shared(content: Content) -> str:
 def curves(content: Content, drawn: Sequence[Chart | None]) -> str:
     """Alignment, weights and losses."""
     lead = "Point at a curve for its values; drag over a stretch to enlarge it, double-click to go back."
-    names = ("cka", "rsa", "other", "weight_gap", "distance", "loss", "gap")
+    names = ("cka", "rsa", *(["own"] if content.own else []), "other", "weight_gap", "distance", "loss", "gap")
     return paragraph(lead, "lead") + '<div class="grid">' + figures.figures(content, drawn, names) + "</div>"
 
 
@@ -96,7 +96,7 @@ def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
     kinds = dict.fromkeys(spec.kind for spec in content.run.arms.values())
     lead = " ".join([lead, *(ANSWERS[kind] for kind in kinds if kind in ANSWERS)])
     config = content.run.config
-    activation = about(config.model.activation or ENCODERS[config.model.encoder].activation, config.train.dtype)
+    activation = about(activation_of(config.model), config.train.dtype)
     lead = f"{lead} In this run {activation}."
     body = paragraph(lead, "lead") + figures.figures(content, drawn, ("divergence",))
     return body + _tables(content, "divergence")
@@ -138,10 +138,13 @@ def reproduce(content: Content) -> str:
     seeds = [one.config.seed for one in content.runs]
     paths = " ".join(shell(one.path, "utf-8") for one in content.runs)
     train = ["coupled-run train config.toml"] + [f"coupled-run train config.toml --set seed={s}" for s in seeds[1:]]
-    commands = "\n".join([*train, f"coupled-analyze report {paths}"])
+    files = dict.fromkeys(own.file.name for own in content.own if own.file is not None)
+    code = "".join(f" --code {shell(file, 'utf-8')}" for file in files)
+    commands = "\n".join([*train, f"coupled-analyze report {paths}{code}"])
     pairs: list[tuple[str, Any]] = [("config digest", one.facts["config_digest"]) for one in content.runs]
     pairs += [("fingerprint", one.facts["fingerprint"]) for one in content.runs]
     pairs += [(name, version) for name, version in sorted(run.facts.get("versions", {}).items())]
+    pairs += [(f"measure {own.name}", f"{own.file.name}, SHA-256 {own.sha256}") for own in content.own if own.file]
     lead = (
         "Save the config below as config.toml and train it: on the same machine type, with the same versions, the "
         "manifest has the same bytes. The digests say whether it is the same config."
@@ -235,6 +238,7 @@ def all_charts(content: Content) -> list[Chart | None]:
     return [
         charts.alignment(content, "cka"),
         charts.alignment(content, "rsa"),
+        charts.own_measures(content),
         charts.other_alignment(content),
         charts.weights(content, "weight_gap"),
         charts.weights(content, "distance"),

@@ -239,16 +239,16 @@ def _all_estimates(
     views = pair.where.views
     groups = _FEW_GROUPS if views == 2 or pair.rows is not None or "procrustes" in measures else _GROUPS
     options = {"views": views, "groups": groups, "unit": "rsa" in measures, **options}
-    banded = _banded(pair)
+    where = banded(pair)
     # These take cosines themselves, and read from the recorded precision how far those are rounded.
     recorded = bool({"spearman", "knn_overlap"} & set(measures))
     return [
-        (at, estimates(measures, x, y, banded=None if banded is None else torch.tensor(np.isin(at, banded)), **options))
+        (at, estimates(measures, x, y, banded=None if where is None else torch.tensor(np.isin(at, where)), **options))
         for at, x, y in pair.blocks(recorded=recorded)
     ]
 
 
-def _banded(pair: FeaturePair) -> NDArray[np.int64] | None:
+def banded(pair: FeaturePair) -> NDArray[np.int64] | None:
     """The steps that get interval and null band: of a stream recorded at many, some evenly spaced in log(step)."""
     records, where = pair.records, pair.where
     group = where.column.partition(".")[0]

@@ -1,4 +1,5 @@
-"""Measures of a run, each a function from records to a `Curve`. A new one gets a line in `MEASURES`.
+"""Measures of a run, each a function from records to a `Curve`. A new one gets a line in `MEASURES`; a user's own is
+registered (`analysis.runs.register`).
 
 A measure takes records, an arm and its spec, and keyword options. `OfFeatures` makes one of a measure that compares the
 features of two arms (`analysis.runs.alignment`). Shapes: T recorded steps, n = 2B rows of a batch.
@@ -7,18 +8,20 @@ features of two arms (`analysis.runs.alignment`). Shapes: T recorded steps, n = 
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from analysis.arrays.similarity_drift import similarity_drift
-from analysis.runs import alignment
+from analysis.runs import alignment, own
 from analysis.runs.alignment import FeaturePair
 from analysis.runs.curve import Curve
 from analysis.runs.labels import is_permuted, own_labelling
+from analysis.runs.own_measures import registered
 from coupled.config import Arm
+from coupled.config.own_streams import PREFIX, stream_name
 from coupled.config.traits import traits_of
 from coupled.errors import UserError, unknown
 from coupled.objectives.registry import Objective
@@ -29,11 +32,10 @@ from coupled.recording.layout import labellings
 def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
     """The curve of a measure; options are the keyword arguments of its function, those of None are left out.
 
-    Raises UserError for an unknown measure, arm or option and for what the run does not record.
+    "own.<name>" is a stream of the user's own. Raises UserError for an unknown measure, arm or option and for what the
+    run does not record.
     """
-    if measure not in MEASURES:
-        raise unknown("measure", measure, MEASURES)
-    function, spec = MEASURES[measure], records.arm(arm)
+    function, spec = _function_of(measure, records.config.record.own), records.arm(arm)
     options = _with_reference(options)
     allowed = _options_of(function)
     given = {name: value for name, value in options.items() if value is not None}
@@ -41,6 +43,18 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
         if name not in allowed:
             raise UserError(f"{measure} takes no {name}", "it takes " + (", ".join(allowed) or "no options"))
     return function(records, arm, spec, **given)
+
+
+def _function_of(measure: str, streams: Iterable[str]) -> Callable[..., Curve]:
+    """The function of a measure: a built-in one, a user's own, or that of a user's stream; `streams`: of the run."""
+    if measure in MEASURES:
+        return MEASURES[measure]
+    if measure.startswith(PREFIX):
+        return _own(measure)
+    if measure not in registered:
+        raise unknown("measure", measure, [*MEASURES, *registered, *map(stream_name, streams)])
+    of_user = registered[measure]
+    return OfFeatures(of_user.labelled_curve if of_user.labelled else of_user.curve, usual=of_user.feature)
 
 
 def _with_reference(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,11 +71,12 @@ def _with_reference(options: Mapping[str, Any]) -> dict[str, Any]:
 class OfFeatures:
     """A measure of a `FeaturePair` as one of records and arm, with the options that choose the pair beside its own.
 
-    `only` is the feature that it is defined on, None if on all.
+    `only` is the feature that it is defined on, None if on all; `usual` that of the panel where none is asked for.
     """
 
     function: Callable[..., Curve]
     only: str | None = None
+    usual: str | None = None
 
     def __call__(
         self,
@@ -74,7 +89,8 @@ class OfFeatures:
         feature: str | None = None,
         **options: Any,
     ) -> Curve:
-        pair = FeaturePair.of(records, arm, reference=reference, source=source, feature=self.only or feature)
+        feature = self.only or feature or (self.usual if source == "panel" else None)
+        pair = FeaturePair.of(records, arm, reference=reference, source=source, feature=feature)
         return self.function(pair, **options)
 
 
@@ -204,6 +220,10 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
     "gap": gap,
     "mass": mass,
 }
+
+
+def _own(measure: str) -> Callable[..., Curve]:
+    return lambda records, arm, spec: own.curve(records, measure, arm)
 
 
 def _recorded_reference(arm: str, spec: Arm, reference: str | None) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from analysis.runs.features import FEATURES
+from analysis.runs.features import FEATURES, features
 from analysis.runs.labels import own_labelling
+from analysis.runs.own_measures import OwnMeasure, labelling_for, registered
 from analysis.runs.run import Run
 from coupled.config.formats import IMPORTED
 from coupled.config.traits import other_inputs
@@ -66,6 +67,37 @@ def not_compared(run: Run) -> list[str]:
         if spec.reference is not None and (apart := other_inputs(run.config.arms, arm, spec.reference)):
             sentences.append(f"batches of {arm} against {spec.reference} are not compared: {apart}")
     return sentences if run.schedules("similarity") else []
+
+
+def measurable(run: Run, arm: str) -> list[str]:
+    """The measures of a user's own that an arm has on the panel now."""
+    reference = run.arms[arm].reference
+    there = reference is not None and has_records(run, "panel", "state", arm, reference)
+    return [name for name, own in registered.items() if there and not _why_not(run, arm, own)]
+
+
+def not_measured(run: Run) -> list[str]:
+    """Why measures of a user's own are nowhere in the results, a sentence each."""
+    sentences = []
+    for name, own in registered.items():
+        reasons = [_why_not(run, arm, own) for arm, spec in run.arms.items() if spec.reference is not None]
+        if not reasons or all(reasons):
+            why = next(filter(None, reasons), "no arm has a reference")
+            sentences.append(f"{name} is not measured: {why}")
+    return sentences
+
+
+def _why_not(run: Run, arm: str, own: OwnMeasure) -> str:
+    """Why a measure of a user's own cannot be taken of an arm on the panel, however long one waits; "" where it can."""
+    if not run.schedules("panel"):
+        return "the run records no panel"
+    try:
+        features(run, "panel", own.feature)
+        if own.labelled:
+            labelling_for(run, arm, own)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def has_records(run: Run, stream: str, group: str, *owners: str) -> bool:

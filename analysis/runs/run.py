@@ -5,10 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.runs import measures, shown
+from analysis.runs import measures, own, shown
 from analysis.runs.curve import Curve, pick
+from analysis.runs.dataset import dataset
+from analysis.runs.own_measures import registered
 from coupled.errors import UserError
-from coupled.reading.records import Records
+from coupled.reading.records import Block, Records
 from coupled.reading.run_json import read_run
 
 # What `Run.curve` gives without options, of the measures that more than one analysis looks at.
@@ -23,14 +25,34 @@ class Run(Records):
     """A run opened for reading."""
 
     def curve(self, measure: str, *, arm: str, **options: Any) -> Curve:
-        """One measured quantity of `arm` over the recorded steps; `analysis.runs.measures` has measures and options.
+        """One measured quantity of `arm` over the recorded steps; `analysis.runs.measures` has measures and options,
+        and `analysis.register_measure` adds one.
 
         "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `reference`; without
-        them it is the headline: panel, h, against the arm's own reference. Raises UserError for what the run does not
-        have.
+        them it is the headline: panel, h, against the arm's own reference. "own.<name>" is a stream of numbers of one's
+        own (docs/own_code.md). Raises UserError for what the run does not have.
         """
-        key = ("curve", measure, arm, *sorted(options.items()))
+        # A user's measure that was registered again is another one, of the same name.
+        key = ("curve", measure, registered.get(measure), arm, *sorted(options.items()))
         return self.remembered(key, lambda: measures.curve(self, measure, arm, **options))
+
+    def to_xarray(self, *streams: str) -> Any:
+        """The recorded numbers as an xarray Dataset over (step, arm) and, by layer, (step, arm, layer), float64.
+
+        streams: of "scalars" ("loss", "weight_gap" …), "layers" ("layer_distance" …), "motion" ("moved" …) and "ledger"
+        ("ledger_instability" …); by default all that are recorded. Steps are those of any of them. A variable has
+        `long_name`, `units` and, as `column`, its place in the records. What is not recorded is NaN, as what is
+        undefined; `recorded` (variable, step, arm) tells the two apart. Raises UserError where xarray is not
+        installed, for what is not recorded, and for more than 2 GiB.
+        """
+        return dataset(self, streams)
+
+    def own(self, name: str, *, arm: str) -> Block:
+        """The steps, int64 (T,), at which a stream of one's own is recorded of `arm`, and its values (T, *shape).
+
+        The code that made it is not needed. Raises UserError for what the run does not have.
+        """
+        return own.values(self, name, arm)
 
     def _words(self) -> str:
         state = "finished" if self.finished else f"unfinished, {self.steps or 0} of {self.planned_steps} steps"
@@ -64,7 +86,7 @@ class Run(Records):
             for measure, where in HEADLINE.items():
                 known = pick(curves, measure, arm, **where)
                 if known is not None:
-                    self.remembered(("curve", measure, arm), partial(_same, known))
+                    self.remembered(("curve", measure, None, arm), partial(_same, known))
 
 
 def _same(curve: Curve) -> Curve:

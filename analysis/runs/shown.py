@@ -52,11 +52,15 @@ def picture(steps: NDArray[np.int64], values: NDArray[np.float64], name: str) ->
     )
 
 
-def frame(columns: Mapping[str, NDArray[Any]]) -> Any:
+def frame(columns: Mapping[str, NDArray[Any] | Sequence[Any]]) -> Any:
     """A pandas data frame of copies of the columns, or a polars one where pandas is not installed. UserError where
-    neither is.
+    neither is. What is None in a list is missing, as the library has it.
     """
     for library in ("pandas", "polars"):
         if find_spec(library) is not None:
-            return import_module(library).DataFrame({name: np.array(column) for name, column in columns.items()})
+            return import_module(library).DataFrame({name: _copied(column) for name, column in columns.items()})
     raise UserError("a data frame", "pandas or polars makes one, and neither is installed", "pip install pandas")
+
+
+def _copied(column: NDArray[Any] | Sequence[Any]) -> NDArray[Any] | list[Any]:
+    return column.copy() if isinstance(column, np.ndarray) else list(column)

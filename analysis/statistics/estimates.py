@@ -32,6 +32,7 @@ _TWO_SIDED = 1.96  # standard deviations of 95 %
 LOST = 1e-4  # of a sum of fourth powers, what is left of it having lost four of its sixteen digits
 
 EXACT: Final = "exact mean and sd over all re-pairings of samples"
+SIMULATED: Final = "mean and sd of {} re-pairings of samples"
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "cka": (-1.0, 1.0),
     "cka_biased": (0.0, 1.0),
@@ -112,10 +113,10 @@ def estimates(
     samples = min(_samples(measure, a.shape[-2], views, groups, k) for measure in measures)
     groups, batch = min(groups, samples), a.shape[:-2]
     a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
-    left_out = [_rows(torch.arange(j, samples, groups), samples, views) for j in range(groups)]
+    left_out = [rows_of(torch.arange(j, samples, groups), samples, views) for j in range(groups)]
     of_moments = [measure for measure in measures if measure in OF_MOMENTS]
     keys = range(permutations if len(of_moments) < len(measures) else 0)
-    orders = [_rows(permutation(0, Purpose.PERMUTATION, samples, a=key), samples, views) for key in keys]
+    orders = [rows_of(permutation(0, Purpose.PERMUTATION, samples, a=key), samples, views) for key in keys]
     parts: dict[str, list[Columns]] = {measure: [] for measure in measures}
     where = torch.ones(len(a), dtype=torch.bool) if banded is None else banded.reshape(-1)
     for left, right, chosen in _blocks(a, b, where):
@@ -125,7 +126,7 @@ def estimates(
             parts[measure].append(columns)
         for measure in set(measures) - set(of_moments):
             parts[measure].append(_from_pairs(_pairwise(measure, k), left, right, left_out, orders))
-    simulated = f"mean and sd of {permutations} re-pairings of samples"
+    simulated = SIMULATED.format(permutations)
     return {
         measure: estimated(
             measure, [torch.cat(column).reshape(batch).cpu().numpy() for column in zip(*blocks, strict=True)], groups,
@@ -140,7 +141,8 @@ def estimated(measure: str, columns: Sequence[NDArray[np.float64]], groups: int,
     value, error, mean, sd, rounding = columns
     half = float(special.stdtrit(groups - 1, 0.975)) * error
     limits = [value - half, value + half, mean - _TWO_SIDED * sd, mean + _TWO_SIDED * sd]
-    clipped = [np.asarray(np.clip(limit, *RANGES[measure])) for limit in limits]
+    within = RANGES.get(measure, (-math.inf, math.inf))
+    clipped = [np.asarray(np.clip(limit, *within)) for limit in limits]
     interval = f"95 % jackknife interval, {groups} groups of samples left out in turn"
     ill = np.asarray((rounding > ILL_CONDITIONED) & np.isfinite(value))
     return Estimate(value, *clipped, ill_conditioned=ill, interval=interval, null=f"null band: {null}, ± 1.96 sd")
@@ -162,7 +164,7 @@ def _samples(measure: str, rows: int, views: int, groups: int, k: int) -> int:
     return samples
 
 
-def _rows(samples: Tensor, of: int, views: int) -> Tensor:
+def rows_of(samples: Tensor, of: int, views: int) -> Tensor:
     """The rows that hold some of the samples, view 1 first."""
     return torch.cat([samples + view * of for view in range(views)])
 
@@ -205,7 +207,7 @@ def _errors(measures: Sequence[str], x: Tensor, y: Tensor, left_out: list[Tensor
     """Jackknife standard error of each measure (T,); `total` are the moments of all rows about their means."""
     unit, every = total.unit, total.unsqueeze(1)
     shifts, rest = (every.shift_x, every.shift_y), {measure: [] for measure in measures}
-    kept = _kept(left_out, x.shape[-2])
+    kept = kept_rows(left_out, x.shape[-2])
     # Sums are taken twice, for all and by group: the sums of all groups together might not fit for wide features.
     for groups in _together(left_out, x, y):
         rows = torch.stack([left_out[group] for group in groups])
@@ -231,7 +233,7 @@ def _together(left_out: list[Tensor], x: Tensor, y: Tensor) -> Iterator[list[int
         yield from (groups[start : start + most] for start in range(0, len(groups), most))
 
 
-def _kept(left_out: list[Tensor], n: int) -> Tensor:
+def kept_rows(left_out: list[Tensor], n: int) -> Tensor:
     """bool (groups, n): the rows that stay when a group is left out."""
     kept = torch.ones(len(left_out), n, dtype=torch.bool)
     for group, rows in enumerate(left_out):
@@ -243,7 +245,7 @@ def _from_pairs(kind: pairwise.Pairwise, x: Tensor, y: Tensor, left_out: list[Te
     """The same for a measure without moments; its null band from `orders` of y's rows: docs/theory.md (54)."""
     a, b = kind.prepare(x), kind.prepare(y)
     value = kind.compare(a, b)
-    others = _kept(left_out, x.shape[-2])
+    others = kept_rows(left_out, x.shape[-2])
     rest = torch.stack([kind.compare(kind.prepare(x[:, rows]), kind.prepare(y[:, rows])) for rows in others])
     null = torch.stack([kind.compare(a, kind.reorder(b, rows)) for rows in orders])
     mean = null.mean(0)

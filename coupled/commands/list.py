@@ -1,17 +1,16 @@
 """`coupled-run list`: the runs below a folder."""
 
 import argparse
-from datetime import datetime
 from pathlib import Path
 
 from rich.table import Table
 
+from coupled.config.shipped import FOLDER, names
 from coupled.errors import printable
-from coupled.reading.listing import ListedRun, differing, list_runs
+from coupled.reading.listing import COLUMNS, cells, list_runs
 from coupled.terminal.console import Console
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
-from coupled.terminal.sizes import shown_bytes
 
 
 def add(command: Parser) -> None:
@@ -19,28 +18,28 @@ def add(command: Parser) -> None:
     command.add_argument(
         "folder", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs lie (default: runs)"
     )
+    command.add_argument("--configs", action="store_true", help="the shipped configs instead, by the names they have")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a table, a run a row."""
+    """Prints a table, a run a row; or the shipped configs, one a line."""
+    if arguments.configs:
+        for name in names():
+            about = (FOLDER / f"{name}.toml").read_text("utf-8").partition("\n")[0].removeprefix("# ")
+            print(f"{name:32} {about}")
+        return 0
     runs = list_runs(arguments.folder)
     if not runs:
         print(printable(f"no run in {arguments.folder}; next: coupled-run train configs/quickstart.toml"))
         return 0
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "what differs from its config", "steps", "state", "on disk", "last written"):
+    for column in COLUMNS:
         table.add_column(column, justify="right" if column in ("steps", "on disk") else "left", overflow="fold")
     for listed in runs:
-        table.add_row(*map(printable, _row(listed)))
+        table.add_row(*map(printable, cells(listed)))
     Console().print(table)
     finished = sum(listed.state == "finished" for listed in runs)
     last = next((listed for listed in runs if listed.state in ("stopped", "unfinished")), None)
     do = f"; next: coupled-run resume {shell(last.path)}" if last else ""
     print(printable(f"{len(runs)} runs in {arguments.folder}, {finished} of them finished{do}"))
     return 0
-
-
-def _row(run: ListedRun) -> tuple[str, ...]:
-    steps = "–" if run.done is None else f"{run.done:,} of {run.planned:,}"
-    when = datetime.fromtimestamp(run.last).strftime("%Y-%m-%d %H:%M")
-    return run.name, differing(run), steps, run.state, shown_bytes(run.size), when

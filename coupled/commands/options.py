@@ -1,20 +1,27 @@
 """Options that several commands take, and how many ranks they ask for."""
 
+import argparse
+import json
+from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
+from coupled.commands.reference import field_names
 from coupled.config import Config
+from coupled.config.schema import Log
 from coupled.errors import UserError
 from coupled.ranks.joining import is_rank
 from coupled.ranks.placement import place
 from coupled.terminal.entry import Parser
 
+TRACKERS: Final[tuple[str, ...]] = fields(Log)[0].metadata["choices"]
 FIELDS = "fields of a config: coupled-run fields [SECTION] explains them"
 
 
 def add_config(command: Parser) -> None:
     """A config file and overrides of its fields."""
     command.notes = (FIELDS, *command.notes)
-    command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, such as configs/quickstart.toml")
+    command.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, or a shipped one by name: quickstart")
     add_set(command, "override a field (a TOML value; a bare word is a string); may be given again")
 
 
@@ -25,7 +32,8 @@ def add_run(command: Parser) -> None:
 
 def add_set(command: Parser, purpose: str) -> None:
     """Overrides of config fields."""
-    command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=purpose)
+    action = command.add_argument("--set", action="append", default=[], metavar="section.field=value", help=purpose)
+    action.completer = lambda **_: [f"{field}=" for field in field_names()]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def add_terms(command: Parser) -> None:
@@ -36,6 +44,23 @@ def add_terms(command: Parser) -> None:
     command.add_argument(
         "--steal", action="store_true", help="take the run's lock from whoever has it (file systems without locks)"
     )
+
+
+def add_track(command: Parser) -> None:
+    """Trackers that the run is mirrored to."""
+    command.add_argument(
+        "--track",
+        action="append",
+        choices=TRACKERS,
+        metavar="TRACKER",
+        help=f"mirror losses, gaps and CKA to {', '.join(TRACKERS[:-1])} or {TRACKERS[-1]} (docs/watch.md); may be "
+        "given again",
+    )
+
+
+def tracked(arguments: argparse.Namespace) -> list[str]:
+    """The overrides that were given, --track among them."""
+    return [*arguments.set, *([f"log.trackers={json.dumps(arguments.track)}"] if arguments.track else [])]
 
 
 def add_ranks(command: Parser) -> None:

@@ -3,7 +3,8 @@
 import dataclasses
 import shutil
 import textwrap
-from typing import Any, Final, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Written
@@ -31,6 +32,17 @@ def sections() -> dict[str, str]:
     return {name: "\n".join(lines) for name, lines in found.items()}
 
 
+def field_names() -> list[str]:
+    """Every field by its dotted name; of an arm as "arms.<name>.…"."""
+    names: list[str] = []
+    for field in dataclasses.fields(Written):
+        kind = Arm if field.name == "arms" else get_type_hints(Written)[field.name]
+        prefix = f"{field.name}.<name>." if field.name == "arms" else f"{field.name}."
+        inner = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        names += [prefix + each.name for each in inner] or [field.name]
+    return names
+
+
 REGISTRIES = {
     "data.name": known_data_sets(),
     "views.recipe": RECIPES,
@@ -40,7 +52,13 @@ REGISTRIES = {
 
 
 def _section(prefix: str, cls: Any) -> list[str]:
-    return [_line(prefix + field.name, field) for field in dataclasses.fields(cls)]
+    lines, hints = [], get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if get_origin(hints[field.name]) is Mapping:  # a table of tables
+            lines += _section(f"{prefix}{field.name}.<name>.", get_args(hints[field.name])[1])
+        else:
+            lines.append(_line(prefix + field.name, field))
+    return lines
 
 
 def _line(key: str, field: dataclasses.Field[Any]) -> str:

@@ -4,7 +4,16 @@ import argparse
 from math import prod
 from pathlib import Path
 
-from coupled.commands.options import add_ranks, add_run, add_set, add_terms, is_started, ranks_of
+from coupled.commands.options import (
+    add_ranks,
+    add_run,
+    add_set,
+    add_terms,
+    add_track,
+    is_started,
+    ranks_of,
+    tracked,
+)
 from coupled.commands.progress import ProgressReporter
 from coupled.commands.train import print_done
 from coupled.driver.resuming import ResumeTerms, config_of
@@ -29,6 +38,7 @@ def add(command: Parser) -> None:
     add_set(command, "elastic fields only (paths.data, …)")
     add_ranks(command)
     add_terms(command)
+    add_track(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_earlier_format(path)
         refuse_imported(path)
         mended(path)
-        config, _ = config_of(path, extend=arguments.extend, overrides=arguments.set)
+        config, _ = config_of(path, extend=arguments.extend, overrides=tracked(arguments))
         ranks = ranks_of(arguments.ranks, config, prod(last_ranks(path)))
         if ranks > 1:
             return launch(arguments.argv, ranks)
@@ -48,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.run_directory,
         extend=arguments.extend,
         terms=terms,
-        overrides=arguments.set,
+        overrides=tracked(arguments),
         reporter=ProgressReporter(),
     )
     print_done(path, finished)

@@ -22,7 +22,7 @@ from coupled.terminal.sizes import duration, shown_bytes
 
 def add(command: Parser) -> None:
     """Adds what the command takes."""
-    command.add_argument("sweep", type=Path, metavar="SWEEP", help="TOML file, such as configs/sweeps/seeds.toml")
+    command.add_argument("sweep", type=Path, metavar="SWEEP", help="TOML file, or a shipped one by name: sweeps/seeds")
     command.add_argument(
         "--dry-run", action="store_true", help="show every point and what it takes; nothing is written"
     )

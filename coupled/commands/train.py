@@ -6,7 +6,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from coupled.commands.options import add_config, add_ranks, add_terms, ranks_of
+from coupled.commands.options import add_config, add_ranks, add_terms, add_track, ranks_of, tracked
 from coupled.commands.progress import ProgressReporter
 from coupled.config import load
 from coupled.driver.assembly import is_finished
@@ -27,6 +27,7 @@ def add(command: Parser) -> None:
     add_ranks(command)
     command.add_argument("--overwrite", action="store_true", help="replace the run that is there")
     add_terms(command)
+    add_track(command)
     command.add_argument(
         "--supervised",
         action="store_true",
@@ -37,7 +38,7 @@ def add(command: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, here or on ranks that it starts."""
-    config = load(arguments.config, arguments.set)
+    config = load(arguments.config, tracked(arguments))
     default = default_world(config).ranks if arguments.ranks is None and not is_rank() else 1
     ranks = ranks_of(arguments.ranks, config, default)
     if ranks > 1 and anything_to_train(config, overwrite=arguments.overwrite):

@@ -13,20 +13,23 @@ from coupled.config.identity import digest, given
 from coupled.config.resolve import resolve
 from coupled.config.resolved import Config
 from coupled.config.schema import Written
+from coupled.config.shipped import located
 from coupled.config.toml_value import toml_value
 from coupled.errors import UserError
+from coupled.store.manifest import RUN_JSON
 from coupled.userfiles import read_text
 
 
 def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None = None) -> Config:
-    """The resolved config of a TOML file, with overrides such as "arms.nscl.temperature=0.2", or
-    {"arms.nscl.temperature": 0.2}, merged before validation.
+    """The resolved config of a TOML file, or of a shipped one by its name ("quickstart"), with overrides such as
+    "arms.nscl.temperature=0.2", or {"arms.nscl.temperature": 0.2}, merged before validation.
 
     Where overrides change what the config is (its digest), `-<digest8>` is appended to its name, so that its run
     directory is its own; unless they name it.
     """
-    path = Path(path)
+    path = located(Path(path))
     raw = read_tables(path)
+    option = "overrides, " if isinstance(overrides, Mapping) else "--set "
     if isinstance(overrides, Mapping):
         overrides = [f"{field}={toml_value(value)}" for field, value in overrides.items()]
     if not overrides:
@@ -36,12 +39,25 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None =
     # First, so that a user's code that runs last is that of the config that is returned.
     before = _digest_of({"name": path.stem, **raw})
     for override in overrides:
-        merge(raw, override)
-    changed = from_tables({"name": path.stem, **raw})
-    named = any(override.partition("=")[0].strip() == "name" for override in overrides)
+        merge(raw, override, option)
+    fields = [renamed(override).partition("=")[0].strip() for override in overrides]
+    try:
+        changed = from_tables({"name": path.stem, **raw})
+    except UserError as error:
+        if before is None or error.field in ("", *fields) or not error.fits:
+            raise
+        raise _one_more(error, fields, in_python=option != "--set ") from None
+    named = "name" in fields
     if named or digest(changed) == before:
         return changed
     return replace(changed, name=f"{changed.name}-{digest(changed)[:8]}")
+
+
+def _one_more(error: UserError, fields: Sequence[str], *, in_python: bool) -> UserError:
+    """The error with the override that would have to come with the ones given: without them the file's value fits."""
+    value = error.fits[0]
+    more = f'{{"{error.field}": "{value}"}}' if in_python else f"--set {error.field}={value}"
+    return UserError(str(error), f"the file's own does not fit {', '.join(fields)}: add {more}")
 
 
 def _digest_of(raw: dict[str, Any]) -> str | None:
@@ -54,6 +70,8 @@ def _digest_of(raw: dict[str, Any]) -> str | None:
 
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables of a config file as its user wrote them, its own code's files seen from the working directory."""
+    if (path / RUN_JSON).is_file():
+        raise UserError(f"{path} is a run directory", "a config is needed", f"was coupled-run resume {path} meant?")
     raw = read_toml(path, "config", "it names at least one arm", "configs/")
     located_code(raw, path.parent)
     return raw
@@ -122,24 +140,26 @@ def _parsers_message(message: str, text: str) -> str:
     return message.splitlines()[0]
 
 
-def merge(raw: dict[str, Any], override: str) -> None:
-    """Set one dotted key of `raw` to the TOML value in "section.field=value"; a bare word is a string."""
+def merge(raw: dict[str, Any], override: str, option: str = "--set ") -> None:
+    """Set one dotted key of `raw` to the TOML value in "section.field=value"; a bare word is a string. `option`: what
+    messages begin with.
+    """
     dotted, equals, text = renamed(override).partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys) or "\n" in override:
-        raise UserError(f"--set {override}", "section.field=value is needed")
+        raise UserError(f"{option}{override}", "section.field=value is needed")
     table = raw
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise UserError(f"--set {override}", f"{key} is a value, not a table")
-    table[keys[-1]] = _value(text.strip(), override)
+            raise UserError(f"{option}{override}", f"{key} is a value, not a table")
+    table[keys[-1]] = _value(text.strip(), f"{option}{override}")
 
 
-def _value(text: str, override: str) -> Any:
+def _value(text: str, given: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         if not text or any(mark in text for mark in "\"'[]{}=,#"):
-            raise UserError(f"--set {override}", "the value is neither TOML nor a bare word") from None
+            raise UserError(given, "the value is neither TOML nor a bare word") from None
         return text

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
 from coupled.config.schema_arm import TAU_HIGH, TAU_LOW, Arm
+from coupled.config.schema_stream import OwnStream
 
 _LONGEST = 2**53 - 1  # steps and samples that rates are computed from, exact in float64
 
 
 @dataclass(frozen=True)
 class Code:
-    """[code] A user's own objectives and data sets."""
+    """[code] A user's own objectives, data sets and streams."""
 
     files: tuple[str, ...] = option(
-        (), "Python files that register objectives or data sets (docs/own_code.md)", kind="elastic", path=True
+        (), "Python files that register objectives, data sets or streams (docs/own_code.md)", kind="elastic", path=True
     )
     sha256: tuple[str, ...] = option((), "SHA-256 of those files; filled in, and refused when it does not fit")
 
@@ -70,7 +71,9 @@ class Views:
 class Model:
     """[model] Encoder and projector, the same for every arm."""
 
-    encoder: str = option("resnet-small", "encoder")
+    encoder: str = option(
+        "resnet-small", "encoder; or one that code.files register, or timm:NAME for a model of timm (docs/encoders.md)"
+    )
     width: int | None = option(
         None, "channels of the first stage (vit: of a token); default: the encoder's own", low=1, high=4096
     )
@@ -92,6 +95,20 @@ class Model:
         "encoder's own, relu for the projector",
         choices=("relu", "gelu", "silu", "softplus"),
         later=True,
+    )
+    feature_size: int | None = option(
+        None, "dimension of h of an encoder that is not built in; filled in, and refused when it does not fit",
+        low=1, high=65536, later=True,
+    )  # fmt: skip
+    stage_sizes: tuple[int, ...] = option(
+        (),
+        "dimensions of its stage features; filled in, and refused when they do not fit",
+        low=1,
+        high=65536,
+        later=True,
+    )
+    tensors: tuple[str, ...] = option(
+        (), "names and shapes of its weights; filled in, and refused when they do not fit", later=True
     )
     dropout: float = option(0.0, "must be 0: masks would be randomness that arms do not share", low=0, high=1)
 
@@ -164,7 +181,11 @@ class Train:
         "contiguous", "layout of activations; changes bits and speed", choices=("contiguous", "channels_last")
     )
     threads: int = option(1, "CPU threads of the process; changes bits", low=1, high=1024)
-    device: str = option("cpu", "where arms live", choices=("cpu", "cuda"))
+    device: str = option(
+        "cpu",
+        "where arms live; auto: cuda where torch can use it, else cpu, which the run then has in its record",
+        choices=("cpu", "cuda", "auto"),
+    )
     tf32: bool = option(False, "device = cuda: convolutions of float32 in TF32")
     compile: bool = option(False, "torch.compile of the training forward and backward")
     graphs: bool = option(
@@ -204,6 +225,9 @@ class Record:
         "default: never",
         kind="recorded",
         later=True,
+    )
+    own: Mapping[str, OwnStream] = option(
+        {}, "streams of one's own (docs/own_code.md)", kind="recorded", later=True, states=False
     )
 
 
@@ -266,6 +290,17 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Log:
+    """[log] Where a run can be followed beside its records, at a bounded rate (docs/watch.md); it has equal bytes."""
+
+    trackers: tuple[str, ...] = option(
+        (), "mirrors of losses, gaps, CKA", kind="elastic", choices=("tensorboard", "trackio", "wandb")
+    )
+    seconds: float = option(2.0, "seconds from one point to the next, at least", kind="elastic", low=0.1, high=86400)
+    live: bool = option(True, "log/live.json, for coupled-run watch between two checkpoints", kind="elastic")
+
+
+@dataclass(frozen=True)
 class Ranks:
     """[ranks] How processes share the work, under torchrun or with --ranks (docs/ranks.md)."""
 
@@ -302,5 +337,6 @@ class Written:
     checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     paths: Paths = dataclasses.field(default_factory=Paths)
     writing: Writing = dataclasses.field(default_factory=Writing)
+    log: Log = dataclasses.field(default_factory=Log)
     ranks: Ranks = dataclasses.field(default_factory=Ranks)
     arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)

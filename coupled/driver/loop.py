@@ -17,6 +17,7 @@ def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None)
     """The one loop: step t is the state after t updates."""
     reporter.begin(run)
     run.begin()
+    run.mirrors.begin(run.start, reporter.note, run.log)
     steps = run.config.train.steps
     for step in range(run.start, steps):
         meet(run, step, reporter, preemption)
@@ -38,10 +39,13 @@ def forward_backward(run: Run, batch: Batch) -> UserError | None:
 
 
 def meet(run: Run, step: int, reporter: Reporter, preemption: Preemption | None) -> None:
-    """Between two steps: show all ranks' progress if that is due, and leave if a signal asked any of them to."""
-    asked, due = run.mesh.most(0 if preemption is None else preemption.asked, reporter.is_due(step))
+    """Between two steps: show all ranks' progress where that is due, and leave if a signal asked any of them to."""
+    signal = 0 if preemption is None else preemption.asked
+    asked, due, mirrored = run.mesh.most(signal, reporter.is_due(step), run.mirrors.is_due(step))
     if due and step > run.start:
         reporter.show(step, standings(run))
+    if mirrored:
+        run.mirrors.look(step)
     if asked:
         leave(run, step, Signals(asked).name)
 
@@ -79,6 +83,7 @@ def leave(run: Run, step: int, signal: str) -> None:
     """Make the state durable and go."""
     run.preempt(step)
     run.log({"event": "preempted", "step": step, "signal": signal})
+    run.mirrors.look_once_more(step)
     raise run.mesh.ending(
         Preempted(f"{signal}: stopped at step {step}, nothing is lost; next: coupled-run resume {shell(run.root)}")
     )

@@ -19,7 +19,7 @@ from coupled.errors import UserError
 from coupled.inputs.certificate import Chains
 from coupled.reading import environment
 from coupled.reading.checkpoints import open_arm
-from coupled.reading.log import last_data_path, last_ranks
+from coupled.reading.log import last_data_path, last_ranks, last_trackers
 from coupled.reading.run_json import must_be_of_this_format, read_run
 from coupled.recording.checkpoints import open_rows_of, restore
 from coupled.recording.layout import SHARED
@@ -41,6 +41,7 @@ from coupled.store import (
 from coupled.store.errors import one_line
 from coupled.store.manifest import MANIFEST
 from coupled.store.rundir import STATE
+from coupled.tracking.trackers import TRACKERS
 
 
 @dataclass(frozen=True)
@@ -218,8 +219,9 @@ def restored(
 def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
     """The config with which the run at `path` resumes, and a note on each of `overrides` that was not taken.
 
-    Elastic fields are taken from `overrides`, paths.data and ranks.data otherwise from the run's log. Recorded fields
-    stay as the run has them, with a note; UserError for another value of an identity field, or a length that cannot be.
+    Elastic fields are taken from `overrides`, paths.data, ranks.data and log.trackers otherwise from the run's log.
+    Recorded fields stay as the run has them, with a note; UserError for another value of an identity field, or a length
+    that cannot be.
     """
     facts, before, _ = read_run(path)
     must_be_of_this_format(path, facts, "go on with the version that wrote it, or train the config again")
@@ -232,6 +234,7 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
     raw["paths"] = {"data": last_data_path(path)}
     raw["name"] = "resumed"  # any that is allowed, until `_placed`
     raw["ranks"] = {"data": last_ranks(path)[1]}
+    raw["log"] = {"trackers": last_trackers(path, TRACKERS)}
     for override in elastic:
         merge(raw, override)
     config = from_tables(raw, begun=True)
@@ -240,6 +243,13 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
         return _placed(config, path), notes
     if extend <= before.train.steps:
         raise UserError(f"--extend {extend}", f"more than the {before.train.steps} steps that the run has")
+    horizon = before.optimiser.horizon
+    if horizon is not None and extend > horizon:
+        raise UserError(
+            f"--extend {extend}",
+            f"at most {horizon}: there the {before.optimiser.schedule} schedule ends, and the rate is 0",
+            "a longer run takes a config with a longer optimiser.horizon from the start",
+        )
     raw.setdefault("train", {})["steps"] = extend
     return _placed(from_tables(raw, begun=True), path), notes
 

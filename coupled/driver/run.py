@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from coupled.arms.arm import Arm
 from coupled.arms.audits import Audits
 from coupled.arms.moves import Moves
 from coupled.config import Config
 from coupled.driver.guard import Guard
+from coupled.driver.mirrors import Mirrors
 from coupled.errors import RunStopped
 from coupled.graphs import OFF, Graphs
 from coupled.inputs.certificate import Chains
@@ -30,6 +31,8 @@ from coupled.store import (
     checkpoint_folder,
     preempt_folder,
 )
+
+_TRACKERS_S: Final = 8.0  # for trackers to end, of a run that ends by itself or was asked to
 
 
 @dataclass(kw_only=True)
@@ -53,6 +56,7 @@ class Run:
     chains: Chains
     commits: Commits
     writer: Writer
+    mirrors: Mirrors
     fingerprint: str
     checkpoint_steps: frozenset[int]
     graphs: Graphs = OFF
@@ -135,6 +139,7 @@ class Run:
         """Observe the last state by weights and panels, and commit the end."""
         steps = self.config.train.steps
         self.recorder.observe_last(steps)
+        self.mirrors.finish()
         if (directory := self.commits.directory) is not None:
             self.writer.put(0, partial(directory.finish, steps))
         self.drain()
@@ -155,6 +160,7 @@ class Run:
                 with suppress(RunStopped):  # the first error is the one to tell
                     self.writer.drain()
         finally:
+            self.mirrors.close(_TRACKERS_S if error is None or isinstance(error, RunStopped) else 0.0)
             self.writer.close()
             self.stream.close()
             self.graphs.forget()

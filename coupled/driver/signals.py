@@ -18,7 +18,9 @@ _ECHOES_S: Final = 10.0
 
 
 class LeftAtOnce(KeyboardInterrupt):
-    """The second signal: out, now. Whatever is committed stands."""
+    """The second signal: out, now. Whatever is committed stands; `left`: where, and how to go on."""
+
+    left = ""
 
     def __init__(self, number: int) -> None:
         super().__init__()

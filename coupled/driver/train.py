@@ -17,7 +17,7 @@ from coupled.driver.loop import lockstep
 from coupled.driver.reporter import Reporter, Silent
 from coupled.driver.resuming import ResumeTerms, config_of, go_on
 from coupled.driver.run import Run
-from coupled.driver.signals import Preemption
+from coupled.driver.signals import LeftAtOnce, Preemption
 from coupled.errors import RunStopped
 from coupled.ranks.joining import joined, rank_here
 from coupled.ranks.mesh import Mesh
@@ -120,6 +120,9 @@ def _drive(
                 with run:
                     run.log(_start_event(run))
                     lockstep(run, reporter, preemption)
+        except LeftAtOnce as error:
+            error.left = f"what was committed of {path} stands; next: coupled-run resume {shell(path)}"
+            raise
         except torch.OutOfMemoryError as error:
             raise RunStopped(
                 f"out of memory ({str(error).splitlines()[0]}); coupled-run plan says what a step needs; "
@@ -150,6 +153,7 @@ def _start_event(run: Run) -> dict[str, Any]:
     name, data = (text.encode("utf-8", "backslashreplace").decode() for text in (config.name, config.paths.data))
     graphs = run.graphs.why_not or "on"
     elastic = {"name": name, "paths": {"data": data}, "workers": config.data.workers, "graphs": graphs}
+    elastic["trackers"] = list(config.log.trackers)
     return {
         "event": "resume" if run.restored else "start",
         "step": run.start,

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,10 @@ from coupled.store import Manifest, StoreError
 from coupled.store.lock import LOCK, holder
 from coupled.store.manifest import MANIFEST
 from coupled.store.rundir import PREEMPT, RUN_JSON
+from coupled.terminal.sizes import shown_bytes
 
+# The heads of `cells`.
+COLUMNS: Final = ("run", "what differs from its config", "steps", "state", "on disk", "last written")
 _DEPTH: Final = 3  # of runs below the folder: runs/<sweep>/<run>, and one more
 _SUFFIX: Final = re.compile(r"-[0-9a-f]{8}$")  # of a run whose config was overridden
 
@@ -185,3 +189,10 @@ def differing(run: ListedRun, most: int = 3) -> str:
         return "" if run.differs is None else "as its file"
     more: Sequence[str] = run.differs[most:]
     return ", ".join(run.differs[:most]) + (f" and {len(more)} more" if more else "")
+
+
+def cells(run: ListedRun) -> tuple[str, ...]:
+    """A run as a row of a table, in the order of `COLUMNS`; the time is local."""
+    steps = "–" if run.done is None else f"{run.done:,} of {run.planned:,}"
+    when = datetime.fromtimestamp(run.last).strftime("%Y-%m-%d %H:%M")
+    return run.name, differing(run), steps, run.state, shown_bytes(run.size), when

@@ -1,6 +1,7 @@
 """What the log of a run says about how it was last started."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,21 @@ def last_ranks(path: Path) -> tuple[int, int]:
         for axis in ("arms", "data")
     )
     return arms, data
+
+
+def last_trackers(path: Path, known: Collection[str]) -> list[str]:
+    """Those of the `known` trackers that the run was last mirrored to, by its log."""
+    named = next((names for names in _started(path, "trackers") if isinstance(names, list)), [])
+    return [name for name in dict.fromkeys(map(str, named)) if name in known]
+
+
+def run_id(path: Path) -> str:
+    """Eight hex digits that stay with a run when it goes on or is moved: of its log's first line, which has a time."""
+    try:
+        with (path / EVENTS).open("rb") as log:
+            return hashlib.sha256(log.readline(1 << 16)).hexdigest()[:8]
+    except OSError:
+        return "0" * 8
 
 
 def _started(path: Path, *keys: str) -> Iterator[Any]:

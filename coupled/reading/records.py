@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from coupled.config import Arm, Config
 from coupled.errors import UserError, printable, unknown
 from coupled.reading.shard_rules import check_shard
-from coupled.recording.layout import GROUPS, SHARED, STREAMS, train_layout
+from coupled.recording.layout import GROUPS, SHARED, train_layout
 from coupled.recording.schedule import due
 from coupled.store import (
     Entry,
@@ -43,11 +44,14 @@ class Records:
         self, path: Path, config: Config, facts: Mapping[str, Any], manifest: Manifest, *, verified: bool = False
     ) -> None:
         self.path, self.config, self.facts = path, config, facts
-        self.manifest, self.finished = manifest, manifest.finished
         self.fingerprint: str = facts["fingerprint"]
         self.layout = train_layout(config)
-        self.shards: dict[tuple[str, str], list[Entry]] = {}
         self._verified = verified
+        self._take_in(manifest)
+
+    def _take_in(self, manifest: Manifest) -> None:
+        self.manifest, self.finished = manifest, manifest.finished
+        self.shards: dict[tuple[str, str], list[Entry]] = {}
         self._files: dict[str, TensorFile] = {}
         self._opening = Lock()
         self._remembered: dict[Hashable, Any] = {}
@@ -57,7 +61,20 @@ class Records:
                 self._add(entry)
         if self.finished and manifest.entries[-1].last != self.planned_steps:
             last = manifest.entries[-1].last
-            raise StoreError(path / MANIFEST, f"finished at step {last}, train.steps is {self.planned_steps}")
+            raise StoreError(self.path / MANIFEST, f"finished at step {last}, train.steps is {self.planned_steps}")
+
+    def grown(self, manifest: Manifest) -> Self:
+        """These records with what the run has committed since: shards that were opened, and are still committed as they
+        were, are not read again.
+        """
+        later = copy(self)
+        later._take_in(manifest)
+        before = {entry.name: entry.sha256 for entries in self.shards.values() for entry in entries}
+        for entry in (entry for entries in later.shards.values() for entry in entries):
+            name = str(entry.name)
+            if name in self._files and before[name] == entry.sha256:
+                later._files[name] = self._files[name]
+        return later
 
     @property
     def name(self) -> str:
@@ -104,8 +121,8 @@ class Records:
 
     def schedules(self, stream: str, group: str = "state") -> bool:
         """Does the config record `group` (state, batch, update) of `stream` at any step? Default: anything of it."""
-        if stream not in STREAMS:
-            raise unknown("stream", stream, STREAMS)
+        if stream not in self.layout:
+            raise unknown("stream", stream, self.layout)
         return next(due(self.config, stream, group), None) is not None
 
     def awaits(self, stream: str, *owners: str) -> bool:
@@ -120,8 +137,8 @@ class Records:
         no such records, StoreError (while iterating) for a shard that is damaged, of another run, or holds anything but
         the columns and steps that the config says.
         """
-        if stream not in STREAMS:
-            raise unknown("stream", stream, STREAMS)
+        if stream not in self.layout:
+            raise unknown("stream", stream, self.layout)
         if owner != SHARED:
             self.arm(owner)
         if not self.schedules(stream):

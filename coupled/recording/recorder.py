@@ -79,9 +79,13 @@ class Recorder:
         self._sums: list[Transfer] = []
         self._first: dict[str, int] = dict.fromkeys(streams, 0)
         self._seen: StepObservation | None = None
+        # The last rows of the stream scalars that came to the host: (step, values by owner and column).
+        self.newest: tuple[int, Mapping[tuple[str, str], np.ndarray]] | None = None
 
     def observe(self, step: int, batch: Batch, links: Links) -> None:
-        """State and batch of `step`, after every arm's backward and before any update."""
+        """State and batch of `step`, after every arm's backward and before any update. UserError on all ranks where a
+        user's own stream fails on one.
+        """
         looking = self._looking(step)
         graphs = self._graphs if batch.in_place else OFF
         seen = StepObservation(
@@ -90,6 +94,7 @@ class Recorder:
         for observer in looking:
             self._put(observer.stream, step, _joined(observer.state(seen), observer.batch(seen)))
         self._seen, self._sums = seen, seen.sums()
+        self._heed(step)
 
     def observe_update(self, step: int) -> None:
         """What the update from `step` to `step` + 1 moved."""
@@ -106,6 +111,7 @@ class Recorder:
         for observer in looking:
             self._put(observer.stream, step, observer.state(seen))
         self._sums = seen.sums()
+        self._heed(step)
         self._send()
 
     def observe_last(self, step: int) -> None:
@@ -126,6 +132,17 @@ class Recorder:
             if step in self.due[stream] and (self.mesh.writes or observer.on_every_data_rank)
         ]
 
+    def _heed(self, step: int) -> None:
+        """What went wrong in a user's own function stops all ranks: a meeting of them, where any such is due."""
+        may_fail = [observer for observer in self.observers.values() if observer.may_fail]
+        if not any(step in self.due[observer.stream] for observer in may_fail):
+            return
+        error = next((observer.error for observer in may_fail if observer.error is not None), None)
+        if any(self.mesh.most(error is not None)):
+            if self._beside is not None:
+                self._beside.read()  # a function that was given what is not finite is not to blame
+            self.mesh.agree(error)
+
     def _put(self, stream: str, step: int, rows: Rows) -> None:
         held = {owner: row for owner, row in rows.items() if self.mesh.holds(owner)}
         self._coming.append((stream, step, Transfer(held)))
@@ -145,7 +162,10 @@ class Recorder:
             self._beside.read()
         coming, self._coming = self._coming, []
         for stream, step, transfer in coming:
-            for (owner, name), array in transfer.arrays().items():
+            arrays = transfer.arrays()
+            if stream == "scalars" and arrays:
+                self.newest = step, arrays
+            for (owner, name), array in arrays.items():
                 column, stacks = self.streams[stream][owner][name], self._stacks[stream, owner]
                 assert (str(array.dtype), array.shape) == (column.dtype, column.shape), (stream, owner, name)
                 stacks[name].append(array)

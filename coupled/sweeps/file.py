@@ -9,6 +9,7 @@ from coupled.config.formats import with_reference
 from coupled.config.identity import kind_of
 from coupled.config.load import located_code, merge, read_tables, read_toml
 from coupled.config.resolve import check_name
+from coupled.config.shipped import located
 from coupled.errors import UserError, unknown
 from coupled.sweeps.fields import NAMED, OF_ARMS, flat, target
 from coupled.sweeps.slurm import Slurm, slurm_of
@@ -44,6 +45,7 @@ class File:
 
 def read(path: Path) -> File:
     """The sweep's file. Raises UserError."""
+    path = located(path)
     tables = read_toml(path, "sweep", "it names a base, and axes or points", "configs/sweeps/")
     for key in tables:
         if key not in _KEYS:

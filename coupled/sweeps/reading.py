@@ -135,6 +135,15 @@ def _name(file: File, row: Row, values: Mapping[str, Sequence[Any]], short: Mapp
     return "-".join(parts) or _ONLY
 
 
+def _refuse_auto(raw: Mapping[str, Any]) -> None:
+    """A sweep is the same runs on every machine; what `auto` is depends on the machine."""
+    train = raw.get("train")
+    if isinstance(train, dict) and train.get("device") == "auto":
+        raise UserError(
+            "train.device = auto", "cpu or cuda: a sweep plans the same runs everywhere", "set train.device"
+        )
+
+
 def _config(file: File, values: Mapping[str, Any], name: str, folder: str) -> Config:
     """The resolved config of a point; `folder` is the sweep's."""
     assigned = {**file.fixed, **values}
@@ -146,6 +155,7 @@ def _config(file: File, values: Mapping[str, Any], name: str, folder: str) -> Co
         settle(raw, {key: value for key, value in assigned.items() if key in NAMED})
         raw["name"] = name
         put(raw, "paths.runs", folder)
+        _refuse_auto(raw)
         if file.arm_axes:
             build(Written, raw)  # what an arm names is a name
             raw["arms"] = expand(raw.get("arms", {}), file.arm_axes)

@@ -40,11 +40,16 @@ class Parser(argparse.ArgumentParser):
         self.register("type", Path, _path)
         self.notes: tuple[str, ...] = (EXIT_CODES,)
         self._fill: Callable[[Parser], None] | None = fill
+        self.commands: Mapping[str, Parser] = {}
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def fill(self) -> None:
+        """Adds what is taken, once."""
         fill, self._fill = self._fill, None
         if fill is not None:
             fill(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.fill()
         return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
@@ -73,6 +78,7 @@ def program_parser(program: str, description: str, package: str, purposes: Mappi
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     for name, purpose in purposes.items():
         commands.add_parser(name, help=purpose, description=purpose, fill=filling(name))
+    whole.commands = commands.choices
     return whole
 
 
@@ -150,7 +156,8 @@ def _ended(program: str, body: Callable[[], int]) -> int:
         print(printable(f"{program}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(f"{program}: interrupted; whatever was committed is intact and can be analysed", file=sys.stderr)
+        left = getattr(error, "left", "") or "whatever was committed is intact and can be analysed"
+        print(printable(f"{program}: interrupted; {left}"), file=sys.stderr)
         return getattr(error, "exit_code", 130)
     except OSError as error:
         print(printable(f"{program}: {error}"), file=sys.stderr)

@@ -9,6 +9,7 @@ import numpy as np
 from coupled.driver.assembly import Parts, build
 from coupled.driver.guard import Guard
 from coupled.driver.loop import advance
+from coupled.driver.mirrors import Mirrors
 from coupled.driver.resuming import restored
 from coupled.driver.run import Run
 from coupled.errors import RunStopped, UserError
@@ -18,7 +19,6 @@ from coupled.reading.checkpoints import checkpoints_of, open_arm
 from coupled.reading.records import Records
 from coupled.recording import checkpoints
 from coupled.recording.commits import Commits
-from coupled.recording.layout import STREAMS
 from coupled.recording.observation import Setting
 from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
@@ -136,6 +136,7 @@ def _rehearsal(rebuilt: Rebuilt, parts: Parts, stretch: Stretch) -> Run:
         chains=chains,
         commits=commits,
         writer=writer,
+        mirrors=Mirrors(rebuilt.config, rebuilt.path, ALONE, recorder, writer),
         fingerprint=fingerprint,
         checkpoint_steps=frozenset(),
     )
@@ -176,7 +177,8 @@ def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndar
                 # Integers first, for they differ by damage alone; of one step in the order of streams: a loss before
                 # the panel of the same weights.
                 floats = value.dtype.kind == "f" and recorded.shape == value.shape and recorded.dtype == value.dtype
-                place = (floats, step, list(STREAMS).index(stream), records.path_of(stream, owner, step), difference)
+                order = list(records.layout).index(stream)
+                place = (floats, step, order, records.path_of(stream, owner, step), difference)
                 first = place if first is None else min(first, place)
                 break
     if first is not None:

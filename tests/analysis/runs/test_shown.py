@@ -11,6 +11,7 @@ from helpers import tiny
 
 import analysis
 import coupled
+from analysis.runs import shown
 from analysis.runs.curve import Band, Curve
 from coupled.errors import UserError
 
@@ -60,15 +61,14 @@ def library(monkeypatch, name):
 
 
 def test_a_curve_is_a_frame_of_the_library_that_is_there(monkeypatch):
-    real = "analysis.runs.shown.find_spec"
-    monkeypatch.setattr(real, lambda name: name if name == "polars" else None)
+    monkeypatch.setattr(shown, "find_spec", lambda name: name if name == "polars" else None)
     library(monkeypatch, "polars")
     frame = CURVE.to_frame()
     assert list(frame) == ["step", "value", "low", "high"]
     np.testing.assert_array_equal(frame["low"], BAND.low)
     frame["value"][0] = 7.0  # a copy: the curve stays
     assert CURVE.values[0] == 1.0
-    monkeypatch.setattr(real, lambda name: None)
+    monkeypatch.setattr(shown, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pandas or polars makes one, and neither is installed; pip install pandas"):
         CURVE.to_frame()
 

@@ -42,8 +42,9 @@ def test_a_signal_ends_the_run_after_its_step_with_143_and_it_goes_on_to_equal_b
 
 @pytest.mark.parametrize(("number", "code"), [SLOW(signal.SIGTERM, 143), SLOW(signal.SIGINT, 130)])
 def test_a_second_signal_ends_it_at_once_and_it_still_goes_on_to_equal_bytes(number, code, tmp_path):
-    outcome, _ = forked(tmp_path, "signal", int(number), 2, **SHORT)
+    outcome, printed = forked(tmp_path, "signal", int(number), 2, **SHORT)
     assert outcome["code"] in (code, 143) and outcome["resumed"] == 0 and outcome["equal"]
+    assert "next: coupled-run resume" in printed
 
 
 @pytest.mark.slow
