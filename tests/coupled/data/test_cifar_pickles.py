@@ -196,6 +196,7 @@ HOSTILE = {
         "makes something else",
     ),
     "a shape larger than its bytes": (_data(array(PIXELS, (65535, 65535))), "gives an array or its type a state"),
+    "a shape smaller than its bytes": (_data(array(PIXELS, (4, 3071))), "gives an array or its type a state"),
     "a shape below zero": (_data(array(PIXELS, (-4, -3072))), "gives an array or its type a state"),
     "an array that is filled twice": (
         _data(array(PIXELS[:9], (9,)) + b"(K\x01K\x01\x85" + DTYPE + b"\x89U\x01atb"),
@@ -234,6 +235,7 @@ HOSTILE = {
     "a list instead": (b"\x80\x02]" + string(PIXELS) + b".", "takes|something else than one dictionary"),
     "labels as a string": (_labels(string(b"\x01" * 4)), "holds no list of 4 integers as its labels"),
     "a label of each kind": (_labels(b"](K\x01N\x88U\x01ae"), "holds no list of 4 integers as its labels"),
+    "truths as labels": (_labels(b"](" + b"\x88" * 4 + b"e"), "holds no list of 4 integers as its labels"),
     "too few labels": (_labels(a_list([number(1)] * 3, 5)), "holds no list of 4 integers as its labels"),
     "a label below zero": (_labels(a_list([number(-1)] * 4, 5)), r"label -1, allowed are 0 to 9"),
     "a label above 255": (_labels(a_list([number(256)] * 4, 5)), r"label 256, allowed are 0 to 9"),
