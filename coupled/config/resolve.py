@@ -136,7 +136,7 @@ def _resolve_data(written: Written, info: DataInfo | None) -> Written:
     if given.listing is not None and given.listing != info.listing:
         raise UserError(
             f"data.listing = {given.listing[:12]}",
-            f"the folders' is {info.listing[:12] or 'none: only image-folder has one'}",
+            f"the folders' is {info.listing[:12] or 'none: only image-folder and hugging-face have one'}",
             "restore the files, or remove data.listing",
         )
     labelling = given.labelling or info.default_labelling or None

@@ -42,7 +42,7 @@ class Data:
         None, "long tail: training images of the largest class over those of the smallest", low=1, open_low=True
     )
     listing: str | None = option(
-        None, "image-folder: SHA-256 of its listing; filled in, and refused when it does not fit"
+        None, "image-folder, hugging-face: SHA-256 of its listing; filled in, and refused when it does not fit"
     )
     workers: int = option(
         0, "image folders: processes that decode and crop ahead (0: none)", kind="elastic", low=0, high=256

@@ -1,8 +1,11 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from their binary distributions, which need no unpickling.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from their binary or their python version, with equal images and labels.
 
-A file is records without a header: one byte for each labelling, then 3072 bytes of pixels, the planes R, G and B one
-after another, each 32 rows of 32. The files are not trusted: a file must be exactly as long as its records before it
-is read, and labels must be in range.
+Binary: a file is records without a header: one byte for each labelling, then 3072 bytes of pixels, the planes R, G and
+B one after another, each 32 rows of 32. Python: a file is the pickle of a dictionary with the same pixels as an array
+(`unpickling` reads it, and calls nothing), and a list of labels for each labelling.
+
+The files are not trusted: before a file is read, it must be exactly as long as its records (as a pickle: longer than
+its pixels, and not by much), and labels must be in range.
 """
 
 import stat
@@ -10,16 +13,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from coupled.data.arrays import ArraySplit
 from coupled.data.splits import DataInfo, SplitName
+from coupled.data.unpickling import Bytes, RefusedError, unpickle
 from coupled.errors import UserError
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _SIZE = 32
 _PIXELS = 3 * _SIZE * _SIZE
+
+# What a pickle holds beside its pixels: of each image a label or two and the name of its file, some 33 bytes in all, in
+# three or four instructions; and a little of the whole.
+_MOST_BYTES, _BYTES_OF_ALL = 128, 4096
+_MOST_INSTRUCTIONS, _INSTRUCTIONS_OF_ALL = 8, 1000
 
 # Mean and standard deviation of all pixels of the training images. The std (.2023, .1994, .2010) that is often seen for
 # CIFAR-10 is another quantity, the mean over images of each image's own: only networks trained with it should see it.
@@ -53,36 +63,64 @@ INFOS = {
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where a data set's records are: its folder, the files of each split, the labellings of a record's first bytes."""
+class _Version:
+    """One of the two forms in which a data set is published: its archive, the folder in it, the files of each split."""
 
+    archive: str
     folder: str
     files: Mapping[SplitName, tuple[str, ...]]
+
+    def places(self, root: Path) -> tuple[Path, Path]:
+        """The folders in which the files may be."""
+        return root, root / self.folder
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a data set's records are. `labellings`: those of a record's first bytes; `keys`: theirs in a pickle."""
+
     labellings: tuple[str, ...]
-    archive: str
-    pickled: tuple[str, str]  # the pickled distribution: its folder, and a file of it
+    keys: tuple[bytes, ...]
+    binary: _Version
+    python: _Version
+
+
+def _layout(names: tuple[str, str], folders: tuple[str, str], train: tuple[str, ...], test: str) -> dict[str, _Version]:
+    """The versions, of which the binary one has files that end in `.bin`."""
+    binary: dict[SplitName, tuple[str, ...]] = {"train": tuple(f"{n}.bin" for n in train), "test": (f"{test}.bin",)}
+    return {
+        "binary": _Version(names[0], folders[0], binary),
+        "python": _Version(names[1], folders[1], {"train": train, "test": (test,)}),
+    }
 
 
 _LAYOUTS = {
     "cifar10": _Layout(
-        "cifar-10-batches-bin",
-        {"train": tuple(f"data_batch_{k}.bin" for k in range(1, 6)), "test": ("test_batch.bin",)},
         ("class",),
-        "cifar-10-binary.tar.gz",
-        ("cifar-10-batches-py", "test_batch"),
+        (b"labels",),
+        **_layout(
+            ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"),
+            ("cifar-10-batches-bin", "cifar-10-batches-py"),
+            tuple(f"data_batch_{k}" for k in range(1, 6)),
+            "test_batch",
+        ),
     ),
     "cifar100": _Layout(
-        "cifar-100-binary",
-        {"train": ("train.bin",), "test": ("test.bin",)},
         ("coarse", "fine"),
-        "cifar-100-binary.tar.gz",
-        ("cifar-100-python", "test"),
+        (b"coarse_labels", b"fine_labels"),
+        **_layout(
+            ("cifar-100-binary.tar.gz", "cifar-100-python.tar.gz"),
+            ("cifar-100-binary", "cifar-100-python"),
+            ("train",),
+            "test",
+        ),
     ),
 }
 
 
 REMEDIES = {
-    name: f"get {layout.archive} (binary version) from {PAGE}, unpack it, set paths.data to the folder it is in"
+    name: f"get {layout.binary.archive} or {layout.python.archive} from {PAGE}, unpack it, "
+    "set paths.data to the folder it is in"
     for name, layout in _LAYOUTS.items()
 }
 
@@ -98,54 +136,112 @@ def read_split(info: DataInfo, split: SplitName, root: Path) -> ArraySplit:
     """The split of as many records as `info` says, evenly spread over its files; no other constant is checked here."""
     layout = _LAYOUTS[info.name]
     try:
-        paths = _find(info.name, root, layout.files[split])
+        version, folder = _find(info.name, root, split)
     except OSError as error:
         raise _damaged(info.name, root, f"cannot be looked into ({error.strerror})") from error
-    heads, share = len(layout.labellings), info.size_of(split) // len(paths)
+    paths, heads = [folder / file for file in version.files[split]], len(layout.labellings)
     records = torch.empty(info.size_of(split), heads + _PIXELS, dtype=torch.uint8)
-    for path, part in zip(paths, records.split(share), strict=True):
-        _read(info, path, part)
+    read = _read if version is layout.binary else _read_pickle
+    for path, part in zip(paths, records.split(info.size_of(split) // len(paths)), strict=True):
+        read(info, path, part)
         for k, labelling in enumerate(layout.labellings):
-            highest, most = int(part[:, k].max()), info.classes[labelling] - 1
-            if highest > most:
-                raise _damaged(info.name, path, f"holds the {labelling} label {highest}, allowed are 0 to {most}")
+            _check_label(info, path, labelling, int(part[:, k].max()))
     # Pixels stay where they were read to, between the labels: a second copy would be another 150 MB.
     images = records[:, heads:].unflatten(1, (3, _SIZE, _SIZE))
     return ArraySplit(images, {name: records[:, k].clone() for k, name in enumerate(layout.labellings)})
 
 
-def _find(name: str, root: Path, files: tuple[str, ...]) -> list[Path]:
-    """The files in `root`, or in the folder of their archive in it; UserError names another version that is there."""
+def _find(name: str, root: Path, split: SplitName) -> tuple[_Version, Path]:
+    """The version that is there, and the folder of its files; the binary one where both are, as it is read faster."""
     layout = _LAYOUTS[name]
-    folders = (root, root / layout.folder)
-    for folder in folders:
-        if (folder / files[0]).exists():
-            return [folder / file for file in files]
-    given, allowed = f"{name}: no file {files[0]}", f"looked in {folders[0]} and {folders[1]}"
-    folder, file = layout.pickled
-    if (root / folder).is_dir() or (root / file).is_file():
-        allowed += "; the pickled python version is there, which is not read"
-    elif (root / layout.archive).is_file():
-        allowed += f"; {layout.archive} is there, but not unpacked"
+    versions = (layout.binary, layout.python)
+    for version in versions:
+        for folder in version.places(root):
+            # A folder of images, too, has a folder `train`: only a file is taken for a pickle.
+            first = folder / version.files[split][0]
+            if first.exists() if version is layout.binary else first.is_file():
+                return version, folder
+    files = " or ".join(version.files[split][0] for version in versions)
+    given, allowed = f"{name}: no file {files}", f"looked in {root}, {' and '.join(v.folder for v in versions)} in it"
+    packed = [version.archive for version in versions if (root / version.archive).is_file()]
+    if packed:
+        allowed += f"; {packed[0]} is there, but not unpacked"
     raise UserError(given, allowed, REMEDIES[name])
 
 
 def _read(info: DataInfo, path: Path, records: Tensor) -> None:
     """Fill `records` (n, bytes of one) from a file that must hold exactly that."""
+    count, length = records.shape
+    size = _size(info, path)
+    if size != count * length:
+        raise _damaged(info.name, path, f"holds {size} bytes, not {count * length} ({count} records of {length})")
+    _fill(info, path, records.numpy().data)
+
+
+def _read_pickle(info: DataInfo, path: Path, records: Tensor) -> None:
+    """Fill `records` (n, bytes of one) from the pickle of a dictionary that must hold as many images and labels."""
+    layout, count = _LAYOUTS[info.name], len(records)
+    size, least = _size(info, path), count * _PIXELS
+    most = least + count * _MOST_BYTES + _BYTES_OF_ALL
+    if not least < size <= most:
+        raise _damaged(info.name, path, f"holds {size} bytes, not {least} to {most}", "python")
+    content = memoryview(bytearray(size))
+    _fill(info, path, content)
     try:
-        status, count, length = path.stat(), *records.shape
-        if not stat.S_ISREG(status.st_mode):
-            raise _damaged(info.name, path, "is not a file")
-        if status.st_size != count * length:
-            sizes = f"{status.st_size} bytes, not {count * length} ({count} records of {length})"
-            raise _damaged(info.name, path, f"holds {sizes}")
-        with path.open("rb") as file:
-            read = file.readinto(records.numpy().data)
+        values = unpickle(content, count * _MOST_INSTRUCTIONS + _INSTRUCTIONS_OF_ALL)
+        records[:, len(layout.keys) :] = torch.from_numpy(_pixels(values.get(b"data"), count))
+        for k, (labelling, key) in enumerate(zip(layout.labellings, layout.keys, strict=True)):
+            labels = _labels(values.get(key), key, count)
+            _check_label(info, path, labelling, min(labels), "python")  # before numbers become bytes
+            _check_label(info, path, labelling, max(labels), "python")
+            records[:, k] = torch.tensor(labels, dtype=torch.uint8)
+    except RefusedError as error:
+        raise _damaged(info.name, path, str(error), "python") from error
+
+
+def _pixels(value: object, count: int) -> np.ndarray:
+    """The images of a pickle, uint8 (count, 3072)."""
+    if not isinstance(value, Bytes) or value.content is None or value.shape != (count, _PIXELS):
+        shape = value.shape if isinstance(value, Bytes) else "nothing"
+        raise RefusedError(f"holds {shape} as its data, not an array of bytes {(count, _PIXELS)}")
+    return np.frombuffer(value.content, dtype=np.uint8).reshape(value.shape, order="F" if value.by_columns else "C")
+
+
+def _labels(value: object, key: bytes, count: int) -> list[int]:
+    """The labels that a pickle holds under a key, as many as there are images."""
+    integers = [each for each in value if type(each) is int] if isinstance(value, list) else []
+    if not isinstance(value, list) or not len(value) == len(integers) == count:
+        raise RefusedError(f"holds no list of {count} integers as its {key.decode()}")
+    return integers
+
+
+def _check_label(info: DataInfo, path: Path, labelling: str, label: int, version: str = "binary") -> None:
+    most = info.classes[labelling] - 1
+    if not 0 <= label <= most:
+        raise _damaged(info.name, path, f"holds the {labelling} label {label}, allowed are 0 to {most}", version)
+
+
+def _size(info: DataInfo, path: Path) -> int:
+    """The bytes of what must be a file."""
+    try:
+        status = path.stat()
     except OSError as error:
         raise _damaged(info.name, path, f"cannot be read ({error.strerror})") from error
-    if read != records.numel():
+    if not stat.S_ISREG(status.st_mode):
+        raise _damaged(info.name, path, "is not a file")
+    return status.st_size
+
+
+def _fill(info: DataInfo, path: Path, target: memoryview) -> None:
+    """Read the first bytes of a file, as many as `target` has."""
+    try:
+        with path.open("rb") as file:
+            read = file.readinto(target)
+    except OSError as error:
+        raise _damaged(info.name, path, f"cannot be read ({error.strerror})") from error
+    if read != target.nbytes:
         raise _damaged(info.name, path, f"ended after {read} bytes while it was read")
 
 
-def _damaged(name: str, path: Path, fault: str) -> UserError:
-    return UserError(f"{name}: {path} {fault}", f"expected {name}'s own file of the binary version", REMEDIES[name])
+def _damaged(name: str, path: Path, fault: str, version: str = "binary") -> UserError:
+    return UserError(f"{name}: {path} {fault}", f"expected {name}'s own file of the {version} version", REMEDIES[name])

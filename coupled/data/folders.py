@@ -5,19 +5,17 @@ asked for.
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from coupled import views
-from coupled.data.decode import decode, evaluation_view
+from coupled.data.decode import decode
 from coupled.data.listing import GENERIC, REMEDIES, SUFFIXES, Listing, counted, listed
+from coupled.data.pictures import Pictures
 from coupled.data.splits import DataInfo, FileSplit, SplitName
-from coupled.errors import RunStopped, UserError
-from coupled.views import Recipe
+from coupled.errors import UserError
 
 
 def _info(name: str, size: int, train: int | tuple[int, ...], test: tuple[int, ...]) -> DataInfo:
@@ -47,7 +45,7 @@ INFOS: dict[str, DataInfo] = {
 }
 
 
-class Folder(FileSplit):
+class Folder(Pictures):
     """A split whose images lie in files."""
 
     def __init__(self, name: str, listing: Listing) -> None:
@@ -71,25 +69,8 @@ class Folder(FileSplit):
         """The file of id `index`."""
         return self._listing.path(index, int(self._labels[index]))
 
-    def crops(self, ids: Tensor, words: Tensor, recipe: Recipe, size: int) -> Tensor:
-        crops = torch.empty(2, len(ids), 3, size, size)
-        for row, image in enumerate(self._images(ids)):
-            crops[:, row] = views.crop(image[None], words[:, row : row + 1], recipe, size)
-        return crops.flatten(0, 1)
-
-    def plain(self, ids: Tensor, size: int) -> Tensor:
-        images = torch.empty(len(ids), 3, size, size)
-        for row, image in enumerate(self._images(ids)):
-            images[row] = evaluation_view(image, size)
-        return images
-
-    def _images(self, ids: Tensor) -> Iterator[Tensor]:
-        """Each image, uint8 (3, H, W) of its own size."""
-        for index in ids.tolist():
-            try:
-                yield decode(self.path(index))
-            except RunStopped as error:
-                raise RunStopped(f"{self._name}: {error}") from error
+    def _picture(self, index: int) -> Tensor:
+        return decode(self.path(index))
 
 
 def load(name: str, split: SplitName, root: str) -> FileSplit:

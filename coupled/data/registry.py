@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from coupled.data import cifar, fashion_mnist, folders, shapes, svhn
+from coupled.data import cifar, fashion_mnist, folders, hugging_face, shapes, svhn
 from coupled.data.contradictions import contradiction
 from coupled.data.splits import DataInfo, Split, SplitName
 from coupled.data.subset import Selection, remaining, select
@@ -53,6 +53,7 @@ _READERS: dict[str, _Reader] = {
         fashion_mnist.DEFAULT_ROOT,
     ),
     "svhn": _Reader(lambda split, _seed, root: svhn.load(split, root), svhn.REMEDIES["svhn"]),
+    hugging_face.NAME: _Reader(lambda split, _seed, root: hugging_face.load(split, root), hugging_face.REMEDY),
     **{name: _of_cifar(name) for name in cifar.INFOS},
     **{name: _of_folders(name) for name in (*folders.INFOS, _FOLDER)},
 }
@@ -76,8 +77,8 @@ def known() -> list[str]:
 def info(name: str, root: str = "") -> DataInfo:
     """What is known of a data set without reading its images.
 
-    Only `image-folder` looks into `root`, where its folders are listed. UserError with the nearest name if there is
-    no such data set.
+    Only `image-folder` and `hugging-face` look into `root`, and list what is there. UserError with the nearest name
+    if there is no such data set.
     """
     if name in DATASETS:
         return DATASETS[name]
@@ -85,6 +86,8 @@ def info(name: str, root: str = "") -> DataInfo:
         return _registered[name].info
     if name == _FOLDER:
         return folders.scan(root)
+    if name == hugging_face.NAME:
+        return hugging_face.scan(root)
     raise unknown("data set", name, known())
 
 

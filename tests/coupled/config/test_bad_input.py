@@ -70,7 +70,7 @@ BAD_SETS = [
     ("data={labelling = 'shape', per_class = 3, seed = 0}", "batches.size = 128"),
     ("data.workers=-1", "0 ≤ value"),
     ("data.workers=2", "only counts with image folders"),
-    ("data.listing='00'", "only image-folder has one"),
+    ("data.listing='00'", "only image-folder and hugging-face have one"),
     ("record.similarity={every = 5, last = true}", "the last one has no batch"),
     ("data.name=cifar10", "https://www.cs.toronto.edu"),
     ("data.name=svhn", "train_32x32.mat"),

@@ -52,7 +52,7 @@ def test_every_built_in_data_set_is_known_with_constants_that_fit():
     for name, info in data.DATASETS.items():
         check_info(info)
         assert (data.info(name), info.name) == (info, name)
-    assert set(data.known()) == {*data.DATASETS, "image-folder"}
+    assert set(data.known()) == {*data.DATASETS, "image-folder", "hugging-face"}
 
 
 def test_the_document_names_every_data_set_and_its_sizes():
