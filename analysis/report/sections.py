@@ -156,7 +156,7 @@ def reproduce(content: Content) -> str:
             f"trained today is of format {FORMAT}: its manifest and its config digest are others, its fingerprint is "
             "the same."
         )
-    where = f"Numbers and figures: the CSV, PNG and SVG files in {run.path}/analysis/ beside this page."
+    where = f"Numbers and figures: the CSV, PNG and SVG files in {files.folder(run.path)}/."
     return (
         paragraph(lead, "lead")
         + f"<pre><code>{text(commands)}</code></pre>"

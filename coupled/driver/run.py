@@ -121,6 +121,8 @@ class Run:
 
     def _save(self, step: int) -> None:
         rows, first = self.recorder.open_rows()
+        if SHARED in rows:
+            rows[SHARED] |= self.recorder.open_fixed()
         arrays = self._captured()
         arrays |= {checkpoints.open_rows_of(owner): columns for owner, columns in rows.items()}
         folder, state = preempt_folder(step), {**self._state(), "first": first}
