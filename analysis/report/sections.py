@@ -138,8 +138,8 @@ def reproduce(content: Content) -> str:
     seeds = [one.config.seed for one in content.runs]
     paths = " ".join(shell(one.path, "utf-8") for one in content.runs)
     train = ["coupled-run train config.toml"] + [f"coupled-run train config.toml --set seed={s}" for s in seeds[1:]]
-    files = dict.fromkeys(own.file.name for own in content.own if own.file is not None)
-    code = "".join(f" --code {shell(file, 'utf-8')}" for file in files)
+    named = dict.fromkeys(own.file.name for own in content.own if own.file is not None)
+    code = "".join(f" --code {shell(file, 'utf-8')}" for file in named)
     commands = "\n".join([*train, f"coupled-analyze report {paths}{code}"])
     pairs: list[tuple[str, Any]] = [("config digest", one.facts["config_digest"]) for one in content.runs]
     pairs += [("fingerprint", one.facts["fingerprint"]) for one in content.runs]
