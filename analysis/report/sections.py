@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from analysis.output import files
 from analysis.output.styles import styles
 from analysis.report import (
     accuracy_chart,
