@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from coupled.recording.checkpoints import open_rows_of
-from coupled.recording.layout import SHARED, Layout
+from coupled.recording.layout import SHARED, Layout, open_rows_of
 from coupled.store import REAL, Entry, Manifest, StoreError, TensorFile, open_tensors, shard_name, verify_object
 from coupled.store.errors import naming
 from coupled.store.objects import Committed
