@@ -1,7 +1,7 @@
 """Train contrastive objectives in lockstep under shared randomness, and record every step.
 
 `coupled.train("configs/quickstart.toml")` does what `coupled-run train` does. A config's own code
-(`code.files`) registers objectives and data sets with `register_objective` and `register_data_set`.
+(`code.files`) registers objectives, data sets, encoders and streams with `register_objective` and its like.
 """
 
 from importlib import import_module
@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from coupled.config import load as load
     from coupled.data import register_data_set as register_data_set
     from coupled.memory import tune_memory as tune_memory
+    from coupled.models.registry import register_encoder as register_encoder
     from coupled.notebook import resume as resume
     from coupled.notebook import train as train
     from coupled.objectives.registry import register_objective as register_objective
     from coupled.reading.export import export as export
+    from coupled.streams import register_stream as register_stream
     from coupled.verification import verify as verify
 
 # Lazily: `coupled.store` must be importable without torch.
@@ -24,7 +26,9 @@ _HOMES = {
     "export": "coupled.reading.export",
     "load": "coupled.config",
     "register_data_set": "coupled.data",
+    "register_encoder": "coupled.models.registry",
     "register_objective": "coupled.objectives",
+    "register_stream": "coupled.streams",
     "resume": "coupled.notebook",
     "train": "coupled.notebook",
     "tune_memory": "coupled.memory",
@@ -36,7 +40,9 @@ __all__ = [
     "export",
     "load",
     "register_data_set",
+    "register_encoder",
     "register_objective",
+    "register_stream",
     "resume",
     "train",
     "tune_memory",

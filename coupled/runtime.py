@@ -16,6 +16,7 @@ import torch
 import coupled
 from coupled.config import Config
 from coupled.errors import UserError
+from coupled.models.timm_models import LIBRARY, is_timm, timm_version
 
 _CUDA_SETTINGS: Final = (
     "CUBLAS_WORKSPACE_CONFIG",
@@ -100,11 +101,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def versions() -> dict[str, str]:
-    """Versions of all that the bits depend on; that of coupled ends in a digest of its code."""
+def versions(encoder: str = "") -> dict[str, str]:
+    """Versions of all that the bits depend on, that of timm where the encoder is one of its models; that of coupled
+    ends in a digest of its code.
+    """
     names = ("torch", "torchvision", "numpy", "numba", "pillow", "safetensors")
     own = f"{coupled.__version__}+{_code_digest()[:12]}"
-    return {"coupled": own, "python": platform.python_version(), **{name: version(name) for name in names}}
+    return {"coupled": own, "python": platform.python_version(), **{name: version(name) for name in names}} | (
+        {LIBRARY: timm_version()} if is_timm(encoder) else {}
+    )
 
 
 @cache

@@ -4,7 +4,8 @@ Shapes: n evaluated samples of a split, D dimensions of h, d of z. Features have
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -83,7 +84,7 @@ class Evaluation:
     ) -> None:
         if workers is not None and not 0 <= workers <= MOST_WORKERS:
             raise UserError(f"{workers} workers", f"from 0 to {MOST_WORKERS}", "set --workers")
-        self.run, self.steps = run, kept_steps(run, steps)
+        self.run, self.steps = _with_code(run, code), kept_steps(run, steps)
         for arm in arms or ():
             run.arm(arm)
         self.arms = tuple(run.arms) if arms is None else tuple(arms)
@@ -268,6 +269,15 @@ class Evaluation:
 
 
 _BYTES: Final = {"float32": 4, "float64": 8}
+
+
+def _with_code(run: Run, code: Sequence[str]) -> Run:
+    """The run, whose networks are then built by these files; its config and records are the same."""
+    if not code:
+        return run
+    own = copy(run)
+    own.config = replace(run.config, code=replace(run.config.code, files=tuple(code)))
+    return own
 
 
 def _device(asked: str, config: Config) -> torch.device:

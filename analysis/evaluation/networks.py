@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from analysis.runs.run import Run
-from coupled.arms.network import meta_network
+from coupled.arms.network import unfilled_network
 from coupled.errors import UserError
 from coupled.models import Network
 from coupled.models.flat import HEAD, FlatState
+from coupled.models.timm_models import LIBRARY, is_timm, timm_version
 from coupled.reading.checkpoints import checkpoints_of, open_checkpoint, state_dict
 from coupled.store import StoreError, TensorFile, read_saved
 
@@ -46,8 +47,12 @@ def weights_at(run: Run, arm: str, step: int) -> dict[str, np.ndarray]:
 
 
 def network_at(run: Run, arm: str, step: int, device: torch.device) -> Network:
-    """The network of an arm at a checkpoint, in evaluation mode; without the classifier head of a ce arm."""
-    network = meta_network(run.config)
+    """The network of an arm at a checkpoint, in evaluation mode; without the classifier head of a ce arm.
+
+    UserError where the encoder's code is not here, or another version of timm than the run's.
+    """
+    _check_timm(run)
+    network = unfilled_network(run.config)
     dtype = getattr(torch, run.config.train.dtype)
     state = FlatState(network, dtype, device)
     tensors = {**state.named_weights(), **state.named_buffers()}
@@ -58,6 +63,14 @@ def network_at(run: Run, arm: str, step: int, device: torch.device) -> Network:
                 raise StoreError(_opened(run, arm, step).path, f"{name} is {values.dtype}, the run's precision {dtype}")
             tensors[name].copy_(values)
     return network.eval()
+
+
+def _check_timm(run: Run) -> None:
+    """A model may compute something else in another version."""
+    then, now = run.facts["versions"].get(LIBRARY), timm_version()
+    if is_timm(run.config.model.encoder) and then != now:
+        do = f"pip install {LIBRARY}=={then}" if then else "train the run again"
+        raise UserError(f"{run.config.model.encoder} was trained with timm {then}", f"here is {now}", do)
 
 
 def _opened(run: Run, arm: str, step: int) -> TensorFile:

@@ -25,7 +25,7 @@ from analysis.runs.controls import ANSWERS, control_of
 from analysis.runs.labels import own_labelling
 from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
-from coupled.models import ENCODERS
+from coupled.models import activation_of
 from coupled.models.activation import about
 from coupled.reading.imported import imported
 from coupled.terminal.shell import shell
@@ -97,7 +97,7 @@ def divergence(content: Content, drawn: Sequence[Chart | None]) -> str:
     kinds = dict.fromkeys(spec.kind for spec in content.run.arms.values())
     lead = " ".join([lead, *(ANSWERS[kind] for kind in kinds if kind in ANSWERS)])
     config = content.run.config
-    activation = about(config.model.activation or ENCODERS[config.model.encoder].activation, config.train.dtype)
+    activation = about(activation_of(config.model), config.train.dtype)
     lead = f"{lead} In this run {activation}."
     body = paragraph(lead, "lead") + figures.figures(content, drawn, ("divergence",))
     return body + _tables(content, "divergence")

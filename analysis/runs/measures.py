@@ -8,19 +8,20 @@ features of two arms (`analysis.runs.alignment`). Shapes: T recorded steps, n = 
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from analysis.arrays.similarity_drift import similarity_drift
-from analysis.runs import alignment
+from analysis.runs import alignment, own
 from analysis.runs.alignment import FeaturePair
 from analysis.runs.curve import Curve
 from analysis.runs.labels import is_permuted, own_labelling
 from analysis.runs.own_measures import registered
 from coupled.config import Arm
+from coupled.config.own_streams import PREFIX, stream_name
 from coupled.config.traits import traits_of
 from coupled.errors import UserError, unknown
 from coupled.objectives.registry import Objective
@@ -31,9 +32,10 @@ from coupled.recording.layout import labellings
 def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
     """The curve of a measure; options are the keyword arguments of its function, those of None are left out.
 
-    Raises UserError for an unknown measure, arm or option and for what the run does not record.
+    "own.<name>" is a stream of the user's own. Raises UserError for an unknown measure, arm or option and for what the
+    run does not record.
     """
-    function, spec = _function_of(measure), records.arm(arm)
+    function, spec = _function_of(measure, records.config.record.own), records.arm(arm)
     options = _with_reference(options)
     allowed = _options_of(function)
     given = {name: value for name, value in options.items() if value is not None}
@@ -43,14 +45,16 @@ def curve(records: Records, measure: str, arm: str, **options: Any) -> Curve:
     return function(records, arm, spec, **given)
 
 
-def _function_of(measure: str) -> Callable[..., Curve]:
-    """The function of a measure that is built in, or of a user's own."""
+def _function_of(measure: str, streams: Iterable[str]) -> Callable[..., Curve]:
+    """The function of a measure: a built-in one, a user's own, or that of a user's stream; `streams`: of the run."""
     if measure in MEASURES:
         return MEASURES[measure]
+    if measure.startswith(PREFIX):
+        return _own(measure)
     if measure not in registered:
-        raise unknown("measure", measure, [*MEASURES, *registered])
-    own = registered[measure]
-    return OfFeatures(own.labelled_curve if own.labelled else own.curve, usual=own.feature)
+        raise unknown("measure", measure, [*MEASURES, *registered, *map(stream_name, streams)])
+    of_user = registered[measure]
+    return OfFeatures(of_user.labelled_curve if of_user.labelled else of_user.curve, usual=of_user.feature)
 
 
 def _with_reference(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +220,10 @@ MEASURES: Final[dict[str, Callable[..., Curve]]] = {
     "gap": gap,
     "mass": mass,
 }
+
+
+def _own(measure: str) -> Callable[..., Curve]:
+    return lambda records, arm, spec: own.curve(records, measure, arm)
 
 
 def _recorded_reference(arm: str, spec: Arm, reference: str | None) -> str:

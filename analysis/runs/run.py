@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.runs import measures, shown
+from analysis.runs import measures, own, shown
 from analysis.runs.curve import Curve, pick
 from analysis.runs.dataset import dataset
 from analysis.runs.own_measures import registered
 from coupled.errors import UserError
-from coupled.reading.records import Records
+from coupled.reading.records import Block, Records
 from coupled.reading.run_json import read_run
 
 # What `Run.curve` gives without options, of the measures that more than one analysis looks at.
@@ -29,8 +29,8 @@ class Run(Records):
         and `analysis.register_measure` adds one.
 
         "cka" and "rsa" take `source` ("panel", "batch", "surrogate"), `feature` ("h", "z") and `reference`; without
-        them it is the headline: panel, h, against the arm's own reference. Raises UserError for what the run does not
-        have.
+        them it is the headline: panel, h, against the arm's own reference. "own.<name>" is a stream of numbers of one's
+        own (docs/own_code.md). Raises UserError for what the run does not have.
         """
         # A user's measure that was registered again is another one, of the same name.
         key = ("curve", measure, registered.get(measure), arm, *sorted(options.items()))
@@ -46,6 +46,13 @@ class Run(Records):
         installed, for what is not recorded, and for more than 2 GiB.
         """
         return dataset(self, streams)
+
+    def own(self, name: str, *, arm: str) -> Block:
+        """The steps, int64 (T,), at which a stream of one's own is recorded of `arm`, and its values (T, *shape).
+
+        The code that made it is not needed. Raises UserError for what the run does not have.
+        """
+        return own.values(self, name, arm)
 
     def _words(self) -> str:
         state = "finished" if self.finished else f"unfinished, {self.steps or 0} of {self.planned_steps} steps"

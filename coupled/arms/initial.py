@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from coupled.arms.arm import Arm
-from coupled.arms.network import meta_network
+from coupled.arms.network import unfilled_network
 from coupled.config import Config
 from coupled.config.traits import Nudge, traits_of
 from coupled.errors import UserError
@@ -39,7 +39,7 @@ def initial_weights(config: Config, names: Iterable[str], device: torch.device) 
     """The flat weights that each of these arms starts with, but for a head, made again from their addresses: (shared,),
     in the run's precision. Arms that start alike have one tensor together.
     """
-    network = meta_network(config)
+    network = unfilled_network(config)
     state = FlatState(network, getattr(torch, config.train.dtype), device)
     starts: dict[tuple[int, tuple[Nudge, ...]], Tensor] = {}
     chosen = {}

@@ -1,30 +1,49 @@
 """The network that all arms share."""
 
+from collections.abc import Hashable
 from functools import lru_cache
 
 import torch
 
 from coupled.config import Config
 from coupled.config.resolved import Model
+from coupled.config.user_code import execute, executed
+from coupled.errors import UserError
 from coupled.models import Network
 from coupled.models.embedding import chunk_of
+from coupled.models.flat import FlatState
+from coupled.models.foreign import is_built_in, source_of
 from coupled.models.shapes import Forward, forward_of, units_of
+from coupled.models.timm_models import is_timm
 
 
 def build_network(config: Config, classes: int | None = None) -> Network:
-    """The network of `config`, with a head of `classes` outputs if given, on whatever device is current."""
+    """The network of `config`, with a head of `classes` outputs if given, on whatever device is current.
+
+    UserError where the encoder's code or library is not here.
+    """
+    _with_code(config)
     return Network(config.model, config.views.size, classes)
 
 
 def meta_network(config: Config) -> Network:
-    """The network that arms share, without storage: names, shapes, feature dimension."""
+    """The network that arms share, without storage: names, shapes, feature dimension. No code is run for it: an encoder
+    that is not built in is an outline, which has no forward.
+    """
+    with torch.device("meta"):
+        return Network(config.model, config.views.size, outline=True)
+
+
+def unfilled_network(config: Config) -> Network:
+    """The network that arms share, without storage, to be given some. UserError as in `build_network`."""
     with torch.device("meta"):
         return build_network(config)
 
 
 def forward_on_shapes(config: Config) -> Forward:
     """What a forward of the network that arms share comes to, counted once in a process."""
-    return _forward(config.model, config.views.size)
+    _with_code(config)
+    return _forward(config.model, config.views.size, (source_of(config.model.encoder), config.code.sha256))
 
 
 def units_on_shapes(config: Config) -> dict[str, int]:
@@ -40,10 +59,29 @@ def _units(model: Model, image_size: int) -> dict[str, int]:
 
 
 @lru_cache
-def _forward(model: Model, image_size: int) -> Forward:
+def _forward(model: Model, image_size: int, source: Hashable) -> Forward:
+    """`source`: what tells an encoder from another of the same name."""
     with torch.device("meta"):
-        network = Network(model, image_size)
+        network, tried = Network(model, image_size), Network(model, image_size)
+    FlatState(tried, torch.float32, torch.device("cpu"))
+    tried.try_out(image_size)
     return forward_of(network, image_size)
+
+
+def _with_code(config: Config) -> None:
+    """A config's own encoder is that of its own files: they are run again if others were run since.
+
+    Raises UserError where they are not known, or are other ones now.
+    """
+    name, files = config.model.encoder, config.code.files
+    if is_built_in(name) or is_timm(name) or executed() == config.code.sha256:
+        return
+    if (execute(files) if files else executed()) != config.code.sha256:
+        raise UserError(
+            f"model.encoder = {name} is the run's own code",
+            "the very files of its code.files have to be run here to build the network",
+            "give them, in their order, as they were",
+        )
 
 
 def evaluation_chunk(config: Config) -> int:

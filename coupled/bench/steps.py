@@ -151,18 +151,19 @@ def shortened(config: Config, name: str, steps: int, runs: str, checkpoints: Sch
 
 def without_panels(config: Config) -> Config:
     """The same run, whose steps meet no panel."""
-    record = replace(config.record, panel=Schedule(), surrogate=Schedule())
+    own = {name: stream for name, stream in config.record.own.items() if stream.of != "panel"}
+    record = replace(config.record, panel=Schedule(), surrogate=Schedule(), own=own)
     return replace(config, record=record, panel=replace(config.panel, stages=False))
 
 
 def _silent(config: Config) -> Run:
     """The same training, with no stream and no checkpoint."""
-    off = {field.name: Schedule() for field in fields(config.record)}
+    off = {field.name: Schedule() for field in fields(config.record) if field.name != "own"}
     silent = assemble(
         replace(
             config,
             name="silent",
-            record=replace(config.record, **off),
+            record=replace(config.record, **off, own={}),
             checkpoints=replace(config.checkpoints, keep=Schedule(), recovery=Schedule()),
         )
     )

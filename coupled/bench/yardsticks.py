@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from coupled.bench.clock import Clock
 from coupled.bench.stock import Stock
 from coupled.config import Config
-from coupled.config.resolve import SAFE_WIDTH
+from coupled.config.resolve import too_narrow
 from coupled.inputs.source import Batch
 
 LAYOUTS: Final = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -31,7 +31,7 @@ def timed(clock: Clock, act: Callable[..., object], *arguments: object) -> float
 def faster_stock(config: Config, device: torch.device, batch: Batch, clock: Clock) -> tuple[Stock, str]:
     """Stock networks in the layout that takes fewer seconds a step, the least of three, and its name."""
     # torch's CPU kernels write outside their memory for narrower networks in channels_last.
-    narrow = device.type == "cpu" and config.model.width < SAFE_WIDTH
+    narrow = device.type == "cpu" and bool(too_narrow(config.model))
     names = list(LAYOUTS)[:1] if narrow else list(LAYOUTS)
     stocks = {name: Stock(config, device, LAYOUTS[name]) for name in names}
     for stock in stocks.values():

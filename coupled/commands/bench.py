@@ -94,11 +94,16 @@ def _print_bench(times: Bench, config: Config) -> None:
     print(f"ratio to bare compute: {times.bare_ratio:.3f} (our own networks and optimiser on a fixed batch)")
     model, train = config.model, config.train
     print(
-        f"ratio to stock: {times.ratio:.3f} ({model.encoder} of width {model.width}, {config.views.size} px, "
+        f"ratio to stock: {times.ratio:.3f} ({model.encoder}{of_width(model.width)}, {config.views.size} px, "
         f"{len(config.arms)} arms, B = {config.batches.size}, {train.precision}, {train.memory_format}, "
         f"stock {times.layout}, {train.threads} threads, {train.device}; {times.steps} steps, median of "
         f"{times.blocks} blocks from {min(times.ratios):.3f} to {max(times.ratios):.3f})"
     )
+
+
+def of_width(width: int | None) -> str:
+    """The width in words; "" where the encoder has none to choose."""
+    return "" if width is None else f" of width {width}"
 
 
 def _panels(times: Bench) -> str:

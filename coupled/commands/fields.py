@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     section, _, field = arguments.section.partition(".")
     if section == "arms" and field:
         field = field.rpartition(".")[2]  # arms.nscl.temperature is a field of every arm
+    if section == "record" and field.startswith("own."):
+        field = ".".join(["own", "<name>", *field.split(".")[2:]])  # likewise
     if section not in text:
         raise unknown("section", section, text)
     lines = text[section].splitlines() if not field else _of(text[section], field)
@@ -52,7 +54,8 @@ def _of(text: str, field: str) -> list[str]:
     lines, chosen = [], False
     for line in text.splitlines():
         if line.startswith("  ") and line[2] != " ":
-            chosen = line.split()[0].rpartition(".")[2].startswith(field)
+            key = line.split()[0]
+            chosen = key.rpartition(".")[2].startswith(field) or key.partition(".")[2].startswith(field)
         elif not line.startswith(" "):
             chosen = False
         if chosen:

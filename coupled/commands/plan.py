@@ -12,7 +12,7 @@ from coupled.config.toml import to_toml
 from coupled.config.traits import own_inputs
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
-from coupled.models import ENCODERS
+from coupled.models import activation_of
 from coupled.models.activation import about
 from coupled.planning.class_shares import permuted_overlaps
 from coupled.planning.fullness import fullness
@@ -82,7 +82,7 @@ def _lines(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
     yield f"memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart"
     if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
         yield f"  {line}"
-    activation = config.model.activation or ENCODERS[config.model.encoder].activation
+    activation = activation_of(config.model)
     yield f"activation       {about(activation, config.train.dtype)}"
     yield from _ledger(forecast)
     if kicks := forecast.kicks.normals:
@@ -93,7 +93,7 @@ def _lines(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
     for stream, total in forecast.streams.items():
         if stream == "ledger" and not total:  # few runs record it
             continue
-        yield f"  {stream:<15}{shown_bytes(total)} in all"
+        yield f"  {stream:<14} {shown_bytes(total)} in all"
     yield from _panels(config)
     count, size = forecast.checkpoints
     yield f"checkpoints      {count} of {shown_bytes(size)}"

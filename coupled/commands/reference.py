@@ -3,7 +3,8 @@
 import dataclasses
 import shutil
 import textwrap
-from typing import Any, Final, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from coupled.config.fields import Schedule, allowed
 from coupled.config.schema import Arm, Written
@@ -51,7 +52,13 @@ REGISTRIES = {
 
 
 def _section(prefix: str, cls: Any) -> list[str]:
-    return [_line(prefix + field.name, field) for field in dataclasses.fields(cls)]
+    lines, hints = [], get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if get_origin(hints[field.name]) is Mapping:  # a table of tables
+            lines += _section(f"{prefix}{field.name}.<name>.", get_args(hints[field.name])[1])
+        else:
+            lines.append(_line(prefix + field.name, field))
+    return lines
 
 
 def _line(key: str, field: dataclasses.Field[Any]) -> str:

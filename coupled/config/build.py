@@ -37,11 +37,16 @@ def _convert(hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> A
         )
         return {name: build(get_args(hint)[1], table, f"{path}.{name}.") for name, table in value.items()}
     if get_origin(hint) is tuple:
-        item_type = get_args(hint)[0]
-        _require(isinstance(value, (list, tuple)), path, value, f"a list of {_PLURALS[item_type]}")
-        return tuple(_scalar((item_type,), item, path, metadata) for item in value)
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return _scalar(options, value, path, metadata)
+        kinds = kinds_of(get_args(hint)[0])
+        plural = " or ".join(_PLURALS[kind] for kind in kinds)
+        _require(isinstance(value, (list, tuple)), path, value, f"a list of {plural}")
+        return tuple(_scalar(kinds, item, path, metadata) for item in value)
+    return _scalar(kinds_of(hint), value, path, metadata)
+
+
+def kinds_of(hint: Any) -> tuple[type, ...]:
+    """The types of a union; else the one type."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[str, Any]) -> Any:

@@ -29,10 +29,16 @@ def fields_of(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if key == "arms" and isinstance(value, list):
             for arm in value:
                 yield from fields_of({k: v for k, v in arm.items() if k != "name"}, f"arms.{arm['name']}.")
-        elif isinstance(value, Mapping) and not prefix.startswith("record."):
+        elif isinstance(value, Mapping) and (not prefix.startswith("record.") or f"{prefix}{key}" == "record.own"):
             yield from fields_of(value, f"{prefix}{key}.")
+        elif prefix == "record.own.":  # what differs mostly comes first
+            yield f"{prefix}{key}", {part: value[part] for part in sorted(value, key=_place) if value[part]}
         else:
             yield f"{prefix}{key}", value
+
+
+def _place(part: str) -> tuple[bool, str]:
+    return part not in ("every", "log", "steps", "last"), part
 
 
 def _kind(name: str) -> str:

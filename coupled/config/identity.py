@@ -22,6 +22,8 @@ def classified(value: Any, kinds: tuple[Kind, ...], own: Kind = "identity") -> A
             kind = field.metadata.get("kind", own)
             if field.metadata.get("later") and child == _default(field):
                 continue
+            if isinstance(child, dict) and "kind" in field.metadata and kind not in kinds:
+                continue  # a table of tables that has a class as a whole
             if dataclasses.is_dataclass(child) or isinstance(child, dict) or kind in kinds:
                 tables[field.name] = classified(child, kinds, kind)
         return {key: table for key, table in tables.items() if table != {}}

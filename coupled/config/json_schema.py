@@ -1,11 +1,11 @@
 """The JSON schema (draft 2020-12) of configs, made from the dataclasses that read them."""
 
 import dataclasses
-import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from coupled.config.schema import Arm, Written
+from coupled.config.build import kinds_of
+from coupled.config.schema import Written
 
 _TYPES: Final = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
@@ -38,11 +38,11 @@ def _property(hint: Any, metadata: Mapping[str, Any], path: str, names: Mapping[
     if dataclasses.is_dataclass(hint):
         return {**_table(hint, f"{path}.", names), **meaning}
     if get_origin(hint) is Mapping:
-        return {"type": "object", "additionalProperties": _table(Arm, f"{path}.<name>.", names)}
+        of_each = _table(get_args(hint)[1], f"{path}.<name>.", names)
+        return {"type": "object", "additionalProperties": of_each, **meaning}
     if get_origin(hint) is tuple:
-        return {"type": "array", "items": _value((get_args(hint)[0],), metadata), **meaning}
-    union = get_origin(hint) in (Union, types.UnionType)
-    value = _value([each for each in (get_args(hint) if union else (hint,)) if each is not type(None)], metadata)
+        return {"type": "array", "items": _value(kinds_of(get_args(hint)[0]), metadata), **meaning}
+    value = _value([each for each in kinds_of(hint) if each is not type(None)], metadata)
     if path in names:
         value = {"anyOf": [{"enum": list(names[path])}, value]}
     return {**value, **meaning}

@@ -5,19 +5,23 @@ an image folder: sizes are registry constants.
 import dataclasses
 import re
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from coupled import data
 from coupled.config.arms import resolve_arms
 from coupled.config.ledger import check_ledger
+from coupled.config.own_streams import resolve_own
 from coupled.config.precision import check_precision
 from coupled.config.resolved import AdamW, Config, Lars, Model, Optimiser, Sgd, Views, filled
 from coupled.config.schema import Code, Panel, Train, Written
 from coupled.config.user_code import execute
 from coupled.data import DataInfo
 from coupled.errors import UserError, unknown
-from coupled.models import ENCODERS, check_model, defaults
+from coupled.models import check_model, defaults, names
+from coupled.models.foreign import is_built_in, is_here, outlined
+from coupled.models.outline import narrow_pointwise
 from coupled.views import RECIPES
 
 _OPTIMISERS: dict[str, type[Optimiser]] = {"sgd": Sgd, "lars": Lars, "adamw": AdamW}
@@ -43,8 +47,10 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
     written = replace(written, code=_code(written.code, elsewhere), train=_on_a_device(written.train, elsewhere))
     if written.views.recipe not in RECIPES:
         raise unknown("views.recipe", written.views.recipe, RECIPES)
-    if written.model.encoder not in ENCODERS:
-        raise unknown("model.encoder", written.model.encoder, ENCODERS)
+    # Without code or library an encoder is what a resolved config says of it.
+    described = elsewhere and not is_built_in(written.model.encoder)
+    if not (described or is_here(written.model.encoder)):
+        raise unknown("model.encoder", written.model.encoder, [*names(), "timm:NAME"])
     check_name(written.name)
     if written.model.dropout:
         raise UserError(
@@ -59,13 +65,16 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
     if size is None:
         raise UserError("views.size is missing", "a resolved config names it")
     check_model(written.model, size)
+    arms = resolve_arms(written, None if info is None else info.classes, elsewhere=elsewhere)
+    record = written.record
     config = filled(
         Config,
         written,
+        record=replace(record, own=resolve_own(record.own, arms, record.panel, elsewhere=elsewhere)),
         views=filled(Views, written.views, size=size),
-        model=filled(Model, written.model, **defaults(written.model, size)),
+        model=filled(Model, written.model, **(_described(written) if described else defaults(written.model, size))),
         optimiser=_optimiser(written),
-        arms=resolve_arms(written, None if info is None else info.classes, elsewhere=elsewhere),
+        arms=arms,
     )
     _check_train(config)
     check_ledger(config)
@@ -73,6 +82,15 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
         check_precision(config)
     _check_ranks(config)
     return config
+
+
+def _described(written: Written) -> dict[str, Any]:
+    """What has to be there of an encoder that is not, or may not be, here. UserError where it is not."""
+    model = written.model
+    if model.feature_size is None or not model.tensors:
+        raise UserError(f"model.encoder = {model.encoder}", "a resolved config says its feature_size and tensors")
+    outlined(model)
+    return {"projection_hidden": model.projection_hidden or model.feature_size}
 
 
 def _code(code: Code, elsewhere: bool) -> Code:
@@ -238,13 +256,13 @@ def _check_train(config: Config) -> None:
     train = config.train
     _unused(train.tf32 or None, train.device == "cuda", "train.tf32", "train.device = cuda")
     _unused(train.tf32 or None, train.precision == "float32", "train.tf32", "train.precision = float32")
-    if (train.memory_format, train.device) == ("channels_last", "cpu") and config.model.width < SAFE_WIDTH:
+    if (train.memory_format, train.device) == ("channels_last", "cpu") and (narrow := too_narrow(config.model)):
         raise UserError(
-            f"model.width = {config.model.width} with train.memory_format = channels_last",
+            f"{narrow} with train.memory_format = channels_last",
             f"at least {SAFE_WIDTH} on a CPU: torch's kernels write outside their memory below it",
             "use contiguous",
         )
-    for stream in dataclasses.fields(config.record):
+    for stream in (field for field in dataclasses.fields(config.record) if field.name != "own"):
         last = getattr(config.record, stream.name).last or None
         _unused(
             last,
@@ -253,8 +271,30 @@ def _check_train(config: Config) -> None:
             "streams of states: the last one has no batch",
         )
     _unused(config.panel.stages or None, _records(config, "panel"), "panel.stages", "a schedule in record.panel")
+    if not is_built_in(config.model.encoder):
+        _check_foreign(config)
     watched = config.panel.flips_size if config.panel.flips_size != Panel().flips_size else None
     _unused(watched, _records(config, "flips"), "panel.flips_size", "a schedule in record.flips")
+
+
+def too_narrow(model: Model) -> str:
+    """What of a network is too narrow for torch's kernels of channels_last on a CPU; "" where nothing is."""
+    if is_built_in(model.encoder):
+        assert model.width is not None
+        return f"model.width = {model.width}" if model.width < SAFE_WIDTH else ""
+    name = narrow_pointwise(model.tensors, SAFE_WIDTH)
+    return f"the input channels of {model.encoder}'s {name}" if name else ""
+
+
+def _check_foreign(config: Config) -> None:
+    """What encoders that are not built in may lack."""
+    name = config.model.encoder
+    if config.panel.stages and not config.model.stage_sizes:
+        raise UserError("panel.stages = true", f"{name} gives no stage features", "remove it")
+    if _records(config, "flips"):
+        raise UserError(
+            "a schedule in record.flips", f"{name} is not built in: its activations are not watched", "remove it"
+        )
 
 
 def _records(config: Config, stream: str) -> bool:

@@ -38,7 +38,6 @@ class Views(schema.Views):
 class Model(schema.Model):
     """[model] with its widths; an option stays None where the encoder does not take it."""
 
-    width: int = _always(schema.Model, "width")
     projection_hidden: int = _always(schema.Model, "projection_hidden")
 
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 from coupled.config.fields import Schedule, option
 from coupled.config.schema_arm import TAU_HIGH, TAU_LOW, Arm
+from coupled.config.schema_stream import OwnStream
 
 _LONGEST = 2**53 - 1  # steps and samples that rates are computed from, exact in float64
 
 
 @dataclass(frozen=True)
 class Code:
-    """[code] A user's own objectives and data sets."""
+    """[code] A user's own objectives, data sets and streams."""
 
     files: tuple[str, ...] = option(
-        (), "Python files that register objectives or data sets (docs/own_code.md)", kind="elastic", path=True
+        (), "Python files that register objectives, data sets or streams (docs/own_code.md)", kind="elastic", path=True
     )
     sha256: tuple[str, ...] = option((), "SHA-256 of those files; filled in, and refused when it does not fit")
 
@@ -70,7 +71,9 @@ class Views:
 class Model:
     """[model] Encoder and projector, the same for every arm."""
 
-    encoder: str = option("resnet-small", "encoder")
+    encoder: str = option(
+        "resnet-small", "encoder; or one that code.files register, or timm:NAME for a model of timm (docs/encoders.md)"
+    )
     width: int | None = option(
         None, "channels of the first stage (vit: of a token); default: the encoder's own", low=1, high=4096
     )
@@ -92,6 +95,20 @@ class Model:
         "encoder's own, relu for the projector",
         choices=("relu", "gelu", "silu", "softplus"),
         later=True,
+    )
+    feature_size: int | None = option(
+        None, "dimension of h of an encoder that is not built in; filled in, and refused when it does not fit",
+        low=1, high=65536, later=True,
+    )  # fmt: skip
+    stage_sizes: tuple[int, ...] = option(
+        (),
+        "dimensions of its stage features; filled in, and refused when they do not fit",
+        low=1,
+        high=65536,
+        later=True,
+    )
+    tensors: tuple[str, ...] = option(
+        (), "names and shapes of its weights; filled in, and refused when they do not fit", later=True
     )
     dropout: float = option(0.0, "must be 0: masks would be randomness that arms do not share", low=0, high=1)
 
@@ -208,6 +225,9 @@ class Record:
         "default: never",
         kind="recorded",
         later=True,
+    )
+    own: Mapping[str, OwnStream] = option(
+        {}, "streams of one's own (docs/own_code.md)", kind="recorded", later=True, states=False
     )
 
 

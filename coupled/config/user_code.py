@@ -1,32 +1,44 @@
-"""A user's own objectives and data sets: Python files that register them."""
+"""A user's own objectives, data sets, encoders and streams: Python files that register them."""
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from coupled import streams
 from coupled.data import registry as data_sets
 from coupled.errors import UserError
+from coupled.models import registry as encoders
 from coupled.objectives import registry as objectives
 from coupled.userfiles import read_bytes
 
-_REGISTRIES = (objectives, data_sets)
+_REGISTRIES = (objectives, data_sets, encoders, streams)
 # What files have registered: (registry, name). What a program registers by itself is not among it, and stays.
 _own: list[tuple[int, str]] = []
+# The SHA-256 of the files that ran last: what they registered is what is known now.
+_executed: tuple[str, ...] = ()
+
+
+def executed() -> tuple[str, ...]:
+    """The SHA-256 (hex) of the files that ran last, in their order."""
+    return _executed
 
 
 def execute(files: Sequence[str]) -> tuple[str, ...]:
-    """Run Python files that call `coupled.register_objective` or `coupled.register_data_set`; their SHA-256 (hex).
+    """Run Python files that call `coupled.register_objective` and its like; their SHA-256 (hex).
 
     What files registered before is withdrawn first: a config sees its own files, as they are now, and no others'. They
     are the user's own code, named in the user's own config, and run with all its rights; what is read back from a run
     directory never runs any. Raises UserError where a file is missing or fails.
     """
+    global _executed  # noqa: PLW0603 - it says what is in the registries, which are global
+    _executed = ()
     for index, name in _own:
         _REGISTRIES[index].forget(name)
     _own.clear()
     before = [set(registry.known()) for registry in _REGISTRIES]
     try:
-        return tuple(run_file(Path(file)) for file in files)
+        _executed = tuple(run_file(Path(file)) for file in files)
+        return _executed
     finally:
         for index, registered in enumerate(_REGISTRIES):
             _own.extend((index, name) for name in registered.known() if name not in before[index])

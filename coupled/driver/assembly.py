@@ -15,6 +15,7 @@ from coupled.arms.moves import Moves
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
 from coupled.config.ledger import records_ledger
+from coupled.config.own_streams import stream_name
 from coupled.config.traits import objective_of, own_inputs
 from coupled.config.user_code import execute
 from coupled.data.splits import Split
@@ -30,14 +31,14 @@ from coupled.objectives.losses import try_out
 from coupled.ranks.mesh import ALONE, Mesh
 from coupled.ranks.sums import Sums
 from coupled.recording.commits import Commits
-from coupled.recording.layout import Layout, labellings, train_layout
+from coupled.recording.layout import Layout, labellings, row_bytes, train_layout
 from coupled.recording.ledger import Ledger, audited
 from coupled.recording.observation import Setting
 from coupled.recording.observers import observers_of
 from coupled.recording.panels import Panels
 from coupled.recording.recorder import Recorder
 from coupled.recording.run_json import describe
-from coupled.recording.schedule import checkpoint_steps, kept_steps, manifest_lines
+from coupled.recording.schedule import SHARD_BYTES, checkpoint_steps, kept_steps, manifest_lines
 from coupled.recording.writer import Writer
 from coupled.store import (
     Objects,
@@ -49,6 +50,7 @@ from coupled.store import (
     state,
 )
 from coupled.store.manifest import MAX_ENTRIES
+from coupled.terminal.sizes import shown_bytes
 
 
 @dataclass(kw_only=True)
@@ -117,8 +119,18 @@ def check_usable(config: Config) -> None:
         raise UserError(f"paths.runs = {config.paths.runs}", "a folder, or a place where one can be made")
     for arm in config.arms.values():
         try_out(objective_of(arm), arm.temperature)
+    _check_rows(config)
     if (lines := manifest_lines(config, train_layout(config))) > MAX_ENTRIES:
         raise UserError(f"a run of {lines} objects", f"at most {MAX_ENTRIES}", "thin out checkpoints.keep")
+
+
+def _check_rows(config: Config) -> None:
+    """UserError where a row of a user's own stream fills more than a shard."""
+    layout = train_layout(config)
+    for name in config.record.own:
+        size = max(map(row_bytes, layout[stream_name(name)].values()))
+        if size > SHARD_BYTES:
+            raise UserError(f"record.own.{name}: a row of {shown_bytes(size)}", f"at most {shown_bytes(SHARD_BYTES)}")
 
 
 def _build(config: Config, mesh: Mesh) -> Parts:

@@ -12,6 +12,7 @@ from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.config.identity import path_of
 from coupled.driver.assembly import Parts, is_finished, is_unfinished, ready
+from coupled.driver.own_streams import Trial, copies, differing
 from coupled.driver.resuming import refuse_another
 from coupled.errors import RunStopped, UserError
 from coupled.planning.fullness import fullness
@@ -44,16 +45,17 @@ def anything_to_train(config: Config, *, overwrite: bool = False) -> bool:
 def repeats_its_bytes(parts: Parts) -> None:
     """Takes the first step twice from the initial state, which is left as it was; RunStopped if any byte differs.
 
-    Weights, buffers, optimiser state, gradient, z and pixels are compared, of every arm.
+    Weights, buffers, optimiser state, gradient, z and pixels are compared, of every arm. Streams of the user's own are
+    tried out beside it, at both: UserError where one does what it must not.
     """
     if not parts.config.train.steps:
         return
-    before = {name: _copy(_state(arm)) for name, arm in parts.arms.items()}
-    first, second = (_step(parts, before) for _ in range(2))
-    differing = [key for key in first if _bytes(first[key]) != _bytes(second[key])]
-    if differing:
+    before, own = {name: copies(_state(arm)) for name, arm in parts.arms.items()}, Trial(parts)
+    first, second = (_step(parts, before, own) for _ in range(2))
+    own.judge()
+    if others := differing(first, second):
         raise RunStopped(
-            f"one step taken twice gave different bytes ({', '.join(differing[:4])}): on this device with these "
+            f"one step taken twice gave different bytes ({', '.join(others[:4])}): on this device with these "
             "settings nothing can be promised; nothing was written. Use another device, precision or memory_format"
         )
 
@@ -88,7 +90,7 @@ def size_of(path: Path) -> int:
     return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
 
 
-def _step(parts: Parts, before: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _step(parts: Parts, before: Mapping[str, Mapping[str, Tensor]], own: Trial) -> dict[str, Tensor]:
     """The tensors that one step from the initial state gives; that state is restored afterwards."""
     config = parts.config
     batch = parts.source.at(0)
@@ -96,9 +98,10 @@ def _step(parts: Parts, before: Mapping[str, Mapping[str, Tensor]]) -> dict[str,
     seen = {"pixels": batch.pixels, **{f"pixels of {of}": other.pixels for of, other in batch.others.items()}}
     for name, arm in parts.arms.items():
         arm.forward_backward(batch)
+        own.look(arm, batch, rate)
         seen |= {f"{name}'s z": arm.z, f"{name}'s gradient": arm.state.gradient.clone()}
         arm.update(rate)
-        seen |= {f"{name}'s {key}": value for key, value in _copy(_state(arm)).items()}
+        seen |= {f"{name}'s {key}": value for key, value in copies(_state(arm)).items()}
         _put_back(arm, before[name])
     return seen
 
@@ -107,17 +110,8 @@ def _state(arm: Arm) -> dict[str, Tensor]:
     return {"weights": arm.state.weights, "buffers": arm.state.buffers, **arm.optimiser.tensors()}
 
 
-def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
 def _put_back(arm: Arm, before: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         arm.state.weights.copy_(before["weights"])
         arm.state.buffers.copy_(before["buffers"])
     arm.optimiser.load({}, 0)
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    # bytes, not torch.equal: 0.0 == -0.0 there, and NaN is never itself
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

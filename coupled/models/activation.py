@@ -36,8 +36,10 @@ _MEASURED: Final = (
 )
 
 
-def about(name: str, dtype: str) -> str:
-    """What an activation makes of small differences of weights, in words, for a run in this dtype."""
+def about(name: str | None, dtype: str) -> str:
+    """What an activation makes of small differences of weights, in words, for a run in this dtype; None: any."""
+    if name is None:
+        return f"the encoder has its own: where a gradient jumps, as relu's does, rounding can grow ({_MEASURED})"
     if name != "relu":
         return f"{name} is smooth: no unit's gradient jumps, so that a small difference grows later ({_MEASURED})"
     if dtype == "float64":

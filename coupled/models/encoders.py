@@ -6,11 +6,14 @@ Every encoder takes images (N, 3, S, S) and gives h (N, D) and, when asked, its 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
 from coupled.errors import UserError
+from coupled.models import foreign
+from coupled.models.options import Options
+from coupled.models.registry import BUILT_IN, known
 from coupled.models.resnet import SmallResNet
 from coupled.models.resnets import ResNet
 from coupled.models.vit import ViT
@@ -19,38 +22,6 @@ from coupled.models.vit import ViT
 _LARGEST_CIFAR_STEM = 64
 RELU = "relu"
 _DEFAULTS = {"patch": 4, "depth": 12, "heads": 12}
-
-
-class Options(Protocol):
-    """[model] as a user wrote it; None stands for a default."""
-
-    @property
-    def encoder(self) -> str: ...
-    @property
-    def width(self) -> int | None: ...
-    @property
-    def stem(self) -> str | None: ...
-    @property
-    def patch(self) -> int | None: ...
-    @property
-    def depth(self) -> int | None: ...
-    @property
-    def heads(self) -> int | None: ...
-    @property
-    def projection_hidden(self) -> int | None: ...
-    @property
-    def activation(self) -> str | None: ...
-
-
-class FilledOptions(Options, Protocol):
-    """[model] with its defaults: an option is None only where the encoder does not take it."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def projection_hidden(self) -> int: ...
-    @property
-    def projection_dim(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -99,12 +70,16 @@ ENCODERS: dict[str, EncoderInfo] = {
     "vit": EncoderInfo("torchvision's vision transformer", 384, ("patch", "depth", "heads"), (), _vit, "gelu"),
 }
 
+assert tuple(ENCODERS) == BUILT_IN
+
 
 def defaults(model: Options, image_size: int) -> dict[str, Any]:
     """The options that have defaults, filled in for images of that side; those that the encoder does not take are None.
 
     The defaults are by name, as fields of `FilledOptions`.
     """
+    if model.encoder not in ENCODERS:
+        return foreign.defaults(model, image_size)
     info = ENCODERS[model.encoder]
     width = model.width or info.width
     stem = model.stem or ("cifar" if image_size <= _LARGEST_CIFAR_STEM else "imagenet")
@@ -118,9 +93,25 @@ def defaults(model: Options, image_size: int) -> dict[str, Any]:
     }
 
 
+def activation_of(model: Options) -> str | None:
+    """The nonlinearity of an encoder; None where only its own code knows it."""
+    info = ENCODERS.get(model.encoder)
+    return model.activation or (None if info is None else info.activation)
+
+
+def names() -> list[str]:
+    """What model.encoder may be here; beside these, models of timm."""
+    return [*ENCODERS, *known()]
+
+
 def check_model(model: Options, image_size: int) -> None:
-    """Raise UserError for an option the encoder does not take, or sizes that do not divide."""
+    """Raise UserError for an option the encoder does not take, or sizes that do not divide; of a built-in one."""
+    if model.encoder not in ENCODERS:
+        return
     info = ENCODERS[model.encoder]
+    for key in ("feature_size", "stage_sizes", "tensors"):
+        if getattr(model, key):
+            raise UserError(f"model.{key}", f"{model.encoder} is built in, and needs none", "remove it")
     for key in ("stem", *_DEFAULTS):
         if getattr(model, key) is not None and key not in info.options:
             takers = [name for name, other in ENCODERS.items() if key in other.options]

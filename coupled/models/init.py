@@ -61,6 +61,7 @@ _ZERO, _ONE = _constant(0.0), _constant(1.0)
 # torchvision's VisionTransformer (its conv_proj is cut at ±2, more than ten standard deviations) and torch's attention.
 RULES: dict[tuple[str, str], Rule] = {
     ("Conv2d", "weight"): _gaussian(lambda shape: math.sqrt(2 / (shape[0] * shape[2] * shape[3]))),
+    ("Conv2d", "bias"): _ZERO,
     ("Linear", "weight"): _gaussian(lambda shape: 1 / math.sqrt(shape[1])),
     ("Linear", "bias"): _ZERO,
     ("BatchNorm", "weight"): _ONE,
@@ -69,6 +70,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("BatchNorm", "running_var"): _ONE,
     ("LayerNorm", "weight"): _ONE,
     ("LayerNorm", "bias"): _ZERO,
+    ("GroupNorm", "weight"): _ONE,
+    ("GroupNorm", "bias"): _ZERO,
     ("ViT", "class_token"): _ZERO,
     ("ViT", "conv_proj.weight"): _gaussian(lambda shape: 1 / math.sqrt(shape[1:].numel())),
     ("ViT", "conv_proj.bias"): _ZERO,
@@ -105,16 +108,30 @@ def _fill(network: nn.Module, name: str, tensor: Tensor, seed: int, draw: int) -
         tensor.copy_(_rule(network, name)(_Address(seed, name, draw), tensor.shape))
 
 
+def has_rule(network: nn.Module, name: str) -> bool:
+    """Does the table know the first values of a parameter or buffer?"""
+    return any(key in RULES for key in _keys(network, name))
+
+
 def _rule(network: nn.Module, name: str) -> Rule:
     """The rule for a parameter: its parent's parent's for `child.leaf` before its own module's for `leaf`."""
+    keys = _keys(network, name)
+    rules = [RULES[key] for key in keys if key in RULES]
+    assert rules, f"no rule for the initial values of {name}: {' or '.join(map(str, keys))}"
+    return rules[0]
+
+
+def _keys(network: nn.Module, name: str) -> list[tuple[str, str]]:
+    """Where the table is looked at for a parameter, in order. A class that is derived from one of torch's or ours has
+    the rules of that one; other classes have none, whatever they are called.
+    """
     parts = name.split(".")
     keys = []
     for own in (2, 1):
         module = network.get_submodule(".".join(parts[:-own]))
-        keys.append((type(module).__name__, ".".join(parts[-own:])))
-    rules = [RULES[key] for key in keys if key in RULES]
-    assert rules, f"no rule for the initial values of {name}: {' or '.join(map(str, keys))}"
-    return rules[0]
+        kinds = [kind for kind in type(module).__mro__ if kind.__module__.startswith(("torch.nn.", "coupled."))]
+        keys += [(kind.__name__, ".".join(parts[-own:])) for kind in kinds]
+    return keys
 
 
 def nudge(state: FlatState, seed: int, scale: float | str, draw: int) -> None:

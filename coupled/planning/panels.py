@@ -5,6 +5,7 @@ from typing import Final
 
 from coupled.arms.network import forward_on_shapes
 from coupled.config import Config
+from coupled.config.own_streams import stream_name
 from coupled.planning.ranks import rate_of, seconds
 from coupled.recording.schedule import due
 
@@ -27,7 +28,11 @@ class PanelCost:
 def panel_cost(config: Config) -> PanelCost:
     """Estimated from multiply-adds at a fixed rate, one process for all arms; the share does not depend on the rate."""
     images = {"panel": config.panel.size, "surrogate": 2 * config.panel.surrogate_size}
-    counts = {stream: sum(1 for _ in due(config, stream, "state")) for stream in images}
+    steps = {stream: set(due(config, stream, "state")) for stream in images}
+    # A stream of one's own takes a forward of the panel where nothing else does.
+    for name, own in config.record.own.items():
+        steps["panel"] |= set(due(config, stream_name(name), "state")) if own.of == "panel" else set()
+    counts = {stream: len(of) for stream, of in steps.items()}
     an_image = _FORWARD * forward_on_shapes(config).multiply_adds * len(config.arms) / rate_of(config)
     panels = sum(counts[stream] * images[stream] for stream in images) * an_image
     at_once = sum(images[stream] for stream in images if counts[stream])

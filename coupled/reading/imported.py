@@ -159,7 +159,7 @@ def _is_source(source: Any) -> bool:
 
 def _fault_of_config(config: Config) -> str:
     """Why no run of imported checkpoints has this config; "" if one may have."""
-    if any(getattr(config.record, stream) != Schedule() for stream in STREAMS):
+    if config.record.own or any(getattr(config.record, stream) != Schedule() for stream in STREAMS):
         return "its config has records"
     if config.checkpoints.recovery != Schedule():
         return "its config has checkpoints to resume from"

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from coupled.config import Config
-from coupled.recording.layout import GROUPS, STREAMS, Column, Layout
+from coupled.recording.layout import GROUPS, Column, Layout
 from coupled.recording.schedule import OF_LAST, boundaries, checkpoint_steps, due, shard_owners
 from coupled.store import Manifest, checkpoint_folder, shard_name
 from coupled.store.manifest import RUN_JSON
@@ -27,13 +27,13 @@ class Line(NamedTuple):
 def expected_lines(config: Config, streams: Layout) -> Iterator[Line]:
     """Every line of the whole run, in order."""
     steps, kept = config.train.steps, set(config.checkpoints.keep.upto(config.train.steps))
-    closing = {stream: [0, *boundaries(config, streams, stream)] for stream in STREAMS}
-    shards = {stream: {b: a for a, b in pairwise(closing[stream])} for stream in STREAMS}
+    closing = {stream: [0, *boundaries(config, streams, stream)] for stream in streams}
+    shards = {stream: {b: a for a, b in pairwise(closing[stream])} for stream in streams}
     checkpoints = checkpoint_steps(config)
     before = dict(zip(checkpoints[1:], checkpoints, strict=False))
     yield Line("begin", RUN_JSON, 0, 0)
     for step in sorted({*checkpoints, *(b for ends in shards.values() for b in ends)}):
-        for stream in sorted(STREAMS):
+        for stream in sorted(streams):
             first = shards[stream].get(step)
             if first is not None and _records(config, stream, first, step - 1):
                 yield from shard_lines(streams[stream], stream, first, step - 1)
@@ -41,7 +41,7 @@ def expected_lines(config: Config, streams: Layout) -> Iterator[Line]:
             yield Line("checkpoint", f"{checkpoint_folder(step)}/{STATE}", step, step)
             if step in before and before[step] not in kept:
                 yield Line("retire", f"{checkpoint_folder(before[step])}/{STATE}", before[step], before[step])
-    for stream in sorted(STREAMS):
+    for stream in sorted(streams):
         if _records(config, stream, steps, steps):
             yield from shard_lines(streams[stream], stream, steps, steps, OF_LAST)
     yield Line("finish", None, 0, steps)

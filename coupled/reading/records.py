@@ -14,7 +14,7 @@ from coupled.config import Arm, Config
 from coupled.errors import UserError, printable, unknown
 from coupled.reading.open_rows import OpenRows, open_rows
 from coupled.reading.shard_rules import check_shard
-from coupled.recording.layout import GROUPS, SHARED, STREAMS, train_layout
+from coupled.recording.layout import GROUPS, SHARED, train_layout
 from coupled.recording.schedule import due
 from coupled.store import (
     Entry,
@@ -132,8 +132,8 @@ class Records:
 
     def schedules(self, stream: str, group: str = "state") -> bool:
         """Does the config record `group` (state, batch, update) of `stream` at any step? Default: anything of it."""
-        if stream not in STREAMS:
-            raise unknown("stream", stream, STREAMS)
+        if stream not in self.layout:
+            raise unknown("stream", stream, self.layout)
         return next(due(self.config, stream, group), None) is not None
 
     def awaits(self, stream: str, *owners: str) -> bool:
@@ -148,8 +148,8 @@ class Records:
         no such records, StoreError (while iterating) for a shard that is damaged, of another run, or holds anything but
         the columns and steps that the config says.
         """
-        if stream not in STREAMS:
-            raise unknown("stream", stream, STREAMS)
+        if stream not in self.layout:
+            raise unknown("stream", stream, self.layout)
         if owner != SHARED:
             self.arm(owner)
         if not self.schedules(stream):

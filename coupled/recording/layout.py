@@ -21,6 +21,7 @@ from coupled import views
 from coupled.arms.network import meta_network
 from coupled.config import Config
 from coupled.config.ledger import contrasted, has_momentum, ledger_arms, splits
+from coupled.config.own_streams import stream_name
 from coupled.config.traits import Permuted, objective_of, traits_of
 from coupled.models.flat import in_weight_gap
 from coupled.objectives.registry import is_function_of_sigma, positive_gap
@@ -228,11 +229,35 @@ STREAMS: Final = {
 
 
 def train_layout(config: Config) -> Layout:
-    """stream → owner (arm or "shared") → column name → Column, by a config, from shapes alone."""
+    """stream → owner (arm or "shared") → column name → Column, by a config, from shapes alone.
+
+    Streams of one's own come last.
+    """
     network = meta_network(config)
     layers = len(list(network.parameters()))
     dims = Dims(layers, network.feature_dim, tuple(network.stage_dims), len(network.activations()))
-    return {stream: _owners(spec, config, dims) for stream, spec in STREAMS.items()}
+    built_in = {stream: _owners(spec, config, dims) for stream, spec in STREAMS.items()}
+    return built_in | {stream_name(name): _own(config, dims, name) for name in config.record.own}
+
+
+def own_column(config: Config, name: str) -> str:
+    """The column of a stream of one's own: of a state where it looks at the panel, else of a batch."""
+    return "state.value" if config.record.own[name].of == "panel" else "batch.value"
+
+
+def _own(config: Config, dims: Dims, name: str) -> dict[str, Columns]:
+    stream, batch = config.record.own[name], config.batches.size
+    sizes = {
+        "batch": batch,
+        "views": 2 * batch,
+        "layers": dims.layers,
+        "features": dims.features,
+        "projection": config.model.projection_dim,
+        "panel": config.panel.size,
+    }
+    shape = tuple(sizes[size] if isinstance(size, str) else size for size in stream.shape)
+    column = Column(str(stream.dtype), shape, by_layer=stream.shape == ("layers",))
+    return {arm: {own_column(config, name): column} for arm in stream.arms or config.arms}
 
 
 def _owners(spec: StreamSpec, config: Config, dims: Dims) -> dict[str, Columns]:
@@ -243,8 +268,11 @@ def _owners(spec: StreamSpec, config: Config, dims: Dims) -> dict[str, Columns]:
 
 
 def cause(stream: str, owner: str, column: str) -> Cause:
-    """What a column shows."""
-    shows, group = STREAMS[stream].shows, column.partition(".")[0]
+    """What a column shows. One of a user's own may show all that its function is given: the last of that counts."""
+    group = column.partition(".")[0]
+    if stream not in STREAMS:
+        return Cause.EVALUATION if group == "state" else Cause.BACKWARD
+    shows = STREAMS[stream].shows
     if owner == SHARED:
         return shows.get(column, Cause.INPUTS)
     kind = ".".join(column.split(".")[:2])  # of columns that there are by labelling, or by arm

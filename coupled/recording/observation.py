@@ -1,14 +1,15 @@
 """What observers are given of a step, and what an observer is."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from coupled.arms.arm import Arm
 from coupled.config import Config
+from coupled.errors import UserError
 from coupled.graphs import OFF, Graphs
 from coupled.inputs.certificate import Link, Links
 from coupled.inputs.source import Batch
@@ -18,6 +19,8 @@ from coupled.recording.ledger import Ledger
 from coupled.recording.panels import Panels
 from coupled.recording.transfer import Rows, Transfer
 from coupled.recording.weights import LayerGeometry, Weights
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class Observation:
     geometry: LayerGeometry
     dependents: Mapping[str, Sequence[str]]
     looking: Sequence["Observer"]
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for all who look at this step."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     @cached_property
     def weights(self) -> Weights:
@@ -106,12 +116,16 @@ class Observer:
 
     `sums`: those over the weights that its rows come from; `keeps_weights`: it asks what the update moved.
     `on_every_data_rank`: it exchanges something with the ranks that share its arms; others look on the first one alone.
+    `may_fail`: it runs what a user wrote. It raises nothing itself, since other ranks may be in a meeting: `error` has
+    what went wrong, and all ranks stop with it once they have looked.
     """
 
-    stream: ClassVar[str]
+    stream: str
     sums: ClassVar[frozenset[Sum]] = frozenset()
     keeps_weights: ClassVar[bool] = False
     on_every_data_rank: ClassVar[bool] = False
+    may_fail: ClassVar[bool] = False
+    error: UserError | None = None
 
     def __init__(self, setting: Setting) -> None:
         del setting

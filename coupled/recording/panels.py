@@ -21,7 +21,10 @@ _SEED = 0
 
 
 class Panels:
-    """Both panels, made once: test images un-augmented, and training images under two fixed views each."""
+    """Both panels, made once: test images un-augmented, and training images under two fixed views each.
+
+    `labels`: int64 (n,) of the panel, by labelling, on the arms' device.
+    """
 
     def __init__(self, config: Config, source: Source, test: Split) -> None:
         self.ids = _chosen(Purpose.PANEL, len(test), config.panel.size)
@@ -33,6 +36,7 @@ class Panels:
         self._pixels = source.plain(test, self.ids)
         self._surrogate_pixels = source.pixels(self.surrogate_ids, self.draws)
         self._stages = config.panel.stages
+        self.labels = {name: test.labels(name)[self.ids].to(source.device) for name in source.labels}
         self._fixed = {
             "panel": {"fixed.ids": self.ids}
             | {f"fixed.labels.{name}": test.labels(name)[self.ids] for name in source.labels},
@@ -46,12 +50,13 @@ class Panels:
         return {"panel": self._pixels, "surrogate": self._surrogate_pixels}
 
     def panel(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
-        """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k) of every arm on the panel."""
-        rows = {}
-        for name, arm in arms.items():
-            h, z, *stages = arm.embed(self._pixels, stages=self._stages)
-            rows[name] = {"state.h": h, "state.z": z} | {f"state.stage.{k}": x for k, x in enumerate(stages)}
-        return rows
+        """`of` every arm."""
+        return {name: self.of(arm) for name, arm in arms.items()}
+
+    def of(self, arm: Arm) -> dict[str, Tensor]:
+        """h (n, D), z (n, d) and, if asked for, pooled stage features (n, C_k) of an arm on the panel."""
+        h, z, *stages = arm.embed(self._pixels, stages=self._stages)
+        return {"state.h": h, "state.z": z} | {f"state.stage.{k}": x for k, x in enumerate(stages)}
 
     def surrogate(self, arms: Mapping[str, Arm]) -> dict[str, dict[str, Tensor]]:
         """z (2n, d) of every arm on the surrogate panel, view 1 first."""

@@ -83,7 +83,9 @@ class Recorder:
         self.newest: tuple[int, Mapping[tuple[str, str], np.ndarray]] | None = None
 
     def observe(self, step: int, batch: Batch, links: Links) -> None:
-        """State and batch of `step`, after every arm's backward and before any update."""
+        """State and batch of `step`, after every arm's backward and before any update. UserError on all ranks where a
+        user's own stream fails on one.
+        """
         looking = self._looking(step)
         graphs = self._graphs if batch.in_place else OFF
         seen = StepObservation(
@@ -92,6 +94,7 @@ class Recorder:
         for observer in looking:
             self._put(observer.stream, step, _joined(observer.state(seen), observer.batch(seen)))
         self._seen, self._sums = seen, seen.sums()
+        self._heed(step)
 
     def observe_update(self, step: int) -> None:
         """What the update from `step` to `step` + 1 moved."""
@@ -108,6 +111,7 @@ class Recorder:
         for observer in looking:
             self._put(observer.stream, step, observer.state(seen))
         self._sums = seen.sums()
+        self._heed(step)
         self._send()
 
     def observe_last(self, step: int) -> None:
@@ -127,6 +131,17 @@ class Recorder:
             for stream, observer in self.observers.items()
             if step in self.due[stream] and (self.mesh.writes or observer.on_every_data_rank)
         ]
+
+    def _heed(self, step: int) -> None:
+        """What went wrong in a user's own function stops all ranks: a meeting of them, where any such is due."""
+        may_fail = [observer for observer in self.observers.values() if observer.may_fail]
+        if not any(step in self.due[observer.stream] for observer in may_fail):
+            return
+        error = next((observer.error for observer in may_fail if observer.error is not None), None)
+        if any(self.mesh.most(error is not None)):
+            if self._beside is not None:
+                self._beside.read()  # a function that was given what is not finite is not to blame
+            self.mesh.agree(error)
 
     def _put(self, stream: str, step: int, rows: Rows) -> None:
         held = {owner: row for owner, row in rows.items() if self.mesh.holds(owner)}

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from coupled.config import Config, Schedule
+from coupled.config.own_streams import own_stream
 from coupled.recording.layout import GROUPS, SHARED, Column, Layout, row_bytes
 
 OF_LAST: Final = ("state",)  # the groups of columns that the last state has: it has no batch and no update
@@ -19,7 +20,7 @@ def due(config: Config, stream: str, group: str = "state", *, first: int = 0, la
     A stream of batches, which has no state, records nothing at the last one; of other streams, the default group is due
     whenever any is. The steps come one at a time: a run.json from elsewhere may plan millions that no shard ever holds.
     """
-    schedule: Schedule = getattr(config.record, stream)
+    schedule = schedule_of(config, stream)
     has_last = group in OF_LAST and looks_at_last(config, stream)
     end = config.train.steps - (not has_last)
     stop = end if last is None else min(end, last)
@@ -31,8 +32,16 @@ def due(config: Config, stream: str, group: str = "state", *, first: int = 0, la
     return heapq.merge((step for step in points if step % every), regular)
 
 
+def schedule_of(config: Config, stream: str) -> Schedule:
+    """When a stream records."""
+    own = own_stream(config, stream)
+    return getattr(config.record, stream) if own is None else own.schedule
+
+
 def looks_at_last(config: Config, stream: str) -> bool:
     """Does a stream look at states, and so at the last one too, which has no batch?"""
+    if (own := own_stream(config, stream)) is not None:
+        return own.of == "panel"
     return next(field.metadata["states"] for field in fields(config.record) if field.name == stream)
 
 

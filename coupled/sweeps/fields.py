@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from coupled.config.fields import Schedule
-from coupled.config.schema import Arm, Written
+from coupled.config.schema import Written
 from coupled.errors import UserError, unknown
 
 # Names of a sweep's own for what a point sets, with the field that each sets (`named.settle` says how).
@@ -81,15 +81,15 @@ def _leaves(
         if key not in names:
             raise unknown(f"field in {where}", key, [*names, *([] if prefix else own)], prefix)
         hint, dotted = hints[key], f"{prefix}{key}"
-        is_arms = get_origin(hint) is Mapping
-        if not is_arms and (not dataclasses.is_dataclass(hint) or hint is Schedule):
+        is_tables = get_origin(hint) is Mapping  # arms, or streams of one's own
+        if not is_tables and (not dataclasses.is_dataclass(hint) or hint is Schedule):
             yield dotted, value
             continue
-        if not isinstance(value, Mapping) or (is_arms and not all(isinstance(v, Mapping) for v in value.values())):
+        if not isinstance(value, Mapping) or (is_tables and not all(isinstance(v, Mapping) for v in value.values())):
             raise UserError(f"{where} {dotted}", "it is a section, not a field", f"name a field, such as {dotted}.…")
-        if is_arms:
-            for arm, table in value.items():
-                yield from _leaves(table, Arm, f"arms.{arm}.", where, own)
+        if is_tables:
+            for each, table in value.items():
+                yield from _leaves(table, get_args(hint)[1], f"{dotted}.{each}.", where, own)
         else:
             assert isinstance(hint, type)
             yield from _leaves(value, hint, f"{dotted}.", where, own)

@@ -55,7 +55,7 @@ def _kind_of_step(config: Config) -> Hashable:
         config.model,
         config.optimiser.name,
         replace(config.train, steps=0, temperature=1.0),
-        config.record,
+        repr(config.record),  # it holds a dict
         config.ledger,
         tuple((arm.kind, arm.objective, arm.labelling) for arm in config.arms.values()),
     )

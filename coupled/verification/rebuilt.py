@@ -67,9 +67,8 @@ class Rebuilt:
     @cached_property
     def _now(self) -> dict[str, Any]:
         data = {name: split.fingerprint() for name, split in self.splits.items()}
-        return environment.environment(
-            {"versions": runtime.versions(), "machine": runtime.machine(self.device), "data": data}
-        )
+        versions, machine = runtime.versions(self.config.model.encoder), runtime.machine(self.device)
+        return environment.environment({"versions": versions, "machine": machine, "data": data})
 
     def changes(self, step: int) -> list[environment.Change]:
         """How this machine and its data differ from those that made `step`, in what may change bytes."""

@@ -19,7 +19,6 @@ from coupled.reading.checkpoints import checkpoints_of, open_arm
 from coupled.reading.records import Records
 from coupled.recording import checkpoints
 from coupled.recording.commits import Commits
-from coupled.recording.layout import STREAMS
 from coupled.recording.observation import Setting
 from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
@@ -178,7 +177,8 @@ def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndar
                 # Integers first, for they differ by damage alone; of one step in the order of streams: a loss before
                 # the panel of the same weights.
                 floats = value.dtype.kind == "f" and recorded.shape == value.shape and recorded.dtype == value.dtype
-                place = (floats, step, list(STREAMS).index(stream), records.path_of(stream, owner, step), difference)
+                order = list(records.layout).index(stream)
+                place = (floats, step, order, records.path_of(stream, owner, step), difference)
                 first = place if first is None else min(first, place)
                 break
     if first is not None:

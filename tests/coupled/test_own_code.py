@@ -28,8 +28,26 @@ def files(tmp_path):
     return {name: str(tmp_path / name) for name, _ in EXAMPLES}
 
 
-def test_the_page_has_both_examples():
-    assert [name for name, _ in EXAMPLES] == ["decoupled.py", "blobs.py"]
+def test_the_page_has_all_examples():
+    assert [name for name, _ in EXAMPLES] == ["decoupled.py", "blobs.py", "patches.py", "looks.py"]
+
+
+def test_the_pages_streams_are_recorded_and_read_as_it_says(files, tmp_path):
+    text = re.search(r'```toml\n(\[code\]\nfiles = \["looks.py"\].*?)```', TEXT, re.DOTALL)
+    small = "batches.size = 8\nviews.size = 12\nmodel.width = 4\ntrain.steps = 3\n"
+    small += "panel = { size = 16, surrogate_size = 4 }\n"
+    arms = '[arms.cl]\nobjective = "dcl"\n[arms.nscl]\nobjective = "nscl"\n'
+    (tmp_path / "looks.toml").write_text(small + text[1] + arms)
+    path = coupled.train(tmp_path / "looks.toml", {"paths.runs": str(tmp_path)}, reporter=None)
+    execute([])
+    run = analysis.open_run(path)
+    z = run.column("similarity", "nscl", "batch.z")[1].astype(float)
+    literal = [1 / sum((a @ b / len(factor)) ** 2 for a in factor for b in factor) for factor in z]
+    assert run.curve("own.directions", arm="nscl").values == pytest.approx(literal, rel=1e-5)
+    steps, values = run.own("centres", arm="nscl")
+    assert steps.tolist() == [0, 1, 3] and values.shape == (3, 2, run.row_shape("panel", "cl", "state.h")[1])
+    gradients = run.own("gradients", arm="nscl")[1]
+    assert (gradients[0] <= run.column("layers", "nscl", "batch.gradient_norm")[1][0] * (1 + 1e-6)).all()
 
 
 def own(files, tmp_path, **sections):

@@ -1,6 +1,7 @@
 """The streams panel and surrogate: what arms make of fixed samples, in evaluation mode."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class Panel(Observer):
         self._panels = setting.panels
 
     def state(self, seen: Observation) -> Rows:
-        return self._panels.panel(seen.arms)
+        return {name: seen.once(("panel", name), partial(self._panels.of, arm)) for name, arm in seen.arms.items()}
 
     def fixed(self) -> Mapping[str, np.ndarray]:
         return self._panels.fixed(self.stream)
