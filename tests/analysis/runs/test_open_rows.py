@@ -57,6 +57,16 @@ def test_curves_are_of_every_step_and_the_report_ends_with_the_last(tmp_path, ca
     capsys.readouterr()
 
 
+def test_cards_of_a_run_that_stopped_between_panels_show_the_last_one(tmp_path, capsys):
+    run = partial(tmp_path, 6)
+    assert main(["report", str(run)]) == 0
+    page = (run / "analysis" / "report.html").read_text()
+    card = page[page.index('<div class="cards">') :].partition("</section>")[0]
+    assert "step 5 against cl" in card and "CKA, step 3</dt>" in card and "<dt>weight gap</dt>" in card
+    assert "<b>–</b>" not in card
+    capsys.readouterr()
+
+
 def test_what_is_verified_and_what_is_gone_on_with_stays_as_it_was(whole, tmp_path):
     run = partial(tmp_path, 4)
     verify(run)
