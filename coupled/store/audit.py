@@ -67,7 +67,7 @@ def audit(root: Path, fs: FileSystem = REAL, progress: Progress | None = None) -
         if progress is not None:
             progress(done, total)
     if faults:
-        raise DamageError(list(faults.values()), _sound(manifest, faults))
+        raise DamageError(list(faults.values()), _sound(manifest, faults, {saved.folder for saved, _ in states}))
     named = {committed.name for committed in objects} | {f"{saved.folder}/{STATE}" for saved, _ in states}
     extra = sorted(set(_files(root, fs)) - named)
     if extra and manifest.finished:
@@ -92,12 +92,13 @@ def _counts(entry: Entry) -> bool:
     return entry.kind != "checkpoint"  # they are checked with their files
 
 
-def _sound(manifest: Manifest, faults: Mapping[str, StoreError]) -> int:
-    """The step of the newest checkpoint that a run can go back to: it and all that was committed before are whole."""
-    sound, folders = 0, {name.rpartition("/")[0] for name in faults}
-    retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
+def _sound(manifest: Manifest, faults: Mapping[str, StoreError], there: set[str]) -> int:
+    """The step of the newest checkpoint that a run can go back to: it and all that was committed before are whole.
+    `there`: the folders of those that are on disk, a spare included.
+    """
+    sound, whole = 0, there - {name.rpartition("/")[0] for name in faults}
     for entry in manifest.entries:
-        if entry.kind == "checkpoint" and checkpoint_folder(entry.first) not in folders and entry.name not in retired:
+        if entry.kind == "checkpoint" and checkpoint_folder(entry.first) in whole:
             sound = entry.first
         elif entry.kind in ("begin", "shard", "drift") and entry.name in faults:
             break

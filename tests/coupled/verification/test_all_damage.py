@@ -1,8 +1,10 @@
 """`verify` finds every damaged file of a run, not the first alone, and says what to go on from."""
 
 import pytest
+from helpers import tiny
 
 from coupled.cli import main
+from coupled.driver.train import train
 from coupled.store import StoreError
 from coupled.store.audit import DamageError
 from coupled.verification import verify
@@ -29,6 +31,16 @@ def test_damage_of_every_kind_is_named_with_the_last_sound_checkpoint(run, capsy
     assert err.count("\n") == 1 and "(and 2 more damaged files)" in err
     assert err.endswith(f"step 3 is the last sound checkpoint: coupled-run resume {run} --from 3 goes on from it\n")
     assert main(["resume", str(run), "--from", "3"]) == 0
+    verify(run)
+
+
+def test_a_spare_that_a_newer_checkpoint_has_retired_will_do(tmp_path):
+    run = train(tiny(tmp_path, checkpoints={"keep": {"steps": [0], "last": False}, "recovery": {"steps": [2, 4]}}))
+    assert (run / "checkpoints/step-000000002").is_dir()
+    next(run.glob("records/scalars/*/steps-000000002-*")).unlink()
+    with pytest.raises(DamageError, match=r"step 2 is the last sound checkpoint: .* --from 2 goes on"):
+        verify(run)
+    assert main(["resume", str(run), "--from", "2"]) == 0
     verify(run)
 
 
