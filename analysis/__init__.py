@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from analysis.foreign import Origin as Origin
     from analysis.foreign import import_checkpoints as import_checkpoints
     from analysis.output.csv import write_csv as write_csv
+    from analysis.output.files import results_in as results_in
     from analysis.output.parquet import write_parquet as write_parquet
     from analysis.response import Response as Response
     from analysis.response import response as response
@@ -137,6 +138,7 @@ _HOMES = {
     "procrustes_distance": "analysis.arrays.alignment",
     "register_measure": "analysis.runs.register",
     "response": "analysis.response",
+    "results_in": "analysis.output.files",
     "rsa": "analysis.arrays.alignment",
     "runs": "analysis.runs.listed",
     "shared_range": "analysis.aggregation.points",
@@ -208,6 +210,7 @@ __all__ = [
     "procrustes_distance",
     "register_measure",
     "response",
+    "results_in",
     "rsa",
     "runs",
     "shared_range",

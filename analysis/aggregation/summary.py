@@ -30,6 +30,7 @@ from coupled.store import REAL, StoreError, TensorFile, canonical_json, digest, 
 from coupled.store.canonical import strict_json
 from coupled.store.manifest import MANIFEST
 from coupled.store.objects import hash_file
+from coupled.store.rundir import PREEMPT, STATE
 
 FORMAT: Final = 1
 FOLDER: Final = "summary"
@@ -144,7 +145,7 @@ def _kept(path: Path, quantities: tuple[str, ...]) -> Summary | None:
     """The summary of the run as it is now, by this code; None if there is none, or its bytes are not what they were."""
     if not (path / MANIFEST).is_file() or not _can_be_kept(quantities):
         return None  # opening the run says what is wrong
-    for file in sorted((path / files.FOLDER / FOLDER).glob(f"{_name(path, quantities)}-*.safetensors")):
+    for file in sorted((files.folder(path) / FOLDER).glob(f"{_name(path, quantities)}-*.safetensors")):
         try:
             tensors: TensorFile = open_tensors(file)
             if file.stem.rpartition("-")[2] == hash_file(file, REAL)[1]:
@@ -161,7 +162,7 @@ def _made(path: Path, quantities: tuple[str, ...]) -> Summary:
     if not _can_be_kept(quantities):
         return summary
     data = to_bytes(summary.tensors, summary.about)
-    folder = path / files.FOLDER / FOLDER
+    folder = files.folder(path) / FOLDER
     for old in folder.glob("*.safetensors"):
         # Of another state of the run or of the code, or these very quantities, damaged.
         if old.name.split("-")[0] != name.split("-")[0] or old.name.startswith(name):
@@ -175,6 +176,8 @@ def _name(path: Path, quantities: tuple[str, ...]) -> str:
     the file that registered them.
     """
     run = {"format": FORMAT, "manifest": hash_file(path / MANIFEST, REAL)[1], "code": _code()}
+    # Rows that are not committed count too: a run may stop twice with the same manifest.
+    run["preempt"] = {state.parent.name: hash_file(state, REAL)[1] for state in (path / PREEMPT).glob(f"*/{STATE}")}
     files = {name: registered[name].sha256 for name in quantities if name not in QUANTITIES}
     return f"{digest(run)[:24]}-{digest([list(quantities), files])[:12]}"
 

@@ -38,7 +38,7 @@ _REASON: Final = 36  # characters
 
 def save(folder: Path, findings: Sequence[Finding]) -> list[Path]:
     """Draws FOLDER/analysis/claims.png and .svg; equal findings give equal bytes."""
-    return save_figure_in(folder / files.FOLDER, NAMES, lambda: draw(findings))
+    return save_figure_in(files.folder(folder), NAMES, lambda: draw(findings))
 
 
 def draw(findings: Sequence[Finding]) -> Figure:

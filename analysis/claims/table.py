@@ -46,7 +46,7 @@ def write(folder: Path, findings: Sequence[Finding]) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows(_cells(finding) for finding in findings)
-    return files.write(folder / files.FOLDER / CSV_NAME, text.getvalue().encode())
+    return files.write(files.folder(folder) / CSV_NAME, text.getvalue().encode())
 
 
 def _cells(finding: Finding) -> list[object]:
@@ -76,7 +76,7 @@ def read_back(folder: Path) -> list[dict[str, str]]:
             _ = [float(row[name] or "nan") for row in rows]  # a ValueError where one is no number
         return rows
 
-    return read_table(folder / files.FOLDER / CSV_NAME, "a table of claims", read) or []
+    return read_table(files.found(folder, CSV_NAME), "a table of claims", read) or []
 
 
 def rich_table(findings: Sequence[Finding]) -> Table:

@@ -23,11 +23,21 @@ COMMANDS: Final = {
     "import": "make a run directory of checkpoints that the papers' code wrote",
 }
 
+# These say themselves what --output is: of a report a page too, of an import the run that is made.
+_OWN_OUTPUT: Final = (f"{__name__}.report", f"{__name__}.import_")
+
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. Raises UserError and StoreError."""
     options = parser().parse_args(arguments)
-    return options.run(options)
+    if options.run.__module__ in _OWN_OUTPUT:
+        return options.run(options)
+    # Loaded here: --help is quick.
+    from analysis.output.files import results_in
+
+    given = [*getattr(options, "runs", ()), *getattr(options, "sweeps", ()), getattr(options, "across", None)]
+    with results_in(getattr(options, "output", None), [path for path in given if path is not None]):
+        return options.run(options)
 
 
 def parser() -> Parser:

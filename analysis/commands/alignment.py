@@ -62,7 +62,7 @@ def _analyse(own: Evaluation, across: Evaluation | None, pairs: Sequence[Pair]) 
         curves = curves_of(pairs)
         maps = [layer_maps(pair) for pair in pairs if comparable(pair)]
     paths = [*table.write(run, curves, maps), *figure.save(run, curves)]
-    files.remove_others(run.path / files.FOLDER, RESULTS, paths)
+    files.remove_others(files.folder(run.path), RESULTS, paths)
     Console().print(table.rich_table(run, curves))
     for pair in pairs:
         if not comparable(pair):

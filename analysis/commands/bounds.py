@@ -19,6 +19,7 @@ def add(command: Parser) -> None:
         "should hold and does not is a warning."
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
+    printing.add_output(command)
     printing.add_all_steps(command)
 
 

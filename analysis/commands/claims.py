@@ -21,6 +21,7 @@ def add(command: Parser) -> None:
         "the CSV file into that of the others, from where `coupled-analyze report SWEEP` shows it."
     )
     command.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP", help="folder of a sweep, such as runs/seeds")
+    printing.add_output(command)
     command.add_argument("--verbose", action="store_true", help="also print what each verdict rests on")
 
 

@@ -20,6 +20,7 @@ def add(command: Parser) -> None:
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--markdown", action="store_true", help="print the table as GitHub markdown")
+    printing.add_output(command)
     printing.add_all_steps(command)
     printing.add_code(command)
 

@@ -24,6 +24,7 @@ def add(command: Parser) -> None:
         "--window", action="append", default=[], metavar="FIRST:LAST",
         help="fit growth over these steps as well, such as 1:20; may be given again",
     )  # fmt: skip
+    printing.add_output(command)
     printing.add_all_steps(command)
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from analysis.commands import printing
 from analysis.evaluation.features import Evaluation
 from analysis.evaluation.samples import SIZE
 from analysis.runs.run import Run, open_run
@@ -35,9 +36,7 @@ def add_options(command: Any) -> None:
     command.add_argument(
         "--workers", type=int, metavar="N", help="image folders: processes that decode (default: one a core)"
     )
-    command.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="where features are kept (default: RUN/analysis/features)"
-    )
+    printing.add_output(command)
 
 
 def evaluations(options: argparse.Namespace, **more: Any) -> Iterator[Evaluation]:
@@ -68,6 +67,5 @@ def evaluation(run: Run, options: argparse.Namespace, **more: Any) -> Evaluation
         code=options.code,
         device=options.device,
         workers=options.workers,
-        output=options.output,
         **more,
     )

@@ -34,6 +34,7 @@ def add(command: Parser) -> None:
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     command.add_argument("--parquet", action="store_true", required=True, help="as parquet files (the one format)")
+    printing.add_output(command)
     printing.add_all_steps(command)
     printing.add_code(command)
 
@@ -59,7 +60,7 @@ def _export(run: Run, *, all_steps: bool) -> None:
                 raise  # what the others lack need not be missed: a run of one arm has no divergence
             missing[name] = error
     paths = [write_parquet(run, table, f"{name}.parquet", all_steps=all_steps) for name, table in tables.items()]
-    files.remove_others(run.path / files.FOLDER, [f"{name}.parquet" for name in TABLES], paths)
+    files.remove_others(files.folder(run.path), [f"{name}.parquet" for name in TABLES], paths)
     for name, error in missing.items():
         print(printable(f"no {name}: {error}"))
     printing.results(paths)

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         with counted(evaluation):
             of_run, measured = evaluation.run, geometry(evaluation)
         paths = [*table.write(of_run, measured), *figure.save(of_run, measured.curves)]
-        files.remove_others(of_run.path / files.FOLDER, RESULTS, paths)
+        files.remove_others(files.folder(of_run.path), RESULTS, paths)
         for part in table.printed(of_run, measured):
             Console().print(part)
         for line in measured.notes:

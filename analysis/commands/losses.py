@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             of_run, rows = evaluation.run, losses(evaluation, **asked)
         every.append((of_run, rows))
         paths = [table.write(of_run, rows), *figure.save(of_run, rows)]
-        files.remove_others(of_run.path / files.FOLDER, RESULTS, paths)
+        files.remove_others(files.folder(of_run.path), RESULTS, paths)
         console = Console()
         for part in table.printed(of_run, rows):
             console.print(part)

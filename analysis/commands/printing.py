@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from analysis.divergence import twin_faults
 from analysis.runs.curve import Curve
@@ -18,6 +18,17 @@ def add_all_steps(command: Parser) -> None:
         "--all-steps",
         action="store_true",
         help="every recorded step in CSV files (default: of more than 2,000 all below 2000, then ever fewer)",
+    )
+
+
+def add_output(command: Any) -> None:
+    """Adds the option that names a folder for results, `files.results_in`: `analysis.commands.run` heeds it."""
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where results go, in a folder DIR/NAME for each run, with nothing written into it "
+        "(default: RUN/analysis)",
     )
 
 

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         if measured is not None:
             paths += [*errors_table.write(of_run, measured), *errors_figure.save(of_run, measured)]
             tables += errors_table.printed(of_run, measured)
-        files.remove_others(of_run.path / files.FOLDER, RESULTS, paths)
+        files.remove_others(files.folder(of_run.path), RESULTS, paths)
         for part in tables:
             Console().print(part)
         short = dict.fromkeys(flag for curve in curves for flag in curve.flags if flag.startswith(NOT_OPTIMAL))

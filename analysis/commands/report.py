@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from analysis.commands import printing
+from analysis.output import files
 from analysis.report import Content, check, combine, gather, page_path, wording, write
 from analysis.report.evaluated import check_reportable
 from analysis.report.results import SECTIONS, write_results
@@ -42,8 +43,9 @@ def add(command: Parser) -> None:
     command.add_argument(
         "--output",
         type=Path,
-        metavar="FILE",
-        help="where the page goes (default: RUN/analysis/report.html of the first)",
+        metavar="PATH",
+        help="a page, PAGE.html (default: RUN/analysis/report.html of the first); or a folder for all results, "
+        "DIR/NAME for each run, with nothing written into it",
     )
     printing.add_all_steps(command)
     printing.add_code(command)
@@ -51,7 +53,19 @@ def add(command: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the page, and the CSV files and figures beside it."""
-    output = None if options.output is None else page_path(options.output)
+    output, folder = _output(options.output)
+    with files.results_in(folder, options.runs):
+        return _report(options, output)
+
+
+def _output(given: Path | None) -> tuple[Path | None, Path | None]:
+    """The page, or the folder of all results, that --output names."""
+    if given is not None and (given.is_dir() or not given.suffix):
+        return None, given
+    return None if given is None else page_path(given), None
+
+
+def _report(options: argparse.Namespace, output: Path | None) -> int:
     sweeps = [path for path in options.runs if is_sweep(path)]
     if sweeps:
         return _sweep(sweeps[0], output, options)

@@ -31,6 +31,7 @@ def add(command: Parser) -> None:
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/response")
     command.add_argument("--markdown", action="store_true", help="print only the tables over seeds, as GitHub markdown")
+    printing.add_output(command)
     printing.add_all_steps(command)
 
 
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
             paths = [*table.write(opened, of_run, all_steps=options.all_steps), *figure.save(opened, of_run)]
             # What an earlier call has joined, of other seeds maybe.
             joined = (seeds_table.CSV_NAME, seeds_table.RANKS_NAME, *seeds_figure.NAMES)
-            files.remove_others(opened.path / files.FOLDER, joined, ())
+            files.remove_others(files.folder(opened.path), joined, ())
             if len(group) == 1 and not options.markdown:
                 _print(opened, of_run)
             for fault in twin_faults(opened, of_run.curves):

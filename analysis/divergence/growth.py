@@ -42,7 +42,7 @@ class Growth:
     `s_last` the cumulative learning rates there. `exponent` is the slope of log‖D‖ over S (per unit of cumulative
     learning rate) with its 95 % interval `low` … `high`, `autocorrelation` what that interval allows for (see
     `analysis.statistics.slopes`). `doubling_steps` is log 2/exponent at the window's mean learning rate; NaN too where
-    the exponent is not positive. `power` is the slope of log‖D‖ over log S, the alternative; `r2` and `aic` of either
+    the interval holds 0. `power` is the slope of log‖D‖ over log S, the alternative; `r2` and `aic` of either
     fit are of the same points.
     """
 
@@ -201,7 +201,7 @@ def _undefined(steps: NDArray[np.int64], values: Array) -> str:
 
 
 def _with_doubling(fitted: Growth) -> Growth:
-    if not fitted.exponent > 0:
+    if not fitted.low > 0:  # the time would be one of a growth that may be none
         return fitted
     mean_rate = (fitted.s_last - fitted.s_first) / (fitted.last - fitted.first)
     return replace(fitted, doubling_steps=math.log(2) / (fitted.exponent * mean_rate))

@@ -140,7 +140,7 @@ def _cells(fitted: Growth) -> list[str]:
     exponent = f"{fitted.exponent:.3g} [{fitted.low:.3g}, {fitted.high:.3g}]"
     better = f"power law S^{fitted.power:.2f}" if fitted.better == "power law" else fitted.better
     r2 = f"{better} (R² {fitted.r2:.3f} / {fitted.power_r2:.3f})"
-    doubling = f"{fitted.doubling_steps:,.3g}" if fitted.low > 0 else ABSENT
+    doubling = ABSENT if math.isnan(fitted.doubling_steps) else f"{fitted.doubling_steps:,.3g}"
     return [fitted.window, steps, exponent, doubling, r2]
 
 

@@ -18,8 +18,8 @@ from analysis.evaluation import extraction
 from analysis.evaluation.cache import Table, table
 from analysis.evaluation.networks import digest_at, kept_steps
 from analysis.evaluation.samples import SIZE, SPLITS, Sample, chosen_ids, view_words
+from analysis.output import files
 from analysis.output.facts import view_flags
-from analysis.output.files import FOLDER
 from analysis.runs.run import Run
 from coupled.arms.network import meta_network
 from coupled.config import Config
@@ -92,7 +92,7 @@ class Evaluation:
         self._size, self._ids = size, dict(ids or {})
         self._data, self._code = data or last_data_path(run.path), code
         self._device, self._workers = _device(device, run.config), workers
-        self.folder = output or run.path / FOLDER / "features"
+        self.folder = output or files.folder(run.path) / "features"
         self.progress: Progress = progress or (lambda work, done, total: None)
         self._tables: dict[tuple[Place, Kind], Table] = {}
         self._samples: dict[SplitName, Sample] = {}

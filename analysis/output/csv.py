@@ -38,7 +38,7 @@ def write_csv(
         own = [getattr(curve, name) for name in more]
         kept = curve if all_steps else shown(curve)
         writer.writerows((*row, *own) for row in _rows(kept))
-    return files.write(run.path / files.FOLDER / name, text.getvalue().encode())
+    return files.write(files.folder(run.path) / name, text.getvalue().encode())
 
 
 def shown(curve: Curve) -> Curve:
@@ -74,7 +74,7 @@ def number_cell(value: float) -> str:
 
 def write_rows(run: Run, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     """Writes RUN/analysis/`name`, a header and rows of cells, UTF-8."""
-    return write_rows_to(run.path / files.FOLDER / name, header, rows)
+    return write_rows_to(files.folder(run.path) / name, header, rows)
 
 
 def write_rows_to(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:

@@ -89,7 +89,7 @@ def heading(figure: Figure, run: Run, *, temperature: bool = True, seeds: Sequen
 
 def save_figure(run: Run, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:
     """Draws a figure into RUN/analysis/ under each name, .png or .svg; equal records give equal bytes."""
-    return save_figure_in(run.path / files.FOLDER, names, draw)
+    return save_figure_in(files.folder(run.path), names, draw)
 
 
 def save_figure_in(folder: Path, names: Sequence[str], draw: Callable[[], Figure]) -> list[Path]:

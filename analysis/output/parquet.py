@@ -38,7 +38,7 @@ def write_parquet(run: Run, curves: Iterable[Curve], name: str = "curves.parquet
     batches = [_batch(arrow, schema, curve if all_steps else shown(curve)) for curve in curves]
     table = arrow.Table.from_batches(batches, schema).combine_chunks()
     _arrow("pyarrow.parquet").write_table(table, data, row_group_size=_ROW_GROUP)
-    return files.write(run.path / files.FOLDER / name, data.getvalue())
+    return files.write(files.folder(run.path) / name, data.getvalue())
 
 
 def _type(arrow: Any, column: str) -> Any:

@@ -61,7 +61,7 @@ def read_curves_of(
             by_facts.setdefault(tuple(cells[fact] for fact in facts), []).append(cells)
         return [of(_curve(run, rows[0], rows), rows[0]) for rows in by_facts.values()]
 
-    return read_table(run.path / files.FOLDER / name, "a table of curves", read)
+    return read_table(files.found(run.path, name), "a table of curves", read)
 
 
 def _curve(run: Run, facts: dict[str, str], rows: Sequence[dict[str, str]]) -> Curve:

@@ -34,5 +34,5 @@ def page_path(path: str | Path) -> Path:
 
 def write(content: Content, path: Path | None = None) -> Path:
     """Writes the page of a content; without a path where it belongs."""
-    where = content.run.path / output.FOLDER / NAME if path is None else path
+    where = output.folder(content.run.path) / NAME if path is None else path
     return output.write(where, page(content).encode(errors="backslashreplace"))

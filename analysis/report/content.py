@@ -17,7 +17,7 @@ from analysis.response import Response
 from analysis.runs.curve import Curve
 from analysis.runs.own_measures import OwnMeasure
 from analysis.runs.run import Run
-from analysis.runs.seeds import by_seed, over_seeds
+from analysis.runs.seeds import by_seed, differing, over_seeds
 from coupled.errors import UserError
 
 _SAME: Final = (
@@ -66,7 +66,8 @@ def check(runs: Sequence[Run]) -> None:
     groups = by_seed(runs)
     if len(groups) > 1:
         raise UserError(
-            f"{groups[0][0].path} and {groups[1][0].path} differ in more than the seed",
+            f"{groups[0][0].path} and {groups[1][0].path} differ in more than the seed: "
+            + "; ".join(differing(groups[0][0], groups[1][0])),
             "a report is of one config, at one or several seeds",
             "make one report for each",
         )

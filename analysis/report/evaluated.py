@@ -28,7 +28,7 @@ _NUMBERS: Final = ("loss_", "gap", "mass", "share", "residual")  # how the colum
 
 def _losses(run: Run, name: str) -> list[Curve] | None:
     """The rows of losses.csv as curves, a column each."""
-    path = run.path / files.FOLDER / name
+    path = files.found(run.path, name)
     if not path.is_file():
         return None
     try:
@@ -82,7 +82,7 @@ def check_reportable(run: Run) -> None:
     without a table that another command has left.
     """
     tables = [
-        run.path / files.FOLDER / name
+        files.found(run.path, name)
         for name in (*(name for of in (TABLES, READERS) for name, _ in of.values()), PICTURE)
     ]
     if IMPORTED not in run.facts or not any(path.is_file() for path in tables):

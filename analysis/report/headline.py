@@ -121,8 +121,9 @@ def _card(content: Content, row: table.Row) -> str:
     lines = []
     for (measure, source, feature), name in zip(_CELLS, ("CKA", "RSA", "weight gap", "own loss"), strict=True):
         curve = pick(content.curves, measure, row.arm, source=source, feature=feature)
-        # The last state has no batch: the loss is that of the last batch.
-        step = int(curve.steps[-1]) if curve is not None and measure == "loss" else row.step
+        # The last there is: the last state has no batch, so no loss, and a run may have stopped between panels.
+        recorded = curve is None or not len(curve.steps) or curve.at(row.step) is not None
+        step = row.step if curve is None or recorded else int(curve.steps[-1])
         name += "" if step == row.step else f", step {step:,}"
         value = wording.number(None if curve is None else curve.at(step))
         spread = _with_interval(curve, step)[len(value) :].strip()

@@ -36,7 +36,7 @@ def read_pictures(run: Run) -> tuple[Pictures | None, list[str]]:
     """The pictures that lie beside the run, None where there are none; and, for a file that is not what the command
     writes, why.
     """
-    path = run.path / files.FOLDER / CSV_NAME
+    path = files.found(run.path, CSV_NAME)
     if not path.is_file():
         return None, []
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from analysis.output import files
 from analysis.output.styles import styles
 from analysis.report import (
     accuracy_chart,
@@ -138,8 +139,8 @@ def reproduce(content: Content) -> str:
     seeds = [one.config.seed for one in content.runs]
     paths = " ".join(shell(one.path, "utf-8") for one in content.runs)
     train = ["coupled-run train config.toml"] + [f"coupled-run train config.toml --set seed={s}" for s in seeds[1:]]
-    files = dict.fromkeys(own.file.name for own in content.own if own.file is not None)
-    code = "".join(f" --code {shell(file, 'utf-8')}" for file in files)
+    named = dict.fromkeys(own.file.name for own in content.own if own.file is not None)
+    code = "".join(f" --code {shell(file, 'utf-8')}" for file in named)
     commands = "\n".join([*train, f"coupled-analyze report {paths}{code}"])
     pairs: list[tuple[str, Any]] = [("config digest", one.facts["config_digest"]) for one in content.runs]
     pairs += [("fingerprint", one.facts["fingerprint"]) for one in content.runs]
@@ -156,7 +157,7 @@ def reproduce(content: Content) -> str:
             f"trained today is of format {FORMAT}: its manifest and its config digest are others, its fingerprint is "
             "the same."
         )
-    where = f"Numbers and figures: the CSV, PNG and SVG files in {run.path}/analysis/ beside this page."
+    where = f"Numbers and figures: the CSV, PNG and SVG files in {files.folder(run.path)}/."
     return (
         paragraph(lead, "lead")
         + f"<pre><code>{text(commands)}</code></pre>"

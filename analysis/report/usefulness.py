@@ -139,7 +139,7 @@ def _rows(
             raise ValueError("a row twice")
         return rows
 
-    return read_table(run.path / files.FOLDER / name, what, read) or []
+    return read_table(files.found(run.path, name), what, read) or []
 
 
 def _whole(cells: Mapping[str, str], least: Mapping[str, int]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def write(run: Run, found: Response, *, all_steps: bool = False) -> list[Path]:
     for name, header, lines_of in ((RANKS_NAME, _RANKED, ranks), (SHARES_NAME, _SHARED, shares)):
         if lines_of:
             paths.append(write_rows(run, name, header, [[_cell(value) for value in row] for row in lines_of]))
-    files.remove_others(run.path / files.FOLDER, (RANKS_NAME, SHARES_NAME), paths)
+    files.remove_others(files.folder(run.path), (RANKS_NAME, SHARES_NAME), paths)
     return paths
 
 

@@ -94,10 +94,13 @@ def _same(curve: Curve) -> Curve:
 
 
 def open_run(path: str | Path) -> Run:
-    """Opens a run directory, finished or not; shards are verified when they are first read.
+    """Opens a run directory, finished or not; shards are verified when they are first read. Of a run that was asked to
+    stop between two checkpoints the rows in preempt/ count too: every step that it made is there.
 
     Raises UserError if there is no run or its schema or config is not ours, StoreError (exit code 3) if it is damaged.
     """
     path = Path(path)
     facts, config, manifest = read_run(path)
-    return Run(path, config, facts, manifest)
+    run = Run(path, config, facts, manifest)
+    run.take_open_rows()
+    return run

@@ -1,7 +1,7 @@
 """Several runs together: which may be compared, which are the same run but for the seed, and curves over seeds."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -12,6 +12,7 @@ from analysis.runs.run import Run
 from coupled.config import resolved
 from coupled.errors import UserError
 from coupled.store import canonical_json
+from coupled.store.errors import one_line
 
 _IMAGES = ("name", "seed", "listing")  # the fields of [data] that say which images there are
 _PANELS = {"panel": ("fixed.ids",), "surrogate": ("fixed.ids", "fixed.draws")}
@@ -53,6 +54,31 @@ def apart_by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     for group in groups.values():
         check(group)
     return list(groups.values())
+
+
+def differing(first: Run, other: Run, most: int = 5) -> list[str]:
+    """The fields in which two runs differ, but for the seed, with both values: "train.steps 200 and 300"; `most` of
+    them, then how many more.
+    """
+    ours, theirs = (dict(_fields(resolved(run.config))) for run in (first, other))
+    names = [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name) and name != "seed"]
+    shown = [f"{name} {_value(ours, name)} and {_value(theirs, name)}" for name in names[:most]]
+    return [one_line(text) for text in shown] + ([f"and {len(names) - most} more"] if len(names) > most else [])
+
+
+def _fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a resolved config by their whole names; an arm's by the name of the arm."""
+    if isinstance(value, list) and value and all(isinstance(one, dict) and "name" in one for one in value):
+        value = {one["name"]: one for one in value}
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, part in value.items():
+        yield from _fields(part, f"{name}.{key}" if name else str(key))
+
+
+def _value(fields: dict[str, Any], name: str) -> str:
+    return str(fields[name]) if name in fields else "nothing"
 
 
 def over_seeds(curves: Sequence[Curve]) -> Curve:

@@ -23,7 +23,7 @@ def report(
     Raises UserError where nothing of it has begun, StoreError for damage.
     """
     path = Path(path)
-    where = path / files.FOLDER / NAME if output is None else page_path(output)
+    where = files.folder(path) / NAME if output is None else page_path(output)
     swept = open_sweep(path, progress)
     numbers = numbers_of(swept)
     html = html_of(swept, numbers, where)

@@ -32,7 +32,7 @@ _SHIFT: Final = 0.14  # of a category, between lines that would lie on each othe
 
 def save(swept: Swept, numbers: Numbers) -> list[Path]:
     """Draws sweep.png and .svg into the sweep's analysis/; equal records give equal bytes."""
-    return save_figure_in(swept.path / files.FOLDER, NAMES, lambda: draw(swept, numbers))
+    return save_figure_in(files.folder(swept.path), NAMES, lambda: draw(swept, numbers))
 
 
 def draw(swept: Swept, numbers: Numbers) -> Figure:

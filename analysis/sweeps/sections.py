@@ -83,8 +83,8 @@ def runs(swept: Swept, page: Path) -> str:
     rows = "".join(_run(member, page) for member in swept.members)
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("run", "state", "its own report"))
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    where = f"Numbers of all matches: sweep.csv; figure: sweep.png and sweep.svg, all in {printable(str(swept.path))}/"
-    return paragraph(f"{where}{files.FOLDER}/.") + scrolling(table, "Runs")
+    where = "Numbers of all matches: sweep.csv; figure: sweep.png and sweep.svg, all in "
+    return paragraph(f"{where}{printable(str(files.folder(swept.path)))}/.") + scrolling(table, "Runs")
 
 
 def notes(swept: Swept, left_out: int) -> str:
@@ -194,7 +194,7 @@ def _difference(one: Difference, footnotes: Footnotes) -> list[str]:
 
 def _run(member: Member, page: Path) -> str:
     name = printable(member.entry.name)
-    report = member.path / files.FOLDER / REPORT
+    report = files.found(member.path, REPORT)
     if report.is_file():
         there = quote(os.path.relpath(report.absolute(), page.absolute().parent).encode(errors="surrogateescape"))
         link = f'<a href="{text(there)}">report</a>'

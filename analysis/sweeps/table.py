@@ -25,7 +25,7 @@ def write(swept: Swept, numbers: Numbers) -> Path:
     """Writes SWEEP/analysis/sweep.csv: full precision, an empty cell where there is no number, `note` says why."""
     axes = [*swept.axes, *swept.arm_axes]
     rows = [*_rows(swept, numbers.rows), *_differences(swept, numbers)]
-    return write_rows_to(swept.path / files.FOLDER / CSV_NAME, (*_BEFORE, *axes, *_AFTER), rows)
+    return write_rows_to(files.folder(swept.path) / CSV_NAME, (*_BEFORE, *axes, *_AFTER), rows)
 
 
 def _rows(swept: Swept, rows: Sequence[Row]) -> Iterator[list[object]]:

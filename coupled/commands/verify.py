@@ -1,15 +1,22 @@
 """`coupled-run verify`: what is proven of a run and what is not."""
 
 import argparse
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 from coupled.commands.options import add_run
 from coupled.config.formats import FORMAT
 from coupled.errors import printable
+from coupled.store.audit import DamageError
 from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 from coupled.userfiles import expanded
 from coupled.verification import Verified, verify
+
+_MOST: Final = 20  # damaged files that are named
 
 
 def add(command: Parser) -> None:
@@ -35,22 +42,38 @@ def add(command: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what is proven of a run and what is not."""
-    with Counting() as counting:
-        findings = verify(
-            arguments.run_directory,
-            sample=arguments.sample,
-            replay=arguments.replay,
-            stretch=arguments.stretch,
-            data=arguments.data,
-            code=arguments.code,
-            progress=counting.count,
-        )
+    try:
+        with Counting() as counting:
+            findings = verify(
+                arguments.run_directory,
+                sample=arguments.sample,
+                replay=arguments.replay,
+                stretch=arguments.stretch,
+                data=arguments.data,
+                code=arguments.code,
+                progress=counting.count,
+            )
+    except DamageError as damage:
+        for line in _damage(arguments.run_directory, damage):
+            print(printable(line))
+        raise
     for sentence in findings.proven:
         print(printable(f"proven      {sentence}"))
     for sentence in findings.unproven:
         print(printable(f"not proven  {sentence}"))
     print(_verdict(findings, replayed=arguments.replay > 0))
     return 0
+
+
+def _damage(run: Path, damage: DamageError) -> Iterator[str]:
+    """The damaged files: how many of each folder, and the first of them."""
+    names = [fault.path.relative_to(run).as_posix() for fault in damage.faults if fault.path is not None]
+    folders = Counter(name.split("/")[0] for name in names)
+    yield f"damaged     {len(damage.faults)}: {', '.join(f'{many} in {name}' for name, many in folders.items())}"
+    for fault in damage.faults[:_MOST]:
+        yield f"damaged     {fault}"
+    if len(damage.faults) > _MOST:
+        yield f"damaged     and {len(damage.faults) - _MOST} more"
 
 
 def _verdict(findings: Verified, *, replayed: bool) -> str:

@@ -21,8 +21,8 @@ from coupled.reading import environment
 from coupled.reading.checkpoints import open_arm
 from coupled.reading.log import last_data_path, last_ranks, last_trackers
 from coupled.reading.run_json import must_be_of_this_format, read_run
-from coupled.recording.checkpoints import open_rows_of, restore
-from coupled.recording.layout import SHARED
+from coupled.recording.checkpoints import restore
+from coupled.recording.layout import SHARED, open_rows_of
 from coupled.recording.ledger import Ledger
 from coupled.recording.schedule import checkpoint_steps, kept_steps
 from coupled.store import (

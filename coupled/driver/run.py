@@ -23,7 +23,7 @@ from coupled.ranks.faults import RankLost
 from coupled.ranks.mesh import Mesh
 from coupled.recording import checkpoints
 from coupled.recording.commits import Commits
-from coupled.recording.layout import SHARED
+from coupled.recording.layout import SHARED, open_rows_of
 from coupled.recording.ledger import Ledger
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
@@ -121,10 +121,12 @@ class Run:
 
     def _save(self, step: int) -> None:
         rows, first = self.recorder.open_rows()
+        if SHARED in rows:
+            rows[SHARED] |= self.recorder.open_fixed()
         arrays = self._captured()
-        arrays |= {checkpoints.open_rows_of(owner): columns for owner, columns in rows.items()}
+        arrays |= {open_rows_of(owner): columns for owner, columns in rows.items()}
         folder, state = preempt_folder(step), {**self._state(), "first": first}
-        names = [*self.config.arms, *self.ledger.files, *map(checkpoints.open_rows_of, (*self.config.arms, SHARED))]
+        names = [*self.config.arms, *self.ledger.files, *map(open_rows_of, (*self.config.arms, SHARED))]
         self.commits.commit(
             [f"{folder}/{name}.safetensors" for name in sorted(names)],
             lambda objects: objects.put_files(folder, checkpoints.saved_bytes(arrays, self.fingerprint)),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from coupled.config import Arm, Config
 from coupled.errors import UserError, printable, unknown
+from coupled.reading.open_rows import OpenRows, open_rows
 from coupled.reading.shard_rules import check_shard
 from coupled.recording.layout import GROUPS, SHARED, train_layout
 from coupled.recording.schedule import due
@@ -53,6 +54,7 @@ class Records:
         self.manifest, self.finished = manifest, manifest.finished
         self.shards: dict[tuple[str, str], list[Entry]] = {}
         self._files: dict[str, TensorFile] = {}
+        self._open_rows: dict[str, OpenRows] = {}
         self._opening = Lock()
         self._remembered: dict[Hashable, Any] = {}
         self._last: int | None = None
@@ -76,6 +78,15 @@ class Records:
                 later._files[name] = self._files[name]
         return later
 
+    def take_open_rows(self) -> None:
+        """Takes in what the run, asked to stop between two checkpoints, has saved in preempt/: rows that are not
+        committed yet, and will be with the same bytes. They are read as shards behind the others. StoreError for a
+        damaged state.
+        """
+        for rows in open_rows(self.path, self.manifest, self.layout):
+            self._open_rows[str(rows.entry.name)] = rows
+            self._append(rows.stream, rows.owner, rows.entry)
+
     @property
     def name(self) -> str:
         """The folder's name, for people."""
@@ -92,7 +103,7 @@ class Records:
 
     @property
     def steps(self) -> int | None:
-        """The last step that committed records reach: train.steps of a finished run, None before the first shard."""
+        """The last step that the records reach: train.steps of a finished run, None before the first shard."""
         return self._last
 
     @property
@@ -251,21 +262,27 @@ class Records:
         return len(self._files)
 
     def _checked(self, shard: Entry) -> TensorFile:
-        committed = shard.committed()
-        path = self.path / committed.name if self._verified else verify_object(self.path, committed)
-        file = open_tensors(path)
+        rows = self._open_rows.get(str(shard.name))
+        if rows is not None:
+            file = rows.opened(self.path)
+        else:
+            committed = shard.committed()
+            file = open_tensors(self.path / committed.name if self._verified else verify_object(self.path, committed))
         fingerprint = file.metadata.get("fingerprint")
         if fingerprint != self.fingerprint:
             raise StoreError(
                 file.path, f"its fingerprint is {fingerprint}, the run's is {self.fingerprint}; it is of another run"
             )
-        stream, owner = self._owner(shard)
+        stream, owner = self._owner(shard) if rows is None else (rows.stream, rows.owner)
         check_shard(file, self.layout[stream][owner], self.config, stream, shard.first, shard.last)
         return file
 
     def _add(self, shard: Entry) -> None:
         """Take in a line of the manifest. StoreError if it is no shard of this run, or not behind those before it."""
-        before = self.shards.setdefault(self._owner(shard), [])
+        self._append(*self._owner(shard), shard)
+
+    def _append(self, stream: str, owner: str, shard: Entry) -> None:
+        before = self.shards.setdefault((stream, owner), [])
         if before and shard.first <= before[-1].last:
             raise StoreError(
                 self.path / MANIFEST,

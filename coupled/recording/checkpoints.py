@@ -13,11 +13,6 @@ from coupled.store import StoreError, TensorFile, to_bytes
 Arrays = dict[str, np.ndarray]
 
 
-def open_rows_of(owner: str) -> str:
-    """The file in preempt/ with an owner's rows of shards that have not closed; no arm has its name."""
-    return f"open.rows.{owner}"
-
-
 def ledger_file(arm: str) -> str:
     """The file of a checkpoint with what an arm's ledger carries along; no arm has its name."""
     return f"{arm}.ledger"

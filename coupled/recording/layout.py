@@ -50,6 +50,11 @@ Columns = dict[str, Column]
 Layout = dict[str, dict[str, Columns]]
 
 
+def open_rows_of(owner: str) -> str:
+    """The file in preempt/ with an owner's rows of shards that have not closed; no arm has its name."""
+    return f"open.rows.{owner}"
+
+
 def row_bytes(columns: Columns) -> int:
     """Bytes of one recorded step of one owner."""
     return sum(column.bytes for name, column in columns.items() if not name.startswith("fixed."))

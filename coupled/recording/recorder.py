@@ -213,6 +213,12 @@ class Recorder:
             rows[owner] |= {f"{stream}/{owner}/{column}": array for column, array in _stacked(kept).items()}
         return rows, dict(self._first)
 
+    def open_fixed(self) -> dict[str, np.ndarray]:
+        """What is the same at every step of the streams with such rows, named like them: who reads them needs it."""
+        streams = sorted({stream for (stream, _), kept in self._stacks.items() if kept})
+        fixed = {stream: self.observers[stream].fixed() for stream in streams}
+        return {f"{stream}/{SHARED}/{name}": array for stream, of in fixed.items() for name, array in of.items()}
+
     def begin_at(self, step: int) -> None:
         """Go on from a checkpoint at `step`, where every shard closed."""
         self._first = dict.fromkeys(self.streams, step)
@@ -232,6 +238,8 @@ class Recorder:
         for name, array in file.items():
             stream, named, column = [*name.split("/"), "", ""][:3]
             columns = self.streams.get(stream, {}).get(owner, {}) if named == owner else {}
+            if column in columns and column.startswith("fixed."):
+                continue  # for those who read: the observers have it
             self._check_rows(file.path, name, columns, column, array)
             self._stacks[stream, owner][column] = list(array)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coupled.config.formats import FORMAT
 from coupled.errors import UserError
 from coupled.reading.imported import imported
 from coupled.reading.log import last_data_path
@@ -12,8 +13,10 @@ from coupled.reading.manifest_rules import first_surprise
 from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
 from coupled.store import Audit, Manifest, StoreError, audit
+from coupled.store.audit import DamageError
 from coupled.store.manifest import MANIFEST
 from coupled.terminal.counting import Progress
+from coupled.terminal.shell import shell
 from coupled.verification.chain import check_chain
 from coupled.verification.checkpoints import check_checkpoints
 from coupled.verification.columns import check_columns
@@ -52,7 +55,8 @@ def verify(
     code: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Verified:
-    """Check the run at this path; StoreError names the first thing that is not as it should be (exit code 3).
+    """Check the run at this path. DamageError has every file that is not as committed; StoreError names the first other
+    thing that is not as it should be (exit code 3).
 
     `sample`: how many steps' batches are drawn again, and of up to four of them the views. `replay`: how many stretches
     of at most `stretch` steps are trained again from kept checkpoints and compared byte by byte. `data`: where the data
@@ -66,7 +70,10 @@ def verify(
     facts, config, _ = read_run(path)
     check_run_json(path, facts, config)
     # The manifest is read before anything else: a run at work is checked as it was at this moment.
-    whole = audit(path, progress=lambda done, total: progress("bytes", done, total))
+    try:
+        whole = audit(path, progress=lambda done, total: progress("bytes", done, total))
+    except DamageError as damage:
+        raise DamageError(damage.faults, damage.sound, _remedy(path, facts, damage.sound)) from None
     manifest = whole.manifest
     records = Records(path, config, facts, manifest, verified=True)
     if surprise := first_surprise(config, records.layout, manifest):
@@ -90,6 +97,17 @@ def verify(
         continued(rebuilt, manifest),
     ]
     return _verified(path, facts, manifest, findings)
+
+
+def _remedy(path: Path, facts: Mapping[str, Any], sound: int) -> str:
+    """What makes the files of a damaged run again."""
+    if imported(facts) is not None:
+        return "coupled-analyze import makes it again from the folder that it was made of"
+    if facts["schema"] != FORMAT:
+        return f"runs of format {facts['schema']} cannot be resumed: train its config again"
+    if sound == 0:
+        return f"no checkpoint after step 0 is sound: coupled-run resume {shell(path)} --from 0 trains it anew"
+    return f"step {sound} is the last sound checkpoint: coupled-run resume {shell(path)} --from {sound} goes on from it"
 
 
 def _verified(path: Path, facts: Mapping[str, Any], manifest: Manifest, findings: Sequence[Findings]) -> Verified:

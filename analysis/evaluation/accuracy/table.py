@@ -52,7 +52,7 @@ def write(accuracies: Accuracies) -> Path:
             *map(number_cell, point.difference), point.n, point.ways, kinds if point.counts else "",
             "; ".join(point.flags), point.undefined,
         ))  # fmt: skip
-    return files.write(accuracies.points[0].run.path / files.FOLDER / CSV_NAME, text.getvalue().encode())
+    return files.write(files.folder(accuracies.points[0].run.path) / CSV_NAME, text.getvalue().encode())
 
 
 def printed(accuracies: Accuracies) -> Iterator[Table]:

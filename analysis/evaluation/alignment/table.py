@@ -41,7 +41,7 @@ def _write_weights(run: Run, maps: Sequence[Sequence[LayerMap]]) -> Path:
             counted = str(bool(some.in_weight_gap[j])).lower()
             cells = (number_cell(float(map_.values[i, j])) for map_ in of_pair)
             writer.writerow((some.arm, some.reference, layer, counted, int(step), *cells))
-    return files.write(run.path / files.FOLDER / WEIGHTS_NAME, text.getvalue().encode())
+    return files.write(files.folder(run.path) / WEIGHTS_NAME, text.getvalue().encode())
 
 
 def rows(curves: Sequence[Curve]) -> list[list[str]]:

@@ -57,7 +57,7 @@ def write_axes(run: Run, axes: Sequence[AxesAt]) -> Path:
         flags = "; ".join(([UNEVEN] if own.uneven else []) + [at.chosen])
         about = (place.step, place.arm, place.split, at.feature, *at.labellings, *own.first, *own.second, own.n)
         writer.writerow((*about, *numbers, flags, own.undefined))
-    return files.write(run.path / files.FOLDER / AXES_NAME, text.getvalue().encode())
+    return files.write(files.folder(run.path) / AXES_NAME, text.getvalue().encode())
 
 
 def printed(run: Run, measured: Geometry) -> Iterator[Table]:

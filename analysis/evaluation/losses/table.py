@@ -45,7 +45,7 @@ def write(run: Run, rows: Sequence[Row]) -> Path:
         of_forms = ((row.of.gap, row.share), (row.of.gap_with_positive, row.share_with_positive))
         numbers = [number for gap, share in of_forms for number in (*(getattr(gap, name) for name in _GAP), share)]
         writer.writerow([*map(_cell, (*about, *values, *numbers)), "; ".join(row.flags)])
-    return files.write(run.path / files.FOLDER / CSV_NAME, text.getvalue().encode())
+    return files.write(files.folder(run.path) / CSV_NAME, text.getvalue().encode())
 
 
 def _column(name: str) -> str:

@@ -40,7 +40,7 @@ def write(run: Run, pictures: Pictures) -> Path:
         for (index, label), (x, y) in zip(samples, own.points.tolist(), strict=True):
             before = (own.step, own.arm, index, label, repr(x), repr(y))
             writer.writerow((*before, *about_all, pictures.names[label], *after))
-    return files.write(run.path / files.FOLDER / CSV_NAME, text.getvalue().encode())
+    return files.write(files.folder(run.path) / CSV_NAME, text.getvalue().encode())
 
 
 def rich_table(run: Run, pictures: Pictures) -> Table:

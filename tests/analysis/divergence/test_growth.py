@@ -108,6 +108,13 @@ def test_growth_is_the_least_squares_slope_of_the_records_in_the_window(run):
     assert found.doubling_steps == pytest.approx(math.log(2) / found.exponent / ((s[-1] - s[0]) / 9))
 
 
+def test_every_table_has_a_time_to_double_only_where_growth_is_told_from_none(run):
+    windows = [(first, first + width) for first in range(1, 15) for width in (4, 6)]
+    fits = [g for g in growth(run, windows=windows) if not g.undefined]
+    assert any(g.low > 0 for g in fits) and any(g.low <= 0 < g.exponent for g in fits)
+    assert all(math.isnan(g.doubling_steps) == (not g.low > 0) for g in fits)
+
+
 def test_every_arm_with_a_reference_grows_but_the_exact_twin(run):
     assert [(g.arm, g.window) for g in growth(run)] == [
         (arm, window) for arm in ("nscl", "fine", "nudged", "independent") for window in ("early", "late")

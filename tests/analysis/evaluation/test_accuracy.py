@@ -186,7 +186,7 @@ def test_runs_of_one_name_are_told_apart_by_their_paths():
 
 
 def test_the_command_writes_every_point_and_says_what_it_is(trained, folder, both, capsys):
-    options = ["--samples", "60", "--output", str(folder)]
+    options = ["--samples", "60"]
     assert main(["accuracy", *map(str, trained), *options]) == 0
     out, err = capsys.readouterr()
     path, text = trained[0] / "analysis", " ".join(out.split())

@@ -182,7 +182,7 @@ def test_without_the_library_one_line_says_what_works_before_any_feature_is_made
 
 
 def test_the_command_writes_what_it_says(trained, folder, capsys):
-    options = ["--samples", "60", "--output", str(folder), "--steps", "0", "6", "--method", "pca", "--feature", "z"]
+    options = ["--samples", "60", "--steps", "0", "6", "--method", "pca", "--feature", "z"]
     assert main(["picture", str(trained), *options]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == f"results: {trained}/analysis/ (picture.csv picture.png picture.svg)" and err == ""

@@ -126,5 +126,5 @@ def test_classes_of_an_earlier_call_go(trained, tmp_path, monkeypatch):
     for name in classes.NAMES:
         (trained / "analysis" / name).write_text("old")
     monkeypatch.setattr(classes, "has_classes", lambda of_runs: False)
-    assert main(["losses", str(trained), "--samples", "40", "--steps", "6", "--output", str(tmp_path)]) == 0
+    assert main(["losses", str(trained), "--samples", "40", "--steps", "6"]) == 0
     assert not any((trained / "analysis" / name).exists() for name in classes.NAMES)

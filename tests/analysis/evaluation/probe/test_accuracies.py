@@ -203,8 +203,6 @@ def test_the_command_writes_table_and_figure_and_ends_with_where_they_are(traine
         "--steps",
         "0",
         "6",
-        "--output",
-        str(folder),
         "--shots",
         "1",
         "4",
