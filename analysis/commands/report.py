@@ -13,7 +13,7 @@ from analysis.commands import printing
 from analysis.output import files
 from analysis.report import Content, check, combine, gather, page_path, wording, write
 from analysis.report.evaluated import check_reportable
-from analysis.report.results import SECTIONS, write_results
+from analysis.report.results import SECTIONS, names_of, write_results
 from analysis.runs.processes import in_processes
 from analysis.runs.register import execute
 from analysis.runs.run import Run, open_run
@@ -111,5 +111,7 @@ def _write_all(runs: Sequence[Run], output: Path | None, all_steps: bool) -> tup
         progress.update(task, description="page, CSV files and figures")
         content = combine(parts)
         results = [partial(write_results, section, part, all_steps) for part in parts for section in SECTIONS]
-        written = in_processes([*results, partial(write, content, output)], lambda writing: writing())
+        written = in_processes(
+            [*results, partial(write, content, output, names_of(content))], lambda writing: writing()
+        )
     return content, next(path for path in written if path is not None)

@@ -1,6 +1,7 @@
 """One self-contained HTML page of a run, or of one config at several seeds."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,12 @@ def page_path(path: str | Path) -> Path:
     return output_path(Path(path), ".html", "a report")
 
 
-def write(content: Content, path: Path | None = None) -> Path:
-    """Writes the page of a content; without a path where it belongs."""
-    where = output.folder(content.run.path) / NAME if path is None else path
-    return output.write(where, page(content).encode(errors="backslashreplace"))
+def write(content: Content, path: Path | None = None, files: Mapping[str, Sequence[str]] | None = None) -> Path:
+    """Writes the page of a content; without a path where it belongs. `files`: names of what lies in the first run's
+    folder of results, by section: the page links to them.
+    """
+    results = output.folder(content.run.path)
+    where = results / NAME if path is None else path
+    beside = os.path.relpath(results, where.parent)
+    links = {section: [Path(beside, name).as_posix() for name in names] for section, names in (files or {}).items()}
+    return output.write(where, page(content, links).encode(errors="backslashreplace"))

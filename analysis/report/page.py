@@ -1,7 +1,8 @@
 """The page of a run, or of one config at several seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import quote
 
 from analysis.output.styles import styles
 from analysis.output.table import title
@@ -9,6 +10,7 @@ from analysis.report import checkpoints, picture_chart, response_section, sectio
 from analysis.report.charts import Chart
 from analysis.report.content import Content
 from analysis.report.headline import headline
+from analysis.report.markup import text
 from analysis.report.opening import opening
 from analysis.report.traces import numbers
 from coupled.config.formats import IMPORTED
@@ -29,8 +31,8 @@ _SECTIONS: Final = (
 )
 
 
-def page(content: Content) -> str:
-    """The HTML of a report. Equal contents give equal pages."""
+def page(content: Content, files: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The HTML of a report. Equal contents give equal pages. `files`: what lies beside it, as links of a section."""
     drawn = sections.all_charts(content)
     bodies = checkpoints.bodies(content, drawn) or {
         "shared": sections.shared(content),
@@ -47,6 +49,8 @@ def page(content: Content) -> str:
         "notes": sections.notes(content),
     }
     there = [chart for chart in drawn if chart is not None]
+    for section, paths in (files or {}).items():
+        bodies[section] += _links(paths) if bodies.get(section) else ""
     return skeleton.page(
         title=content.run.name,
         status=_status(content),
@@ -57,6 +61,11 @@ def page(content: Content) -> str:
         charts=there,
         data={"rates": _rates(content, there)},
     )
+
+
+def _links(paths: Sequence[str]) -> str:
+    links = ", ".join(f'<a href="{text(quote(path))}">{text(path.rpartition("/")[2])}</a>' for path in paths)
+    return f'<p class="small">Files: {links}</p>'
 
 
 def _status(content: Content) -> str:

@@ -9,9 +9,25 @@ from analysis.curves import figure as curves_figure
 from analysis.curves import table as curves_table
 from analysis.divergence import figure as divergence_figure
 from analysis.divergence import table as divergence_table
+from analysis.output.csv import CSV_NAME
+from analysis.report.content import Content
 from analysis.report.gather import Gathered
 from analysis.response import figure as response_figure
 from analysis.response import table as response_table
+
+
+def names_of(content: Content) -> dict[str, tuple[str, ...]]:
+    """The files that `write_results` makes of the first run, by the section of the page that shows the same."""
+    of = {
+        "curves": (content.curves, (CSV_NAME, *curves_figure.NAMES)),
+        "bounds": (content.bounds, (bounds_table.CSV_NAME, *bounds_figure.NAMES)),
+        "divergence": (
+            content.divergence,
+            (divergence_table.CSV_NAME, divergence_table.GROWTH_NAME, *divergence_figure.NAMES),
+        ),
+        "response": (content.responses, (response_table.CSV_NAME, *response_figure.NAMES)),
+    }
+    return {section: names for section, (there, names) in of.items() if there}
 
 
 def write_results(section: str, gathered: Gathered, all_steps: bool = False) -> None:

@@ -234,3 +234,15 @@ def test_what_there_is_to_say_of_a_menus_entry_is_said_with_it(content):
     html = page(replace(content, divergence=holed))
     (of_angle,) = re.findall(r'<div data-chart="divergence" data-choice="([^"]*)"><ul><li>nscl, angle', html)
     assert of_angle == "angle, |w-w&#x27;|" and 'data-choice="excess' not in html
+
+
+def test_the_page_links_to_the_files_that_lie_beside_it(trained, tmp_path):
+    path = shutil.copytree(trained, tmp_path / "a run")
+    assert main(["report", str(path)]) == 0
+    folder = path / "analysis"
+    links = re.findall(r'<a href="(?!#)([^"]*)">([^<]*)</a>', (folder / "report.html").read_text("utf-8"))
+    assert {name for _, name in links} >= {"curves.csv", "curves.png", "bounds.svg", "divergence.csv", "growth.csv"}
+    assert all((folder / link).is_file() for link, _ in links)
+    assert main(["report", str(path), "--output", str(tmp_path / "page.html")]) == 0
+    elsewhere = re.findall(r'<a href="(?!#)([^"]*)">', (tmp_path / "page.html").read_text("utf-8"))
+    assert "a%20run/analysis/curves.csv" in elsewhere and len(elsewhere) == len(links)
