@@ -47,7 +47,7 @@ def test_an_override_that_makes_no_sense_at_resume_is_refused(override, tmp_path
 
 def other_library(monkeypatch, version="9.9"):
     real = runtime.versions()
-    monkeypatch.setattr(runtime, "versions", lambda: {**real, "numpy": version})
+    monkeypatch.setattr(runtime, "versions", lambda *_: {**real, "numpy": version})
     return real["numpy"]
 
 
@@ -95,6 +95,6 @@ def test_another_data_set_is_refused_with_both_sides(tmp_path):
 def test_another_python_is_noted_only(golden, tmp_path, monkeypatch):
     stopped(config_of(tmp_path), Stop(4))
     real = runtime.versions()
-    monkeypatch.setattr(runtime, "versions", lambda: {**real, "python": "3.99"})
+    monkeypatch.setattr(runtime, "versions", lambda *_: {**real, "python": "3.99"})
     path = resume(path_of(tmp_path))
     assert tree_hash(path) == golden and "versions.python was" in (path / "log/events.jsonl").read_text()

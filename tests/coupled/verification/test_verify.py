@@ -124,7 +124,7 @@ def test_preempted_continued_under_other_conditions_and_extended_a_run_is_verifi
         verify(path)
     state.write_bytes(good)
     real = runtime.versions()
-    monkeypatch.setattr(runtime, "versions", lambda: {**real, "numpy": "9.9"})
+    monkeypatch.setattr(runtime, "versions", lambda *_: {**real, "numpy": "9.9"})
     resume(path, terms=ResumeTerms(allow_drift=True))
     resume(path, extend=8)
     monkeypatch.undo()
