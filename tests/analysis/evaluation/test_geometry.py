@@ -129,8 +129,8 @@ def test_pairs_of_classes_are_drawn_by_address_and_all_where_they_are_few():
     assert len(set(many)) == 100 and max(many)[0][0] > 40  # from all of some ten million
 
 
-def test_geometry_writes_the_results_and_says_where(trained, folder, capsys):
-    options = ["--samples", "60", "--output", str(folder), "--steps", "0", "6"]
+def test_geometry_writes_the_results_and_says_where(trained, capsys):
+    options = ["--samples", "60", "--steps", "0", "6"]
     assert main(["geometry", str(trained), *options]) == 0
     out, err = capsys.readouterr()
     names = "geometry.csv axes.csv geometry.png geometry.svg"
@@ -220,13 +220,13 @@ def test_places_side_by_side_fit_in_memory_and_one_is_always_worked_on(evaluatio
         assert all(np.array_equal(a.values, b.values) for a, b in zip(again.curves, measured.curves, strict=True))
 
 
-def test_axes_of_an_earlier_call_go_and_what_is_of_no_command_stays(trained, folder, monkeypatch, tmp_path):
+def test_axes_of_an_earlier_call_go_and_what_is_of_no_command_stays(trained, monkeypatch, tmp_path):
     path = shutil.copytree(trained, tmp_path / "run")
     (path / "analysis").mkdir(exist_ok=True)
     for name in ("axes.csv", "my_axes.csv"):
         (path / "analysis" / name).write_text("old")
     monkeypatch.setattr(subject, "_all_axes", lambda evaluation: ({"train": [], "test": []}, []))
-    assert main(["geometry", str(path), "--samples", "60", "--output", str(folder), "--steps", "6"]) == 0
+    assert main(["geometry", str(path), "--samples", "60", "--steps", "6"]) == 0
     assert not (path / "analysis/axes.csv").exists() and (path / "analysis/my_axes.csv").exists()
 
 
