@@ -107,7 +107,7 @@ def _against_shots(
             bars = np.nan_to_num([[value - low], [high - value]])
             axes.errorbar([at_all], [value], yerr=bars, color=colour, marker="D", markersize=4, capsize=2)
     axes.axhline(chance or 0.0, color=GREY, linewidth=1.0, linestyle=":")
-    ticks: list[float] = [*few[:: -(-len(few) // _MOST_TICKS)]]
+    ticks: list[float] = [*few[:: max(1, -(-len(few) // _MOST_TICKS))]]
     labels = [f"{m:g}" for m in ticks]
     if any(curve.shots is None for curve in curves):
         ticks, labels = [*ticks, at_all], [*labels, "all"]

@@ -224,3 +224,9 @@ def test_the_command_writes_table_and_figure_and_ends_with_where_they_are(traine
 def test_shots_that_are_no_number_are_refused(trained, capsys):
     assert main(["probe", str(trained), "--shots", "ten"]) == 2
     assert "'ten' is neither a whole number nor all" in capsys.readouterr().err
+
+
+def test_all_labels_alone_have_a_figure(evaluation, tmp_path):
+    curves = probe(evaluation, shots=[None], groups=["centre"], features=["h"])
+    panel = figure.draw(evaluation.run, curves).axes[0]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["all"]
