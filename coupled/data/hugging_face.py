@@ -12,7 +12,8 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,18 @@ def _find(split: SplitName, root: str) -> list[Path]:
             return _saved(folder)
         for pattern in (f"{name}-*.parquet", f"{name}.parquet", f"data/{name}-*.parquet", f"{name}/*.parquet"):
             if paths := sorted(Path(root).glob(pattern), key=os.fsencode):
+                _check_whole(paths)
                 return paths
     wanted = " or ".join(_SPLITS[split])
     raise UserError(f"{NAME}: no {wanted} split in {root}", f"looked for folders and Parquet files {wanted}", REMEDY)
+
+
+def _check_whole(paths: Sequence[Path]) -> None:
+    """UserError where files are numbered "00001-of-00003" and some of these are not there."""
+    numbered = [match for path in paths if (match := re.search(r"-(\d+)-of-(\d+)\.parquet$", path.name))]
+    numbers, counts = [int(match[1]) for match in numbered], {int(match[2]) for match in numbered}
+    if numbered and (len(numbered) != len(paths) or counts != {len(paths)} or numbers != list(range(len(paths)))):
+        raise _damaged(paths[0].parent, f"holds {len(paths)} files like {paths[0].name}, which are not all of one set")
 
 
 def _saved(folder: Path) -> list[Path]:
@@ -150,6 +160,9 @@ def _read(paths: list[Path], *, images: bool) -> _Table:
     arrow = _library()
     try:
         columns = _columns(arrow, paths[0])
+        for path in paths[1:]:
+            if _columns(arrow, path) != columns:
+                raise _damaged(path, f"has other columns or class names than {paths[0].name}")
         tables = [_content(arrow, path, columns, images=images) for path in paths]
         table = arrow.concat_tables(tables)
         table.validate(full=True)

@@ -15,6 +15,7 @@ _NAMES = {_RECONSTRUCT, _NDARRAY, _DTYPE, "numpy._core.multiarray _reconstruct"}
 _LONGEST_NAME = 80  # bytes
 _LONGEST_KEY = 80  # bytes
 _LONGEST_LIST = 1 << 20  # no file of CIFAR has lists of more than 50,000
+_LONGEST_TUPLE = 16  # numpy has eight in the state of a type
 _LONGEST_INTEGER = 8  # bytes
 
 
@@ -178,6 +179,9 @@ class _Machine:
         self._tuple(self._since_mark())
 
     def _tuple(self, values: list[object]) -> None:
+        # Long ones inside each other would take long to check.
+        if len(values) > _LONGEST_TUPLE:
+            raise RefusedError(f"has a tuple of more than {_LONGEST_TUPLE} elements")
         shapes = [value for value in values if isinstance(value, tuple)]
         for shape in shapes:
             self._check(list(shape), (int, bytes), "tuple inside a tuple")

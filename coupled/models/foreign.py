@@ -115,7 +115,7 @@ def try_out(encoder: Foreign, name: str, image_size: int) -> None:
             outputs = [_tried(encoder, images, name, training) for training in (True, False)]
     except (UserError, RunStopped):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
         raise UserError(f"encoder {name} fails on images of {image_size} px", reason) from None
     if not torch.equal(before, torch.random.get_rng_state()):
@@ -180,7 +180,7 @@ def _own(model: Options, image_size: int) -> nn.Module:
         module = own.build(**options, **size)
     except (UserError, RunStopped):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
         raise UserError(f"encoder {name} cannot be built", reason, "correct it") from None
     if not isinstance(module, nn.Module):

@@ -110,5 +110,13 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
     generators.append(torch.get_rng_state().numpy().tobytes())
     if device.type == "cuda":  # seed and offset, which the host holds
         generators.append(torch.cuda.get_rng_state(device).numpy().tobytes())
-    settings = torch.get_num_threads(), torch.get_default_dtype(), torch.get_deterministic_debug_mode()
+    settings = (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_deterministic_debug_mode(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+    )
     return {"a global random generator": generators, "torch's settings": settings}

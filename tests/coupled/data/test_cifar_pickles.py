@@ -220,6 +220,7 @@ HOSTILE = {
         _beside(b"N" + b"q\x50h\x50h\x50\x86" * 3),
         "puts a tuple into a tuple inside a tuple|puts a nonetype into a tuple inside a tuple",
     ),
+    "a tuple of seventeen": (_beside(b"(" + b"K\x01" * 17 + b"t"), "has a tuple of more than 16 elements"),
     "a tuple as a key": (dictionary([*TRUE])[:-2] + b"K\x01\x85K\x01u.", "has a key that is not a short string"),
     "a key of a million bytes": (dictionary([(b"k" * 3000, b"N"), *TRUE]), "has a key that is not a short string"),
     "a key that is there twice": (dictionary([*TRUE, TRUE[0]]), "is there twice"),

@@ -219,3 +219,21 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"needs pyarrow; it is not installed here; pip install 'coupled\[hf\]'"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [(0,), (1,), (0, 2)])
+def test_a_set_of_which_a_file_is_missing_is_refused(tmp_path, kept):
+    save_parquet(tmp_path / "test.parquet", table(24, 100))
+    for part in kept:
+        save_parquet(tmp_path / f"data/train-0000{part}-of-00003.parquet", table(8))
+    with pytest.raises(UserError, match="which are not all of one set"):
+        load(tmp_path)
+
+
+def test_files_that_name_classes_otherwise_are_refused(tmp_path):
+    save_parquet(tmp_path / "data/train-00000-of-00002.parquet", table(8))
+    others = json.loads(json.dumps(FEATURES))
+    others["fine"]["names"] = others["fine"]["names"][::-1]
+    save_parquet(tmp_path / "data/train-00001-of-00002.parquet", table(8), others)
+    with pytest.raises(UserError, match="has other columns or class names than train-00000-of-00002.parquet"):
+        load(tmp_path)

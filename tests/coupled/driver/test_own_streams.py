@@ -200,6 +200,17 @@ def test_a_mistake_is_one_line_before_anything_is_written(mistake, tmp_path, _wi
     assert "\n" not in str(raised.value) and not any(tmp_path.rglob("*"))
 
 
+def test_a_function_that_changes_the_arithmetic_of_a_gpu_is_refused(tmp_path, monkeypatch, _withdrawn):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+
+    def changes(seen):
+        torch.backends.cudnn.benchmark = not torch.backends.cudnn.benchmark
+        return seen.loss.double()
+
+    with pytest.raises(UserError, match="it changes torch's settings"):
+        train(config_of(tmp_path, **bad(changes)))
+
+
 def test_a_function_with_a_memory_is_refused(tmp_path, _withdrawn):
     seen_before = []
     function = lambda seen: seen_before.append(0) or torch.tensor(len(seen_before)).double()  # noqa: E731
