@@ -206,7 +206,18 @@ def _content(arrow: Any, path: Path, columns: _Columns, *, images: bool) -> Any:
     most = _LARGER * path.stat().st_size + _LARGER_BY
     if path.suffix == ".arrow":
         with arrow.memory_map(str(path)) as file:
-            table = arrow.ipc.open_stream(file).read_all().select(wanted)
+            names = arrow.ipc.open_stream(file).schema.names
+            file.seek(0)
+            # Other columns are not unpacked, and of these no more than one batch beyond what is allowed.
+            options = arrow.ipc.IpcReadOptions(included_fields=[names.index(name) for name in wanted])
+            stream = arrow.ipc.open_stream(file, options=options)
+            batches, size = [], 0
+            for batch in stream:
+                size += batch.nbytes
+                if size > most:
+                    raise _damaged(path, f"unpacks to more than {most} bytes")
+                batches.append(batch)
+            table = arrow.Table.from_batches(batches, stream.schema).select(wanted)
     else:
         batches, size = [], 0
         with arrow.parquet.ParquetFile(path) as file:

@@ -237,3 +237,19 @@ def test_files_that_name_classes_otherwise_are_refused(tmp_path):
     save_parquet(tmp_path / "data/train-00001-of-00002.parquet", table(8), others)
     with pytest.raises(UserError, match="has other columns or class names than train-00000-of-00002.parquet"):
         load(tmp_path)
+
+
+def test_other_columns_of_a_packed_file_are_not_unpacked(tmp_path):
+    saved(tmp_path)
+    file = tmp_path / "train/data-00000-of-00002.arrow"
+    with pa.memory_map(str(file)) as source:
+        whole = pa.ipc.open_stream(source).read_all()
+    whole = whole.append_column("junk", pa.array([bytes(10**7)] * len(whole)))
+    with pa.OSFile(str(tmp_path / "packed"), "wb") as sink:
+        packing = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(sink, whole.schema, options=packing) as stream:
+            stream.write_table(whole)
+    (tmp_path / "packed").rename(file)
+    before = pa.default_memory_pool().max_memory()
+    assert len(load(tmp_path)) == 40
+    assert pa.default_memory_pool().max_memory() - before < 10**8  # the column has 2 · 10⁸ bytes
