@@ -14,7 +14,7 @@ CLAIMS := floor granularity batch_size imbalance classes seeds temperature
 EDITION ?= claims
 CLAIMS_IN := $(if $(filter papers,$(EDITION)),configs/sweeps/papers,configs/claims)
 
-.PHONY: demo claims test test-kernels test-slow test-gpu lint install
+.PHONY: demo claims test test-kernels test-slow test-gpu lint docs install
 
 demo: .venv/installed
 	$(BIN)/coupled-run train configs/quickstart.toml
@@ -34,6 +34,11 @@ test-kernels: .venv/installed-dev
 
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadgroup
+
+# The documentation site, in build/site/.
+docs: .venv/installed-dev
+	$(PIP) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
