@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 
 from coupled.errors import EarlyEnd
@@ -86,4 +87,5 @@ class Mirror:
         with self._changed:
             warned, self._warned = self._warned, True
         if not warned:
-            self._warn(self.name, reason)
+            with suppress(Exception):  # where even a warning cannot be written, a mirror is no reason to stop training
+                self._warn(self.name, reason)

@@ -56,6 +56,19 @@ def test_a_tracker_that_raises_is_said_once_and_asked_for_nothing_more(error):
     assert tracker.points == [] and tracker.closed
 
 
+def test_a_warning_that_cannot_be_written_stops_nothing(monkeypatch):
+    def full(name, reason):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mirror, "_SLOW_S", -1.0)  # at once
+    hangs = threading.Event()
+    late = Mirror("kept", lambda: hangs.wait(60) and Kept(), full)
+    late.offer(point(0, {"a": 1.0}))
+    assert late._warned
+    hangs.set()
+    late.close(60)
+
+
 def test_a_tracker_that_cannot_be_opened_says_what_to_do():
     warnings = []
 
