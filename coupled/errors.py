@@ -57,6 +57,11 @@ def _raised(kind: type[EarlyEnd], arguments: tuple[Any, ...]) -> EarlyEnd:
     return error
 
 
+def raised(error: BaseException) -> str:
+    """What somebody's code raised, in a line: its type and the first line of its message."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '') or 'no message'}"
+
+
 def printable(text: str) -> str:
     """The text with everything unprintable escaped: line ends, control and invisible characters, odd spaces."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,6 +1,5 @@
 """Streams of a user's own: what a function is given of an arm, and the functions that files have registered."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from coupled.errors import UserError
 from coupled.models.flat import Segment
-from coupled.userfiles import calling_file
+from coupled.userfiles import calling_file, check_name
 
 # What a stream looks at: an arm at a training step, or an arm on the panel.
 KINDS: Final = ("step", "panel")
@@ -23,7 +22,6 @@ SIZES: Final[Mapping[str, str]] = {
     "projection": "the dimension of z",
     "panel": "the samples of the panel",
 }
-NAMES: Final = "at most 64 letters, digits, '_' and '-'"
 Shape = tuple[int | str, ...]
 
 
@@ -126,11 +124,8 @@ def register_stream(
     Raises UserError for a name that is taken, or not made of letters, digits, '_' and '-', and for another `of`, shape
     or dtype.
     """
-    if not is_name(name):
-        raise UserError(f"stream name {name!a}", NAMES)
     origin = calling_file()
-    if name in _registered and _registered[name].origin != origin:
-        raise UserError(f"stream name {name}", "it is taken", "choose another")
+    check_name("stream", name, taken=name in _registered and _registered[name].origin != origin)
     where = f"stream {name}: "
     if of not in KINDS:
         raise UserError(f"{where}of = {of!a}", "one of " + ", ".join(KINDS))
@@ -143,11 +138,6 @@ def register_stream(
         return function
 
     return register
-
-
-def is_name(name: str) -> bool:
-    """Can a stream be called so? It names a folder."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) is not None
 
 
 def check_shape(shape: Sequence[int | str], where: str = "") -> Shape:

@@ -4,8 +4,11 @@ import inspect
 import os
 import re
 from pathlib import Path
+from typing import Final
 
 from coupled.errors import UserError
+
+NAMES: Final = "at most 64 letters, digits, '_' and '-'"
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 _LONGEST = 4 << 20  # bytes of a text file that somebody wrote by hand
@@ -90,6 +93,19 @@ def read_text(path: Path, label: str, do: str) -> str:
         at = error.start
         given = f"{label}{path}: line {_line(data, at)} holds the byte 0x{error.object[at]:02x}"
         raise UserError(given, "which is not UTF-8", "save it as UTF-8") from None
+
+
+def is_name(name: str) -> bool:
+    """Can what a user registers be called so? It may name a folder."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) is not None
+
+
+def check_name(kind: str, name: str, *, taken: bool) -> None:
+    """UserError where nothing of this kind may be registered by that name."""
+    if not is_name(name):
+        raise UserError(f"{kind} name {name!a}", NAMES)
+    if taken:
+        raise UserError(f"{kind} name {name}", "it is taken", "choose another")
 
 
 def calling_file() -> str:

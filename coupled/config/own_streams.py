@@ -9,6 +9,7 @@ from coupled.config.fields import Schedule
 from coupled.config.resolved import Config
 from coupled.config.schema_stream import OwnStream
 from coupled.errors import UserError, unknown
+from coupled.userfiles import NAMES, is_name
 
 # How the names of their streams begin in records; the others have no such sign in theirs.
 PREFIX: Final = "own."
@@ -52,8 +53,8 @@ def _resolved(name: str, given: OwnStream, arms: Mapping[str, Any], panel: Sched
 
 
 def _check_name(name: str, where: str) -> None:
-    if not streams.is_name(name):
-        raise UserError(f"{where!a} names a stream", streams.NAMES)
+    if not is_name(name):
+        raise UserError(f"{where!a} names a stream", NAMES)
 
 
 def _as_registered(name: str, given: OwnStream, where: str) -> OwnStream:

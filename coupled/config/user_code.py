@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coupled import streams
 from coupled.data import registry as data_sets
-from coupled.errors import UserError
+from coupled.errors import UserError, raised
 from coupled.models import registry as encoders
 from coupled.objectives import registry as objectives
 from coupled.userfiles import read_bytes
@@ -53,6 +53,5 @@ def run_file(path: Path, label: str = "code.files: ") -> str:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        message = str(error).splitlines()[0] if str(error) else "no message"
-        raise UserError(f"{label}{path} fails", f"{type(error).__name__}: {message}", "run it by itself") from None
+        raise UserError(f"{label}{path} fails", raised(error), "run it by itself") from None
     return hashlib.sha256(content).hexdigest()

@@ -16,7 +16,7 @@ from coupled.data import cifar, fashion_mnist, folders, hugging_face, shapes, sv
 from coupled.data.contradictions import contradiction
 from coupled.data.splits import DataInfo, Split, SplitName
 from coupled.data.subset import Selection, remaining, select
-from coupled.errors import RunStopped, UserError, unknown
+from coupled.errors import RunStopped, UserError, raised, unknown
 from coupled.userfiles import calling_file
 
 _FOLDER = folders.GENERIC  # its constants come from a listing of its folders
@@ -260,7 +260,7 @@ def _load_registered(own: _Registered, split: SplitName, root: str) -> Split:
     except (UserError, RunStopped):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        reason = raised(error)
         raise UserError(f"{label} fails to load", reason, correct) from error
     if wrong:
         raise UserError(f"{label} {wrong}", "allowed is what its DataInfo says", correct)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from coupled.errors import UserError
+from coupled.errors import UserError, raised
 from coupled.models.resnet import pooled
 
 PREFIX: Final = "timm:"
@@ -44,7 +44,7 @@ def build(encoder: str, image_size: int) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=False, num_classes=0, **sized)
     except Exception as error:
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        reason = raised(error)
         raise UserError(f"model.encoder = {encoder} cannot be built for {image_size} px", reason) from None
 
 

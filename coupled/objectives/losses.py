@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from coupled.errors import UserError
+from coupled.errors import UserError, raised
 from coupled.objectives.masks import PairMasks, masked_logsumexp, pair_masks, positives, similarity
 from coupled.objectives.registry import (
     OBJECTIVES,
@@ -85,7 +85,7 @@ def _user_values(name: str, function: UserObjective, sigma: Tensor, labels: Tens
     except UserError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        reason = raised(error)
         raise UserError(f"objective {name} fails", reason, "try it on a small sigma by itself") from error
     if not isinstance(values, Tensor) or values.shape not in ((), (len(sigma),)) or not values.is_floating_point():
         given = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__

@@ -1,13 +1,12 @@
 """The known objectives, their options, and those that a user's code registers."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from coupled.errors import UserError, unknown
-from coupled.userfiles import calling_file
+from coupled.userfiles import calling_file, check_name
 
 # N: all other samples, N-: those of another class, S: those of the same class. In the order that help shows.
 OBJECTIVES: dict[str, str] = {
@@ -51,11 +50,9 @@ def register_objective(name: str) -> Callable[[UserObjective], UserObjective]:
     (A,) or their mean, 0-d, differentiable in Σ. It draws nothing at random. The file that calls this may do so again,
     which replaces. Raises UserError for a name that is taken, or not made of letters, digits, '_' and '-'.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise UserError(f"objective name {name!a}", "letters, digits, '_' and '-'")
     origin = calling_file()
-    if name in OBJECTIVES or (name in _registered and _registered[name].origin != origin):
-        raise UserError(f"objective name {name}", "it is taken", "choose another")
+    others = name in _registered and _registered[name].origin != origin
+    check_name("objective", name, taken=others or name in OBJECTIVES)
 
     def register(function: UserObjective) -> UserObjective:
         _registered[name] = _Registered(function, origin)

@@ -18,7 +18,7 @@ from coupled import streams
 from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.config.own_streams import stream_name
-from coupled.errors import UserError
+from coupled.errors import UserError, raised
 from coupled.inputs.source import Batch
 from coupled.recording.layout import own_column, train_layout
 from coupled.recording.panels import Panels
@@ -79,8 +79,7 @@ class Function:
         except torch.OutOfMemoryError:  # the run's own words for it say more
             raise
         except (Exception, SystemExit) as error:
-            message = str(error).splitlines()[0] if str(error) else "no message"
-            raise self.mistake(seen, f"{type(error).__name__}: {message}", f"mend it in {self._file}") from None
+            raise self.mistake(seen, raised(error), f"mend it in {self._file}") from None
         if changed := [name for name, tensor in given.items() if tensor._version != versions[name]]:
             raise self.mistake(seen, f"it changes {', '.join(changed)}", "a stream only looks: work on a clone()")
         after = _surroundings(seen.z.device)
