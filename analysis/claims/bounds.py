@@ -160,7 +160,11 @@ def _verdict(broken: Sequence[str], checks: int, medians: Mapping[int, float], l
     if lacks and not broken:
         return undecided(lacks[0])
     counted = f"{len(broken)} bounds are violated, first: {broken[0]}" if broken else f"0 of {checks:,} checks"
-    return Verdict(VIOLATED if broken else HOLDS, counted, float(np.mean(list(medians.values()))), by_seed=medians)
+    known = [value for value in medians.values() if np.isfinite(value)]
+    if known and len(known) < len(medians):
+        counted += f"; tightness of {len(known)} of {len(medians)} seeds, as in the others all that is bounded is 0"
+    effect = float(np.mean(known)) if known else math.nan
+    return Verdict(VIOLATED if broken else HOLDS, counted, effect, by_seed=medians)
 
 
 def _steps(curves: Sequence[Curve], counts: Callable[[Curve], bool]) -> int:

@@ -63,6 +63,7 @@ class _Variable:
 def dataset(run: Records, streams: Sequence[str] = ()) -> Any:
     """The Dataset of some of `STREAMS`, by default of all that are recorded: `Run.to_xarray`."""
     xarray = extra("xarray", "xarray", "to_xarray", of="xarray")
+    streams = tuple(dict.fromkeys(streams))
     for stream in streams:
         if stream not in STREAMS:
             raise unknown("stream of numbers", stream, STREAMS)

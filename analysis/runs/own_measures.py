@@ -19,7 +19,7 @@ from analysis.runs.alignment import FeaturePair, banded
 from analysis.runs.curve import Band, Curve
 from analysis.statistics.estimates import SIMULATED, estimated, jackknife, kept_rows, rows_of
 from coupled.address import Purpose, permutation
-from coupled.errors import UserError, unknown
+from coupled.errors import UserError, raised, unknown
 from coupled.reading.records import Records
 from coupled.recording.layout import labellings, owner_of_inputs
 from coupled.runtime import one_thread
@@ -30,6 +30,10 @@ UserMeasure = Callable[..., Any]
 _GROUPS: Final = 8
 _PERMUTATIONS: Final = 16
 _UNDEFINED: Final = "the measure gave NaN"
+_WITHOUT_BANDS: Final = (
+    "no interval, or no null band, at {} of {} steps: there the measure gave NaN or an infinity, by itself, with a "
+    "group of samples left out, or with samples paired at random"
+)
 
 
 class OwnCodeError(UserError):
@@ -90,7 +94,10 @@ class OwnMeasure:
             interval=None if bands is None else Band(bands.low, bands.high, bands.interval),
             null=None if bands is None else Band(bands.null_low, bands.null_high, bands.null),
         )
-        return replace(curve, labelling=labelling, undefined=_UNDEFINED)
+        asked = np.isin(curve.steps, curve.steps if with_bands is None else with_bands) & ~np.isnan(columns[0])
+        lacking = int((asked & ~np.isfinite(columns[1:4]).all(0)).sum())
+        flags = (_WITHOUT_BANDS.format(lacking, int(asked.sum())),) if lacking else ()
+        return replace(curve, labelling=labelling, undefined=_UNDEFINED, flags=flags)
 
     def _row(self, features: "Sample", *, bands: bool) -> list[float]:
         """Value, standard error, null mean, null sd, and 0 for what rounding is known of."""
@@ -120,8 +127,7 @@ class OwnMeasure:
                 value = self.function(*given, **more)
                 number = _number(value)
         except (Exception, SystemExit) as error:
-            said = str(error).splitlines()[0] if str(error) else "no message"
-            raise self._failed(f"fails at {features.where}{how}", f"{type(error).__name__}: {said}") from None
+            raise self._failed(f"fails at {features.where}{how}", raised(error)) from None
         if number is None:
             given = f"gave {_described(value)} at {features.where}{how}"
             raise self._failed(given, "a measure gives one real number")

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -35,6 +36,15 @@ _FILES: Final[dict[str, tuple[str, Callable[[], bytes]]]] = {
 }
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A tab that is closed while it is answered is no error; of others Python prints what it prints."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class PageServer:
     """Serves the page and what was last `show`n, on threads of its own, while entered.
 
@@ -45,12 +55,11 @@ class PageServer:
     def __init__(self, port: int = 0) -> None:
         self._secret, self._content, self._version = secrets.token_hex(8), b"{}", ""
         try:
-            self._server = ThreadingHTTPServer((_HOST, port), self._handler())
+            self._server = _Server((_HOST, port), self._handler())
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             allowed = "a port that is free, 1024 to 65535"
             raise UserError(f"--port {port}: {reason}", allowed, "or leave it out") from None
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="page", daemon=True)
 
     @property

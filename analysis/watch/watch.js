@@ -139,16 +139,25 @@ function banner(text) {
   at("banner").hidden = text === "";
 }
 
+// What could not be shown is asked for again: only what is on the page is known.
+async function take(answer) {
+  try {
+    state.content = await answer.json();
+    await show();
+    state.version = answer.headers.get("ETag") ?? "";
+    banner("");
+  } catch (error) {
+    banner(`The page cannot show what it was given: ${error}.`);
+    console.error(error);
+  }
+}
+
 async function ask() {
   try {
     const answer = await fetch("curves.json", { headers: { "If-None-Match": state.version }, cache: "no-store" });
-    if (answer.status === 200) {
-      state.version = answer.headers.get("ETag") ?? "";
-      state.content = await answer.json();
-      await show();
-    } else if (answer.status !== 304) throw new Error(String(answer.status));
+    if (answer.status !== 200 && answer.status !== 304) throw new Error(String(answer.status));
     state.lost = 0;
-    banner(state.content?.alarm ?? "");
+    if (answer.status === 200) await take(answer);
   } catch (error) {
     state.lost += 1;
     if (state.lost > 1) banner("The command that watches the run has ended: this is what it last saw.");

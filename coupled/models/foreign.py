@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from coupled.errors import RunStopped, UserError
+from coupled.errors import RunStopped, UserError, raised
 from coupled.models import timm_models
 from coupled.models.adapted import adapted
 from coupled.models.options import Options
@@ -108,7 +108,7 @@ def try_out(encoder: Foreign, name: str, image_size: int) -> None:
     Raises UserError where that fails, has another shape than the encoder says, or draws from torch's generator.
     """
     shapes = [(2, encoder.feature_size), *((2, size) for size in encoder.stage_sizes)]
-    images = torch.zeros(2, 3, image_size, image_size)
+    images = torch.linspace(-1, 1, 2 * 3 * image_size**2).view(2, 3, image_size, image_size)
     before = torch.random.get_rng_state()
     try:
         with torch.no_grad():
@@ -116,7 +116,7 @@ def try_out(encoder: Foreign, name: str, image_size: int) -> None:
     except (UserError, RunStopped):
         raise
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        reason = raised(error)
         raise UserError(f"encoder {name} fails on images of {image_size} px", reason) from None
     if not torch.equal(before, torch.random.get_rng_state()):
         torch.random.set_rng_state(before)
@@ -125,6 +125,9 @@ def try_out(encoder: Foreign, name: str, image_size: int) -> None:
         )
     for given in outputs:
         wrong = [x for x in given if not isinstance(x, Tensor)]
+        if other := [x.dtype for x in given if isinstance(x, Tensor) and x.dtype != images.dtype]:
+            shown = f"encoder {name} gives {other[0]} of {images.dtype} images"
+            raise UserError(shown, "features are of the images' dtype", "mend its forward")
         seen = [tuple(x.shape) for x in given if isinstance(x, Tensor)]
         if wrong or seen != shapes:
             shown = f"a {type(wrong[0]).__name__}" if wrong else ", ".join(map(str, seen))
@@ -141,6 +144,8 @@ def _tried(encoder: Foreign, images: Tensor, name: str, training: bool) -> list[
     if not encoder.stage_sizes:
         return [plain]
     h, features = run(encoder.module, images, name, stages=True)
+    if not training and isinstance(h, Tensor) and h.shape == plain.shape and not torch.allclose(h, plain, atol=1e-5):
+        raise UserError(f"encoder {name} gives another h with stages=True", "the same h is needed", "mend its forward")
     return [h, *features]
 
 
@@ -181,7 +186,7 @@ def _own(model: Options, image_size: int) -> nn.Module:
     except (UserError, RunStopped):
         raise
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        reason = raised(error)
         raise UserError(f"encoder {name} cannot be built", reason, "correct it") from None
     if not isinstance(module, nn.Module):
         raise UserError(f"encoder {name} is a {type(module).__name__}", "the function has to return a torch module")

@@ -1,15 +1,15 @@
 """Encoders that a user's code registers: functions that build a module from options of [model]."""
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from torch import nn
 
-from coupled.errors import UserError
-from coupled.userfiles import calling_file
+from coupled.errors import UserError, unknown
+from coupled.models.activation import ACTIVATIONS
+from coupled.userfiles import calling_file, check_name
 
 # What a function that builds an encoder may ask for by the names of its parameters.
 IMAGE_SIZE: Final = "image_size"
@@ -44,11 +44,9 @@ def register_encoder(name: str) -> Callable[[Build], Build]:
     The file that calls this may do so again, which replaces. Raises UserError for a name that is taken, or not made of
     letters, digits, '_' and '-', and for a parameter that is none of these.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise UserError(f"encoder name {name!a}", "letters, digits, '_' and '-'")
     origin = calling_file()
-    if name in BUILT_IN or (name in _registered and _registered[name].origin != origin):
-        raise UserError(f"encoder name {name}", "it is taken", "choose another")
+    others = name in _registered and _registered[name].origin != origin
+    check_name("encoder", name, taken=others or name in BUILT_IN)
 
     def register(build: Build) -> Build:
         options, takes_size = _asked(name, build)
@@ -74,6 +72,8 @@ def _asked(name: str, build: Build) -> tuple[dict[str, Any], bool]:
         if not missing and (type(default) is not OPTIONS[key] or (isinstance(default, int) and default < 1)):
             allowed = "a positive integer" if OPTIONS[key] is int else "a string"
             raise UserError(f"encoder {name}: {key} = {default!a}", f"{allowed}, as model.{key}")
+        if not missing and key == "activation" and default not in ACTIVATIONS:
+            raise unknown(f"activation of encoder {name}", str(default), ACTIVATIONS)
         options[key] = None if missing else default
     return options, IMAGE_SIZE in inspect.signature(build).parameters
 

@@ -15,6 +15,7 @@ from coupled.store.rundir import EVENTS
 
 LIVE: Final = "log/live.json"
 _LARGEST: Final = 16 << 20  # bytes
+_MOST: Final = 2**53 - 1  # of a count: as many steps as a config may have
 _TAIL: Final = 1 << 16  # bytes at the end of a log that hold its last event
 
 
@@ -36,7 +37,8 @@ class Live:
     @property
     def left(self) -> float | None:
         """Seconds until the end at this rate; None where it is not known."""
-        return (self.planned - self.step) / self.rate if self.rate > 0 else None
+        left = max(self.planned - self.step, 0) / self.rate if self.rate > 0 else math.inf
+        return left if math.isfinite(left) else None
 
 
 def read_live(run: Path) -> Live | None:
@@ -83,7 +85,7 @@ def _named(names: list[str], values: list[Any]) -> dict[str, float]:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= _MOST:
         raise ValueError("no count")
     return value
 

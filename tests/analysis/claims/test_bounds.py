@@ -65,6 +65,9 @@ def test_a_step_without_a_gap_has_no_tightness(judged):
     none = STEPS == 3
     some = judged("7a", "gap_curves", gaps(np.where(none, 0, 0.2), np.where(none, 0, 0.5)))
     assert (some.verdict, some.effect) == ("holds", pytest.approx(2.5))
+    one = judged("7a", "gap_curves", lambda run, arm: gaps(*((0, 0) if run.name == "s1" else (0.2, 0.5)))(run, arm))
+    assert (one.verdict, one.effect) == ("holds", pytest.approx(2.5))
+    assert one.reason == "0 of 100 checks; tightness of 4 of 5 seeds, as in the others all that is bounded is 0"
     nothing = judged("7a", "gap_curves", gaps(np.zeros(10), np.zeros(10)))
     assert (nothing.verdict, math.isnan(nothing.effect)) == ("holds", True)
 

@@ -68,6 +68,7 @@ def test_streams_can_be_chosen(run, whole):
     scalars = run.to_xarray("scalars")
     assert set(scalars.data_vars) < set(whole.data_vars) and "layer" not in scalars.coords
     assert scalars.loss.equals(whole.loss)
+    assert run.to_xarray("scalars", "scalars").equals(scalars)
     with pytest.raises(UserError, match="unknown stream of numbers panel; allowed: scalars, layers, motion, ledger"):
         run.to_xarray("panel")
     with pytest.raises(UserError, match="records no ledger; its schedule is empty; train with one"):

@@ -143,6 +143,17 @@ def test_infinity_stays_and_has_no_interval(opened):
     analysis.register_measure("mine")(lambda x, y: np.inf)
     curve = opened.curve("mine", arm="nscl")
     assert np.isposinf(curve.values).all() and np.isnan(curve.interval.low).all() and np.isnan(curve.null.high).all()
+    count = len(curve.steps)
+    assert curve.flags[0].startswith(f"no interval, or no null band, at {count} of {count} steps: there the measure")
+
+
+def test_a_null_band_that_one_pairing_takes_away_is_said(opened):
+    asked = iter(range(10**6))
+    analysis.register_measure("mine")(lambda x, y: 1.0 if np.array_equal(x, y) or next(asked) < 40 else np.nan)
+    curve = opened.curve("mine", arm="nscl")
+    assert np.isnan(curve.null.low).any() and "or with samples paired at random" in curve.flags[0]
+    analysis.register_measure("mine")(lambda x, y: float((x[0] * y[0]).sum()))
+    assert opened.curve("mine", arm="nscl").flags == ()
 
 
 def test_it_is_in_the_table_the_figure_and_the_csv_of_the_command(own, tmp_path, capsys):

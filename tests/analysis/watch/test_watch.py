@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -214,6 +216,19 @@ def test_the_page_is_at_an_address_that_nobody_guesses(trained):
         assert server.answer(f"/{secret}/curves.json", version)[0] == 304
         server.show(b'{"a":2}')
         assert server.answer(f"/{secret}/curves.json", version)[3] == b'{"a":2}'
+
+
+def test_a_tab_that_is_closed_while_it_is_answered_prints_nothing(trained, capfd):
+    with PageServer() as server:
+        _, _, place, secret, _ = server.url.split("/")
+        for _ in range(5):
+            tab = socket.create_connection(place.split(":"))
+            tab.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a close is a reset
+            tab.sendall(f"GET /{secret}/plotly.js HTTP/1.0\r\n\r\n".encode())
+            tab.recv(1000)
+            tab.close()
+        time.sleep(0.5)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_page_loads_nothing_from_elsewhere():

@@ -1,5 +1,7 @@
 """Encoders that are not built in: what is replaced, what is refused by name, and the outline that a config keeps."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -182,6 +184,7 @@ def test_a_function_that_fails_is_one_line(build, model, message, own):
         ("own", lambda *sizes: None, "encoder own takes"),
         ("own", lambda width=0: None, "width = 0"),
         ("own", lambda width="8": None, "width"),
+        ("own", lambda activation="tanh": None, "unknown activation of encoder own tanh; allowed: relu"),
     ],
 )
 def test_a_registration_that_cannot_be_is_refused(name, build, message):
@@ -220,6 +223,9 @@ class Shaped(Small):
             r"\(2, 4\), \(2, 4\), \(2, 4\) for two",
         ),
         (lambda h, stages: h, {"stage_sizes": (4,)}, "encoder own"),
+        (lambda h, stages: (h + 1, [h]) if stages else h, {"stage_sizes": (4,)}, "gives another h with stages=True"),
+        (lambda h: h.double(), {}, "gives torch.float64 of torch.float32 images"),
+        (lambda h: sys.exit(0), {}, "fails on images of 8 px; SystemExit: 0"),
     ],
 )
 def test_a_forward_that_is_not_what_it_says_is_one_line(forward, sizes, message):
