@@ -162,12 +162,14 @@ class Run:
                 with suppress(RunStopped):  # the first error is the one to tell
                     self.writer.drain()
         finally:
-            self.mirrors.close(_TRACKERS_S if error is None or isinstance(error, RunStopped) else 0.0)
-            self.writer.close()
-            self.stream.close()
-            self.graphs.forget()
-            if self.commits.directory is not None:
-                self.commits.directory.close()
+            try:
+                self.mirrors.close(_TRACKERS_S if error is None or isinstance(error, RunStopped) else 0.0)
+            finally:
+                self.writer.close()
+                self.stream.close()
+                self.graphs.forget()
+                if self.commits.directory is not None:
+                    self.commits.directory.close()
 
     def _state(self) -> dict[str, Any]:
         return {**self.chains.state(), "fingerprint": self.fingerprint}

@@ -20,6 +20,7 @@ from coupled.reading.live import LIVE, read_live
 from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
 from coupled.store import tree_hash
+from coupled.store.lock import RunLock
 from coupled.theory.alignment import linear_cka
 from coupled.tracking.trackers import TRACKERS
 
@@ -235,6 +236,18 @@ def test_on_two_ranks_the_first_tells_the_numbers_of_all_arms(golden, tmp_path):
         assert events[-1].step == T - 1
         assert all(event.value == pytest.approx(recorded[event.step], rel=1e-6) for event in events)
     assert [event.step for event in told.Scalars("cka/nscl")] == [0, 3, 6]
+
+
+def test_a_mirror_that_cannot_be_closed_leaves_the_run_free(golden, tmp_path, monkeypatch):
+    def broken(self, seconds):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mirrors.Mirrors, "close", broken)
+        with pytest.raises(OSError, match="no space left") as raised:
+            train(config_of(tmp_path))
+    RunLock(path_of(tmp_path)).release()  # nobody holds it, although the traceback still holds the run
+    assert raised.traceback and tree_hash(path_of(tmp_path)) == golden
 
 
 HOSTILE = [
