@@ -22,6 +22,7 @@ TINY = {
     "model": {"width": 4, "projection_hidden": 16, "projection_dim": 8},
     "train": {"steps": 6, "threads": 1},
     "panel": {"size": 16, "surrogate_size": 4},
+    "record": {"panel": {"log": 2, "last": True}},
     "checkpoints": {"keep": {"steps": [0, 3], "last": True}},
     "arms": {
         "cl": {"objective": "dcl"},

@@ -210,7 +210,12 @@ class Record:
     similarity: Schedule = option(
         Schedule(every=1), "each arm's batch similarity matrix as its factor z", kind="recorded", states=False
     )
-    panel: Schedule = option(Schedule(log=2, last=True), "h and z of the panel, eval mode", kind="recorded")
+    panel: Schedule = option(
+        # Dense enough that an alignment curve is a curve. 30 and 300 are on every shipped schedule, but not on log = 4.
+        Schedule(log=4, steps=(30, 50, 150, 200, 250, 300), last=True),
+        "h and z of the panel, eval mode",
+        kind="recorded",
+    )
     surrogate: Schedule = option(Schedule(log=2, last=True), "z of the surrogate panel, eval mode", kind="recorded")
     flips: Schedule = option(
         Schedule(),

@@ -41,6 +41,7 @@ def trained(tmp_path_factory) -> Path:
             "model": {"width": 4, "projection_hidden": 16, "projection_dim": 8},
             "train": {"steps": STEPS},
             "panel": {"size": 32, "surrogate_size": 8},
+            "record": {"panel": {"log": 2, "last": True}},
             "paths": {"runs": str(tmp_path_factory.mktemp("runs"))},
             "arms": {
                 "cl": {"objective": "dcl"},

@@ -45,7 +45,7 @@ def test_the_pages_streams_are_recorded_and_read_as_it_says(files, tmp_path):
     literal = [1 / sum((a @ b / len(factor)) ** 2 for a in factor for b in factor) for factor in z]
     assert run.curve("own.directions", arm="nscl").values == pytest.approx(literal, rel=1e-5)
     steps, values = run.own("centres", arm="nscl")
-    assert steps.tolist() == [0, 1, 3] and values.shape == (3, 2, run.row_shape("panel", "cl", "state.h")[1])
+    assert steps.tolist() == [0, 1, 2, 3] and values.shape == (4, 2, run.row_shape("panel", "cl", "state.h")[1])
     gradients = run.own("gradients", arm="nscl")[1]
     assert (gradients[0] <= run.column("layers", "nscl", "batch.gradient_norm")[1][0] * (1 + 1e-6)).all()
 
