@@ -212,7 +212,7 @@ class Record:
     )
     panel: Schedule = option(
         # Dense enough that an alignment curve is a curve. 30 and 300 are on every shipped schedule, but not on log = 4.
-        Schedule(log=4, steps=(30, 50, 150, 200, 250, 300), last=True),
+        Schedule(log=4, steps=(30, 150, 250, 300), last=True),
         "h and z of the panel, eval mode",
         kind="recorded",
     )
