@@ -1,7 +1,7 @@
 """`coupled-run plan`: what a run will be and what it takes."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -10,6 +10,8 @@ from coupled.commands.options import add_config, add_ranks
 from coupled.config import Config, load
 from coupled.config.toml import to_toml
 from coupled.config.traits import own_inputs
+from coupled.data import look
+from coupled.driver.preflight import fits_on_disk, state_of
 from coupled.errors import UserError, printable
 from coupled.inputs.dataset import data_info
 from coupled.models import activation_of
@@ -39,12 +41,13 @@ def add(command: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the plan: what it will be first, then what it takes; or all of it as a config."""
+    """Prints the plan: a summary first, then what it is made of; or all of it as a config."""
     config = load(arguments.config, arguments.set)
-    lines = list(_lines(config, plan(config, arguments.ranks), arguments.time))
+    forecast = plan(config, arguments.ranks)
+    lines = [*_summary(config, forecast, arguments.time), "", *_details(config, forecast)]
     if arguments.toml:
         print(f"{to_toml(config)}\n")
-        lines = [f"# {line}" for line in lines]
+        lines = [f"# {line}".rstrip() for line in lines]
     for line in lines:
         print(printable(line))
     if not arguments.toml:
@@ -59,29 +62,58 @@ def _given(arguments: argparse.Namespace) -> str:
     return "".join(f" --set {shell(override)}" for override in arguments.set)
 
 
-def _lines(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
+def _summary(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
+    """What will be trained and where, whether all that it needs is there, and what to do where it is not."""
     steps, batches = config.train.steps, config.batches
     yield f"run directory    {forecast.directory}"
-    yield f"config digest    {forecast.digest}"
+    yield from _there(config)
     yield f"arms             {', '.join(config.arms)}"
-    yield f"data             {config.data.name}, B = {batches.size}, {batches.stream} stream"
     yield f"steps            {steps:,}"
-    if timed:
-        yield f"time             {_time(config)}"
+    yield f"data             {config.data.name}, B = {batches.size}, {batches.stream} stream"
+    yield from _missing(lambda: look(config.data.name, config.paths.data))
     yield from _device(config, forecast)
+    together = f"{shown_bytes(forecast.memory)} for {len(config.arms)} arms in turns"
+    yield f"memory           {together}; recording and views apart"
+    if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
+        yield f"  {line}"
+    yield f"disk             {shown_bytes(forecast.total)} for {steps:,} steps"
+    yield from _missing(lambda: fits_on_disk(config))
+    yield f"time             {_time(config) if timed else 'not measured; --time takes a few steps here'}"
+
+
+def _there(config: Config) -> Iterator[str]:
+    """What is in the run's directory already, and what `train` does about it."""
+    try:
+        state = state_of(config)
+    except UserError as error:
+        yield f"  {error}"
+        return
+    said = {"finished": "this run, finished: train does nothing", "unfinished": "this run, unfinished: train goes on"}
+    if state in said:
+        yield f"  there is {said[state]}"
+
+
+def _missing(check: Callable[[], object]) -> Iterator[str]:
+    """What is not there, as `train` would say it."""
+    try:
+        check()
+    except UserError as error:
+        yield f"  {error}"
+
+
+def _details(config: Config, forecast: Plan) -> Iterator[str]:
+    """What the summary is made of."""
+    yield f"config digest    {forecast.digest}"
     if left_out := data_info(config).left_out:
         yield f"left out         {left_out}"
     yield f"parameters       {forecast.parameters:,} per arm, {len(config.arms)} arms"
-    held, active, together = map(shown_bytes, (forecast.arm_memory, forecast.step_memory, forecast.memory))
     yield from _inputs(config)
+    held, active = map(shown_bytes, (forecast.arm_memory, forecast.step_memory))
     yield f"memory per arm   {held} held, and {active} more in its turn of a step (activations)"
     if forecast.images:
         yield f"images           {shown_bytes(forecast.images)} held by each GPU, if that is at most an eighth of it"
     if forecast.graphs:
         yield f"graphs           {shown_bytes(forecast.graphs)} held by CUDA graphs while an audit takes its turn"
-    yield f"memory in all    {together} for {len(config.arms)} arms in turns; recording and views apart"
-    if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
-        yield f"  {line}"
     activation = activation_of(config.model)
     yield f"activation       {about(activation, config.train.dtype)}"
     yield from _ledger(forecast)
@@ -91,13 +123,12 @@ def _lines(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
     yield from _ranks(forecast, config)
     yield f"recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)"
     for stream, total in forecast.streams.items():
-        if stream == "ledger" and not total:  # few runs record it
+        if not total:
             continue
         yield f"  {stream:<14} {shown_bytes(total)} in all"
     yield from _panels(config)
     count, size = forecast.checkpoints
     yield f"checkpoints      {count} of {shown_bytes(size)}"
-    yield f"in all           {shown_bytes(forecast.total)} for {steps} steps"
     yield from _vacuities(config)
     yield from _placebos(config)
 

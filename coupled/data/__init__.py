@@ -1,7 +1,7 @@
 """Data sets: their constants (`info`), their splits (`load`), parts of them, and a user's own (`register_data_set`)."""
 
 from coupled.data.arrays import ArraySplit
-from coupled.data.registry import DATASETS, info, known, load, register_data_set, subset_info
+from coupled.data.registry import DATASETS, info, known, load, look, register_data_set, subset_info
 from coupled.data.splits import DataInfo, FileSplit, ImageSplit, Split, SplitName
 from coupled.data.subset import Subset
 
@@ -17,6 +17,7 @@ __all__ = [
     "info",
     "known",
     "load",
+    "look",
     "register_data_set",
     "subset_info",
 ]

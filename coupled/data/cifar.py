@@ -127,18 +127,25 @@ REMEDIES = {
 
 def load(name: str, split: SplitName, root: str) -> ArraySplit:
     """A split of `cifar10` or `cifar100` from its files in `root` or the folder of their archive in it; UserError."""
+    return read_split(INFOS[name], split, _given(name, root))
+
+
+def look(name: str, root: str) -> None:
+    """UserError where files are missing; none is read."""
+    for split in ("train", "test"):
+        _found(name, _given(name, root), split)
+
+
+def _given(name: str, root: str) -> Path:
     if not root:
         raise UserError(f"{name} needs its files", "paths.data is empty", REMEDIES[name])
-    return read_split(INFOS[name], split, Path(root))
+    return Path(root)
 
 
 def read_split(info: DataInfo, split: SplitName, root: Path) -> ArraySplit:
     """The split of as many records as `info` says, evenly spread over its files; no other constant is checked here."""
     layout = _LAYOUTS[info.name]
-    try:
-        version, folder = _find(info.name, root, split)
-    except OSError as error:
-        raise _damaged(info.name, root, f"cannot be looked into ({error.strerror})") from error
+    version, folder = _found(info.name, root, split)
     paths, heads = [folder / file for file in version.files[split]], len(layout.labellings)
     records = torch.empty(info.size_of(split), heads + _PIXELS, dtype=torch.uint8)
     read = _read if version is layout.binary else _read_pickle
@@ -149,6 +156,13 @@ def read_split(info: DataInfo, split: SplitName, root: Path) -> ArraySplit:
     # Pixels stay where they were read to, between the labels: a second copy would be another 150 MB.
     images = records[:, heads:].unflatten(1, (3, _SIZE, _SIZE))
     return ArraySplit(images, {name: records[:, k].clone() for k, name in enumerate(layout.labellings)})
+
+
+def _found(name: str, root: Path, split: SplitName) -> tuple[_Version, Path]:
+    try:
+        return _find(name, root, split)
+    except OSError as error:
+        raise _damaged(name, root, f"cannot be looked into ({error.strerror})") from error
 
 
 def _find(name: str, root: Path, split: SplitName) -> tuple[_Version, Path]:

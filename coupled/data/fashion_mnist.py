@@ -65,6 +65,13 @@ def load(split: Literal["train", "test"], root: str) -> Split:
     return read_split(Path(root), prefix, count)
 
 
+def look(root: str) -> None:
+    """UserError where files are missing; none is read."""
+    for prefix in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            _find(Path(root), f"{prefix}-{kind}-ubyte")
+
+
 def read_split(root: Path, prefix: str, count: int) -> FashionMnist:
     """The split of `count` samples in `root`/`prefix`-{images-idx3,labels-idx1}-ubyte, each plain or with .gz."""
     grey = _read_idx(_find(root, f"{prefix}-images-idx3-ubyte"), (count, info.size, info.size))

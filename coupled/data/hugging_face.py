@@ -119,6 +119,12 @@ def scan(root: str) -> DataInfo:
     )
 
 
+def look(root: str) -> None:
+    """UserError where files are missing; none is read."""
+    for split in _SPLITS:
+        _find(split, root)
+
+
 def _find(split: SplitName, root: str) -> list[Path]:
     """The files of a split in their order: of save_to_disk as its state names them, Parquet files by name."""
     if not root:

@@ -80,10 +80,7 @@ class _Images:
 def listed(name: str, split: SplitName, root: str) -> Listing:
     """The files of a split of the data set `name`, its classes being those of `train`; UserError if they do not fit."""
     assert name in REMEDIES, f"{name} is no data set of folders"
-    if not root:
-        allowed = "it is the folder that holds train and a test split"
-        raise UserError(f"{name}: paths.data is not set", allowed, REMEDIES[name])
-    top = Path(root) / "train"
+    top = _given(name, root) / "train"
     classes, outside = _classes(name, top)
     if split == "test":
         top = _test_folder(name, Path(root))
@@ -92,6 +89,19 @@ def listed(name: str, split: SplitName, root: str) -> Listing:
         test_classes, outside = _classes(name, top)
         _check_classes(name, top, classes, test_classes)
     return _joined(top, classes, classes, (_images(name, top / each) for each in classes), outside)
+
+
+def look(name: str, root: str) -> None:
+    """UserError where the folder of a split or its class folders are missing; no image is looked for."""
+    _classes(name, _given(name, root) / "train")
+    _test_folder(name, Path(root))
+
+
+def _given(name: str, root: str) -> Path:
+    if not root:
+        allowed = "it is the folder that holds train and a test split"
+        raise UserError(f"{name}: paths.data is not set", allowed, REMEDIES[name])
+    return Path(root)
 
 
 def counted(kinds: Counter[str]) -> str:

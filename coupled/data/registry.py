@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from coupled.data import cifar, fashion_mnist, folders, hugging_face, shapes, svhn
+from coupled.data import cifar, fashion_mnist, folders, hugging_face, listing, shapes, svhn
 from coupled.data.contradictions import contradiction
 from coupled.data.splits import DataInfo, Split, SplitName
 from coupled.data.subset import Selection, remaining, select
@@ -30,30 +30,44 @@ DATASETS: dict[str, DataInfo] = {
 
 @dataclass(frozen=True)
 class _Reader:
-    """What loads a split (its name, the data seed, the folder of its files), and how to get the files."""
+    """What loads a split (its name, the data seed, the folder of its files), what looks whether the files are there (a
+    UserError if not), and how to get them.
+    """
 
     load: Callable[[SplitName, int | None, str], Split]
+    look: Callable[[str], None] = lambda _root: None
     remedy: str = ""
     root: str = ""  # where the files are looked for by default
 
 
 def _of_cifar(name: str) -> _Reader:
-    return _Reader(lambda split, _seed, root: cifar.load(name, split, root), cifar.REMEDIES[name])
+    return _Reader(
+        lambda split, _seed, root: cifar.load(name, split, root),
+        lambda root: cifar.look(name, root),
+        cifar.REMEDIES[name],
+    )
 
 
 def _of_folders(name: str) -> _Reader:
-    return _Reader(lambda split, _seed, root: folders.load(name, split, root), folders.REMEDIES[name])
+    return _Reader(
+        lambda split, _seed, root: folders.load(name, split, root),
+        lambda root: listing.look(name, root),
+        folders.REMEDIES[name],
+    )
 
 
 _READERS: dict[str, _Reader] = {
     "shapes": _Reader(lambda split, seed, _root: shapes.load(split, _given(seed))),
     "fashion-mnist": _Reader(
         lambda split, _seed, root: fashion_mnist.load(split, root),
+        fashion_mnist.look,
         fashion_mnist.REMEDIES["fashion-mnist"],
         fashion_mnist.DEFAULT_ROOT,
     ),
-    "svhn": _Reader(lambda split, _seed, root: svhn.load(split, root), svhn.REMEDIES["svhn"]),
-    hugging_face.NAME: _Reader(lambda split, _seed, root: hugging_face.load(split, root), hugging_face.REMEDY),
+    "svhn": _Reader(lambda split, _seed, root: svhn.load(split, root), svhn.look, svhn.REMEDIES["svhn"]),
+    hugging_face.NAME: _Reader(
+        lambda split, _seed, root: hugging_face.load(split, root), hugging_face.look, hugging_face.REMEDY
+    ),
     **{name: _of_cifar(name) for name in cifar.INFOS},
     **{name: _of_folders(name) for name in (*folders.INFOS, _FOLDER)},
 }
@@ -89,6 +103,13 @@ def info(name: str, root: str = "") -> DataInfo:
     if name == hugging_face.NAME:
         return hugging_face.scan(root)
     raise unknown("data set", name, known())
+
+
+def look(name: str, root: str = "") -> None:
+    """UserError where files of a built-in data set are missing, by their names alone; a user's own is not asked."""
+    if name in _READERS:
+        reader = _READERS[name]
+        reader.look(root or reader.root)
 
 
 def register_data_set(info: DataInfo, load: Callable[[SplitName, str], Split]) -> None:

@@ -46,9 +46,21 @@ REMEDIES = {info.name: f"get train_32x32.mat and test_32x32.mat from {PAGE} and 
 
 def load(split: SplitName, root: str) -> ArraySplit:
     """A split from its file in the directory `root`; UserError if it is missing or damaged."""
+    return read_split(info, split, _given(root))
+
+
+def look(root: str) -> None:
+    """UserError where files are missing; none is read."""
+    for split in ("train", "test"):
+        path = _given(root) / f"{split}_32x32.mat"
+        if not path.is_file():
+            raise UserError(f"svhn: no file {path}", "looked for it there only", REMEDIES[info.name])
+
+
+def _given(root: str) -> Path:
     if not root:
         raise UserError("svhn needs its files", "paths.data is empty", REMEDIES[info.name])
-    return read_split(info, split, Path(root))
+    return Path(root)
 
 
 def read_split(known: DataInfo, split: SplitName, root: Path) -> ArraySplit:

@@ -1,6 +1,7 @@
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import tiny
@@ -53,7 +54,7 @@ def test_train_ends_with_where_the_results_are_and_what_to_do_next(config, capsy
 def test_progress_is_plain_lines_when_not_a_terminal(config, capsys):
     main(["train", config, "--ranks", "1"])
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("determinism: bitwise on one machine type")
+    assert lines[0] == "determinism: self-check passed (one step twice, equal bytes)"
     assert [line.split()[1] for line in lines[1:]] == ["1/4", "4/4"]
     assert "nscl loss" in lines[-1]
     assert "cka" in lines[-1]
@@ -95,12 +96,31 @@ def test_what_plan_prints_is_a_config_if_that_is_asked_for(config, capsys):
 def test_plan_says_first_what_a_run_will_be_and_last_what_comes_next(config, capsys, monkeypatch):
     assert main(["plan", config, "--set", "train.threads=64", "--set", "train.steps=3"]) == 0
     out = capsys.readouterr().out.splitlines()
-    heads = ["run directory", "config digest", "arms", "data", "steps", "device"]
-    assert [line[:16].strip() for line in out[:6]] == heads and not any(line.startswith("#") for line in out)
-    assert out[6].startswith("  64 threads wait for each other on ")
+    heads = ["run directory", "arms", "steps", "data", "device", "", "memory", "disk", "time", "", "config digest"]
+    assert [line[:16].strip() if line[:2] != "  " else "" for line in out[:11]] == heads
+    assert out[5].startswith("  64 threads wait for each other on ") and not any(line.startswith("#") for line in out)
     assert out[-1] == (
         f"next: coupled-run train {config} --set train.threads=64 --set train.steps=3; --toml: the whole config"
     )
+
+
+def test_plan_says_what_is_not_there_as_train_would(config, capsys, monkeypatch):
+    monkeypatch.setattr("coupled.driver.preflight.shutil.disk_usage", lambda place: SimpleNamespace(free=7))
+    lost = ["--set", "data.name=cifar10", "--set", "data.labelling=class", "--set", "views.size=12"]
+    assert main(["plan", config, *lost]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[4].startswith("  cifar10 needs its files; paths.data is empty; get cifar-10-binary.tar.gz or ")
+    assert out[8].startswith("  7 B are free at ") and main(["train", config, *lost]) == 2
+    assert out[4].strip() in capsys.readouterr().err
+
+
+def test_plan_says_what_lies_in_the_runs_directory(config, capsys):
+    assert main(["train", config]) == 0
+    other = ["--set", "name=small", "--set", "seed=9"]
+    for given, says in ([], "there is this run, finished"), (other, "runs/small holds another run: seed is 0 there"):
+        capsys.readouterr()
+        assert main(["plan", config, *given]) == 0
+        assert capsys.readouterr().out.splitlines()[1].startswith(f"  {says}")
 
 
 def test_plan_takes_a_few_steps_where_it_is_asked_for_the_time(config, capsys, monkeypatch):
