@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.bounds.drift import DRIFT_BOUNDS, TRIVIAL
 from analysis.bounds.gap import NOT_A_BOUND, SLACK
@@ -141,10 +142,15 @@ def _same_facts(a: Curve, b: Curve) -> bool:
     return all(getattr(a, name) == getattr(b, name) for name in ("arm", "reference", "source", "feature", "labelling"))
 
 
+def beyond(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where low > high by more than rounding; NaN is undefined, and beyond nothing."""
+    with np.errstate(invalid="ignore"):
+        return low - high > _ROUNDING * np.maximum(1, np.abs(low))
+
+
 def _broken(curve: Curve, low: np.ndarray, high: np.ndarray, name: str, steps: np.ndarray | None = None) -> list[str]:
     """Where low > high by more than rounding; NaN is no violation: it is undefined."""
-    with np.errstate(invalid="ignore"):
-        worst = np.flatnonzero(low - high > _ROUNDING * np.maximum(1, np.abs(low)))
+    worst = np.flatnonzero(beyond(low, high))
     if not len(worst):
         return []
     first, steps = worst[0], curve.steps if steps is None else steps

@@ -21,6 +21,7 @@ def add(command: Parser) -> None:
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     printing.add_output(command)
     printing.add_all_steps(command)
+    printing.add_verbose(command, "every arm, where the slack of bounds comes from, what they rest on")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
         curves = bounds(opened)
         paths = [*table.write(opened, curves, all_steps=options.all_steps), *figure.save(opened, curves)]
         console = Console()
-        for part in table.printed(opened, curves):
-            console.print(part)
         for violation in violations(curves):
             printing.warning(violation)
+        for part in table.printed(opened, curves, verbose=options.verbose):
+            console.print(part)
         printing.results(paths)
     return 0

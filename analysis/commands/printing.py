@@ -32,6 +32,11 @@ def add_output(command: Any) -> None:
     )
 
 
+def add_verbose(command: Parser, what: str) -> None:
+    """Adds the option that prints all there is; `what`: in words."""
+    command.add_argument("--verbose", action="store_true", help=f"print the rest as well: {what}")
+
+
 def add_code(command: Parser) -> None:
     """Adds the option that names files with measures of the user's own: what it gives, `register.execute` runs."""
     command.add_argument(

@@ -1,0 +1,66 @@
+"""What came out for each bound, in a line: does it hold, how far is it from what was measured, does it say anything?"""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final
+
+from analysis.bounds.checks import vacuity
+from analysis.bounds.drift import BY_ROW, BY_STEP
+from analysis.bounds.pairs import NAMES, Pair, pairs
+from analysis.output.table import ABSENT, number
+from analysis.runs.curve import Curve
+
+HEAD: Final = "What came out (in brackets bound ÷ measured at the last step, over arms):"
+_FOLLOWED: Final = (BY_STEP, BY_ROW)  # taken from the surrogate's own course: they say nothing in advance
+
+
+def verdicts(curves: Sequence[Curve]) -> list[str]:
+    """A line for each quantity that was measured, of all arms; none where there is no bound."""
+    lines = []
+    for quantity, of in groupby(pairs(curves), lambda pair: NAMES[pair.measured.measure]):
+        compared = [pair for pair in of if pair.bound.kind != "limit"]
+        if compared and compared[0].measured.measure == "drift":
+            lines.append(f"{quantity}: {_of_true_run(compared)}")
+        elif held := [pair for pair in compared if pair.promised]:
+            vacuous = _vacuous(curves) if held[0].measured.measure == "surrogate_drift" else ""
+            lines.append(f"{quantity}: {_held(held)}{vacuous}")
+    return lines
+
+
+def _held(of: Sequence[Pair]) -> str:
+    """Of what is promised: do all bounds hold, and how close are they?"""
+    broken = [f"{name} at {count} of {steps}" for name, count, steps in _crossed(of) if count]
+    arms = list(dict.fromkeys(pair.measured.arm for pair in of))
+    where = arms[0] if len(arms) == 1 else f"{len(arms)} arms"
+    verdict = f"BROKEN is {', '.join(broken)} steps" if broken else f"every bound holds at every step of {where}"
+    return f"{verdict} ({', '.join(_ratios(of))})"
+
+
+def _of_true_run(of: Sequence[Pair]) -> str:
+    """Of what no theorem is about."""
+    above = [f"{name} at {k} of {of} steps" for name, k, of in _crossed(of) if k and name not in _FOLLOWED]
+    words = f"is above {', '.join(above)}" if above else "is below every bound"
+    return f"{words}; they are bounds of the surrogate, not of it ({', '.join(_ratios(of))})"
+
+
+def _crossed(of: Sequence[Pair]) -> Iterator[tuple[str, int, int]]:
+    """Of each bound: its name, at how many steps of all arms it is crossed, and of how many."""
+    for name in dict.fromkeys(pair.bound.bound or "" for pair in of):
+        named = [pair for pair in of if pair.bound.bound == name]
+        yield name, sum(pair.crossed for pair in named), sum(len(pair.steps) for pair in named)
+
+
+def _ratios(of: Sequence[Pair]) -> Iterator[str]:
+    for name in dict.fromkeys(pair.bound.bound or "" for pair in of):
+        if name in _FOLLOWED:
+            continue
+        ends = [float(pair.ratios[-1]) for pair in of if pair.bound.bound == name and len(pair.steps)]
+        known = [number(end) for end in sorted(ends) if not math.isnan(end)] or [ABSENT]
+        yield f"{name} {known[0]}" + (f" to {known[-1]}" if known[-1] != known[0] else "")
+
+
+def _vacuous(curves: Sequence[Curve]) -> str:
+    """From which step on drift bounds exceed what a drift can be at all."""
+    steps = {of.bound: of.surrogate_limit for of in vacuity(curves) if of.surrogate_limit is not None}
+    return f"; vacuous: {', '.join(f'{bound} from step {step:,}' for bound, step in steps.items())}" if steps else ""
