@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.commands import printing
-from analysis.divergence import divergence, figure, table
+from analysis.divergence import divergence, figure, printed, table
 from analysis.divergence.growth import check_window, growth
 from analysis.runs.run import Run, open_run
 from coupled.errors import UserError, printable
@@ -26,6 +26,7 @@ def add(command: Parser) -> None:
     )  # fmt: skip
     printing.add_output(command)
     printing.add_all_steps(command)
+    printing.add_verbose(command, "how well either law fits")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,19 +34,19 @@ def run(options: argparse.Namespace) -> int:
     windows = [_window(text) for text in options.window]
     # Every path is opened before the first result is written.
     for opened in [open_run(path) for path in options.runs]:
-        _analyse(opened, windows, all_steps=options.all_steps)
+        _analyse(opened, windows, all_steps=options.all_steps, verbose=options.verbose)
     return 0
 
 
-def _analyse(run: Run, windows: Sequence[tuple[int, int]], *, all_steps: bool) -> None:
+def _analyse(run: Run, windows: Sequence[tuple[int, int]], *, all_steps: bool, verbose: bool) -> None:
     curves, growths = divergence(run), growth(run, windows=windows)
     paths = [*table.write(run, curves, growths, windows, all_steps=all_steps), *figure.save(run, curves, growths)]
-    Console().print(table.rich_table(run, curves, growths))
-    for line in table.undefined(growths):
-        print(f"no exponent: {line}")
+    printing.twin_warnings(run, curves)
+    console = Console()
+    for part in printed.printed(run, curves, growths, verbose=verbose):
+        console.print(part)
     for line in table.without_layers(run):
         print(printable(line))
-    printing.twin_warnings(run, curves)
     printing.results(paths)
 
 
