@@ -108,6 +108,7 @@ def _apart(wanted: list[float]) -> list[float]:
 def _steps(axes: Axes, run: Run, *, room: bool) -> float:
     """The axis of steps, with room for labels behind the last; returns where they begin."""
     steps_axis(axes, run)
+    axes.set_xlabel("step")
     last = max(run.steps or 0, 1)
     if room:
         axes.set_xlim(-0.08, last * _ROOM)
@@ -245,7 +246,6 @@ def _alignment(
         low = min(axes.get_ylim()[0], 0.9)
         axes.set_ylim(low, 1 + 0.04 * (1 - low))
     labels.draw(axes, _steps(axes, run, room=bool(axes.lines)))
-    axes.set_xlabel("step")
 
 
 def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:

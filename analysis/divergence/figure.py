@@ -42,10 +42,9 @@ def draw(run: Run, curves: Sequence[Curve], growths: Sequence[Growth]) -> Figure
     FigureCanvasAgg(frame.figure)
     figure, grid = frame.figure, frame.grid()
     _distance(figure.add_subplot(grid[0, 0]), run, curves, growths, style_of)
-    halves = grid[1, 0].subgridspec(2, 1, hspace=0.46)
-    upper = figure.add_subplot(halves[0])
-    _excess(upper, run, curves, style_of)
-    _angle(figure.add_subplot(halves[1], sharex=upper), run, curves, style_of)
+    halves = grid[1, 0].subgridspec(2, 1, hspace=1.0)
+    _excess(figure.add_subplot(halves[0]), run, curves, style_of)
+    _angle(figure.add_subplot(halves[1]), run, curves, style_of)
     figure.align_ylabels(figure.axes)
     right = grid[:, 1].subgridspec(1, 4, width_ratios=(0.13, 0.77, 0.025, 0.045), wspace=0.05)
     _layers(figure.add_subplot(right[1]), figure.add_subplot(right[2]), run, curves)
@@ -130,16 +129,16 @@ def _growth_axis(axes: Axes, rate: NDArray[np.float64], growths: Sequence[Growth
 
 def _excess(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[str, Style]) -> None:
     axes.set_title("b  Excess")
-    estimators, ends, first = [], [], headline_arm(run, curves)
+    ends, first = [], headline_arm(run, curves)
     for curve in curves:
         if curve.measure == "excess" and not is_floor(run, curve.arm):
             style = style_of[curve.arm]
             axes.plot(curve.steps, _positive(curve.values), **style.drawn, linewidth=2.2)
             if curve.arm == first:
-                ends.append(f"{curve.arm}: {curve.values[-1]:.3g} at step {curve.steps[-1]:,}")
-            estimators.append(curve.estimator.partition("(")[2].rstrip(")"))
+                over = curve.estimator.partition("(")[2].rstrip(")")
+                ends.append(f"{curve.arm} over {over}: {curve.values[-1]:.3g}")
     steps_axis(axes, run)
-    axes.tick_params(labelbottom=False)
+    axes.set_xlabel("step")
     if not axes.lines:
         axes.text(
             0.5, 0.5, "no nudged twin of a reference", transform=axes.transAxes, ha="center", va="center", color=GREY
@@ -151,7 +150,7 @@ def _excess(axes: Axes, run: Run, curves: Sequence[Curve], style_of: Mapping[str
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel("× floor")
-    note(axes, "over the " + ", ".join(dict.fromkeys(estimators)))
+    note(axes, f"distance over that of {'each' if len(ends) > 1 else 'the'} nudged twin")
     axes.text(0.985, 0.93, "\n".join(ends), transform=axes.transAxes, ha="right", va="top", fontsize=11, color=GREY)
 
 

@@ -59,14 +59,14 @@ def draw(run: Run, measured: FewShot) -> Figure:
     features = [name for name in FEATURES if any(row.feature == name for row in rows)]
     columns = list(dict.fromkeys((row.setting, row.ways) for row in sorted(rows, key=lambda row: row.ways)))
     columns.sort(key=lambda column: column[0] == "practice")
-    grid = frame.grid()[:, :].subgridspec(len(features), len(columns), wspace=0.24, hspace=0.36)
+    grid = frame.grid()[:, :].subgridspec(len(features), len(columns), wspace=0.24, hspace=0.46)
     for line, feature in enumerate(features):
         for number, (setting, ways) in enumerate(columns):
             axes = frame.figure.add_subplot(grid[line, number])
             shown = [row for row in rows if (row.feature, row.setting, row.ways) == (feature, setting, ways)]
             axes.set_title(f"{feature}  {ways}-way, {setting}", fontsize=12.5)
             _panel(axes, shown, style_of)
-            axes.set_xlabel("shots: samples of each class" if line == len(features) - 1 else "", fontsize=11)
+            axes.set_xlabel("shots: samples of each class", fontsize=11)
             axes.set_ylabel("error, upper bounds on it" if not number else "", fontsize=11)
     return frame.figure
 

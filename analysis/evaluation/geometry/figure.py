@@ -48,14 +48,14 @@ def draw(run: Run, curves: Sequence[GeometryCurve]) -> Figure:
     )
     frame = Frame(run, curves, style_of, text=text)
     FigureCanvasAgg(frame.figure)
-    grid = frame.grid()[:, :].subgridspec(len(FEATURES), len(PANELS), wspace=0.36, hspace=0.34)
+    grid = frame.grid()[:, :].subgridspec(len(FEATURES), len(PANELS), wspace=0.36, hspace=0.46)
     for row, feature in enumerate(FEATURES):
         for column, (measure, name) in enumerate(PANELS.items()):
             axes = frame.figure.add_subplot(grid[row, column])
             axes.set_title(f"{feature}  {name}", fontsize=12.5)
             shown = [c for c in curves if (c.feature, c.measure, c.labelling) == (feature, measure, labelling)]
             _panel(axes, run, shown, style_of)
-            axes.set_xlabel("step" if row else "", fontsize=11)
+            axes.set_xlabel("step", fontsize=11)
             axes.tick_params(labelsize=10)
     return frame.figure
 

@@ -57,7 +57,7 @@ def draw(run: Run, curves: Sequence[AccuracyCurve]) -> Figure:
     frame = Frame(run, [], style_of, text=text, temperature=False)
     FigureCanvasAgg(frame.figure)
     columns = [*classifiers, "difference", "steps"]
-    grid = frame.grid()[:, :].subgridspec(len(features), len(columns), wspace=0.34, hspace=0.34)
+    grid = frame.grid()[:, :].subgridspec(len(features), len(columns), wspace=0.34, hspace=0.46)
     chance = 1 / ways
     for row, feature in enumerate(features):
         for column, name in enumerate(columns):
@@ -75,8 +75,7 @@ def draw(run: Run, curves: Sequence[AccuracyCurve]) -> Figure:
                     c for c in of_feature if c.classifier == classifier and (c.reference is not None) == difference
                 ]
                 _against_shots(axes, drawn, style_of, chance=None if difference else chance)
-            last = row == len(features) - 1
-            axes.set_xlabel(("step" if name == "steps" else "shots a class") if last else "", fontsize=11)
+            axes.set_xlabel("step" if name == "steps" else "shots a class", fontsize=11)
             axes.tick_params(labelsize=10)
     return frame.figure
 
