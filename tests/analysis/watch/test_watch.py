@@ -218,6 +218,19 @@ def test_the_page_is_at_an_address_that_nobody_guesses(trained):
         assert server.answer(f"/{secret}/curves.json", version)[3] == b'{"a":2}'
 
 
+def test_the_address_that_a_browser_is_started_with_leads_to_the_page_once(trained, slept, monkeypatch):
+    opened = []
+    monkeypatch.setattr(command.webbrowser, "open", opened.append)
+    assert analyse(["watch", str(trained), "--open", "--stop"]) == 0
+    with PageServer() as server:
+        path, secret = (url.partition("1:")[2].partition("/")[2] for url in (server.url_for_once(), server.url))
+        assert len(opened) == 1 and server.url_for_once() != server.url_for_once() and path != secret
+        assert server.answer(f"/{path}curves.json", "")[0] == 404
+        status, kind, _, body = server.answer(f"/{path}", "")
+        assert status == 200 and kind.startswith("text/html") and f"url=/{secret}".encode() in body
+        assert server.answer(f"/{path}", "")[0] == 404
+
+
 def test_a_tab_that_is_closed_while_it_is_answered_prints_nothing(trained, capfd):
     with PageServer() as server:
         _, _, place, secret, _ = server.url.split("/")
@@ -237,6 +250,24 @@ def test_the_page_loads_nothing_from_elsewhere():
         assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     for name in ("title", "words", "banner", "bar", "facts", "arms", "axis", "charts", "empty"):
         assert f'at("{name}")' in parts["watch.js"] and f'id="{name}"' in parts[""]
+
+
+@pytest.mark.slow
+def test_a_drawing_that_fails_after_a_click_is_said_on_the_page(trained, tmp_path, monkeypatch):
+    """In Chromium, with a library in plotly's place that draws once and then fails."""
+    calls = "let calls = 0; const react = () => { if (++calls > 1) throw new Error('no more'); };"
+    click = 'setTimeout(() => at("axis").dispatchEvent(new Event("change")), 1000);'
+    watch = _FILES["watch.js"][1]().decode().replace("setTimeout(ask, EVERY_MS);", "") + click
+    monkeypatch.setitem(_FILES, "watch.js", ("text/javascript", watch.encode))
+    monkeypatch.setitem(_FILES, "plotly.js", ("text/javascript", f"{calls} window.Plotly = {{ react }};".encode))
+    given = json.loads(content(Following(trained)))
+    with PageServer() as server:
+        server.show(json.dumps(given | {"charts": given["charts"][:1]}).encode())
+        flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+        flags += " --disable-component-update --dump-dom --virtual-time-budget=5000"
+        command = ["chromium", *flags.split(), f"--user-data-dir={tmp_path}", server.url]
+        page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "The page cannot show what it was given: Error: no more." in page
 
 
 def test_a_port_that_is_taken_is_one_line(trained, capsys):
