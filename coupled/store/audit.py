@@ -91,15 +91,20 @@ def audit(root: Path, fs: FileSystem = REAL, progress: Progress | None = None, f
 
 
 def last_sound(manifest: Manifest, bad: Collection[str], folders: Collection[str]) -> int:
-    """The step of the newest checkpoint that a run can go back to: it and all that was committed before are sound.
+    """The step of the newest checkpoint that a run can go back to: it and all that was committed before are sound, but
+    for checkpoints that were retired.
 
     `bad`: names of files that are not; `folders`: those of the checkpoints on disk.
     """
-    sound, whole = 0, set(folders) - {name.rpartition("/")[0] for name in bad}
+    sound, spoilt = 0, {name.rpartition("/")[0] for name in bad}
+    retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
     for entry in manifest.entries:
-        if entry.kind == "checkpoint" and checkpoint_folder(entry.first) in whole:
-            sound = entry.first
-        elif entry.kind in ("begin", "shard", "drift") and entry.name in bad:
+        if entry.kind == "checkpoint":
+            folder = checkpoint_folder(entry.first)
+            if folder in spoilt and entry.name not in retired:
+                break
+            sound = entry.first if folder in folders and folder not in spoilt else sound
+        elif entry.name in bad:
             break
     return sound
 

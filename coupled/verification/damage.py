@@ -1,13 +1,14 @@
 """All that is wrong with a run, by the check that found it, and what makes it whole again."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from coupled.config.formats import FORMAT
 from coupled.reading.imported import imported
-from coupled.store import Audit, Faults, Manifest, checkpoint_folder
+from coupled.store import Audit, Faults, Manifest, StoreError, checkpoint_folder, verify_object
 from coupled.store.audit import DamageError, last_sound
 from coupled.store.manifest import MANIFEST, RUN_JSON
 from coupled.terminal.shell import shell
@@ -55,7 +56,19 @@ class Damage:
             return
         if not here and groups.keys() == {AGAIN}:
             raise DamageError(groups, "verify it where it was made: there equal bytes are promised")
-        raise DamageError(groups, self._remedy(facts, by_bytes=groups.keys() == {BYTES}))
+        raise DamageError(
+            groups, self._remedy(facts, by_bytes=groups.keys() == {BYTES} and not self._is_as_committed())
+        )
+
+    def _is_as_committed(self) -> bool:
+        """Has any file with a fault that the manifest names the bytes that are on record?"""
+        files = self.files
+        for entry in () if self.whole is None else self.whole.manifest.entries:
+            if entry.name in files and entry.sha256 is not None:
+                with suppress(StoreError):
+                    verify_object(self.path, entry.committed())
+                    return True
+        return False
 
     def _remedy(self, facts: Mapping[str, Any] | None, *, by_bytes: bool) -> str:
         """What makes the files of the run again. `by_bytes`: the hashes on record are those of the files as made."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from helpers import rewrite
+from helpers import recommit, rewrite
 from spoilt import chain_of_checkpoint, facts, flip, shard, tensors
 
 from coupled.cli import main
@@ -87,6 +87,32 @@ def test_resuming_with_drift_mends_what_hashes_do_not_show(run):
         verify(run)
     assert main(["resume", str(run), "--from", "3", "--allow-drift"]) == 0
     assert verify(run, replay=2).unproven == ()
+
+
+def test_a_damaged_checkpoint_that_is_kept_is_gone_behind(run):
+    """Going on from a later one would leave it as it is."""
+    flip_bytes(run / "checkpoints/step-000000003/twin.safetensors")
+    with pytest.raises(DamageError, match=f"no checkpoint after step 0 is sound: coupled-run resume {run} --from 0 tr"):
+        verify(run)
+    assert main(["resume", str(run), "--from", "0"]) == 0
+    verify(run)
+
+
+def test_a_state_that_is_as_committed_and_is_none_is_made_again(run):
+    recommit(run, "checkpoints/step-000000006/state.json", b"{}")
+    with pytest.raises(DamageError, match=f"step 3 is the last .* resume {run} --from 3 --allow-drift goes on"):
+        verify(run)
+    assert main(["resume", str(run), "--from", "3", "--allow-drift"]) == 0
+    verify(run)
+
+
+def test_a_checkpoint_at_step_0_that_no_resume_makes_again_takes_another_training(run):
+    def change(found):
+        next(array for name, array in found.items() if name.startswith("buffers.")).flat[0] += 1
+
+    rewrite(run, "checkpoints/step-000000000/twin.safetensors", change)
+    with pytest.raises(DamageError, match="the checkpoint at step 0 is not what it has to be: train its config again"):
+        verify(run)
 
 
 def test_training_again_names_every_file_that_is_otherwise_and_starts_at_sound_checkpoints(run):
