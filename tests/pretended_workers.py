@@ -13,13 +13,14 @@ KILLED = "killed"
 class Pretended(crew.Worker):
     """A worker that ends every point as `outcomes` says (default: finished), if it is one of `open`."""
 
-    def __init__(self, number, descriptor):
+    def __init__(self, number, descriptor, words):
         self.connection, self.other = Pipe()
         self.process = SimpleNamespace(
             poll=lambda: self.code, wait=lambda timeout=None: self.code, kill=lambda: None, send_signal=self._signal
         )
         self.point, self.code, self.number = None, None, number
         self.played.started.append(number)
+        self.played.words.append([*words])
 
     def train(self, point, config):
         self.point = point
@@ -46,5 +47,7 @@ def pretend(monkeypatch):
     """From here on workers pretend. What they do, and what was asked of them."""
     monkeypatch.setattr(crew, "Worker", Pretended)
     monkeypatch.setattr(crew, "_LOOK_S", 0.01)
-    Pretended.played = SimpleNamespace(outcomes={}, held=(), started=[], trained=[], signals=[], at_once=0, ended=0)
+    Pretended.played = SimpleNamespace(
+        outcomes={}, held=(), started=[], words=[], trained=[], signals=[], at_once=0, ended=0
+    )
     return Pretended.played

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         server.show(content(following))
         print(printable(f"watching {following.run.name}: {server.url} (Ctrl-C ends this, not the run)"), flush=True)
         if options.open:
-            webbrowser.open(server.url)
+            webbrowser.open(server.url_for_once())
         try:
             _watch(following, server, stop=options.stop)
         except KeyboardInterrupt:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.extra import extra
+from coupled.config.own_streams import PREFIX
 from coupled.errors import UserError, unknown
 from coupled.reading.records import Records
 from coupled.recording.layout import SHARED, Column
 
-# The streams of numbers, each with what the names of its variables begin with.
+# Our streams of numbers, each with what the names of its variables begin with.
 STREAMS: Final = {"scalars": "", "layers": "layer_", "motion": "", "ledger": "ledger_"}
 _GROUPS: Final = {
     "state": "of the state after this many updates",
@@ -61,19 +62,19 @@ class _Variable:
 
 
 def dataset(run: Records, streams: Sequence[str] = ()) -> Any:
-    """The Dataset of some of `STREAMS`, by default of all that are recorded: `Run.to_xarray`."""
+    """The Dataset of some streams of numbers, by default of all that are recorded: `Run.to_xarray`."""
     xarray = extra("xarray", "xarray", "to_xarray", of="xarray")
-    streams = tuple(dict.fromkeys(streams))
+    streams, known = tuple(dict.fromkeys(streams)), _streams(run)
     for stream in streams:
-        if stream not in STREAMS:
-            raise unknown("stream of numbers", stream, STREAMS)
+        if stream not in known:
+            raise _not_of_numbers(run, stream, known)
         if not run.schedules(stream):
             raise UserError(f"{run.path} records no {stream}", "its schedule is empty", "train with one")
     variables = [
-        variable for stream in (streams or STREAMS) if run.schedules(stream) for variable in _variables(run, stream)
+        variable for stream in (streams or known) if run.schedules(stream) for variable in _variables(run, stream)
     ]
     if not variables:
-        why = "nothing of it is committed yet" if not run.finished else "it records none of " + ", ".join(STREAMS)
+        why = "nothing of it is committed yet" if not run.finished else "it records none of " + ", ".join(known)
         raise UserError(f"{run.path} has no numbers", why)
     steps = np.unique(np.concatenate([_steps(run, variable) for variable in variables]))
     _must_fit(run, variables, len(steps))
@@ -86,13 +87,29 @@ def dataset(run: Records, streams: Sequence[str] = ()) -> Any:
     return xarray.Dataset(arrays, _coordinates(run, steps, variables), _facts(run))
 
 
+def _streams(run: Records) -> list[str]:
+    """The streams that may be variables: ours, and those of the user's own whose rows are numbers, or one by layer."""
+    own = {stream: next(iter(run.layout[stream].values())) for stream in run.layout if stream.startswith(PREFIX)}
+    return [*STREAMS, *(stream for stream, columns in own.items() if all(map(_is_of_arms, columns.values())))]
+
+
+def _not_of_numbers(run: Records, stream: str, known: Sequence[str]) -> UserError:
+    if stream in run.layout and stream.startswith(PREFIX):
+        (column,) = next(iter(run.layout[stream].values())).values()
+        shown = f"{stream} has rows of shape {column.shape}"
+        return UserError(
+            shown, "a variable has a number, or one by layer", f'use run.own("{stream[len(PREFIX) :]}", …)'
+        )
+    return unknown("stream of numbers", stream, known)
+
+
 def _variables(run: Records, stream: str) -> list[_Variable]:
     """The columns of a stream that are numbers, or numbers by layer, of every arm that has committed some."""
     owners: dict[str, list[str]] = {}
     kinds: dict[str, Column] = {}
     for owner, columns in run.layout[stream].items():
         for name, column in columns.items():
-            if _is_number(name, column) and (stream, owner) in run.shards:
+            if _is_number(stream, name, column) and (stream, owner) in run.shards:
                 owners.setdefault(name, []).append(owner)
                 kinds[name] = column
     return [
@@ -102,12 +119,21 @@ def _variables(run: Records, stream: str) -> list[_Variable]:
     ]
 
 
-def _is_number(name: str, column: Column) -> bool:
-    return column.dtype == "float64" and not name.startswith("fixed.") and (column.shape == () or column.by_layer)
+def _is_number(stream: str, name: str, column: Column) -> bool:
+    is_real = column.dtype == "float64" or stream.startswith(PREFIX)  # our other numbers are ids and digests
+    return is_real and not name.startswith("fixed.") and _is_of_arms(column)
+
+
+def _is_of_arms(column: Column) -> bool:
+    return column.shape == () or column.by_layer
 
 
 def _name(stream: str, column: str) -> str:
-    """The variable of a column: "loss", "gap.size", "layer_update_norm"; the group is told where it is needed."""
+    """The variable of a column: "loss", "gap.size", "layer_update_norm"; the group is told where it is needed. A
+    stream of the user's own has its own name.
+    """
+    if stream.startswith(PREFIX):
+        return stream
     group, _, name = column.partition(".")
     return f"{STREAMS[stream]}{f'{group}_{name}' if group == 'update' else name}"
 
@@ -143,6 +169,9 @@ def _array(
 
 def _attributes(variable: _Variable) -> dict[str, str]:
     group = variable.column.partition(".")[0]
+    place = {"column": f"{variable.stream}: {variable.column}", "at": _GROUPS[group], "ancillary_variables": "recorded"}
+    if variable.stream.startswith(PREFIX):  # nobody knows its unit
+        return {"long_name": f"{variable.stream.removeprefix(PREFIX)}, a stream of the user's own", **place}
     kind, _, of = variable.name.partition(".")
     permuted = kind.startswith("permuted_")
     kind = kind.removeprefix("permuted_")
@@ -151,9 +180,7 @@ def _attributes(variable: _Variable) -> dict[str, str]:
     return {
         "long_name": words,
         "units": _UNITS.get(kind, "1"),
-        "column": f"{variable.stream}: {variable.column}",
-        "at": _GROUPS[group],
-        "ancillary_variables": "recorded",
+        **place,
     }
 
 

@@ -39,8 +39,9 @@ class Run(Records):
     def to_xarray(self, *streams: str) -> Any:
         """The recorded numbers as an xarray Dataset over (step, arm) and, by layer, (step, arm, layer), float64.
 
-        streams: of "scalars" ("loss", "weight_gap" …), "layers" ("layer_distance" …), "motion" ("moved" …) and "ledger"
-        ("ledger_instability" …); by default all that are recorded. Steps are those of any of them. A variable has
+        streams: of "scalars" ("loss", "weight_gap" …), "layers" ("layer_distance" …), "motion" ("moved" …), "ledger"
+        ("ledger_instability" …) and "own.<name>", whose rows are numbers or one by layer (int64 is exact up to 2^53);
+        by default all that are recorded, each once. Steps are those of any of them. A variable has
         `long_name`, `units` and, as `column`, its place in the records. What is not recorded is NaN, as what is
         undefined; `recorded` (variable, step, arm) tells the two apart. Raises UserError where xarray is not
         installed, for what is not recorded, and for more than 2 GiB.

@@ -19,6 +19,9 @@ _POLICY: Final = (
 )
 
 
+_ON: Final = '<!doctype html><title>coupled</title><meta http-equiv="refresh" content="0; url=/{}/">'
+
+
 @cache
 def _file(package: str, *names: str) -> bytes:
     path = files(package)
@@ -54,6 +57,7 @@ class PageServer:
 
     def __init__(self, port: int = 0) -> None:
         self._secret, self._content, self._version = secrets.token_hex(8), b"{}", ""
+        self._once: list[str] = []
         try:
             self._server = _Server((_HOST, port), self._handler())
         except (OSError, OverflowError) as error:
@@ -67,6 +71,11 @@ class PageServer:
         """Where the page is."""
         return f"http://{_HOST}:{self._server.server_address[1]}/{self._secret}/"
 
+    def url_for_once(self) -> str:
+        """An address that leads to the page one time, for a command line, which others on the machine can read."""
+        self._once.append(secrets.token_hex(8))
+        return f"http://{_HOST}:{self._server.server_address[1]}/{self._once[-1]}/"
+
     def show(self, content: bytes) -> None:
         """What the page is to show from now on: JSON."""
         self._content, self._version = content, hashlib.sha256(content).hexdigest()
@@ -74,6 +83,9 @@ class PageServer:
     def answer(self, path: str, known: str) -> tuple[int, str, str, bytes]:
         """Status, type, version and body for a path that was asked for; `known`: the version that the page has."""
         folder, _, name = path.partition("?")[0].removeprefix("/").partition("/")
+        if folder in self._once and not name:
+            self._once.remove(folder)
+            return 200, "text/html; charset=utf-8", "", _ON.format(self._secret).encode()
         if not secrets.compare_digest(folder.encode(errors="replace"), self._secret.encode()):
             return 404, "text/plain", "", b"not found\n"
         if name == "curves.json":

@@ -51,7 +51,7 @@ function showHead({ title, words, state: doing, progress, facts, arms }) {
       button.prepend(swatch(arm));
       button.addEventListener("click", () => {
         if (!state.hidden.delete(arm.name)) state.hidden.add(arm.name);
-        show();
+        again();
       });
       return button;
     }),
@@ -71,7 +71,7 @@ function figureOf(chart) {
   const label = made("label", "");
   const box = made("input", "", { type: "checkbox" });
   box.checked = state.log[chart.id] = chart.log;
-  box.addEventListener("change", () => { state.log[chart.id] = box.checked; show(); });
+  box.addEventListener("change", () => { state.log[chart.id] = box.checked; again(); });
   label.append(box, " log y");
   caption.append(made("h2", chart.title), label, made("p", chart.lead));
   const plot = made("div", "", { class: "plot", role: "img", "aria-label": chart.title });
@@ -134,6 +134,16 @@ async function show() {
   document.documentElement.dataset.drawn = String(there.size);
 }
 
+// Drawn again by a click: what goes wrong is said on the page, as for what is new.
+function again() {
+  show().catch(unshown);
+}
+
+function unshown(error) {
+  banner(`The page cannot show what it was given: ${error}.`);
+  console.error(error);
+}
+
 function banner(text) {
   at("banner").textContent = text;
   at("banner").hidden = text === "";
@@ -147,8 +157,7 @@ async function take(answer) {
     state.version = answer.headers.get("ETag") ?? "";
     banner("");
   } catch (error) {
-    banner(`The page cannot show what it was given: ${error}.`);
-    console.error(error);
+    unshown(error);
   }
 }
 
@@ -166,6 +175,6 @@ async function ask() {
   setTimeout(ask, EVERY_MS);
 }
 
-at("axis").addEventListener("change", show);
-dark.addEventListener("change", show);
+at("axis").addEventListener("change", again);
+dark.addEventListener("change", again);
 ask();

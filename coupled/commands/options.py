@@ -36,11 +36,16 @@ def add_set(command: Parser, purpose: str) -> None:
     action.completer = lambda **_: [f"{field}=" for field in field_names()]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def add_terms(command: Parser) -> None:
-    """The terms on which a run that is there resumes."""
+def add_drift(command: Parser) -> None:
+    """Whether a run that is there resumes under other conditions."""
     command.add_argument(
         "--allow-drift", action="store_true", help="go on under other libraries, machine or data; the run records it"
     )
+
+
+def add_terms(command: Parser) -> None:
+    """The terms on which a run that is there resumes."""
+    add_drift(command)
     command.add_argument(
         "--steal", action="store_true", help="take the run's lock from whoever has it (file systems without locks)"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from coupled.commands.options import add_set
+from coupled.commands.options import add_drift, add_set
 from coupled.commands.sweep_progress import SweepProgress
 from coupled.errors import Preempted, UserError, printable
 from coupled.ranks.placement import cores
@@ -37,6 +37,7 @@ def add(command: Parser) -> None:
         action="store_true",
         help="queue what is not finished as an array of jobs of a cluster, as [slurm] of the file says, and return",
     )
+    add_drift(command)
     add_set(command, "override a field of the base config (a TOML value; a bare word is a string); may be given again")
 
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _dry_run(sweep, jobs)
     _say_if_crowded(sweep, jobs)
     try:
-        code = run_sweep(sweep, jobs=jobs, reporter=SweepProgress())
+        code = run_sweep(sweep, jobs=jobs, allow_drift=arguments.allow_drift, reporter=SweepProgress())
     except Preempted as error:
         raise Preempted(f"{error}; next: {_again(arguments)}") from None
     if code:
@@ -74,7 +75,7 @@ def _print_done(sweep: Sweep) -> None:
 def _submit(sweep: Sweep, arguments: argparse.Namespace) -> int:
     from coupled.sweeps.submitting import submit
 
-    submitted = submit(sweep)
+    submitted = submit(sweep, allow_drift=arguments.allow_drift)
     if not submitted.points:
         _print_done(sweep)
         return 0
@@ -115,6 +116,6 @@ def _say_if_crowded(sweep: Sweep, jobs: int) -> None:
 def _again(arguments: argparse.Namespace) -> str:
     """The command that goes on with this sweep."""
     jobs = f" --jobs {arguments.jobs}" if arguments.jobs else ""
-    slurm = " --slurm" if arguments.slurm else ""
+    slurm = (" --slurm" if arguments.slurm else "") + (" --allow-drift" if arguments.allow_drift else "")
     settings = "".join(f" --set {shell(s)}" for s in arguments.set)
     return f"coupled-run sweep {shell(arguments.sweep)}{settings}{jobs}{slurm}"

@@ -9,6 +9,7 @@ from typing import Final
 from coupled.commands.options import add_run
 from coupled.config.formats import FORMAT
 from coupled.errors import printable
+from coupled.store import StoreError
 from coupled.store.audit import DamageError
 from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
@@ -66,14 +67,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _damage(run: Path, damage: DamageError) -> Iterator[str]:
-    """The damaged files: how many of each folder, and the first of them."""
-    names = [fault.path.relative_to(run).as_posix() for fault in damage.faults if fault.path is not None]
-    folders = Counter(name.split("/")[0] for name in names)
-    yield f"damaged     {len(damage.faults)}: {', '.join(f'{many} in {name}' for name, many in folders.items())}"
-    for fault in damage.faults[:_MOST]:
-        yield f"damaged     {fault}"
-    if len(damage.faults) > _MOST:
-        yield f"damaged     and {len(damage.faults) - _MOST} more"
+    """How many faults every check found, and in which folders; then some of each check, the first ones."""
+    for check, faults in damage.groups.items():
+        folders = Counter(_folder(run, fault) for fault in faults)
+        yield f"damaged     {check}: {len(faults)} ({', '.join(f'{many} in {name}' for name, many in folders.items())})"
+    # By turns, so that many of one check hide none of another.
+    turns = sorted((turn, check) for check, faults in enumerate(damage.groups.values()) for turn in range(len(faults)))
+    named = Counter(check for _, check in turns[:_MOST])
+    for check, faults in enumerate(damage.groups.values()):
+        for fault in faults[: named[check]]:
+            yield f"damaged     {fault}"
+    if len(turns) > _MOST:
+        yield f"damaged     and {len(turns) - _MOST} more"
+
+
+def _folder(run: Path, fault: StoreError) -> str:
+    """The file or folder at the top of a run in which a fault lies."""
+    parts = fault.path.relative_to(run).parts if fault.path is not None and fault.path.is_relative_to(run) else ()
+    return parts[0] if parts else "the run"
 
 
 def _verdict(findings: Verified, *, replayed: bool) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from coupled.config.build import build
 from coupled.config.formats import renamed, with_reference
 from coupled.config.identity import digest, given
+from coupled.config.own_streams import refuse_no_arms
 from coupled.config.resolve import resolve
 from coupled.config.resolved import Config
 from coupled.config.schema import Written
@@ -101,6 +102,7 @@ def _located(file: str, folder: Path) -> str:
 
 def from_tables(raw: dict[str, Any], *, begun: bool = False) -> Config:
     """The resolved config of nested tables (what TOML gives). `begun`: of a run that goes on as it began."""
+    refuse_no_arms(raw)
     return resolve(build(Written, with_reference(raw)), begun=begun)
 
 

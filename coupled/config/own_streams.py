@@ -52,6 +52,19 @@ def _resolved(name: str, given: OwnStream, arms: Mapping[str, Any], panel: Sched
     return stream
 
 
+def refuse_no_arms(raw: Mapping[str, Any]) -> None:
+    """UserError where a table of [record.own] names no arm. Resolution writes so for all of them, and fills in `of`."""
+    record = raw.get("record")
+    own = record.get("own") if isinstance(record, Mapping) else None
+    for name, table in own.items() if isinstance(own, Mapping) else ():
+        if isinstance(table, Mapping) and table.get("arms") in ([], ()) and "of" not in table:
+            raise UserError(
+                f"record.own.{name}.arms = []",
+                "at least one arm is needed",
+                f"leave arms out for all of them, or set record.own.{name}.every = 0 for none",
+            )
+
+
 def _check_name(name: str, where: str) -> None:
     if not is_name(name):
         raise UserError(f"{where!a} names a stream", NAMES)

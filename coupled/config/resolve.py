@@ -12,6 +12,7 @@ import torch
 from coupled import data
 from coupled.config.arms import resolve_arms
 from coupled.config.ledger import check_ledger
+from coupled.config.own_encoders import check_defaults
 from coupled.config.own_streams import resolve_own
 from coupled.config.precision import check_precision
 from coupled.config.resolved import AdamW, Config, Lars, Model, Optimiser, Sgd, Views, filled
@@ -51,6 +52,8 @@ def resolve(written: Written, *, elsewhere: bool = False, begun: bool = False) -
     described = elsewhere and not is_built_in(written.model.encoder)
     if not (described or is_here(written.model.encoder)):
         raise unknown("model.encoder", written.model.encoder, [*names(), "timm:NAME"])
+    if not described:
+        check_defaults(written.model.encoder)
     check_name(written.name)
     if written.model.dropout:
         raise UserError(

@@ -33,6 +33,7 @@ _SPLITS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "test": ("test
 _MOST_JSON = 16 << 20  # bytes; the names of 20,000 classes take 2 MB
 # How much larger than its file a table may be: coded images cannot be packed, so a true one is hardly larger.
 _LARGER, _LARGER_BY = 4, 64 << 20
+_HASHED = 4 << 30  # bytes of encoded images, which take some six seconds
 _ROWS = 64  # rows of a Parquet file that are unpacked before their size is looked at
 
 
@@ -71,6 +72,20 @@ class TableSplit(Pictures):
 
     def class_name(self, labelling: str, number: int) -> str:
         return self._table.columns.classes[labelling][number]
+
+    def fingerprint(self) -> str | None:
+        """SHA-256 (hex) of the images' encoded bytes, each with its length; None beyond 4 GiB, as of a folder: it would
+        take minutes. The labels are in the config's listing.
+        """
+        if sum(chunk.nbytes for chunk in self._table.images.chunks) > _HASHED:
+            return None
+        sha = hashlib.sha256()
+        for chunk in self._table.images.chunks:
+            for image in chunk:
+                encoded = image.as_buffer()
+                sha.update(encoded.size.to_bytes(8, "little"))
+                sha.update(encoded)
+        return sha.hexdigest()
 
     def _picture(self, index: int) -> Tensor:
         try:

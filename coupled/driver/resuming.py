@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -41,7 +42,9 @@ from coupled.store import (
 from coupled.store.errors import one_line
 from coupled.store.manifest import MANIFEST
 from coupled.store.rundir import STATE
+from coupled.terminal.shell import shell
 from coupled.tracking.trackers import TRACKERS
+from coupled.userfiles import expanded, read_bytes
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,7 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
     raw["log"] = {"trackers": last_trackers(path, TRACKERS)}
     for override in elastic:
         merge(raw, override)
+    _must_have_code(path, raw)
     config = from_tables(raw, begun=True)
     notes = [note for override in overrides if override not in elastic and (note := _untaken(config, raw, override))]
     if extend is None:
@@ -252,6 +256,28 @@ def config_of(path: Path, *, extend: int | None = None, overrides: Sequence[str]
         )
     raw.setdefault("train", {})["steps"] = extend
     return _placed(from_tables(raw, begun=True), path), notes
+
+
+def _must_have_code(path: Path, raw: Mapping[str, Any]) -> None:
+    """UserError unless the files of the user's own code that are given are those of the run: it holds none itself."""
+    code = {"files": [], "sha256": [], **raw.get("code", {})}
+    files, wanted = code["files"], code["sha256"]
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        return  # the config's own check says it
+    digests = [sha256(read_bytes(Path(expanded(file)), "code.files: ", _GIVE)).hexdigest() for file in files]
+    if digests != wanted:
+        given = ", ".join(f"{file} ({own[:12]})" for file, own in zip(files, digests, strict=True)) or "no code.files"
+        count = "the file" if len(wanted) == 1 else f"the {len(wanted)} files, in this order,"
+        raise UserError(
+            f"{path} was trained with its user's own code, given are {given}",
+            f"it goes on with {count} of SHA-256 {', '.join(own[:12] for own in wanted)}, which no run holds"
+            if wanted
+            else "it was trained without any",
+            f"{_GIVE}: coupled-run resume {shell(path)} --set \"code.files=['FILE.py']\"" if wanted else "give none",
+        )
+
+
+_GIVE: Final = "give the run's own files"
 
 
 def _placed(config: Config, path: Path) -> Config:

@@ -1,14 +1,14 @@
 """The lines that a run's manifest must have: its config determines them all but the hashes."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from coupled.config import Config
 from coupled.recording.layout import GROUPS, Column, Layout
 from coupled.recording.schedule import OF_LAST, boundaries, checkpoint_steps, due, shard_owners
-from coupled.store import Manifest, checkpoint_folder, shard_name
-from coupled.store.manifest import RUN_JSON
+from coupled.store import Entry, Manifest, checkpoint_folder, shard_name
+from coupled.store.manifest import MAX_ENTRIES, RUN_JSON
 from coupled.store.rundir import STATE
 
 
@@ -60,24 +60,65 @@ def shard_lines(
         yield Line("shard", shard_name(stream, owner, first, last), first, last)
 
 
-def first_surprise(config: Config, streams: Layout, manifest: Manifest) -> str:
-    """What first differs between a manifest and the lines its config determines; "" where nothing does.
+class Surprise(NamedTuple):
+    """A line that is not the one that the config has there, in words. `entry`: the line, if it belongs nowhere behind
+    those before it; None where others before it are lacking.
+    """
+
+    reason: str
+    entry: Entry | None
+
+
+def surprises(config: Config, streams: Layout, manifest: Manifest) -> Iterator[Surprise]:
+    """Where a manifest differs from the lines that its config determines.
 
     Lines of drift stand where the run was resumed; those of an unfinished run may end anywhere.
     """
-    lines = expected_lines(config, streams)
+    lines = _Lines(expected_lines(config, streams))
     reached, resumed = 0, -1  # steps that the lines before are about, and at which a drift just before was recorded
     for number, entry in enumerate(manifest.entries, 1):
         line = Line(entry.kind, entry.name, entry.first, entry.last)
         if entry.kind == "drift":
             if entry.first < max(reached, resumed):
-                return f"line {number} is {line}, behind lines about later steps"
+                yield Surprise(f"line {number} is {line}, behind lines about later steps", entry)
+                continue
             resumed = entry.first
         else:
-            if line != (wanted := next(lines, None)):
-                return f"line {number} is {line}; the config has {wanted or 'no more'} there"
+            if line != (wanted := lines.next()):
+                fits = lines.go_behind(line, wanted)
+                reason = f"line {number} is {line}; the config has {wanted or 'no more'} there"
+                yield Surprise(reason, None if fits else entry)
+                if not fits:
+                    continue
             end = entry.last + 1 if entry.kind == "shard" else entry.last
             if resumed >= 0 and (entry.kind == "retire" or end < resumed + (entry.kind != "finish")):
-                return f"line {number} is {line}, behind a drift at step {resumed}, to which nothing leads"
+                reason = f"line {number} is {line}, behind a drift at step {resumed}, to which nothing leads"
+                yield Surprise(reason, None)
             reached, resumed = max(reached, end), -1
-    return ""
+
+
+class _Lines:
+    """Lines that are expected, one at a time."""
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines = lines
+        self._rest: list[Line] | None = None  # known from the first surprise on
+        self._places: dict[Line, int] = {}
+        self._at = 0
+
+    def next(self) -> Line | None:
+        if self._rest is None:
+            return next(self._lines, None)
+        self._at += 1
+        return self._rest[self._at - 1] if self._at <= len(self._rest) else None
+
+    def go_behind(self, line: Line, wanted: Line | None) -> bool:
+        """Go on behind this line, if it is expected behind `wanted`, which came last; else `wanted` comes again."""
+        if self._rest is None:
+            self._rest = [*([wanted] if wanted else []), *islice(self._lines, MAX_ENTRIES)]
+            self._places = {line: place for place, line in enumerate(self._rest)}
+            self._at = 1
+        place = self._places.get(line, -1)
+        fits = place >= self._at
+        self._at = place + 1 if fits else self._at - 1
+        return fits

@@ -2,7 +2,7 @@
 
 from coupled.store.audit import Audit, audit
 from coupled.store.canonical import canonical_json, digest
-from coupled.store.errors import StoreError
+from coupled.store.errors import Faults, StoreError
 from coupled.store.fs import KILL_POINTS, REAL, FileSystem
 from coupled.store.lock import RunLock
 from coupled.store.manifest import Entry, Manifest, ManifestWriter, read_manifest
@@ -27,6 +27,7 @@ __all__ = [
     "Audit",
     "Committed",
     "Entry",
+    "Faults",
     "FileSystem",
     "Header",
     "Manifest",

@@ -1,11 +1,11 @@
 """Is every byte of a run the one that was committed? Reads all of it once; changes nothing."""
 
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coupled.store.errors import StoreError, naming
+from coupled.store.errors import Faults, StoreError, naming
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.manifest import MANIFEST, RUN_JSON, Entry, Manifest, read_manifest
 from coupled.store.objects import Committed, verify_object
@@ -17,64 +17,96 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Audit:
-    """A run whose `objects` files, of `size` bytes in all, are whole; `notes` on what is odd but no error."""
+    """A run of `objects` committed files, of `size` bytes in all; `notes` on what is odd but no error.
+
+    `folders`: those of the checkpoints on disk, a spare included. `preempted`: the states in preempt/ that can be read.
+    """
 
     manifest: Manifest
     objects: int
     size: int
     notes: tuple[str, ...]
+    folders: frozenset[str] = frozenset()
+    preempted: tuple[Saved, ...] = ()
 
 
 class DamageError(StoreError):
-    """Files of a run that are not as committed: `faults`, an error for each, in the order of the manifest. `sound`: the
-    newest checkpoint up to which everything is. `do`: what helps.
-    """
+    """What is wrong with a run: `groups` of faults by the check that found them. `do`: what helps."""
 
-    def __init__(self, faults: Sequence[StoreError], sound: int, do: str = "") -> None:
-        first, others = faults[0], len(faults) - 1
-        more = f" (and {others} more damaged {'file' if others == 1 else 'files'})" if others else ""
+    def __init__(self, groups: Mapping[str, Sequence[StoreError]], do: str = "") -> None:
+        self.groups = {check: tuple(faults) for check, faults in groups.items() if faults}
+        first, *others = self.faults
+        more = f" (and {len(others)} more {'fault' if len(others) == 1 else 'faults'})" if others else ""
         super().__init__(first.path or "", first.reason + more, do)
-        self.faults, self.sound = tuple(faults), sound
+
+    @property
+    def faults(self) -> tuple[StoreError, ...]:
+        return tuple(fault for faults in self.groups.values() for fault in faults)
 
 
-def audit(root: Path, fs: FileSystem = REAL, progress: Progress | None = None) -> Audit:
+def audit(root: Path, fs: FileSystem = REAL, progress: Progress | None = None, faults: Faults | None = None) -> Audit:
     """Checks run.json, the manifest, every committed object, every checkpoint's files and preempt/.
 
-    `progress(done, all)` counts bytes. DamageError has every file that is not as committed. StoreError names the first
-    one of a finished run that was not committed; of an unfinished one, which may be at work, such files are noted.
+    `progress(done, all)` counts bytes. `faults` takes every file that is not as committed, and of a finished run every
+    one that was not committed; of an unfinished one, which may be at work, such files are noted. Without it, they are
+    a DamageError. StoreError for a manifest that says nothing.
     """
-    manifest = read_manifest(root / MANIFEST, fs)
+    if faults is None:
+        faults = Faults()
+        whole = audit(root, fs, progress, faults)
+        if faults.errors:
+            raise DamageError({"bytes": faults.errors})
+        return whole
+    manifest = read_manifest(root / MANIFEST, fs, faults)
+    lines_lost = bool(faults.errors)
     if not manifest.entries:
         raise StoreError(root / MANIFEST, f"has no whole first line, which commits {RUN_JSON}")
     notes = []
-    if manifest.torn:
-        if manifest.finished:
-            raise StoreError(root / MANIFEST, "holds more after the line that finished the run")
+    if manifest.torn and manifest.finished:
+        faults.add(StoreError(root / MANIFEST, "holds more after the line that finished the run"))
+    elif manifest.torn:
         notes.append("the manifest's last line is torn: its object does not count")
     objects = [entry.committed() for entry in manifest.entries if entry.sha256 is not None and _counts(entry)]
-    faults: dict[str, StoreError] = {}  # by the object's name
-    states = list(_states(root, manifest, fs, faults))
-    for saved, committed in states:
-        objects += [*committed, *saved.files.values()]
+    known, preempted = set[str](), list[Saved]()
+    for saved, line in _states(root, manifest, fs, faults):
+        known.add(saved.folder)
+        if line is None:
+            preempted.append(saved)
+        objects += [*([] if line is None else [line]), *saved.files.values()]
+    unread = {error.path.parent for error in faults.errors if error.path is not None and error.path.name == STATE}
     total, done = sum(committed.size for committed in objects), 0
     for committed in objects:
         try:
             verify_object(root, committed, fs)
         except StoreError as error:
             if not gone_since(root, committed.name, manifest, fs):
-                faults.setdefault(committed.name, error)
+                faults.add(error)
         done += committed.size
         if progress is not None:
             progress(done, total)
-    if faults:
-        raise DamageError(list(faults.values()), _sound(manifest, faults, {saved.folder for saved, _ in states}))
-    named = {committed.name for committed in objects} | {f"{saved.folder}/{STATE}" for saved, _ in states}
-    extra = sorted(set(_files(root, fs)) - named)
-    if extra and manifest.finished:
-        raise StoreError(root / extra[0], "is there but was never committed" + _more(extra))
-    if extra:
-        notes.append(f"{extra[0]} is not committed{_more(extra)}: a run at work is writing it, or was killed")
-    return Audit(manifest, len(objects), total, tuple(notes))
+    if not lines_lost:
+        named = {committed.name for committed in objects} | {f"{folder}/{STATE}" for folder in known}
+        notes += _extra(root, named, unread, finished=manifest.finished, fs=fs, faults=faults)
+    return Audit(manifest, len(objects), total, tuple(notes), frozenset(known), tuple(preempted))
+
+
+def last_sound(manifest: Manifest, bad: Collection[str], folders: Collection[str]) -> int:
+    """The step of the newest checkpoint that a run can go back to: it and all that was committed before are sound, but
+    for checkpoints that were retired.
+
+    `bad`: names of files that are not; `folders`: those of the checkpoints on disk.
+    """
+    sound, spoilt = 0, {name.rpartition("/")[0] for name in bad}
+    retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
+    for entry in manifest.entries:
+        if entry.kind == "checkpoint":
+            folder = checkpoint_folder(entry.first)
+            if folder in spoilt and entry.name not in retired:
+                break
+            sound = entry.first if folder in folders and folder not in spoilt else sound
+        elif entry.name in bad:
+            break
+    return sound
 
 
 def gone_since(root: Path, name: str, before: Manifest, fs: FileSystem = REAL) -> bool:
@@ -92,24 +124,9 @@ def _counts(entry: Entry) -> bool:
     return entry.kind != "checkpoint"  # they are checked with their files
 
 
-def _sound(manifest: Manifest, faults: Mapping[str, StoreError], there: set[str]) -> int:
-    """The step of the newest checkpoint that a run can go back to: it and all that was committed before are whole.
-    `there`: the folders of those that are on disk, a spare included.
-    """
-    sound, whole = 0, there - {name.rpartition("/")[0] for name in faults}
-    for entry in manifest.entries:
-        if entry.kind == "checkpoint" and checkpoint_folder(entry.first) in whole:
-            sound = entry.first
-        elif entry.kind in ("begin", "shard", "drift") and entry.name in faults:
-            break
-    return sound
-
-
-def _states(
-    root: Path, manifest: Manifest, fs: FileSystem, faults: dict[str, StoreError]
-) -> Iterator[tuple[Saved, list[Committed]]]:
-    """Every checkpoint on disk, by its state.json (the newest retired one may be there, as a spare), and preempt/; what
-    cannot be read is added to `faults`.
+def _states(root: Path, manifest: Manifest, fs: FileSystem, faults: Faults) -> Iterator[tuple[Saved, Committed | None]]:
+    """Every checkpoint on disk, with its state.json (the newest retired one may be there, as a spare), and what is in
+    preempt/; what cannot be read is added to `faults`.
     """
     retired = {entry.name for entry in manifest.entries if entry.kind == "retire"}
     for entry in manifest.entries:
@@ -117,24 +134,35 @@ def _states(
             entry.name not in retired or fs.status(root / checkpoint_folder(entry.first) / STATE) is not None
         ):
             try:
-                saved = read_saved(root, entry, fs)
+                yield read_saved(root, entry, fs), entry.committed()
             except StoreError as error:
-                faults[str(entry.name)] = error
-            else:
-                yield saved, [entry.committed()]
+                if not gone_since(root, str(entry.name), manifest, fs):
+                    faults.add(error)
     folder = root / PREEMPT
     with naming(folder):
         names = fs.names(folder) if fs.status(folder) is not None else []
     for name in names:
         digits = name.removeprefix("step-")
-        if not (digits.isascii() and digits.isdecimal()):
-            raise StoreError(folder / name, "is no state of a run")
-        try:
-            saved = read_preempted(root, int(digits), manifest, fs)[0]
-        except StoreError as error:
-            faults[f"{PREEMPT}/{name}/{STATE}"] = error
-        else:
-            yield saved, []
+        with faults.noted():
+            if not (digits.isascii() and digits.isdecimal()):
+                raise StoreError(folder / name, "is no state of a run")
+            yield read_preempted(root, int(digits), manifest, fs)[0], None
+
+
+def _extra(
+    root: Path, named: Collection[str], unread: Collection[Path], *, finished: bool, fs: FileSystem, faults: Faults
+) -> list[str]:
+    """Files that are not `named`, as faults of a finished run and as a note on another. What lies in `unread` folders,
+    whose state.json cannot be read, may be as committed.
+    """
+    extra = [name for name in sorted(set(_files(root, fs)) - set(named)) if (root / name).parent not in unread]
+    if finished:
+        for name in extra:
+            faults.add(StoreError(root / name, "is there but was never committed"))
+    elif extra:
+        more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
+        return [f"{extra[0]} is not committed{more}: a run at work is writing it, or was killed"]
+    return []
 
 
 def _files(root: Path, fs: FileSystem) -> Iterator[str]:
@@ -150,7 +178,3 @@ def _files(root: Path, fs: FileSystem) -> Iterator[str]:
                 pending.extend(path / name for name in fs.names(path))
             else:
                 yield path.relative_to(root).as_posix()
-
-
-def _more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from coupled.store.canonical import canonical_json, strict_json
-from coupled.store.errors import INTACT, StoreError, naming, one_line
+from coupled.store.errors import INTACT, Faults, StoreError, naming, one_line
 from coupled.store.fs import REAL, FileSystem
 from coupled.store.objects import Committed, check_name
 
@@ -113,27 +113,46 @@ class ManifestWriter:
         return entry
 
 
-def read_manifest(path: Path, fs: FileSystem = REAL) -> Manifest:
+def read_manifest(path: Path, fs: FileSystem = REAL, faults: Faults | None = None) -> Manifest:
     """Reads and checks every line; the file is untrusted.
 
     A bad last line is an append that was cut short: dropped and reported as `torn`. A bad line before the last, a
-    sequence other than 0, 1, 2, …, an object named twice or a line after "finish" is StoreError.
+    sequence other than 0, 1, 2, …, an object named twice or a line after "finish" is StoreError; with `faults`, which
+    takes it, a line that is bad is left out, and one is believed behind others that are lost.
     """
     entries: list[Entry] = []
     names: set[str] = set()
-    valid = 0
+    valid = number = 0
     with naming(path), BufferedReader(fs.reader(path)) as file:
         while line := file.readline(MAX_LINE + 1):
+            number += 1
             try:
                 entry = parse_line(line)
+                if faults is not None and entry.seq >= number:
+                    faults.add(StoreError(path, f"line {number}: seq is {entry.seq}, expected {number - 1}"), "line")
+                    number = entry.seq + 1
+                _check_place(number, entry, entries, names)
+            except _PlaceError as error:
+                _refuse(path, number, error, faults)
             except ValueError as error:
                 if len(line) <= MAX_LINE and not file.peek(1):
                     return Manifest(tuple(entries), True, valid)
-                raise StoreError(path, f"line {len(entries) + 1}: {error}") from None
-            _check_place(path, entry, entries, names)
-            entries.append(entry)
-            valid += len(line)
+                _refuse(path, number, error, faults)
+            else:
+                entries.append(entry)
+                valid += len(line)
     return Manifest(tuple(entries), False, valid)
+
+
+class _PlaceError(ValueError):
+    """A whole line that stands where it cannot."""
+
+
+def _refuse(path: Path, number: int, why: ValueError, faults: Faults | None) -> None:
+    error = StoreError(path, f"line {number}: {why}")
+    if faults is None:
+        raise error from None
+    faults.add(error, "line")
 
 
 def parse_line(line: bytes) -> Entry:
@@ -154,19 +173,19 @@ def parse_line(line: bytes) -> Entry:
     return Entry(**parsed)
 
 
-def _check_place(path: Path, entry: Entry, before: list[Entry], names: set[str]) -> None:
-    where = f"line {len(before) + 1}"
-    if entry.seq != len(before):
-        raise StoreError(path, f"{where}: seq is {entry.seq}, expected {len(before)}")
+def _check_place(number: int, entry: Entry, before: list[Entry], names: set[str]) -> None:
+    """_PlaceError unless a line, the `number`-th, can stand behind those before it; takes in its name."""
+    if entry.seq != number - 1:
+        raise _PlaceError(f"seq is {entry.seq}, expected {number - 1}")
     if entry.seq >= MAX_ENTRIES:
-        raise StoreError(path, f"{where}: more than {MAX_ENTRIES} lines")
-    if (entry.kind == "begin") != (not before):
-        raise StoreError(path, f"{where}: a manifest begins with the line of {RUN_JSON}, which stands nowhere else")
+        raise _PlaceError(f"more than {MAX_ENTRIES} lines")
+    if (entry.kind == "begin") != (number == 1):
+        raise _PlaceError(f"a manifest begins with the line of {RUN_JSON}, which stands nowhere else")
     if before and before[-1].kind == "finish":
-        raise StoreError(path, f"{where}: a line after the one that finished the run")
+        raise _PlaceError("a line after the one that finished the run")
     if entry.name is not None and (entry.name in names) != (entry.kind == "retire"):
         state = "was never committed or is retired already" if entry.kind == "retire" else "is committed twice"
-        raise StoreError(path, f"{where}: {one_line(entry.name)} {state}")
+        raise _PlaceError(f"{one_line(entry.name)} {state}")
     if entry.name is not None:
         (names.remove if entry.kind == "retire" else names.add)(entry.name)
 

@@ -23,11 +23,11 @@ _LEAVING_S: Final = 30.0  # for a worker that has nothing more to do
 class Worker:
     """A process that trains points one after another, and the one that it is at."""
 
-    def __init__(self, number: int, descriptor: int) -> None:
+    def __init__(self, number: int, descriptor: int, words: Sequence[str]) -> None:
         mine, theirs = socket.socketpair()
         with theirs, blocked():
             self.process = subprocess.Popen(
-                command_of("coupled.sweeps.worker", str(theirs.fileno()), str(number)),
+                command_of("coupled.sweeps.worker", str(theirs.fileno()), str(number), *words),
                 stdin=subprocess.DEVNULL,
                 env=environment(),
                 # With the sweep's lock: who comes after a kill waits until the last worker has stopped.
@@ -54,7 +54,9 @@ class Worker:
 
 
 class Crew:
-    """At most `jobs` workers for these points. `descriptor`: the open lock of the sweep."""
+    """At most `jobs` workers for these points. `descriptor`: the open lock of the sweep. `words`: what every worker is
+    started with besides.
+    """
 
     def __init__(
         self,
@@ -62,7 +64,9 @@ class Crew:
         jobs: int,
         descriptor: int,
         reporter: SweepReporter,
+        words: Sequence[str] = (),
     ) -> None:
+        self.words = words
         self.waiting = deque(points)
         self.workers: list[Worker | None] = [None] * min(jobs, len(points))
         self.descriptor, self.reporter = descriptor, reporter
@@ -96,7 +100,7 @@ class Crew:
             if not self.waiting:
                 return
             if worker is None:
-                worker = self.workers[at] = Worker(at, self.descriptor)
+                worker = self.workers[at] = Worker(at, self.descriptor, self.words)
             if worker.point is None:
                 point, config = self.waiting.popleft()
                 point.state = "starting"

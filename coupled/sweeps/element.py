@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,18 +25,18 @@ _LAST: Final = 1 << 16  # bytes at the end of a log in which its last line is lo
 
 
 class Element:
-    """Trains the config in this file to its end on `ranks` processes. What the run prints goes to the `.log` beside it,
-    and so does the reason, as its last line, where it ends otherwise: RunStopped.
+    """Trains the config in this file to its end on `ranks` processes, by a command that ends with `words`. What the run
+    prints goes to the `.log` beside it, and so does the reason, as its last line, where it ends otherwise: RunStopped.
     """
 
-    def __init__(self, config: Path, ranks: int) -> None:
-        self.config, self.ranks = config, ranks
+    def __init__(self, config: Path, ranks: int, words: Sequence[str] = ()) -> None:
+        self.config, self.ranks, self.words = config, ranks, tuple(words)
         self.log = config.with_suffix(".log")
         self._process: Any = None
         self._line: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Element, (self.config, self.ranks)  # the next job starts a process of its own
+        return Element, (self.config, self.ranks, self.words)  # the next job starts a process of its own
 
     def __call__(self) -> None:
         self._start()
@@ -61,7 +62,8 @@ class Element:
         return DelayedSubmission(self)
 
     def _start(self) -> None:
-        command = command_of("coupled", "train", str(self.config), "--ranks", str(self.ranks), "--supervised")
+        words = ("--ranks", str(self.ranks), "--supervised", *self.words)
+        command = command_of("coupled", "train", str(self.config), *words)
         self._line, theirs = socket.socketpair()
         with theirs, blocked(), self.log.open("ab", buffering=0) as log:
             log.write(f"job {_job()} on {socket.gethostname()}\n".encode())

@@ -1,6 +1,9 @@
 """What a worker of a sweep says to the process that started it, over their connection. What it is given is a Config."""
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+# The word with which a worker, or the command of a job, resumes points under other conditions than they were made.
+DRIFT: Final = "--allow-drift"
 
 
 class Message(NamedTuple):

@@ -24,13 +24,17 @@ from coupled.store.lock import SweepLock
 from coupled.sweeps import folder
 from coupled.sweeps.cluster import refuse_queued
 from coupled.sweeps.crew import Crew
+from coupled.sweeps.messages import DRIFT
 from coupled.sweeps.points import Point, Sweep
 from coupled.sweeps.watching import PointProgress, Silent, SweepReporter
 
 
-def run(sweep: Sweep, *, jobs: int | None = None, reporter: SweepReporter | None = None) -> int:
+def run(
+    sweep: Sweep, *, jobs: int | None = None, allow_drift: bool = False, reporter: SweepReporter | None = None
+) -> int:
     """Train every point of a sweep that is not finished, `jobs` at a time (default: the sweep's, else as many as cores
-    or GPUs allow); returns 0, or 3 where a run failed, which does not stop the others.
+    or GPUs allow); returns 0, or 3 where a run failed, which does not stop the others. `allow_drift`: those that go on
+    may do so under other libraries, machine or data, which each records.
 
     All points are checked before the first begins. Raises UserError for what the user can mend, among it a sweep that
     another process trains and a folder with other points; Preempted when it was asked to stop, after all runs have.
@@ -43,9 +47,10 @@ def run(sweep: Sweep, *, jobs: int | None = None, reporter: SweepReporter | None
             (point, of.config) for point, of in zip(points, sweep.points, strict=True) if point.state != "finished"
         ]
         reporter.begin(points, jobs)
+        words = (DRIFT,) if allow_drift else ()
         try:
             with Preemption() as preemption:
-                Crew(unfinished, jobs, lock.descriptor, reporter).work(preemption)
+                Crew(unfinished, jobs, lock.descriptor, reporter, words).work(preemption)
         finally:
             reporter.end()
     finished = sum(point.state == "finished" for point in points)

@@ -2,7 +2,7 @@
 
 import importlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from coupled.store.fs import REAL
 from coupled.sweeps.cluster import FOLDER, check_fits, parameters
 from coupled.sweeps.element import Element
 from coupled.sweeps.folder import path_of
+from coupled.sweeps.messages import DRIFT
 from coupled.sweeps.points import Point, Sweep
 from coupled.sweeps.running import opened
 
@@ -36,9 +37,9 @@ class Submitted:
     logs: Path
 
 
-def submit(sweep: Sweep, executor: Callable[[Path], Any] | None = None) -> Submitted:
+def submit(sweep: Sweep, executor: Callable[[Path], Any] | None = None, *, allow_drift: bool = False) -> Submitted:
     """Queue every point of a sweep that is not finished. `executor`: makes submitit's executor for this folder, its
-    parameters set; default: Slurm's, as the sweep's file says.
+    parameters set; default: Slurm's, as the sweep's file says. `allow_drift` is handed on to each run.
 
     All points are checked before the first is queued. Raises UserError for what the user can mend, among it a sweep
     that another process trains, or whose jobs wait or run.
@@ -55,7 +56,7 @@ def submit(sweep: Sweep, executor: Callable[[Path], Any] | None = None) -> Submi
         if not points:
             return Submitted("", (), folder)
         REAL.ensure_directory(folder)
-        elements = [_element(point, folder, slurm.ranks) for point in points]
+        elements = [_element(point, folder, slurm.ranks, (DRIFT,) if allow_drift else ()) for point in points]
         if executor is None:
             queue = submitit.SlurmExecutor(folder / _OWN, max_num_timeout=_MOST_TIMES)
             queue.update_parameters(**parameters(slurm, [point.config for point in points], path_of(sweep)))
@@ -87,9 +88,9 @@ def _slurm_is_here() -> None:
             raise UserError(f"--slurm needs {program}", "it is not found here", "submit from a machine of the cluster")
 
 
-def _element(point: Point, folder: Path, ranks: int) -> Element:
+def _element(point: Point, folder: Path, ranks: int, words: Sequence[str]) -> Element:
     """The job of a point, and the file that says what it trains."""
     path = folder / f"{point.name}.toml"
     with naming(path):
         path.write_text(to_toml(point.config, elastic=True) + "\n", encoding="utf-8")
-    return Element(path, ranks)
+    return Element(path, ranks, words)

@@ -1,4 +1,5 @@
-"""A process that trains points of a sweep, one after another: `python -m coupled.sweeps.worker CONNECTION NUMBER`.
+"""A process that trains points of a sweep, one after another: `python -m coupled.sweeps.worker CONNECTION NUMBER
+[--allow-drift]`.
 
 Torch is loaded after the process is set up for it, as in coupled/cli.py.
 """
@@ -15,20 +16,22 @@ from typing import Any, Final
 
 from coupled.errors import EarlyEnd, Preempted
 from coupled.memory import tune_memory
-from coupled.sweeps.messages import Message
+from coupled.sweeps.messages import DRIFT, Message
 from coupled.terminal.entry import guarded
 
 _EVERY_S: Final = 0.25  # between two messages of one run
 
 
 def main(argv: list[str]) -> int:
-    """Serve the connection that is open under this descriptor, as the worker of this number, until it is closed."""
+    """Serve the connection that is open under this descriptor, as the worker of this number, until it is closed. Then
+    may follow the word that points resume under other conditions too.
+    """
     tune_memory()
     connection, number = Connection(int(argv[0])), int(argv[1])
-    return guarded("coupled-run", lambda: serve(connection, number))
+    return guarded("coupled-run", lambda: serve(connection, number, allow_drift=DRIFT in argv[2:]))
 
 
-def serve(connection: Any, number: int) -> int:
+def serve(connection: Any, number: int, *, allow_drift: bool = False) -> int:
     """Train every config that comes, and say over the connection what becomes of it."""
     from coupled import runtime
     from coupled.driver.signals import Preemption
@@ -41,19 +44,19 @@ def serve(connection: Any, number: int) -> int:
         threading.Thread(target=_listen, args=(connection, configs, stop), daemon=True).start()
         while (config := configs.get()) is not None:
             runtime.take_gpu(config, number)
-            _say(connection, _trained(config, connection, stop))
+            _say(connection, _trained(config, connection, stop, allow_drift=allow_drift))
             runtime.forget_run()
     return 0
 
 
-def _trained(config: Any, connection: Any, stop: Any) -> Message:
+def _trained(config: Any, connection: Any, stop: Any, *, allow_drift: bool) -> Message:
     """Train a point; the last message about it."""
     from coupled.driver.train import train
 
     if stop.asked:
         return Message("stopped")
     try:
-        train(config, reporter=_Telling(connection), preemption=stop)
+        train(config, allow_drift=allow_drift, reporter=_Telling(connection), preemption=stop)
     except Preempted as error:
         return Message("stopped", str(error))
     except EarlyEnd as error:

@@ -1,26 +1,26 @@
 """`coupled-run verify`: what of a run is proven, by its bytes, by arithmetic, and by training parts of it again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coupled.config.formats import FORMAT
+from coupled.config import Config
 from coupled.errors import UserError
 from coupled.reading.imported import imported
 from coupled.reading.log import last_data_path
-from coupled.reading.manifest_rules import first_surprise
+from coupled.reading.manifest_rules import surprises
 from coupled.reading.records import Records
 from coupled.reading.run_json import read_run
-from coupled.store import Audit, Manifest, StoreError, audit
-from coupled.store.audit import DamageError
-from coupled.store.manifest import MANIFEST
+from coupled.recording.layout import train_layout
+from coupled.store import Audit, Entry, Faults, Manifest, StoreError, audit
+from coupled.store.manifest import MANIFEST, RUN_JSON
 from coupled.terminal.counting import Progress
-from coupled.terminal.shell import shell
 from coupled.verification.chain import check_chain
 from coupled.verification.checkpoints import check_checkpoints
 from coupled.verification.columns import check_columns
-from coupled.verification.conditions import continued, elsewhere
+from coupled.verification.conditions import check_drifts, continued, elsewhere
+from coupled.verification.damage import AGAIN, BYTES, Damage
 from coupled.verification.rebuilt import Findings, Rebuilt
 from coupled.verification.redrawn import check_batches, check_initial_weights, check_panels, check_pixels
 from coupled.verification.replay import check_stretches
@@ -55,8 +55,8 @@ def verify(
     code: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Verified:
-    """Check the run at this path. DamageError has every file that is not as committed; StoreError names the first other
-    thing that is not as it should be (exit code 3).
+    """Check the run at this path. DamageError (exit code 3) has all that is not as it should be, by the check that
+    found it; a damaged file is left out of the checks that follow.
 
     `sample`: how many steps' batches are drawn again, and of up to four of them the views. `replay`: how many stretches
     of at most `stretch` steps are trained again from kept checkpoints and compared byte by byte. `data`: where the data
@@ -67,47 +67,70 @@ def verify(
         allowed = "sample from 2 (the first and the last), stretch from 1, replay from 0"
         raise UserError(f"sample {sample}, replay {replay}, stretch {stretch}", allowed)
     path, progress = Path(run), progress or (lambda work, done, total: None)
-    facts, config, _ = read_run(path)
-    check_run_json(path, facts, config)
-    # The manifest is read before anything else: a run at work is checked as it was at this moment.
-    try:
-        whole = audit(path, progress=lambda done, total: progress("bytes", done, total))
-    except DamageError as damage:
-        raise DamageError(damage.faults, damage.sound, _remedy(path, facts, damage.sound)) from None
-    manifest = whole.manifest
-    records = Records(path, config, facts, manifest, verified=True)
-    if surprise := first_surprise(config, records.layout, manifest):
-        raise StoreError(path / MANIFEST, surprise)
+    damage = Damage(path)
+    facts, config, whole = _read(path, damage, progress)
+    records = _records(path, facts, config, damage, whole.manifest)
     if (content := imported(facts)) is not None:
         if replay:
             raise UserError(f"{path} holds imported checkpoints", "--replay needs records, and these have none")
-        return _verified(path, facts, manifest, [_of_bytes(whole), check_checkpoints(records, content, progress)])
-    rebuilt = Rebuilt(path, facts, manifest, data or last_data_path(path), code)
+        of_states = check_checkpoints(records, content, progress, damage.of("checkpoints"))
+        damage.refuse(facts)
+        return _verified(path, facts, whole.manifest, [_of_bytes(whole), of_states])
+    columns = check_columns(records, progress, damage.of("whole"))
+    check_drifts(path, records.manifest, damage.of("drift"))
+    records = records.grown(damage.sound(records.manifest))
+    rebuilt = Rebuilt(path, facts, records.manifest, data or last_data_path(path), code)
     findings: list[Findings] = [
         _of_bytes(whole),
-        check_columns(records, progress),
-        check_chain(rebuilt, records, manifest),
-        check_initial_weights(rebuilt, manifest),
-        check_batches(rebuilt, records, sample, progress),
-        check_pixels(rebuilt, records, min(sample, 4), progress),
-        check_panels(rebuilt, records),
-        check_twins(rebuilt, records),
-        check_stretches(rebuilt, records, manifest, replay, stretch, progress),
-        elsewhere(rebuilt),
-        continued(rebuilt, manifest),
+        columns,
+        check_chain(rebuilt, records, whole.preempted, damage.of("chain")),
+        check_initial_weights(rebuilt, records.manifest, damage.of("one start")),
+        check_batches(rebuilt, records, sample, progress, damage.of("drawn again")),
+        check_pixels(rebuilt, records, min(sample, 4), progress, damage.of("made again")),
+        check_panels(rebuilt, records, damage.of("panels")),
+        check_twins(rebuilt, records, damage.of("twin")),
     ]
-    return _verified(path, facts, manifest, findings)
+    again, starts, here = damage.of(AGAIN), damage.sound(records.manifest), not rebuilt.conditions(0)
+    try:
+        findings.append(check_stretches(rebuilt, records, starts, replay, stretch, progress, again))
+    except UserError:
+        damage.refuse(facts, here=here)
+        raise
+    damage.refuse(facts, here=here)
+    findings += [elsewhere(rebuilt), continued(rebuilt, whole.manifest)]
+    return _verified(path, facts, whole.manifest, findings)
 
 
-def _remedy(path: Path, facts: Mapping[str, Any], sound: int) -> str:
-    """What makes the files of a damaged run again."""
-    if imported(facts) is not None:
-        return "coupled-analyze import makes it again from the folder that it was made of"
-    if facts["schema"] != FORMAT:
-        return f"runs of format {facts['schema']} cannot be resumed: train its config again"
-    if sound == 0:
-        return f"no checkpoint after step 0 is sound: coupled-run resume {shell(path)} --from 0 trains it anew"
-    return f"step {sound} is the last sound checkpoint: coupled-run resume {shell(path)} --from {sound} goes on from it"
+def _read(path: Path, damage: Damage, progress: Progress) -> tuple[dict[str, Any], Config, Audit]:
+    """What run.json says, and what the bytes are; DamageError where no other check can build on them."""
+
+    def read() -> Audit:
+        return audit(path, progress=lambda done, total: progress("bytes", done, total), faults=damage.of(BYTES))
+
+    try:
+        facts, config, _ = read_run(path, Faults())  # what is wrong with the manifest's lines, the audit says
+    except StoreError as error:
+        with damage.of(BYTES).noted():
+            damage.whole = read()
+        if error.path != path / RUN_JSON or RUN_JSON not in damage.files:
+            damage.of(BYTES).add(error)
+        damage.refuse(None)
+        raise
+    check_run_json(path, facts, config, damage.of(RUN_JSON))
+    # The manifest is read before anything else: a run at work is checked as it was at this moment.
+    damage.whole = whole = read()
+    return facts, config, whole
+
+
+def _records(path: Path, facts: Mapping[str, Any], config: Config, damage: Damage, manifest: Manifest) -> Records:
+    """The records whose lines the config determines, and whose bytes are as committed."""
+    surplus = set[Entry]()
+    for reason, entry in surprises(config, train_layout(config), manifest):
+        damage.of("lines").add(StoreError(path / MANIFEST, reason))
+        if entry is not None:
+            surplus.add(entry)
+    expected = replace(manifest, entries=tuple(entry for entry in manifest.entries if entry not in surplus))
+    return Records(path, config, facts, damage.sound(expected), verified=True)
 
 
 def _verified(path: Path, facts: Mapping[str, Any], manifest: Manifest, findings: Sequence[Findings]) -> Verified:

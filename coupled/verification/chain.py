@@ -3,7 +3,6 @@ initial weights to the last recorded step.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +13,9 @@ from coupled.inputs.certificate import Certificate, next_link
 from coupled.reading.checkpoints import checkpoints_of
 from coupled.reading.records import Records
 from coupled.recording.layout import SHARED
-from coupled.store import REAL, Manifest, Saved, StoreError, read_saved
+from coupled.store import Faults, Manifest, Saved, StoreError, read_saved
 from coupled.store.audit import gone_since
-from coupled.store.rundir import PREEMPT, STATE
-from coupled.store.saved import read_preempted
+from coupled.store.rundir import STATE
 from coupled.verification.rebuilt import Findings, Rebuilt, listed
 
 # Steps that are not recorded and are drawn again to join the chain; each takes about a millisecond.
@@ -32,7 +30,8 @@ class _Trail:
 
     def __init__(self, rebuilt: Rebuilt, inputs: Inputs | None) -> None:
         self._rebuilt, self._inputs = rebuilt, inputs
-        self.link: bytes | None = Certificate(bytes.fromhex(rebuilt.facts["certificate"]["initial_weights"])).link
+        start = rebuilt.initial_weights
+        self.link: bytes | None = None if start is None else Certificate(bytes.fromhex(start)).link
         self.at = self.drawn = self.skipped = 0
 
     def go_to(self, step: int) -> None:
@@ -56,13 +55,13 @@ class _Trail:
         """Why steps were skipped."""
         return f"at most {_MOST_DRAWN} are" if self._rebuilt.draws is not None else "their order needs the data set"
 
-    def follow(self, path: Path, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> None:
-        """Over the recorded step `at`, whose shard is `path`. StoreError where what is recorded does not follow."""
+    def follow(self, ids: np.ndarray, draws: np.ndarray, chain: np.ndarray) -> bool:
+        """Over the recorded step `at`, on from the link that is recorded there: does it follow from the one before?"""
+        link = None
         if self.link is not None:
-            self.link = next_link(self.link, ids.tobytes(), draws.tobytes(), self._rebuilt.rate(self.at))
-            if self.link != chain.tobytes():
-                raise StoreError(path, f"the chain breaks at step {self.at}: its link does not follow from the records")
+            link = next_link(self.link, ids.tobytes(), draws.tobytes(), self._rebuilt.rate(self.at))
         self.link, self.at = chain.tobytes(), self.at + 1
+        return link in (self.link, None)
 
 
 class _Walk(NamedTuple):
@@ -76,15 +75,17 @@ class _Walk(NamedTuple):
     loose: list[int]
 
 
-def check_chain(rebuilt: Rebuilt, records: Records, manifest: Manifest) -> Findings:
+def check_chain(rebuilt: Rebuilt, records: Records, preempted: Sequence[Saved], faults: Faults) -> Findings:
     """Every link follows from the one before it by what the step's records say, and the rate from its schedule; saved
-    states carry the links of their steps. So for the chain of every kind of input.
+    states carry the links of their steps. So for the chain of every kind of input. Behind a break it is walked on.
+
+    `preempted`: the states in preempt/.
     """
-    _check_rates(rebuilt, records)
-    states = _states(rebuilt, manifest)
+    _check_rates(rebuilt, records, faults)
+    states = _states(rebuilt, records.manifest, preempted, faults)
     walks: dict[Inputs | None, list[_Walk]] = {}
     for inputs, owner in rebuilt.recorded_inputs():
-        walks.setdefault(inputs, []).append(_walked(rebuilt, records, states, inputs, owner))
+        walks.setdefault(inputs, []).append(_walked(rebuilt, records, states, inputs, owner, faults))
     proven, unproven = [], []
     for inputs, of_kind in walks.items():
         # Of a run still written one arm may be a shard ahead.
@@ -94,20 +95,24 @@ def check_chain(rebuilt: Rebuilt, records: Records, manifest: Manifest) -> Findi
     return Findings(proven, unproven)
 
 
-def _check_rates(rebuilt: Rebuilt, records: Records) -> None:
-    """StoreError where a recorded learning rate is not its schedule's."""
+def _check_rates(rebuilt: Rebuilt, records: Records, faults: Faults) -> None:
+    """A fault where a recorded learning rate is not its schedule's."""
     for steps, rates in records.committed("scalars", SHARED, "batch.learning_rate"):
         for step, rate in zip(steps.tolist(), rates, strict=True):
             planned = rebuilt.rate(step)
             if rate.tobytes() != np.float64(planned).tobytes():
                 path = records.path_of("scalars", SHARED, step)
-                raise StoreError(
-                    path, f"the learning rate of step {step} is {float(rate)!r}, the schedule's {planned!r}"
-                )
+                why = f"the learning rate of step {step} is {float(rate)!r}, the schedule's {planned!r}"
+                faults.add(StoreError(path, why), "rate")
 
 
 def _walked(
-    rebuilt: Rebuilt, records: Records, states: Mapping[int, Sequence[Saved]], inputs: Inputs | None, owner: str
+    rebuilt: Rebuilt,
+    records: Records,
+    states: Mapping[int, Sequence[Saved]],
+    inputs: Inputs | None,
+    owner: str,
+    faults: Faults,
 ) -> _Walk:
     """The chain of `inputs` by the records of an owner that sees them."""
     rows = _rows(records, owner)
@@ -115,12 +120,15 @@ def _walked(
     for step in sorted(rows.keys() | states.keys()):
         trail.go_to(step)
         for saved in states.get(step, []):
-            if _carries(rebuilt, saved, inputs, trail.link):
-                joined += 1
-            else:
-                loose.append(step)
-        if step in rows:
-            trail.follow(records.path_of("scalars", owner, step), *rows[step])
+            with faults.noted():
+                if _carries(rebuilt, saved, inputs, trail.link):
+                    joined += 1
+                else:
+                    loose.append(step)
+        if step in rows and not trail.follow(*rows[step]):
+            path = records.path_of("scalars", owner, step)
+            why = f"the chain breaks at step {step}: its link does not follow from the records"
+            faults.add(StoreError(path, why), "chain")
     return _Walk(trail, sorted(rows), joined, loose)
 
 
@@ -175,19 +183,17 @@ def _who_saw_it(config: Config, inputs: Inputs | None) -> str:
     return f"{', '.join(arms)} saw it by construction, and shared with the others {start}, learning rates and {kept}"
 
 
-def _states(rebuilt: Rebuilt, manifest: Manifest) -> dict[int, list[Saved]]:
+def _states(rebuilt: Rebuilt, manifest: Manifest, preempted: Sequence[Saved], faults: Faults) -> dict[int, list[Saved]]:
     """Checkpoints that are not retired, and what is in preempt/, by step."""
     states: dict[int, list[Saved]] = {}
     for step, entry in checkpoints_of(rebuilt.path, manifest).items():
         try:
             states.setdefault(step, []).append(read_saved(rebuilt.path, entry))
-        except StoreError:
+        except StoreError as error:
             if not gone_since(rebuilt.path, str(entry.name), manifest):
-                raise
-    folder = rebuilt.path / PREEMPT
-    for name in REAL.names(folder) if REAL.status(folder) is not None else []:
-        step = int(name.removeprefix("step-"))  # the audit has looked at these names
-        states.setdefault(step, []).append(read_preempted(rebuilt.path, step, manifest)[0])
+                faults.add(error)
+    for saved in preempted:
+        states.setdefault(saved.step, []).append(saved)
     return states
 
 

@@ -8,27 +8,26 @@ from coupled.config import Config
 from coupled.reading.checkpoints import checkpoints_of, open_arm, state_dict
 from coupled.reading.imported import Imported
 from coupled.reading.records import Records
-from coupled.store import StoreError, read_saved
+from coupled.store import Faults, Saved, StoreError, read_saved
 from coupled.store.rundir import STATE
 from coupled.terminal.counting import Progress
 from coupled.verification.rebuilt import Findings, listed
 
 
-def check_checkpoints(records: Records, content: Imported, progress: Progress) -> Findings:
+def check_checkpoints(records: Records, content: Imported, progress: Progress, faults: Faults) -> Findings:
     """Every checkpoint holds the weights and running statistics of the config's network, of every arm, and no more."""
     path, config = records.path, records.config
     entries, start = checkpoints_of(path, records.manifest), Findings()
     for number, (step, entry) in enumerate(entries.items(), 1):
-        saved = read_saved(path, entry)
-        if saved.files.keys() != {f"{arm}.safetensors" for arm in config.arms}:
-            raise StoreError(path / saved.folder / STATE, "does not list one file for every arm")
-        states = {}
-        for arm in config.arms:
-            file = open_arm(path, saved, arm, records.fingerprint)
-            states[arm] = state_dict(config, arm, file)
-            if len(file) != len(states[arm]) or any(array.dtype != np.float32 for array in states[arm].values()):
-                raise StoreError(file.path, "it holds more than weights and running statistics in float32")
-        if content.epoch_of(step) == 0:
+        states: dict[str, Mapping[str, np.ndarray]] = {}
+        with faults.noted():
+            saved = read_saved(path, entry)
+            if saved.files.keys() != {f"{arm}.safetensors" for arm in config.arms}:
+                raise StoreError(path / saved.folder / STATE, "does not list one file for every arm")
+            for arm in config.arms:
+                with faults.noted():
+                    states[arm] = _states_of(records, saved, arm)
+        if content.epoch_of(step) == 0 and states.keys() == config.arms.keys():
             start = _of_start(config, states)
         progress("checkpoints", number, len(entries))
     steps = listed(list(entries))
@@ -38,6 +37,15 @@ def check_checkpoints(records: Records, content: Imported, progress: Progress) -
     )
     begun = start if start != Findings() else Findings(unproven=["one start: no file of epoch 0 was imported"])
     return Findings([whole, *begun.proven], [*begun.unproven, *_NEVER])
+
+
+def _states_of(records: Records, saved: Saved, arm: str) -> Mapping[str, np.ndarray]:
+    """The weights and running statistics of an arm; StoreError for a file that has others, or more."""
+    file = open_arm(records.path, saved, arm, records.fingerprint)
+    states = state_dict(records.config, arm, file)
+    if len(file) != len(states) or any(array.dtype != np.float32 for array in states.values()):
+        raise StoreError(file.path, "it holds more than weights and running statistics in float32")
+    return states
 
 
 _NEVER = (

@@ -1,10 +1,19 @@
 """What a run was made under, where that is not what is here or did not stay the same: said, not judged."""
 
 from itertools import pairwise
+from pathlib import Path
 
 from coupled.reading import environment
-from coupled.store import Manifest
+from coupled.store import Faults, Manifest
 from coupled.verification.rebuilt import Findings, Rebuilt
+
+
+def check_drifts(path: Path, manifest: Manifest, faults: Faults) -> None:
+    """Can every record of drift be read?"""
+    for entry in manifest.entries:
+        if entry.kind == "drift":
+            with faults.noted():
+                environment.read_drift(path, entry)
 
 
 def elsewhere(rebuilt: Rebuilt) -> Findings:

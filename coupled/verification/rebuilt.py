@@ -26,6 +26,7 @@ from coupled.reading.log import last_ranks
 from coupled.recording.layout import SHARED, labellings
 from coupled.store import Manifest
 from coupled.theory.learning_rate import learning_rate
+from coupled.verification.run_json import initial_weights
 
 
 class Findings(NamedTuple):
@@ -46,6 +47,7 @@ class Rebuilt:
         self, path: Path, facts: Mapping[str, Any], manifest: Manifest, data: str = "", code: Sequence[str] = ()
     ) -> None:
         self.path, self.facts, self.missing = path, facts, ""
+        self.initial_weights = initial_weights(facts)
         self.data_ranks = last_ranks(path)[1]
         self.splits: dict[str, Split] = {}
         try:

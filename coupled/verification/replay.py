@@ -24,7 +24,7 @@ from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
 from coupled.recording.writer import Writer
 from coupled.runtime import runs_behind
-from coupled.store import Entry, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
+from coupled.store import Entry, Faults, Manifest, Objects, Saved, StoreError, TensorFile, read_saved
 from coupled.terminal.counting import Progress
 from coupled.verification.rebuilt import Findings, Rebuilt
 
@@ -42,8 +42,24 @@ class Stretch(NamedTuple):
         return f"{self.start.step} to {self.end}"
 
 
-class OtherCodeError(Exception):
-    """Training again gave other bytes, by other code than the run's: what differs, in words."""
+class Differences:
+    """What training again gave otherwise: `faults`, and `by_code` where floats differ by other code than the run's."""
+
+    def __init__(self, rebuilt: Rebuilt, faults: Faults) -> None:
+        self._rebuilt = rebuilt
+        self.faults, self.by_code = faults, list[str]()
+
+    def add(self, path: Path, step: int, difference: str, *, of_floats: bool) -> None:
+        """`difference`: what differs first in the file at `path`, in words."""
+        conditions = self._rebuilt.conditions(step)
+        if of_floats and _CODE in conditions:
+            self.by_code.append(
+                f"floats: trained again by other code they are others, which need not be damage: {difference}, "
+                f"first in {path}; {conditions}. The code that made the run can tell"
+            )
+        else:
+            why = f"; it was made under other conditions: {conditions}" if conditions else ""
+            self.faults.add(StoreError(path, f"trained again, it is not the same: {difference}{why}"), "again")
 
 
 class Rehearsal(Run):
@@ -53,9 +69,9 @@ class Rehearsal(Run):
 
 
 def check_stretches(
-    rebuilt: Rebuilt, records: Records, manifest: Manifest, count: int, longest: int, progress: Progress
+    rebuilt: Rebuilt, records: Records, manifest: Manifest, count: int, longest: int, progress: Progress, faults: Faults
 ) -> Findings:
-    """`count` stretches of at most `longest` steps, spread over the checkpoints that are kept."""
+    """`count` stretches of at most `longest` steps, spread over the checkpoints that are kept by `manifest`."""
     if not count:
         return Findings(unproven=["floats: that each is right; --replay K trains K stretches again and compares bytes"])
     if rebuilt.data_ranks > 1:
@@ -68,25 +84,27 @@ def check_stretches(
         return Findings(
             unproven=["floats: that each is right; no checkpoint that is kept has recorded steps behind it"]
         )
-    try:
-        return _trained_again(rebuilt, records, stretches, progress)
-    except OtherCodeError as error:
-        return Findings(unproven=[str(error)])
+    differences = Differences(rebuilt, faults)
+    findings = _trained_again(rebuilt, records, stretches, progress, differences)
+    return Findings(unproven=differences.by_code[:1]) if differences.by_code else findings
 
 
-def _trained_again(rebuilt: Rebuilt, records: Records, stretches: Sequence[Stretch], progress: Progress) -> Findings:
+def _trained_again(
+    rebuilt: Rebuilt, records: Records, stretches: Sequence[Stretch], progress: Progress, differences: Differences
+) -> Findings:
     parts = build(rebuilt.config)
     done, total, rows, size = 0, sum(of.end - of.start.step for of in stretches), 0, 0
     for stretch in stretches:
-        run = _rehearsal(rebuilt, parts, stretch)
-        for step in _trained(rebuilt, run, stretch):
-            progress("replay", done + step - stretch.start.step, total)
+        with differences.faults.noted():
+            run = _rehearsal(rebuilt, parts, stretch)
+            for step in _trained(rebuilt, run, stretch):
+                progress("replay", done + step - stretch.start.step, total)
+            again = {name: values for of in run.recorder.open_rows()[0].values() for name, values in of.items()}
+            same_rows, same_size = _compare_rows(records, again, differences)
+            rows, size = rows + same_rows, size + same_size
+            if stretch.at_end is not None:
+                size += _compare_arms(rebuilt, run, read_saved(rebuilt.path, stretch.at_end), differences)
         done += stretch.end - stretch.start.step
-        again = {name: values for of in run.recorder.open_rows()[0].values() for name, values in of.items()}
-        same_rows, same_size = _compare_rows(rebuilt, records, again)
-        rows, size = rows + same_rows, size + same_size
-        if stretch.at_end is not None:
-            size += _compare_arms(rebuilt, run, read_saved(rebuilt.path, stretch.at_end))
     ends = sum(of.at_end is not None for of in stretches)
     sentence = (
         f"trained again: steps {', '.join(map(str, stretches))}: all {rows} recorded rows of them"
@@ -158,9 +176,9 @@ def _trained(rebuilt: Rebuilt, run: Run, stretch: Stretch) -> Iterator[int]:
         run.stream.close()
 
 
-def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndarray]) -> tuple[int, int]:
-    """How many recorded rows, and bytes, are the same; StoreError names the first that is not."""
-    first: tuple[bool, int, int, Path, str] | None = None
+def _compare_rows(records: Records, rows: Mapping[str, np.ndarray], differences: Differences) -> tuple[int, int]:
+    """How many rows, and bytes, are on record; of every shard where they are not the same, the first difference."""
+    first: dict[Path, tuple[bool, int, int, str]] = {}
     many = size = 0
     for name, values in rows.items():
         stream, owner, column = name.split("/")
@@ -178,28 +196,31 @@ def _compare_rows(rebuilt: Rebuilt, records: Records, rows: Mapping[str, np.ndar
                 # the panel of the same weights.
                 floats = value.dtype.kind == "f" and recorded.shape == value.shape and recorded.dtype == value.dtype
                 order = list(records.layout).index(stream)
-                place = (floats, step, order, records.path_of(stream, owner, step), difference)
-                first = place if first is None else min(first, place)
+                path, place = records.path_of(stream, owner, step), (floats, step, order, difference)
+                first[path] = min(first.get(path, place), place)
                 break
-    if first is not None:
-        of_floats, step, _, path, difference = first
-        _refuse(rebuilt, path, step, difference, of_floats=of_floats)
+    for path, (of_floats, step, _, difference) in sorted(first.items(), key=lambda item: item[1]):
+        differences.add(path, step, difference, of_floats=of_floats)
     return many, size
 
 
-def _compare_arms(rebuilt: Rebuilt, run: Run, saved: Saved) -> int:
-    """How many bytes of a checkpoint are the same; StoreError names the first tensor that is not."""
+def _compare_arms(rebuilt: Rebuilt, run: Run, saved: Saved, differences: Differences) -> int:
+    """How many bytes a checkpoint has; of every file of it, the first tensor that is not the same."""
     size = 0
     again = {name: checkpoints.captured(arm) for name, arm in run.arms.items()} | run.ledger.captured()
     for name, arrays in again.items():
         file: TensorFile = open_arm(rebuilt.path, saved, name, run.fingerprint)
         if file.keys() != arrays.keys():
-            raise StoreError(file.path, f"its tensors are not those of arm {name} at step {saved.step}")
+            differences.faults.add(
+                StoreError(file.path, f"its tensors are not those of arm {name} at step {saved.step}")
+            )
+            continue
         for key, array in arrays.items():
             if file[key].tobytes() != array.tobytes():
                 difference = f"{key} of arm {name} at step {saved.step}: {_size(file[key], array)}"
                 of_floats = (file[key].shape, file[key].dtype) == (array.shape, array.dtype)
-                _refuse(rebuilt, file.path, saved.step, difference, of_floats=of_floats)
+                differences.add(file.path, saved.step, difference, of_floats=of_floats)
+                break
             size += array.nbytes
     return size
 
@@ -212,14 +233,3 @@ def _size(recorded: np.ndarray, again: np.ndarray) -> str:
     size = f"the largest difference is {gap.max():.3g}" if gap.size else "none of its numbers is finite in both"
     odd = int((~both).sum())
     return size + (f" ({odd} numbers are not finite)" if odd and gap.size else "")
-
-
-def _refuse(rebuilt: Rebuilt, path: Path, step: int, difference: str, *, of_floats: bool) -> None:
-    conditions = rebuilt.conditions(step)
-    if of_floats and _CODE in conditions:
-        raise OtherCodeError(
-            f"floats: trained again by other code they are others, which need not be damage: {difference}, "
-            f"first in {path}; {conditions}. The code that made the run can tell"
-        )
-    why = f"; it was made under other conditions: {conditions}" if conditions else ""
-    raise StoreError(path, f"trained again, it is not the same: {difference}{why}")

@@ -9,12 +9,12 @@ from coupled.config import Config
 from coupled.config.formats import IMPORTED
 from coupled.reading.imported import NOTHING_PROMISED
 from coupled.recording.run_json import DETERMINISM, inputs_facts
-from coupled.store import StoreError
+from coupled.store import Faults, StoreError
 from coupled.store.manifest import RUN_JSON
 
 
-def check_run_json(path: Path, facts: Mapping[str, Any], config: Config) -> None:
-    """StoreError unless every fact is of its kind, and those that the config determines are as it does."""
+def check_run_json(path: Path, facts: Mapping[str, Any], config: Config, faults: Faults) -> None:
+    """Is every fact of its kind, and are those that the config determines as it does?"""
     promised, certified = DETERMINISM, _is_certificate(facts.get("certificate"), config)
     of_data = _is_data(facts.get("data"))
     if IMPORTED in facts:
@@ -29,7 +29,14 @@ def check_run_json(path: Path, facts: Mapping[str, Any], config: Config) -> None
         ("determinism", facts.get("determinism") == promised),
     ):
         if not is_so:
-            raise StoreError(path / RUN_JSON, f"its {name} is not what a run of this config has there")
+            faults.add(StoreError(path / RUN_JSON, f"its {name} is not what a run of this config has there"))
+
+
+def initial_weights(facts: Mapping[str, Any]) -> str | None:
+    """The digest of the shared initial weights (hex); None where what stands there is none."""
+    certificate = facts.get("certificate")
+    digest = certificate.get("initial_weights") if isinstance(certificate, dict) else None
+    return digest if _is_sha256(digest) else None
 
 
 def _is_certificate(part: Any, config: Config) -> bool:

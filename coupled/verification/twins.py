@@ -5,11 +5,11 @@ from itertools import takewhile
 
 from coupled.config.traits import Traits, traits_of
 from coupled.reading.records import Records
-from coupled.store import StoreError
+from coupled.store import Faults, StoreError
 from coupled.verification.rebuilt import Findings, Rebuilt
 
 
-def check_twins(rebuilt: Rebuilt, records: Records) -> Findings:
+def check_twins(rebuilt: Rebuilt, records: Records, faults: Faults) -> Findings:
     """Every recorded distance of an exact twin, as a whole and by layer, is 0, byte for byte; of an arm that is moved
     late, every one before that.
 
@@ -21,7 +21,7 @@ def check_twins(rebuilt: Rebuilt, records: Records) -> Findings:
         if before == 0:
             continue
         label, when = ("twin", "") if before is None else ("moved late", f" before {before}, where it is moved")
-        counts = {stream: _count(rebuilt, records, stream, name, before) for stream in ("scalars", "layers")}
+        counts = {stream: _count(rebuilt, records, stream, name, before, faults) for stream in ("scalars", "layers")}
         if many := counts["scalars"]:
             sentences.append(
                 f"{label}: {name} is at distance 0 from {arm.reference} at all {many} recorded steps{when}"
@@ -44,8 +44,8 @@ def _apart_at(own: Traits, other: Traits) -> int | None:
     return min([*moves, *([1] if own.kicks != other.kicks else [])])
 
 
-def _count(rebuilt: Rebuilt, records: Records, stream: str, arm: str, before: int | None) -> int:
-    """At how many steps the distance is recorded; StoreError where it is not 0."""
+def _count(rebuilt: Rebuilt, records: Records, stream: str, arm: str, before: int | None, faults: Faults) -> int:
+    """At how many steps the distance is recorded; a fault where it is not 0."""
     count = 0
     for steps, values in records.committed(stream, arm, "state.distance"):
         for step, value in zip(steps.tolist(), values, strict=True):
@@ -54,6 +54,6 @@ def _count(rebuilt: Rebuilt, records: Records, stream: str, arm: str, before: in
             if any(value.tobytes()):
                 far, reference = float(abs(value).max()), rebuilt.config.arms[arm].reference
                 path, what = records.path_of(stream, arm, step), "exact twin" if before is None else "copy"
-                raise StoreError(path, f"the {what} {arm} is {far!r} from {reference} at step {step}")
+                faults.add(StoreError(path, f"the {what} {arm} is {far!r} from {reference} at step {step}"), "far")
             count += 1
     return count

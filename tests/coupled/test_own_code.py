@@ -1,6 +1,7 @@
 """The examples of docs/own_code.md, run as they stand, and what can go wrong with a user's files."""
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from helpers import tables
 
 import analysis
 import coupled
+from coupled.cli import main
 from coupled.config import digest, from_resolved, from_tables, resolved
 from coupled.config.user_code import execute
 from coupled.driver.train import train
@@ -105,6 +107,22 @@ def test_a_run_of_own_code_is_verified_without_the_code_and_trained_again_with_i
     with pytest.raises(UserError, match="own code"):
         verify(path, replay=1)
     assert any("trained again" in word for word in verify(path, replay=1, code=list(files.values())).proven)
+
+
+def test_a_run_of_own_code_that_goes_on_without_it_says_how_to_give_it(files, tmp_path, capsys):
+    path = train(own(files, tmp_path))
+    gone, digest = Path(files["blobs.py"]), sha256(Path(files["blobs.py"]).read_bytes()).hexdigest()[:12]
+    moved, resume = gone.rename(tmp_path / "moved.py"), ["resume", str(path), "--from", "3"]
+    assert main(resume) == 2
+    told = capsys.readouterr().err
+    assert "given are no code.files; it goes on with the 4 files, in this order, of SHA-256" in told and digest in told
+    assert told.endswith(f"coupled-run resume {path} --set \"code.files=['FILE.py']\"\n") and told.count("\n") == 1
+    assert main([*resume, "--set", f"code.files={list(files.values())}"]) == 2
+    assert f"{gone} cannot be read; No such file" in capsys.readouterr().err
+    given = [str(moved) if file == str(gone) else file for file in files.values()]
+    assert main([*resume, "--set", f"code.files={given[::-1]}"]) == 2
+    assert f"moved.py ({digest})" in capsys.readouterr().err
+    assert main([*resume, "--set", f"code.files={given}"]) == 0
 
 
 def test_two_configs_each_train_with_their_own_file_of_the_same_names(files, tmp_path):

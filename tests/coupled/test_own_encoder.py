@@ -77,6 +77,25 @@ def test_killed_after_any_step_it_goes_on_to_the_same_bytes(step, file, tmp_path
     assert tree_hash(resume(tmp_path / "tiny", overrides=[f"code.files=['{file}']"])) == tree_hash(whole)
 
 
+@pytest.mark.parametrize(
+    ("default", "allowed"),
+    [
+        ("width=5000", "1 ≤ value ≤ 4096, as model.width"),
+        ("heads=65", "1 ≤ value ≤ 64, as model.heads"),
+        ("stem='7x7'", "one of cifar, imagenet, as model.stem"),
+    ],
+)
+def test_a_default_that_no_config_may_have_is_refused_with_file_and_builder(default, allowed, file, tmp_path):
+    Path(file).write_text(f"import coupled\n@coupled.register_encoder('patches')\ndef build({default}): ...\n")
+    with pytest.raises(UserError) as told:
+        from_tables(
+            tables(code={"files": [file]}, paths={"runs": str(tmp_path)}, model={"encoder": "patches"}, arms=TWO)
+        )
+    option, value = default.split("=")
+    shown = f"{Path(file).resolve()}: encoder patches: build has {option} = {value}; {allowed}; "
+    assert str(told.value) == shown + "give it such a default, or none"
+
+
 def test_its_config_as_toml_is_the_same_config(file, tmp_path):
     config = own(file, tmp_path)
     assert digest(from_tables({"name": "tiny", **loads(to_toml(config))})) == digest(config)

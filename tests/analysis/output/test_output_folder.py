@@ -38,6 +38,7 @@ COMMANDS = {
     "losses": (FEATURES, "losses.csv"),
     "geometry": (FEATURES, "geometry.csv"),
     "accuracy": (FEATURES, "accuracy.csv"),
+    "probe": ([*FEATURES, "--shots", "1", "--draws", "2", "--classifiers", "centre"], "probe.csv"),
     "picture": ([*FEATURES, "--method", "pca"], "picture.csv"),
 }
 
@@ -99,6 +100,25 @@ def test_a_sweep_and_its_summaries_go_there(tmp_path, capsys):
     assert (tmp_path / "out" / folder.name / "sweep.csv").is_file()
     kept = {path.relative_to(tmp_path / "out").parts[:-1] for path in (tmp_path / "out").rglob("*.safetensors")}
     assert kept == {(folder.name, point.name, "summary") for point in sweep.points}
+    capsys.readouterr()
+
+
+def test_claims_and_what_they_rest_on_go_there(tmp_path, capsys):
+    """A claim on accuracies makes features of every run's checkpoints, which are kept."""
+    keep = {"keep": {"steps": [0, 2], "last": True}}
+    arms = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}}
+    sweep = sweep_of(tmp_path / "archive", arms=arms, checkpoints=keep)
+    for point in sweep.points:
+        train(point.config)
+    write(sweep)
+    folder = path_of(sweep)
+    before = listing(folder)
+    assert main(["claims", str(folder), "--output", str(tmp_path / "out")]) == 0
+    assert listing(folder) == before
+    own = tmp_path / "out" / folder.name
+    assert {path.name for path in own.iterdir() if path.is_file()} == {"claims.csv", "claims.png", "claims.svg"}
+    below = {path.relative_to(own).parts[:2] for path in own.glob("*/*")}
+    assert below == {(point.name, kind) for point in sweep.points for kind in ("features", "summary")}
     capsys.readouterr()
 
 

@@ -72,6 +72,7 @@ REFUSED = {
         r"unknown stream record\.own\.rnak; .*did you mean record\.own\.rank\?",
     ),
     "no name": ({"a b": {}}, r"'record\.own\.a b' names a stream; at most 64 letters"),
+    "no arm": ({"rank": {"arms": []}}, r"own\.rank\.arms = \[\]; at least one arm is needed; leave arms out"),
     "an unknown arm": ({"rank": {"arms": ["ncsl"]}}, r"unknown arm in record\.own\.rank\.arms ncsl.*nscl\?"),
     "another shape": ({"norms": {"shape": [3]}}, r"record\.own\.norms\.shape = \(3,\); it was registered with"),
     "another dtype": ({"rank": {"dtype": "int64"}}, r"dtype = 'int64'; it was registered with 'float64'; remove dtype"),

@@ -1,9 +1,11 @@
 """Image sets of Hugging Face: the forms they have on disk, and what is refused in one line."""
 
+import io
 import json
 import shutil
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -14,7 +16,8 @@ from PIL import Image
 from coupled import data
 from coupled.config import from_tables
 from coupled.data import hugging_face
-from coupled.driver.train import train
+from coupled.driver.resuming import ResumeTerms
+from coupled.driver.train import resume, train
 from coupled.errors import RunStopped, UserError
 
 
@@ -96,6 +99,35 @@ def test_other_labels_or_class_names_are_another_run(tmp_path):
     save(tmp_path / "c/train", table(40), renamed)
     save(tmp_path / "c/test", table(24, 100), renamed)
     assert len({first, *(data.info("hugging-face", str(tmp_path / each)).listing for each in "bc")}) == 3
+
+
+def one_pixel_apart(root):
+    """A saved set, and the same with another pixel: sizes and labels are equal, for its picture is not packed."""
+    folders = []
+    for value in (0, 1):
+        pixels = np.zeros((20, 30, 3), np.uint8)
+        pixels[3, 4, 1] = value
+        Image.fromarray(pixels).save(file := io.BytesIO(), "PNG", compress_level=0)
+        images = [{"bytes": file.getvalue() if k == 7 else picture(k)[0], "path": None} for k in range(40)]
+        folders.append(root / str(value))
+        save(folders[-1] / "train", table(40, img=pa.array(images, table(1)["img"].type)))
+        save(folders[-1] / "test", table(24, 100))
+    return map(str, folders)
+
+
+def test_another_pixel_is_refused_when_a_run_goes_on(tmp_path, monkeypatch):
+    first, other = one_pixel_apart(tmp_path)
+    assert load(first)._table.images.nbytes == load(other)._table.images.nbytes
+    assert load(first).fingerprint() == data.load("hugging-face", "train", root=first, classes=(0, 1)).fingerprint()
+    given = {"name": "hugging-face", "labelling": "fine"}
+    paths = {"runs": str(tmp_path / "runs"), "data": first}
+    config = from_tables(tables(data=given, train={"steps": 2}, arms={"cl": {"objective": "dcl"}}, paths=paths))
+    run = train(config)
+    assert data.info("hugging-face", other).listing == config.data.listing
+    with pytest.raises(UserError, match=r"made under other conditions: data.train was [0-9a-f]{64}, is [0-9a-f]{64}; "):
+        resume(run, terms=ResumeTerms(from_step=0), overrides=[f"paths.data={other}"])
+    monkeypatch.setattr(hugging_face, "_HASHED", 1000)
+    assert load(first).fingerprint() is None
 
 
 def test_parts_of_it_are_taken_as_of_any_other(tmp_path):

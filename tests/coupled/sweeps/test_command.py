@@ -52,6 +52,13 @@ def test_what_failed_is_named_at_the_end_and_the_command_to_go_on_with(command, 
     assert out.endswith("next: coupled-run sweep seeds.toml --set train.steps=3 --jobs 1\n")
 
 
+def test_allowed_drift_is_handed_on_to_every_worker_and_to_the_next_command(command, played, capsys):
+    played.outcomes["seed-0"] = Message("failed", "a reason")
+    assert command(sweep_of("runs"), "--jobs", "2", "--allow-drift") == 3
+    assert played.words == [["--allow-drift"]] * 2
+    assert capsys.readouterr().out.endswith("next: coupled-run sweep seeds.toml --jobs 2 --allow-drift\n")
+
+
 def test_mistakes_are_one_line_and_2(command, capsys):
     assert command(sweep_of("runs"), "--jobs", "0") == 2
     assert capsys.readouterr().err == "coupled-run: --jobs 0; at least 1\n"

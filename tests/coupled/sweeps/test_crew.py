@@ -8,6 +8,7 @@ import pytest
 from pretended_workers import KILLED, pretend
 from swept import sweep_of
 
+from coupled import runtime
 from coupled.config import digest
 from coupled.driver.train import train
 from coupled.errors import Preempted
@@ -76,7 +77,7 @@ def test_one_worker_that_was_asked_to_stop_stops_all(played, tmp_path):
     assert played.signals == [signal.SIGTERM] and len(played.trained) == 2
 
 
-def served(configs, asked=None):
+def served(configs, asked=None, **terms):
     """What a worker says of these configs, each given when the one before has ended; it runs here. `asked`: what it
     says when the connection is cut.
     """
@@ -97,7 +98,7 @@ def served(configs, asked=None):
 
     giving = threading.Thread(target=give)
     giving.start()
-    worker.serve(theirs, 0)
+    worker.serve(theirs, 0, **terms)
     giving.join()
     return said
 
@@ -115,6 +116,17 @@ def test_a_worker_says_why_a_run_failed(tmp_path):
     (tmp_path / "seeds" / "seed-0" / "mine.txt").write_text("")
     message = served([sweep_of(tmp_path).points[0].config])[-1]
     assert message.kind == "failed" and "is there but is not a run" in message.text
+
+
+def test_a_point_resumes_under_other_conditions_where_that_is_allowed(tmp_path, monkeypatch):
+    config = sweep_of(tmp_path, train={"steps": 500}, checkpoints={"keep": {"steps": [0]}}).points[0].config
+    served([config], asked="begun")
+    real = runtime.versions()
+    monkeypatch.setattr(runtime, "versions", lambda *_: {**real, "numpy": "9.9"})
+    refused = served([config])[-1]
+    assert refused.kind == "failed" and "numpy was" in refused.text and "--allow-drift" in refused.text
+    assert served([config], allow_drift=True)[-1].kind == "finished"
+    assert any((tmp_path / "seeds/seed-0/drift").iterdir())
 
 
 def test_a_worker_that_nobody_watches_any_more_stops_after_its_step(tmp_path):

@@ -54,6 +54,13 @@ def pretended(tmp_path, monkeypatch):
     return make
 
 
+def test_its_command_has_the_words_that_it_was_given(tmp_path, monkeypatch, pretended):
+    job, said = pretended("pass"), []
+    monkeypatch.setattr(element, "command_of", lambda *words: said.extend(words) or [sys.executable, "-c", "pass"])
+    Element(job.config, 2, ["--allow-drift"])()
+    assert said[-4:] == ["--ranks", "2", "--supervised", "--allow-drift"]
+
+
 @pytest.fixture
 def preempted():
     """Calls an element as submitit does, and sends this process a signal once the log says "at work"; what the

@@ -1,5 +1,6 @@
 """`coupled-run sweep --slurm`: what is queued, what is refused; the cluster only pretends."""
 
+import pickle
 import re
 import sys
 from dataclasses import replace
@@ -253,7 +254,10 @@ def test_the_lock_is_held_while_jobs_are_queued_and_let_go_after_that(slurm, tmp
 
     submitted = submitting.submit(queued(tmp_path), lambda folder: Executor())
     assert submitted.job == "7" and [element.config.stem for element in seen] == ["seed-0", "seed-1", "seed-2"]
-    assert all(isinstance(element, Element) and element.ranks == 1 for element in seen)
+    assert all(isinstance(element, Element) and (element.ranks, element.words) == (1, ()) for element in seen)
+    seen.clear()
+    submitting.submit(queued(tmp_path), lambda folder: Executor(), allow_drift=True)
+    assert [pickle.loads(pickle.dumps(element)).words for element in seen] == [("--allow-drift",)] * 3
     locked(tmp_path / NAME).release()
 
 

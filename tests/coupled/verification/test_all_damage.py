@@ -26,9 +26,9 @@ def test_damage_of_every_kind_is_named_with_the_last_sound_checkpoint(run, capsy
     assert main(["verify", str(run)]) == 3
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "damaged     3: 1 in checkpoints, 2 in records"
+    assert lines[0] == "damaged     bytes: 3 (1 in checkpoints, 2 in records)"
     assert all(any(str(path) in line for line in lines[1:]) for path in (cut, gone)) and len(lines) == 4
-    assert err.count("\n") == 1 and "(and 2 more damaged files)" in err
+    assert err.count("\n") == 1 and "(and 2 more faults)" in err
     assert err.endswith(f"step 3 is the last sound checkpoint: coupled-run resume {run} --from 3 goes on from it\n")
     assert main(["resume", str(run), "--from", "3"]) == 0
     verify(run)
@@ -58,7 +58,7 @@ def test_twenty_are_named_and_the_others_counted(run, capsys):
         flip(path)
     assert main(["verify", str(run)]) == 3
     lines = capsys.readouterr().out.splitlines()
-    assert len(shards) > 20 and lines[0] == f"damaged     {len(shards)}: {len(shards)} in records"
+    assert len(shards) > 20 and lines[0] == f"damaged     bytes: {len(shards)} ({len(shards)} in records)"
     assert len(lines) == 22 and lines[-1] == f"damaged     and {len(shards) - 20} more"
 
 
@@ -67,4 +67,4 @@ def test_one_damaged_file_is_one_error_with_its_path(run):
     flip(path)
     with pytest.raises(StoreError) as told:
         verify(run)
-    assert told.value.path == path and "more damaged" not in str(told.value)
+    assert told.value.path == path and "more fault" not in str(told.value)

@@ -18,7 +18,7 @@ from coupled.driver.reporter import Silent
 from coupled.driver.resuming import ResumeTerms
 from coupled.driver.train import resume, train
 from coupled.errors import Preempted, UserError
-from coupled.reading.manifest_rules import first_surprise
+from coupled.reading.manifest_rules import surprises
 from coupled.reading.run_json import read_run
 from coupled.recording.layout import STREAMS, train_layout
 from coupled.store import Entry, Manifest, StoreError, canonical_json, read_manifest
@@ -144,7 +144,8 @@ def test_a_drift_is_where_its_step_is(run):
 
     def surprise(at, step):
         drift = Entry(0, "drift", step, step, f"drift/step-{step:09d}.json", 2, "0" * 64)
-        return first_surprise(config, streams, Manifest((*entries[:at], drift, *entries[at:]), False, 0))
+        found = surprises(config, streams, Manifest((*entries[:at], drift, *entries[at:]), False, 0))
+        return next((one.reason for one in found), "")
 
     assert surprise(three + 1, 3) == "" and surprise(three + 1, 4) == ""  # from a checkpoint, and from preempt/
     for at, step in ((three, 3), (three - 1, 3), (three + 1, 2), (three + 1, 9)):
