@@ -27,7 +27,14 @@ def executed(source: Path, folder: Path) -> NotebookNode:
     Raises nbclient's CellExecutionError where a cell fails.
     """
     notebook = jupytext.read(source)
-    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute()
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # not drawn at random: an unchanged notebook stays the same file
         cell.metadata.pop("execution", None)  # when each cell ran

@@ -101,8 +101,8 @@ cka.to_frame()
 # of the two networks are paired at random.
 
 # %%
-plt.figure(figsize=(6, 3.2), dpi=80)
-cka.plot()
+plt.figure(figsize=(7, 3.6), dpi=80)
+cka.plot().legend(loc="lower left", fontsize=7)
 plt.show()
 
 # %% [markdown]
