@@ -15,22 +15,21 @@ from coupled.errors import UserError
 
 PARSERS = {"coupled-run": run_parser, "coupled-analyze": analysis_parser}
 _MODULES = {"coupled": "coupled-run", "analysis": "coupled-analyze"}
-# What a shell does itself, and what changes nothing: nobody has to check it.
-_SHELL = {"for", "do", "done", "if", "then", "fi", "cd", "export", "true", "head", "echo", "cat", "ls"}
-# Of these only the machine of a reader can tell what they do: a block with one of them carries a mark.
-_OUTSIDE = {"git", "pip", "apt-get", "source", "eval", "srun", "sbatch", "scontrol", "squeue", "scp", "ssh"}
-_PROGRAMS = {*PARSERS, *_SHELL, *_OUTSIDE, "make", "python", "torchrun"}
-# What stands for something of the reader's.
-_STANDS_FOR = {
-    "N": "2",
-    "K": "2",
-    "B": "2",
-    "E": "2",
-    "T": "2",
-    "STEPS": "2",
-    "SECTION": "train",
-    "SWEEP": "SWEEP.toml",
+# What a shell does itself, and what only looks or makes a folder: nobody has to check it.
+_SHELL = {
+    *("for", "do", "done", "while", "if", "then", "else", "fi", "[", "true", "set", "exit", "wait", "sleep", "cd"),
+    *("export", "echo", "mkdir", "cat", "ls", "head", "tail", "grep", "sort"),
 }
+# Of these only the machine of a reader can tell what they do: a block with one of them carries a mark.
+_OUTSIDE = {
+    *("git", "pip", "apt-get", "source", "eval", "module", "conda", "ssh", "scp", "rsync", "apptainer", "nvidia-smi"),
+    *("tensorboard", "srun", "sbatch", "salloc", "scontrol", "scancel", "squeue", "sacct", "sinfo"),
+}
+_PROGRAMS = {*PARSERS, *_SHELL, *_OUTSIDE, "make", "python", "torchrun"}
+# Words that shown text may begin with too.
+_WORDS = {"do", "if", "then", "else", "[", "true", "set", "exit", "wait", "sleep", "head", "tail", "sort", "module"}
+# What stands for something of the reader's.
+_STANDS_FOR = {**dict.fromkeys("NKBET", "2"), "STEPS": "2", "SECTION": "train", "SWEEP": "SWEEP.toml"}
 _MISSING = "the following arguments are required"
 
 
@@ -57,7 +56,7 @@ def is_commands(block):
         return True
     lines = [line for line in block.text.splitlines() if line.strip() and not line.startswith("#")]
     word = lines[0].split()[0] if lines else ""
-    return not block.language and (word in _PROGRAMS or word == "$")
+    return not block.language and (word in _PROGRAMS - _WORDS or word == "$")
 
 
 def commands(block):
