@@ -14,7 +14,7 @@ CLAIMS := floor granularity batch_size imbalance classes seeds temperature
 EDITION ?= claims
 CLAIMS_IN := $(if $(filter papers,$(EDITION)),configs/sweeps/papers,configs/claims)
 
-.PHONY: demo claims test test-kernels test-slow test-gpu lint docs install
+.PHONY: demo claims test test-kernels test-slow test-gpu lint docs notebooks install
 
 demo: .venv/installed
 	$(BIN)/coupled-run train configs/quickstart.toml
@@ -39,6 +39,10 @@ test-slow: .venv/installed-dev
 docs: .venv/installed-dev
 	$(PIP) --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The notebooks' outputs, from their sources docs/notebooks/*.py.
+notebooks: .venv/installed-dev
+	$(BIN)/python docs/make_notebooks.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -35,7 +35,7 @@ def test_the_page_has_all_examples():
 
 
 def test_the_pages_streams_are_recorded_and_read_as_it_says(files, tmp_path):
-    text = re.search(r'```toml\n(\[code\]\nfiles = \["looks.py"\].*?)```', TEXT, re.DOTALL)
+    text = re.search(r"```toml\n# looks.toml\n(.*?)```", TEXT, re.DOTALL)
     small = "batches.size = 8\nviews.size = 12\nmodel.width = 4\ntrain.steps = 3\n"
     small += "panel = { size = 16, surrogate_size = 4 }\n"
     arms = '[arms.cl]\nobjective = "dcl"\n[arms.nscl]\nobjective = "nscl"\n'

@@ -1,9 +1,5 @@
 """Kinds of controls: what each takes, what it copies, which arms it may be a control of."""
 
-import re
-import tomllib
-from pathlib import Path
-
 import pytest
 from helpers import tables
 
@@ -156,12 +152,3 @@ def test_other_inputs_are_told_by_kind_and_draw_and_a_twin_shares_them():
 def test_every_kind_of_control_is_filled_in():
     assert set(OWN_FIELDS_OF) == {"twin", "nudged", "independent", "placebo", "kicked", "anti", "other-inputs"}
     assert Inputs("views", 2) != Inputs("batches", 2)
-
-
-EXAMPLES = re.findall(r"```toml\n(.*?)```", (Path(__file__).parents[3] / "docs/controls.md").read_text(), re.DOTALL)
-
-
-@pytest.mark.parametrize("example", EXAMPLES[1:])
-def test_the_examples_of_the_page_on_controls_are_configs(example):
-    arms = {**tomllib.loads(EXAMPLES[0])["arms"], **tomllib.loads(example)["arms"]}
-    assert from_tables(tables(arms=arms, train={"steps": 100})).arms.keys() == arms.keys()
