@@ -15,6 +15,7 @@ from typing import Any, Final
 from coupled.config import Config, load, resolved
 from coupled.config.differences import fields_of
 from coupled.config.identity import kind_of
+from coupled.config.shipped import FOLDER
 from coupled.errors import UserError
 from coupled.reading.run_json import read_run
 from coupled.store import Manifest, StoreError
@@ -48,7 +49,8 @@ class ListedRun:
 
 
 def list_runs(folder: str | Path = "runs", configs: str | Path = "configs") -> list[ListedRun]:
-    """The runs below a folder in the order of their names; nothing is written. `configs`: where config files lie.
+    """The runs below a folder in the order of their names; nothing is written. `configs`: where config files lie,
+    beside those that ship.
 
     Raises UserError where there is no such folder.
     """
@@ -147,10 +149,13 @@ def _size_and_time(path: Path) -> tuple[int, float]:
 
 
 class _Bases:
-    """What runs are called after: a config file below `configs`, else the run of that name without overrides."""
+    """What runs are called after: a config file below `configs`, a shipped config, or the run of that name without
+    overrides.
+    """
 
     def __init__(self, runs: Mapping[str, Config], configs: Path) -> None:
-        self._runs, self._files = runs, {path.stem: path for path in sorted(configs.rglob("*.toml"), reverse=True)}
+        own = sorted(configs.rglob("*.toml"), reverse=True)
+        self._runs, self._files = runs, {path.stem: path for path in (*FOLDER.glob("*.toml"), *own)}
         self._configs: dict[str, Config | None] = {}
 
     def differences(self, name: str, config: Config) -> tuple[str, ...] | None:

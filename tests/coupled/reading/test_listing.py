@@ -7,6 +7,7 @@ import pytest
 from helpers import tiny
 
 from coupled.cli import main
+from coupled.config import load
 from coupled.config.toml import to_toml
 from coupled.driver.assembly import build, start_run
 from coupled.driver.loop import advance
@@ -60,6 +61,14 @@ def test_a_run_with_overrides_differs_from_the_one_without_and_from_a_config_fil
     assert runs["small"].differs == ("train.steps = 3",) and runs["small-0123abcd"].differs == ("seed = 1",)
     (tmp_path / "deep/small.toml").write_text("nonsense")
     assert by_name(folder, tmp_path)["small"].differs is None
+
+
+def test_a_run_of_a_shipped_config_is_compared_with_it_from_any_folder(tmp_path):
+    few = {"train.steps": 1, "optimiser.warmup": 0, "batches.size": 8, "panel.size": 8, "panel.surrogate_size": 4}
+    overrides = [f"{field}={value}" for field, value in {**few, "train.threads": 1, "name": "quickstart"}.items()]
+    train(load("quickstart", [*overrides, f"paths.runs={tmp_path}"]))
+    (run,) = list_runs(tmp_path, tmp_path / "nowhere")
+    assert run.differs is not None and {"train.steps = 1", "panel.size = 8"} <= set(run.differs)
 
 
 def test_many_differences_are_counted(folder):
