@@ -7,8 +7,7 @@ from analysis.commands.evaluated import add_options, evaluations
 from analysis.commands.probe import shots
 from analysis.evaluation.accuracy import CLASSIFIERS, FEATURES, MEASURES, accuracy, figure, table
 from analysis.evaluation.probe.curves import NOT_OPTIMAL
-from coupled.errors import printable
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
 
@@ -43,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     for part in table.printed(accuracies):
         Console().print(part)
     for line in table.lines(accuracies):
-        print(printable(line))
+        say(line)
     flags = dict.fromkeys(flag for point in accuracies.points for flag in point.flags)
     for flag in (flag for flag in flags if flag.startswith(NOT_OPTIMAL)):
         printing.warning(flag)

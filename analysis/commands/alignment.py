@@ -13,8 +13,7 @@ from analysis.evaluation.alignment.weights import comparable, layer_maps
 from analysis.evaluation.features import Evaluation
 from analysis.output import files
 from analysis.runs.run import open_run
-from coupled.errors import printable
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 
 RESULTS: Final = (
@@ -66,6 +65,6 @@ def _analyse(own: Evaluation, across: Evaluation | None, pairs: Sequence[Pair]) 
     Console().print(table.rich_table(run, curves))
     for pair in pairs:
         if not comparable(pair):
-            print(printable(f"no weights: {pair.arm} and {pair.compared_with} are networks of other layers"))
+            say(f"no weights: {pair.arm} and {pair.compared_with} are networks of other layers")
     printing.twin_warnings(run, curves)
     printing.results(paths)

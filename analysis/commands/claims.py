@@ -5,8 +5,7 @@ from pathlib import Path
 
 from analysis.claims import claims, figure, table
 from analysis.commands import printing
-from coupled.errors import printable
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
 
@@ -33,10 +32,10 @@ def run(options: argparse.Namespace) -> int:
     drawn = figure.save(options.sweeps[0], findings)
     if options.verbose:
         for line in table.verbose_lines(findings):
-            print(printable(line))
+            say(line)
         print()
     Console().print(table.rich_table(findings))
     for line in table.lines(findings):
-        print(printable(line))
+        say(line)
     printing.results([first, *drawn])
     return 0

@@ -7,8 +7,7 @@ from analysis.commands import printing
 from analysis.commands.evaluated import add_options, counted, evaluations
 from analysis.evaluation.geometry import figure, geometry, table
 from analysis.output import files
-from coupled.errors import printable
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 
 RESULTS: Final = (table.CSV_NAME, table.AXES_NAME, *figure.NAMES)
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         for part in table.printed(of_run, measured):
             Console().print(part)
         for line in measured.notes:
-            print(printable(line))
+            say(line)
         for violation in measured.violations():
             printing.warning(violation)
         printing.results(paths)

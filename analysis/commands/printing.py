@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from analysis.divergence import twin_faults
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
-from coupled.errors import printable
+from coupled.terminal.console import say
 from coupled.terminal.entry import Parser
 
 
@@ -52,7 +52,7 @@ def add_code(command: Parser) -> None:
 def results(paths: Sequence[Path], file: TextIO | None = None) -> None:
     """The last line of a command: where its results are. All lie in one folder."""
     names = " ".join(path.name for path in paths)
-    print(printable(f"results: {paths[0].parent}/ ({names})"), file=file or sys.stdout)
+    say(f"results: {paths[0].parent}/ ({names})", file)
 
 
 def warning(text: str) -> None:

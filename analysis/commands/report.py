@@ -19,8 +19,8 @@ from analysis.runs.register import execute
 from analysis.runs.run import Run, open_run
 from analysis.sweeps import is_sweep
 from analysis.sweeps import report as report_of_sweep
-from coupled.errors import UserError, printable
-from coupled.terminal.console import Console
+from coupled.errors import UserError
+from coupled.terminal.console import Console, say
 from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
 
@@ -79,7 +79,7 @@ def _report(options: argparse.Namespace, output: Path | None) -> int:
     content, path = _write_all(runs, output, options.all_steps)
     for alarm in wording.alarms(content):
         printing.warning(alarm)
-    print(printable(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser"))
+    say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     return 0
 
 
@@ -94,7 +94,7 @@ def _sweep(path: Path, output: Path | None, options: argparse.Namespace) -> int:
         raise UserError("--code", f"{path} is a sweep: its page has the same quantities for every sweep", do)
     with Counting() as counting:
         page = report_of_sweep(path, output=output, progress=partial(counting.count, "runs summarised"))
-    print(printable(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser"))
+    say(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser")
     return 0
 
 

@@ -14,7 +14,7 @@ from analysis.response.seeds import seed_curves
 from analysis.runs.run import Run, open_run
 from analysis.runs.seeds import apart_by_seed
 from coupled.errors import printable
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 
 
@@ -61,7 +61,7 @@ def _print(run: Run, found: Response) -> None:
     if (bounds := table.bounds_table(found)) is not None:
         Console().print(bounds)
     for line in table.lines(run, found):
-        print(printable(line))
+        say(line)
 
 
 def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> None:
@@ -76,17 +76,17 @@ def _join(runs: Sequence[Run], found: Sequence[Response], *, markdown: bool) -> 
         for shown in seeds_table.rich_tables(runs, curves):
             Console().print(shown)
         for line in seeds_table.lines(curves):
-            print(printable(line))
+            say(line)
     for run, of_run in zip(runs, found, strict=True):
         for line in table.violations(of_run):
             printing.warning(printable(f"seed {run.config.seed}: {line}"))
         for line in [] if markdown else table.rank_lines(of_run):
-            print(printable(f"seed {run.config.seed}: {line}"))
+            say(f"seed {run.config.seed}: {line}")
     if not markdown:
         for line in seeds_table.rank_lines(ranks):
-            print(printable(line))
+            say(line)
         for line in dict.fromkeys(line for of_run in found for line in of_run.missing):
             lacking = [run for run, of_run in zip(runs, found, strict=True) if line in of_run.missing]
             of = "" if len(lacking) == len(runs) else f"seeds {', '.join(str(run.config.seed) for run in lacking)}: "
-            print(printable(f"{of}{line}"))
+            say(f"{of}{line}")
     printing.results(paths, file=sys.stderr if markdown else sys.stdout)

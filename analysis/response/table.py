@@ -74,14 +74,16 @@ def rich_table(run: Run, found: Response) -> Table:
 
 
 def bounds_table(found: Response) -> Table | None:
-    """Every path bound at its last step beside the distance, for a terminal; None without any."""
+    """Every path bound at its last step beside the distance, for a terminal, flags below it; None without any."""
     if not any(curve.kind == "upper bound" for curve in found.curves):
         return None
-    table = Table(caption=VACUOUS_WORDS, caption_justify="left")
-    for column in BOUND_COLUMNS:
-        table.add_column(column, justify="left" if column in ("arm", "path bound", "flags") else "right")
+    every = bound_rows(found.curves)
+    flags = dict.fromkeys(f"{bound}: {flag}" for _, bound, *_, flag in every if flag)
+    table = Table(caption=". ".join((VACUOUS_WORDS, *flags)), caption_justify="left")
+    for column in BOUND_COLUMNS[:-1]:
+        table.add_column(column, justify="left" if column in ("arm", "path bound") else "right")
     before = None
-    for arm, *cells in bound_rows(found.curves):
+    for arm, *cells, _ in every:
         if before not in (None, arm):
             table.add_section()
         table.add_row(arm if arm != before else "", *cells)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,7 +14,7 @@ from coupled.bench.steps import Bench, bench
 from coupled.commands.options import add_config, add_ranks, is_started, ranks_of
 from coupled.config import Config, load
 from coupled.ranks.launching import launch
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 
 _LINE_S: Final = 20.0  # seconds between two lines of progress
@@ -77,28 +78,44 @@ def _print_bench(times: Bench, config: Config) -> None:
     table.add_row("bare compute", f"{times.bare * 1e3:.2f}", "")
     table.add_row("stock", f"{times.stock * 1e3:.2f}", "")
     Console().print(table)
-    print(f"observers and guard: {times.looking:.1%} of the step")
-    print(
-        f"views: {times.views * 1e3:.0f} ms a batch, made ahead of the step unless on a GPU: data is the wait for them"
-    )
-    print(f"panels: {_panels(times)}")
+    for line in _lines(times, config):
+        say(line)
+
+
+def _lines(times: Bench, config: Config) -> Iterator[str]:
+    """What stands under the table: the ratios last."""
+    yield f"observers and guard: {times.looking:.1%} of the step"
+    views = f"{times.views * 1e3:.0f} ms a batch"
+    yield f"views: {views}, made ahead of the step unless on a GPU: data is the wait for them"
+    yield f"panels: {_panels(times, config)}"
     rate, most = times.flops / times.step, times.multiplying
-    print(
+    yield (
         f"compute: {times.flops / 1e9:.4g} GFLOP a step of stock, so {rate / 1e9:.4g} GFLOP/s: {rate / most:.1%} of "
         f"what a large matrix product reaches here"
     )
     if times.memory is not None:
-        print(f"CUDA graphs: {f'off, {times.graphs}' if times.graphs else 'on, one an arm'}")
-        print(f"memory: {times.memory / 2**30:.2f} GiB of the GPU at most, by the run alone and without panels")
-    print(f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint in every block, on disk)")
-    print(f"ratio to bare compute: {times.bare_ratio:.3f} (our own networks and optimiser on a fixed batch)")
+        yield f"CUDA graphs: {f'off, {times.graphs}' if times.graphs else 'on, one an arm'}"
+        yield f"memory: {times.memory / 2**30:.2f} GiB of the GPU at most, by the run alone and without panels"
+    yield f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint in every block, on disk)"
+    yield f"ratio to bare compute: {times.bare_ratio:.3f} (our own networks and optimiser on a fixed batch)"
     model, train = config.model, config.train
-    print(
+    yield (
         f"ratio to stock: {times.ratio:.3f} ({model.encoder}{of_width(model.width)}, {config.views.size} px, "
-        f"{len(config.arms)} arms, B = {config.batches.size}, {train.precision}, {train.memory_format}, "
-        f"stock {times.layout}, {train.threads} threads, {train.device}; {times.steps} steps, median of "
-        f"{times.blocks} blocks from {min(times.ratios):.3f} to {max(times.ratios):.3f})"
+        f"{_counted(len(config.arms), 'arm')}, B = {config.batches.size}, {train.precision}, {train.memory_format}, "
+        f"stock {times.layout}, {_counted(train.threads, 'thread')}, {train.device}; {_spread(times)})"
     )
+
+
+def _spread(times: Bench) -> str:
+    """How many steps were timed, and how far their blocks are apart; why they are not where there is one block."""
+    timed = _counted(times.steps, "step")
+    if times.blocks == 1:
+        return f"{timed} in one block, so no spread: it takes --steps 2 or more"
+    return f"{timed}, median of {times.blocks} blocks from {min(times.ratios):.3f} to {max(times.ratios):.3f}"
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def of_width(width: int | None) -> str:
@@ -106,9 +123,10 @@ def of_width(width: int | None) -> str:
     return "" if width is None else f" of width {width}"
 
 
-def _panels(times: Bench) -> str:
+def _panels(times: Bench, config: Config) -> str:
     if times.panel is None or times.panel_ratio is None:
-        return "none is recorded"
+        own = [name for name, stream in config.record.own.items() if stream.of == "panel"]
+        return f"not timed: only {', '.join(own)} of your own looks at one" if own else "none is recorded"
     return (
         f"{times.panel * 1e3:.0f} ms an observation, not in the step; {times.panel_ratio:.3f} of an evaluation forward "
         f"of the same images by stock networks"
@@ -117,6 +135,7 @@ def _panels(times: Bench) -> str:
 
 def _print_rank_bench(speeds: RankBench | None) -> None:
     if speeds is not None:
-        print(f"{speeds.ranks}, {speeds.threads} thread(s) each: {speeds.together:.2f} steps/s")
-        print(f"one process with as many threads: {speeds.alone:.2f} steps/s")
-        print(f"ratio: {speeds.ratio:.2f} (medians of {speeds.blocks} blocks of 10 whole steps each way, in turns)")
+        blocks = f"medians of {speeds.blocks} blocks" if speeds.blocks > 1 else "one block"
+        say(f"{speeds.ranks}, {_counted(speeds.threads, 'thread')} each: {speeds.together:.2f} steps/s")
+        say(f"one process with as many threads: {speeds.alone:.2f} steps/s")
+        say(f"ratio: {speeds.ratio:.2f} ({blocks} of 10 whole steps each way, in turns)")

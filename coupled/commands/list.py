@@ -8,7 +8,7 @@ from rich.table import Table
 from coupled.config.shipped import FOLDER, names
 from coupled.errors import printable
 from coupled.reading.listing import COLUMNS, cells, list_runs
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     runs = list_runs(arguments.folder)
     if not runs:
-        print(printable(f"no run in {arguments.folder}; next: coupled-run train configs/quickstart.toml"))
+        say(f"no run in {arguments.folder}; next: coupled-run train configs/quickstart.toml")
         return 0
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
@@ -41,5 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     finished = sum(listed.state == "finished" for listed in runs)
     last = next((listed for listed in runs if listed.state in ("stopped", "unfinished")), None)
     do = f"; next: coupled-run resume {shell(last.path)}" if last else ""
-    print(printable(f"{len(runs)} runs in {arguments.folder}, {finished} of them finished{do}"))
+    one = f"1 run in {arguments.folder}, {runs[0].state}"
+    several = f"{len(runs)} runs in {arguments.folder}, {finished} of them finished"
+    say(f"{one if len(runs) == 1 else several}{do}")
     return 0

@@ -8,13 +8,13 @@ from rich.table import Table
 
 from coupled.commands.options import add_drift, add_set
 from coupled.commands.sweep_progress import SweepProgress
-from coupled.errors import Preempted, UserError, printable
+from coupled.errors import Preempted, UserError
 from coupled.ranks.placement import cores
 from coupled.sweeps.folder import path_of
 from coupled.sweeps.points import Sweep
 from coupled.sweeps.running import jobs_of
 from coupled.sweeps.running import run as run_sweep
-from coupled.terminal.console import Console
+from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 from coupled.terminal.sizes import duration, shown_bytes
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Preempted(f"{error}; next: {_again(arguments)}") from None
     if code:
         lines, again = "some runs failed, the lines above say why", _again(arguments)
-        print(printable(f"{lines}; what was committed stands in {path_of(sweep)}; next: {again}"))
+        say(f"{lines}; what was committed stands in {path_of(sweep)}; next: {again}")
     else:
         _print_done(sweep)
     return code
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_done(sweep: Sweep) -> None:
     path = path_of(sweep)
-    print(printable(f"done: every run of the sweep is in {path}; next: coupled-analyze report {shell(path)}"))
+    say(f"done: every run of the sweep is in {path}; next: coupled-analyze report {shell(path)}")
 
 
 def _submit(sweep: Sweep, arguments: argparse.Namespace) -> int:
@@ -80,9 +80,9 @@ def _submit(sweep: Sweep, arguments: argparse.Namespace) -> int:
         _print_done(sweep)
         return 0
     count, whole = len(submitted.points), len(sweep.points)
-    print(printable(f"{count} of {whole} runs are queued as job {submitted.job}, {whole - count} are finished"))
+    say(f"{count} of {whole} runs are queued as job {submitted.job}, {whole - count} are finished")
     logs = f"what a run prints, and at its end why it failed, is in {submitted.logs}/RUN.log"
-    print(printable(f"{logs}; next, once the job has ended: {_again(arguments)}"))
+    say(f"{logs}; next, once the job has ended: {_again(arguments)}")
     return 0
 
 
@@ -90,18 +90,20 @@ def _dry_run(sweep: Sweep, jobs: int) -> int:
     from coupled.sweeps.forecast import forecast
 
     rows = forecast(sweep)
-    table = Table("run", "digest", "arms", "steps", "on disk", "time", box=None, header_style="bold", padding=(0, 2))
+    table = Table("run", "digest", "arms", box=None, header_style="bold", padding=(0, 2))
+    for column in ("steps", "on disk", "time"):
+        table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
             row.name, row.digest, " ".join(row.arms), str(row.steps), shown_bytes(row.bytes), duration(row.seconds)
         )
     Console().print(table)
     for why in dict.fromkeys(row.why for row in rows if row.why):
-        print(printable(f"no time: {why}"))
+        say(f"no time: {why}")
     times = [row.seconds for row in rows]
     whole = None if None in times else sum(filter(None, times)) / min(jobs, len(rows))
     size = shown_bytes(sum(row.bytes for row in rows))
-    print(printable(f"{len(rows)} runs in {path_of(sweep)}, {jobs} at a time: {size} on disk, {duration(whole)}"))
+    say(f"{len(rows)} runs in {path_of(sweep)}, {jobs} at a time: {size} on disk, {duration(whole)}")
     return 0
 
 

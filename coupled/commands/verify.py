@@ -11,6 +11,7 @@ from coupled.config.formats import FORMAT
 from coupled.errors import printable
 from coupled.store import StoreError
 from coupled.store.audit import DamageError
+from coupled.terminal.console import say
 from coupled.terminal.counting import Counting
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
@@ -59,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
             print(printable(line))
         raise
     for sentence in findings.proven:
-        print(printable(f"proven      {sentence}"))
+        say(f"proven      {sentence}", hang=12)
     for sentence in findings.unproven:
-        print(printable(f"not proven  {sentence}"))
-    print(_verdict(findings, replayed=arguments.replay > 0))
+        say(f"not proven  {sentence}", hang=12)
+    say(_verdict(findings, replayed=arguments.replay > 0))
     return 0
 
 

@@ -55,12 +55,14 @@ def _scalar(options: tuple[type, ...], value: Any, path: str, metadata: Mapping[
         # An integer too large for a float is infinite, which no field allows.
         value = float(value) if abs(value) < 1 << 1000 else math.inf
     # type(), not isinstance(): true is not the integer 1.
-    _require(type(value) in wanted, path, value, " or ".join(_NAMES[option] for option in wanted), allowed(metadata))
+    sets = f"it sets: {metadata['meaning']}"  # so that the reader can choose another
+    kinds = " or ".join(_NAMES[option] for option in wanted)
+    _require(type(value) in wanted, path, value, kinds, allowed(metadata), sets)
     if metadata["choices"] and value not in metadata["choices"]:
-        raise UserError(f"{path} = {_shown(value)}", allowed(metadata))
+        raise UserError(f"{path} = {_shown(value)}", allowed(metadata), sets)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not within(value, metadata):
         finite = "a finite number with " if isinstance(value, float) and not math.isfinite(value) else ""
-        raise UserError(f"{path} = {_shown(value)}", finite + allowed(metadata))
+        raise UserError(f"{path} = {_shown(value)}", finite + allowed(metadata), sets)
     if metadata["path"]:
         return expanded(str(value), path)
     return value + 0.0 if type(value) is float else value  # −0.0 is 0.0 to training, and must be to the digest
@@ -70,11 +72,12 @@ _PLURALS = {int: "integers", str: "strings"}
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
-def _require(condition: bool, path: str, value: Any, wanted: str, limits: str = "") -> None:
+def _require(condition: bool, path: str, value: Any, wanted: str, limits: str = "", do: str = "") -> None:
     if not condition:
-        raise UserError(f"{path} = {_shown(value)}", f"{wanted} is needed" + (f" ({limits})" if limits else ""))
+        raise UserError(f"{path} = {_shown(value)}", f"{wanted} is needed" + (f" ({limits})" if limits else ""), do)
 
 
 def _shown(value: Any) -> str:
-    text = ascii(value)  # letters that only look like those of an allowed value are seen
+    # As TOML has it; letters that only look like those of an allowed value are seen.
+    text = str(value).lower() if isinstance(value, bool) else ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -2,20 +2,24 @@
 
 import itertools
 import re
+from dataclasses import fields, replace
 
 import pytest
 from helpers import tiny
 
 from coupled.bench import steps
 from coupled.bench.clock import Clock
-from coupled.bench.steps import ACTS, bench, in_blocks
+from coupled.bench.steps import ACTS, Bench, bench, in_blocks
 from coupled.cli import main
+from coupled.commands.bench import _panels
+from coupled.config.schema_stream import OwnStream
 from coupled.config.toml import to_toml
 from coupled.errors import UserError
 
 pytestmark = pytest.mark.slow
 TWO = {"cl": {"objective": "dcl"}, "twin": {"kind": "twin"}}
 ROWS = [*ACTS, "step", "bare compute", "stock"]
+STREAMS = ("scalars", "layers", "motion", "similarity", "panel", "surrogate", "pixels")
 NO_PANELS = {"record": {"panel": {"log": 0, "last": False}, "surrogate": {"log": 0, "last": False}}}
 
 
@@ -31,7 +35,7 @@ def ticking(monkeypatch):
 
 def printed(folder, capsys, *arguments, **sections):
     path = folder / "tiny.toml"
-    path.write_text(to_toml(tiny(folder, arms=TWO, **sections)))
+    path.write_text(to_toml(tiny(folder, **{"arms": TWO, **sections})))
     assert main(["bench", str(path), "--steps", "1", *arguments]) == 0
     return capsys.readouterr().out
 
@@ -79,6 +83,24 @@ def test_bench_prints_every_row_the_ratio_to_stock_last_and_no_nan(tmp_path, cap
     assert re.search(r"observers and guard: \d+\.\d+% of the step", text)
 
 
-def test_bench_says_in_words_what_it_has_not_measured(tmp_path, capsys):
-    text = printed(tmp_path, capsys, **NO_PANELS)
-    assert "panels: none is recorded" in text and "nan" not in text.lower()
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        (NO_PANELS, "panels: none is recorded"),
+        ({"record": {name: {"every": 0, "log": 0, "last": False} for name in STREAMS}}, "panels: none is recorded"),
+        ({"arms": {"cl": {"objective": "dcl"}}}, "1 arm, "),
+        ({"train": {"steps": 0}}, "1 step in one block, so no spread: it takes --steps 2 or more"),
+    ],
+)
+def test_what_bench_has_not_measured_is_a_reason_and_no_number(sections, reason, ticking, tmp_path, capsys):
+    text = printed(tmp_path, capsys, **sections)
+    assert reason in text
+    assert not re.search(r"\b(nan|inf|infinity|none)\b", text.replace("none is recorded", ""), re.IGNORECASE)
+
+
+def test_a_panel_that_only_a_stream_of_ones_own_looks_at_is_not_said_to_be_none(tmp_path):
+    config = tiny(tmp_path, arms=TWO, **NO_PANELS)
+    own = OwnStream(every=1, of="panel", shape=(), dtype="float32")
+    config = replace(config, record=replace(config.record, own={"spread": own}))
+    times = Bench(**dict.fromkeys((field.name for field in fields(Bench)), None))
+    assert _panels(times, config) == "not timed: only spread of your own looks at one"

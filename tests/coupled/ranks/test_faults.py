@@ -167,7 +167,7 @@ def test_the_bench_of_ranks_says_both_speeds_and_leaves_no_run(tmp_path):
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and len(lines) == 3, done.stderr
-    assert lines[0].startswith("2 ranks, each with arms of its own, 1 thread(s) each: ")
+    assert lines[0].startswith("2 ranks, each with arms of its own, 1 thread each: ")
     together, alone = (float(line.split()[-2]) for line in lines[:2])
     # one block: its ratio is that of the two speeds, up to what two decimals hide
     assert abs(float(lines[2].split()[1]) - together / alone) < 0.05 * together / alone + 0.01
