@@ -38,7 +38,7 @@ test-slow: .venv/installed-dev
 # The documentation site, in build/site/.
 docs: .venv/installed-dev
 	$(PIP) --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The notebooks' outputs, from their sources docs/notebooks/*.py.
 notebooks: .venv/installed-dev
