@@ -11,9 +11,9 @@ ITALIC = re.compile(r"(?<![*\w])\*([^*\n]+)\*(?![*\w])")
 
 
 def words():
-    """Every word that has an entry, or is explained within one."""
+    """Every word that has an entry, or is explained within one, in its singular."""
     own = {word.strip() for _, name in ENTRIES for word in re.split(",| and ", name)}
-    return {word.lower() for word in own | set(ITALIC.findall(GLOSSARY))}
+    return {word.lower().removesuffix("s") for word in own | set(ITALIC.findall(GLOSSARY))}
 
 
 def in_italics(text):
