@@ -10,6 +10,7 @@ from analysis.output.styles import Style
 
 # A number, a number with its interval, or the word for none.
 _NUMBER = re.compile(r"([-–\d.,e+]+( \([-–\d.,e+ ]+\))?|undefined|)")
+_INTERVAL = re.compile(r" (\([^()]* – [^()]*\))")
 _DASHES = {"-": "", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
 
 
@@ -40,11 +41,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
     head = "".join(f'<th scope="col"{kinds[i]}>{text(columns[i])}</th>' for i in there)
     # On a phone a row stands as a list: each cell with the name of its column.
     labels = {i: f' data-label="{text(columns[i])}"' for i in there}
-    rows_html = ("".join(f"<td{kinds[i]}{labels[i]}>{text(row[i])}</td>" for i in there) for row in cells)
+    rows_html = ("".join(f"<td{kinds[i]}{labels[i]}>{_cell(row[i])}</td>" for i in there) for row in cells)
     body = "".join(f"<tr>{row}</tr>" for row in rows_html)
     return scrolling(
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", caption or ", ".join(columns), caption
     )
+
+
+def _cell(content: str) -> str:
+    """Text of a cell, which is broken before an interval in brackets and not inside."""
+    return _INTERVAL.sub(r' <span class="whole">\1</span>', text(content))
 
 
 def scrolling(table_html: str, label: str, caption: str = "") -> str:

@@ -46,18 +46,18 @@ def say(text: str, file: TextIO | None = None, *, hang: int = 2) -> None:
     """A line of text. In a file it stays one line. On a terminal it is broken between words, never inside one, and what
     follows hangs by so many cells; a command to be typed next stays whole, so that it can be copied.
     """
-    file = file or sys.stdout
+    stream: TextIO = sys.stdout if file is None else file
     text = printable(text)
-    if not _has_width(file):
-        print(text, file=file)
+    if not _has_width(stream):
+        print(text, file=stream)
         return
-    width = max(rich.console.Console(file=file).width, _LEAST_WIDTH)
+    width = max(rich.console.Console(file=stream).width, _LEAST_WIDTH)
     line, following, command = text.partition(_NEXT)
     if len(text) <= width or not following:
         line, following = text, ""
-    print(fill(line, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False), file=file)
+    print(fill(line, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False), file=stream)
     if following:
-        print(f"{_NEXT.removeprefix('; ')}{command}", file=file)
+        print(f"{_NEXT.removeprefix('; ')}{command}", file=stream)
 
 
 def _has_width(file: TextIO) -> bool:

@@ -67,7 +67,7 @@ def test_an_unfinished_run_is_a_gap_with_its_reason_and_moves_no_amount(tmp_path
     said = wording.swept_words(swept)
     assert said.endswith("1 point, 5 runs, 3 finished, 1 unfinished (s3: 4 of 10 steps), 1 not begun (s4).")
     html = sections.summary(swept, numbers)
-    (note,) = set(re.findall(r"0\.900 \(0\.652 – 1\.148\) (\[\d\])", html))
+    (note,) = set(re.findall(r'0\.900 <span class="whole">\(0\.652 – 1\.148\)</span> (\[\d\])', html))
     assert f"<li>{note} {'; '.join(found.number.reasons)}.</li>" in html
 
 

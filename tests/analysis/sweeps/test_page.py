@@ -246,8 +246,9 @@ def test_the_page_shows_what_this_sweep_decided_of_the_claims(swept, tmp_path):
     html = page(swept, numbers_of(swept), tmp_path / "report.html")
     (section,) = re.findall(r'<section id="claims".*?</section>', html, re.DOTALL)
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>(.*?)</tr>", section)[1:]]
+    effect = '0.100 <span class="whole">(0.050 – 0.150)</span>'
     assert cells == [
-        ["1", "Aligned through training", row.words, "supported", "0.100 (0.050 – 0.150)", "0.030", "2"],
+        ["1", "Aligned through training", row.words, "supported", effect, "0.030", "2"],
         ["7a", "The loss gap is small", bound.words, "holds", "2.500", "", ""],
     ]
     assert "At this scale: shapes, 10 steps." in section
