@@ -35,10 +35,10 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_level_of_determinism_is_said_at_the_start(tmp_path):
+def test_that_the_self_check_passed_is_said_at_the_start(tmp_path):
     watched = Stop(None)
     train(config_of(tmp_path), reporter=watched)
-    assert any("bitwise on one machine type" in note for note in watched.notes)
+    assert watched.notes[0] == "determinism: self-check passed (one step twice, equal bytes)"
 
 
 def test_little_room_on_a_gpu_is_said_at_the_start(tmp_path, monkeypatch):
