@@ -214,5 +214,6 @@ def test_the_report_says_what_each_control_is(run):
 @pytest.mark.parametrize("command", ["curves", "bounds", "divergence", "losses", "alignment", "geometry", "accuracy"])
 def test_every_command_takes_every_kind(run, command, capsys):
     few = ["--samples", "64"] if command in ("losses", "alignment", "geometry", "accuracy") else []
-    assert main([command, str(run.path), *few]) == 0
+    rest = ["--verbose"] if command == "bounds" else []  # controls come after the arms with a loss of their own
+    assert main([command, str(run.path), *few, *rest]) == 0
     assert "placebo" in capsys.readouterr().out

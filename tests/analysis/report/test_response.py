@@ -114,7 +114,7 @@ def test_over_seeds_numbers_are_means_with_their_range(seeds, roots):
     rows = [list(csv.DictReader(written(root).splitlines())) for root in roots]
     gaps = [float(next(row for row in of if row["arm"] == "nscl")["weight_gap"]) for of in rows]
     mean, low, high = map(wording.number, (sum(gaps) / 2, min(gaps), max(gaps)))
-    assert cells_of(html, "nscl")[3] == f"{mean} ({low} – {high})"
+    assert cells_of(html, "nscl")[3] == f'{mean} <span class="whole">({low} – {high})</span>'
     assert "means over 2 seeds, in brackets their range" in html
     chart = response_charts.response(seeds)
     assert chart is not None
@@ -143,7 +143,8 @@ def test_the_headline_begins_with_placebo_and_kicked_seed_by_seed(seeds, roots):
     gaps = [{arm: run.curve("weight_gap", arm=arm).at(STEPS) for arm in ARMS if arm != "cl"} for run in seeds.runs]
     assert seeds.comparisons[0].values["weight_gap"] == [(gap["nscl"], gap["placebo"]) for gap in gaps]
     apart = [gap["nscl"] - gap["placebo"] for gap in gaps]
-    assert f"{sum(apart) / 2:+.4f} ({min(apart):+.4f} – {max(apart):+.4f})" in html
+    between = f'<span class="whole">({min(apart):+.4f} – {max(apart):+.4f})</span>'
+    assert f"{sum(apart) / 2:+.4f} {between}" in html
 
 
 def test_seeds_are_compared_at_the_last_step_that_all_of_them_have(roots):
