@@ -3,20 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.bounds.drift import DRIFT_BOUNDS, TRIVIAL
 from analysis.bounds.gap import NOT_A_BOUND, SLACK
-from analysis.runs.alignment import ILL_CONDITIONED_FLAG
+from analysis.bounds.pairs import beyond, pairs
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 from coupled.theory.bounds import exponential, sums
 from coupled.theory.learning_rate import learning_rates
-
-_ROUNDING: Final = 1e-9  # of float64, generously
 
 
 @dataclass(frozen=True)
@@ -118,43 +115,32 @@ def violations(curves: Sequence[Curve]) -> list[str]:
     sentences = []
     for curve in curves:
         if curve.measure == SLACK:
-            sentences += _broken(curve, -curve.values, np.zeros(len(curve.values)), curve.estimator)
-        elif curve.kind in ("upper bound", "lower bound") and not any(f.startswith(NOT_A_BOUND) for f in curve.flags):
-            sentences += _against(curves, curve)
-    return sentences
+            zero = np.zeros(len(curve.values))
+            sentences += _broken(curve, curve.estimator, curve.steps, -curve.values, zero)
+    compared = list(pairs(curves))
+    for pair in compared:
+        if pair.promised:
+            assert len(pair.steps), "a bound is on steps of what it bounds"
+            sentences += _broken(pair.bound, f"the {pair.bound.kind} {pair.bound.bound}", pair.steps, *pair.ends)
+    beside = {id(pair.bound) for pair in compared}
+    return sentences + [
+        f"the {bound.kind} {bound.bound} on {bound.measure} of {bound.arm} has nothing measured beside it"
+        for bound in curves
+        if bound.kind in ("upper bound", "lower bound") and id(bound) not in beside and not _is_no_bound(bound)
+    ]
 
 
-def _against(curves: Sequence[Curve], bound: Curve) -> list[str]:
-    measure = "surrogate_drift" if bound.measure == "drift" else bound.measure
-    for curve in curves:
-        if curve.kind == "measured" and curve.measure == measure and _same_facts(curve, bound):
-            if any(flag.startswith(ILL_CONDITIONED_FLAG) for flag in curve.flags):
-                return []  # what digits are left of the measured value cannot break a bound
-            both, here, there = np.intersect1d(curve.steps, bound.steps, return_indices=True)
-            assert len(both), "a bound is on steps of what it bounds"
-            pair = (curve.values[here], bound.values[there])
-            low, high = pair if bound.kind == "upper bound" else pair[::-1]
-            return _broken(bound, low, high, f"the {bound.kind} {bound.bound}", both)
-    return [f"the {bound.kind} {bound.bound} on {bound.measure} of {bound.arm} has nothing measured beside it"]
+def _is_no_bound(bound: Curve) -> bool:
+    return any(flag.startswith(NOT_A_BOUND) for flag in bound.flags)
 
 
-def _same_facts(a: Curve, b: Curve) -> bool:
-    return all(getattr(a, name) == getattr(b, name) for name in ("arm", "reference", "source", "feature", "labelling"))
-
-
-def beyond(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where low > high by more than rounding; NaN is undefined, and beyond nothing."""
-    with np.errstate(invalid="ignore"):
-        return low - high > _ROUNDING * np.maximum(1, np.abs(low))
-
-
-def _broken(curve: Curve, low: np.ndarray, high: np.ndarray, name: str, steps: np.ndarray | None = None) -> list[str]:
-    """Where low > high by more than rounding; NaN is no violation: it is undefined."""
+def _broken(
+    curve: Curve, name: str, steps: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> list[str]:
     worst = np.flatnonzero(beyond(low, high))
     if not len(worst):
         return []
-    first, steps = worst[0], curve.steps if steps is None else steps
-    where = f"{curve.measure} of {curve.arm}, {curve.source} {curve.feature}"
+    first, where = worst[0], f"{curve.measure} of {curve.arm}, {curve.source} {curve.feature}"
     return [
         f"{name} does not hold: {where}, step {steps[first]}: {low[first]:.9g} > {high[first]:.9g} ({len(worst)} steps)"
     ]

@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.bounds.checks import beyond
 from analysis.bounds.drift import TRIVIAL
-from analysis.bounds.gap import NOT_A_BOUND
+from analysis.bounds.gap import NOT_A_BOUND, SLACK
+from analysis.runs.alignment import ILL_CONDITIONED_FLAG
 from analysis.runs.curve import Curve
 
+_ROUNDING: Final = 1e-9  # of float64, generously
 NAMES: Final = {
     "gap": "loss gap",
     "gap_with_positive": "loss gap, positive in the denominator",
@@ -27,17 +28,20 @@ NAMES: Final = {
 @dataclass(frozen=True, eq=False)
 class Pair:
     """A measured curve, and a bound or limit to hold it against. The drift bounds come twice: beside the simulated
-    surrogate, of which they are bounds, and beside the true run, of which they are not.
+    surrogate, of which they are bounds, and beside the true run, of which they are not. `slack`: of a bound on every
+    anchor, the least of them.
     """
 
     measured: Curve
     bound: Curve
+    slack: Curve | None = None
 
     @property
     def promised(self) -> bool:
-        """Is it a bound of this very curve, by its theorem?"""
+        """Is it a bound of this very curve by its theorem, and can its digits tell?"""
         of_it = self.bound.kind in ("upper bound", "lower bound") and self.measured.measure != "drift"
-        return of_it and not any(flag.startswith(NOT_A_BOUND) for flag in self.bound.flags)
+        lost = any(flag.startswith(ILL_CONDITIONED_FLAG) for flag in self.measured.flags)
+        return of_it and not lost and not any(flag.startswith(NOT_A_BOUND) for flag in self.bound.flags)
 
     @property
     def quantity(self) -> str:
@@ -73,11 +77,25 @@ class Pair:
         return float(np.nanmedian(self.ratios)) if (~np.isnan(self.ratios)).any() else math.nan
 
     @property
-    def crossed(self) -> int:
-        """At how many steps the measured value lies on the wrong side."""
+    def ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What has to be the lower of the two, and the higher, (T,) each."""
         measured, bound = self.values
-        low, high = (bound, measured) if self.bound.kind == "lower bound" else (measured, bound)
-        return int(beyond(low, high).sum())
+        return (bound, measured) if self.bound.kind == "lower bound" else (measured, bound)
+
+    @property
+    def crossed(self) -> int:
+        """At how many steps the measured value, or that of any anchor, lies on the wrong side."""
+        wrong = beyond(*self.ends)
+        if self.slack is not None:
+            least = self.slack.values[np.isin(self.slack.steps, self.steps)]
+            wrong |= beyond(-least, np.zeros(len(least)))
+        return int(wrong.sum())
+
+
+def beyond(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where low > high by more than rounding; NaN is undefined, and beyond nothing."""
+    with np.errstate(invalid="ignore"):
+        return low - high > _ROUNDING * np.maximum(1, np.abs(low))
 
 
 def pairs(curves: Sequence[Curve]) -> Iterator[Pair]:
@@ -87,7 +105,16 @@ def pairs(curves: Sequence[Curve]) -> Iterator[Pair]:
             beside = [bound for bound in curves if _is_beside(bound, curve)]
             # A limit alone says nothing of an arm: it is the same number for all.
             for bound in beside if any(bound.kind != "limit" for bound in beside) else ():
-                yield Pair(curve, bound)
+                yield Pair(curve, bound, _slack(curves, bound))
+
+
+def _slack(curves: Sequence[Curve], bound: Curve) -> Curve | None:
+    of_bound = f"of the bound {bound.bound}, of {bound.measure}"
+    facts = ("arm", "reference", "source", "labelling")
+    for curve in (curve for curve in curves if curve.measure == SLACK and curve.estimator.endswith(of_bound)):
+        if all(getattr(curve, name) == getattr(bound, name) for name in facts):
+            return curve
+    return None
 
 
 def _is_beside(bound: Curve, curve: Curve) -> bool:

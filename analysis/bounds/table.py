@@ -42,7 +42,8 @@ def printed(run: Run, curves: Sequence[Curve], *, verbose: bool = False) -> Iter
     for table in tables(curves, list(run.arms) if verbose else own):
         yield ""
         yield table
-    yield "\n* no bound of what is measured; median: of bound ÷ measured, over steps"
+    yield ""
+    yield "* no bound of what is measured; median: of bound ÷ measured, over steps"
     if not verbose:
         yield "--verbose: every arm, where the slack comes from, what the bounds rest on"
         return
@@ -50,7 +51,8 @@ def printed(run: Run, curves: Sequence[Curve], *, verbose: bool = False) -> Iter
     yield from ("", factors_table) if factors_table else ()
     yield ""
     yield from (*gap_slack(curves), *inside(curves))
-    yield "\nwhat the bounds rest on:"
+    yield ""
+    yield "what the bounds rest on:"
     yield from (f"- {line}" for line in (*flags(curves), *not_compared(run)))
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from analysis.bounds.checks import vacuity
 from analysis.bounds.drift import BY_ROW, BY_STEP
 from analysis.bounds.pairs import NAMES, Pair, pairs
-from analysis.output.table import ABSENT, number
+from analysis.output.table import number
 from analysis.runs.curve import Curve
 
 HEAD: Final = "What came out (in brackets bound ÷ measured at the last step, over arms):"
@@ -40,7 +40,7 @@ def _held(of: Sequence[Pair]) -> str:
 def _of_true_run(of: Sequence[Pair]) -> str:
     """Of what no theorem is about."""
     above = [f"{name} at {k} of {of} steps" for name, k, of in _crossed(of) if k and name not in _FOLLOWED]
-    words = f"is above {', '.join(above)}" if above else "is below every bound"
+    words = f"is above {', '.join(above)}" if above else "is below every bound that is known in advance"
     return f"{words}; they are bounds of the surrogate, not of it ({', '.join(_ratios(of))})"
 
 
@@ -56,11 +56,20 @@ def _ratios(of: Sequence[Pair]) -> Iterator[str]:
         if name in _FOLLOWED:
             continue
         ends = [float(pair.ratios[-1]) for pair in of if pair.bound.bound == name and len(pair.steps)]
-        known = [number(end) for end in sorted(ends) if not math.isnan(end)] or [ABSENT]
-        yield f"{name} {known[0]}" + (f" to {known[-1]}" if known[-1] != known[0] else "")
+        known = [number(end) for end in sorted(ends) if not math.isnan(end)] or [number(math.nan)]
+        yield f"{name} {_span(known)}"
 
 
 def _vacuous(curves: Sequence[Curve]) -> str:
-    """From which step on drift bounds exceed what a drift can be at all."""
-    steps = {of.bound: of.surrogate_limit for of in vacuity(curves) if of.surrogate_limit is not None}
-    return f"; vacuous: {', '.join(f'{bound} from step {step:,}' for bound, step in steps.items())}" if steps else ""
+    """From which step on drift bounds exceed what a drift can be at all, over arms."""
+    steps: dict[str, list[int]] = {}
+    for of in vacuity(curves):
+        if of.surrogate_limit is not None:
+            steps.setdefault(of.bound, []).append(of.surrogate_limit)
+    words = [f"{bound} from step {_span([f'{step:,}' for step in sorted(at)])}" for bound, at in steps.items()]
+    return f"; vacuous: {', '.join(words)}" if words else ""
+
+
+def _span(words: Sequence[str]) -> str:
+    """Of ascending numbers in words: the first and the last."""
+    return words[0] + (f" to {words[-1]}" if words[-1] != words[0] else "")

@@ -7,7 +7,6 @@ from analysis.bounds import bounds, figure, table
 from analysis.bounds.checks import violations
 from analysis.commands import printing
 from analysis.runs.run import open_run
-from coupled.terminal.console import Console
 from coupled.terminal.entry import Parser
 
 
@@ -30,10 +29,8 @@ def run(options: argparse.Namespace) -> int:
     for opened in [open_run(path) for path in options.runs]:
         curves = bounds(opened)
         paths = [*table.write(opened, curves, all_steps=options.all_steps), *figure.save(opened, curves)]
-        console = Console()
         for violation in violations(curves):
             printing.warning(violation)
-        for part in table.printed(opened, curves, verbose=options.verbose):
-            console.print(part)
+        printing.show(table.printed(opened, curves, verbose=options.verbose))
         printing.results(paths)
     return 0

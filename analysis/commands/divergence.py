@@ -8,8 +8,7 @@ from analysis.commands import printing
 from analysis.divergence import divergence, figure, printed, table
 from analysis.divergence.growth import check_window, growth
 from analysis.runs.run import Run, open_run
-from coupled.errors import UserError, printable
-from coupled.terminal.console import Console
+from coupled.errors import UserError
 from coupled.terminal.entry import Parser
 
 
@@ -42,11 +41,7 @@ def _analyse(run: Run, windows: Sequence[tuple[int, int]], *, all_steps: bool, v
     curves, growths = divergence(run), growth(run, windows=windows)
     paths = [*table.write(run, curves, growths, windows, all_steps=all_steps), *figure.save(run, curves, growths)]
     printing.twin_warnings(run, curves)
-    console = Console()
-    for part in printed.printed(run, curves, growths, verbose=verbose):
-        console.print(part)
-    for line in table.without_layers(run):
-        print(printable(line))
+    printing.show([*printed.printed(run, curves, growths, verbose=verbose), *table.without_layers(run)])
     printing.results(paths)
 
 

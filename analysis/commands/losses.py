@@ -9,7 +9,6 @@ from analysis.evaluation.losses import SCOPES, Row, classes, figure, losses, tab
 from analysis.evaluation.losses.settings import SECOND_VIEWS
 from analysis.output import files
 from analysis.runs.run import Run
-from coupled.terminal.console import Console
 from coupled.terminal.entry import Parser
 
 RESULTS: Final = (
@@ -48,9 +47,7 @@ def run(options: argparse.Namespace) -> int:
         every.append((of_run, rows))
         paths = [table.write(of_run, rows), *figure.save(of_run, rows)]
         files.remove_others(files.folder(of_run.path), RESULTS, paths)
-        console = Console()
-        for part in table.printed(of_run, rows):
-            console.print(part)
+        printing.show(table.printed(of_run, rows))
         for violation in table.violations(of_run, rows):
             printing.warning(violation)
         printing.results(paths)

@@ -1,14 +1,16 @@
 """What several commands of `coupled-analyze` print."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+from rich.table import Table
 
 from analysis.divergence import twin_faults
 from analysis.runs.curve import Curve
 from analysis.runs.run import Run
-from coupled.terminal.console import say
+from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 
 
@@ -47,6 +49,16 @@ def add_code(command: Parser) -> None:
         metavar="FILE",
         help="a Python file of yours that registers measures (docs/own_code.md); may be given again",
     )
+
+
+def show(parts: Iterable[Table | str]) -> None:
+    """Tables, and lines of text, from the first to the last."""
+    console = Console()
+    for part in parts:
+        if isinstance(part, str):
+            say(part)
+        else:
+            console.print(part)
 
 
 def results(paths: Sequence[Path], file: TextIO | None = None) -> None:

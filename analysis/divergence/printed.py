@@ -15,7 +15,6 @@ from analysis.runs.run import Run
 
 COLUMNS: Final = ("steps", "exponent, 95 %", "doubling", "fits better")
 MORE_COLUMNS: Final = ("steps", "exponential R²", "power law", "R²")
-_WIDTH: Final = 20  # of the column of windows: with the others 80
 _A: Final = {"exponential": "an exponential", "power law": "a power law"}
 _NOTE: Final = (
     f"exponent: slope of log|w-w'| over the cumulative learning rate S; doubling: in steps, at the window's mean rate, "
@@ -34,7 +33,8 @@ def printed(
     yield from (f"{name}: {floor_of(run, name)}" for name in run.arms if is_floor(run, name))
     yield ""
     yield _table(of_all, COLUMNS, _fit)
-    yield f"\n{_NOTE}"
+    yield ""
+    yield _NOTE
     yield from (f"no exponent: {one.arm}, {one.window}: {one.undefined}" for one in of_all if one.undefined)
     if verbose:
         yield from ("", _table(of_all, MORE_COLUMNS, _laws))
@@ -73,7 +73,7 @@ def excess_at_end(curves: Sequence[Curve], arm: str) -> list[tuple[int, float, s
 def _table(growths: Sequence[Growth], columns: Sequence[str], cells: Callable[[Growth], list[str]]) -> Table:
     """A row for each window, under the name of its arm."""
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("arm, window", min_width=_WIDTH)
+    table.add_column("arm, window")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     before = None

@@ -72,12 +72,12 @@ def _taken(table: Table, widths: Sequence[int]) -> int:
 
 def _natural(console: Console, column: Column) -> int:
     """Cells of the longest line of a column."""
-    return max(console.measure(cell).maximum for cell in (column.header, *column.cells))
+    return max(column.min_width or 0, *(console.measure(cell).maximum for cell in (column.header, *column.cells)))
 
 
 def _least(console: Console, column: Column) -> int:
     """Cells below which a word, or a number, would be broken."""
-    header = console.measure(column.header).minimum
+    header = max(column.min_width or 0, console.measure(column.header).minimum)
     widest = max((console.measure(cell).maximum for cell in column.cells), default=0)
     if column.justify == "right" or column.no_wrap:
         return max(header, widest)

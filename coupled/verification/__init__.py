@@ -1,12 +1,12 @@
 """`coupled-run verify`: what of a run is proven, by its bytes, by arithmetic, and by training parts of it again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from coupled.config import Config
-from coupled.errors import UserError
+from coupled.errors import RunStopped, UserError
 from coupled.reading.imported import imported
 from coupled.reading.log import last_data_path
 from coupled.reading.manifest_rules import surprises
@@ -56,7 +56,8 @@ def verify(
     progress: Progress | None = None,
 ) -> Verified:
     """Check the run at this path. DamageError (exit code 3) has all that is not as it should be, by the check that
-    found it; a damaged file is left out of the checks that follow.
+    found it; a damaged file is left out of the checks that follow. Where nothing is damaged, but a check could not be
+    made, that is raised.
 
     `sample`: how many steps' batches are drawn again, and of up to four of them the views. `replay`: how many stretches
     of at most `stretch` steps are trained again from kept checkpoints and compared byte by byte. `data`: where the data
@@ -80,23 +81,26 @@ def verify(
     check_drifts(path, records.manifest, damage.of("drift"))
     records = records.grown(damage.sound(records.manifest))
     rebuilt = Rebuilt(path, facts, records.manifest, data or last_data_path(path), code)
-    findings: list[Findings] = [
-        _of_bytes(whole),
-        columns,
-        check_chain(rebuilt, records, whole.preempted, damage.of("chain")),
-        check_initial_weights(rebuilt, records.manifest, damage.of("one start")),
-        check_batches(rebuilt, records, sample, progress, damage.of("drawn again")),
-        check_pixels(rebuilt, records, min(sample, 4), progress, damage.of("made again")),
-        check_panels(rebuilt, records, damage.of("panels")),
-        check_twins(rebuilt, records, damage.of("twin")),
+    checks: list[Callable[[], Findings]] = [
+        lambda: check_chain(rebuilt, records, whole.preempted, damage.of("chain")),
+        lambda: check_initial_weights(rebuilt, records.manifest, damage.of("one start")),
+        lambda: check_batches(rebuilt, records, sample, progress, damage.of("drawn again")),
+        lambda: check_pixels(rebuilt, records, min(sample, 4), progress, damage.of("made again")),
+        lambda: check_panels(rebuilt, records, damage.of("panels")),
+        lambda: check_twins(rebuilt, records, damage.of("twin")),
+        lambda: check_stretches(
+            rebuilt, records, damage.sound(records.manifest), replay, stretch, progress, damage.of(AGAIN)
+        ),
     ]
-    again, starts, here = damage.of(AGAIN), damage.sound(records.manifest), not rebuilt.conditions(0)
-    try:
-        findings.append(check_stretches(rebuilt, records, starts, replay, stretch, progress, again))
-    except UserError:
-        damage.refuse(facts, here=here)
-        raise
-    damage.refuse(facts, here=here)
+    findings, stopped = [_of_bytes(whole), columns], list[Exception]()
+    for check in checks:
+        try:
+            findings.append(check())
+        except (UserError, RunStopped) as error:  # an image that cannot be read, code that is not here
+            stopped.append(error)
+    damage.refuse(facts, here=not rebuilt.conditions(0))
+    if stopped:
+        raise stopped[0]
     findings += [elsewhere(rebuilt), continued(rebuilt, whole.manifest)]
     return _verified(path, facts, whole.manifest, findings)
 

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import analysis
 from analysis.bounds import TRIVIAL, bounds
 from analysis.bounds import table as bounds_table
+from analysis.bounds.checks import violations
 from analysis.bounds.pairs import NAMES
 from analysis.bounds.verdicts import verdicts
 from analysis.cli import main
@@ -35,8 +37,30 @@ def test_what_came_out_is_said_first_and_a_broken_bound_by_name(bounded):
     assert lines[0].startswith("loss gap: every bound holds at every step of 6 arms (per anchor ")
     halved = [replace(c, values=c.values * 0.1) if c.bound == "tighter" else c for c in bounded]
     assert verdicts(halved)[0].startswith("loss gap: BROKEN is tighter at ")
+    of_anchors = [c for c in bounded if c.measure == "gap_slack" and "tighter" in c.estimator]
+    short = [replace(c, values=c.values - 9) if c in of_anchors else c for c in bounded]
+    assert verdicts(short)[0].startswith(
+        "loss gap: BROKEN is tighter at "
+    )  # of an anchor alone
     true_run = next(line for line in lines if line.startswith("drift of Σ, true run"))
     assert "they are bounds of the surrogate, not of it" in true_run
+
+
+def test_a_line_says_what_the_warnings_say(bounded):
+    """Nor does either take a value that has lost its digits for a bound that is broken."""
+    lost = ("ill-conditioned from step 0: similarities are nearly equal",)
+    low = [replace(c, values=c.values - 2) if c.measure == "rsa" and c.kind == "measured" else c for c in bounded]
+    assert violations(low) and any("RSA of z: BROKEN" in line for line in verdicts(low))
+    blurred = [replace(c, flags=lost) if c.measure == "rsa" and c.kind == "measured" else c for c in low]
+    assert not violations(blurred) and not any("BROKEN" in line for line in verdicts(blurred))
+
+
+def test_of_several_arms_the_first_and_the_last_vacuous_step_are_said(bounded):
+    grown = [replace(c, values=c.values * 1e9) if c.measure == "drift" and c.bound == "paper" else c for c in bounded]
+    other = [replace(c, arm="other") for c in bounded if c.arm == "nscl" and c.measure in ("drift", "surrogate_drift")]
+    late = [replace(c, values=np.where(c.steps > 9, 1e9, 0.0)) if c.bound == "paper" else c for c in other]
+    line = next(line for line in verdicts([*grown, *late]) if line.startswith("drift of Σ, surrogate"))
+    assert line.endswith("; vacuous: paper from step 1 to 10")
 
 
 @pytest.mark.parametrize("more", [[], ["--verbose"]])

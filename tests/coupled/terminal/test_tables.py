@@ -40,6 +40,16 @@ def test_a_table_that_fits_stays_as_it_is(capsys, monkeypatch):
     assert not printed(table_of(6), capsys, monkeypatch)[1].startswith("┏━")
 
 
+def test_the_least_width_of_a_column_counts(capsys, monkeypatch):
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("of", min_width=20)
+    for number in range(4):
+        table.add_column(f"n{number}", justify="right", no_wrap=True)
+    table.add_row("a", *[f"{number}{'0' * 14}" for number in range(4)])  # 76 cells, 95 with the least width
+    lines = printed(table, capsys, monkeypatch)
+    assert all(f"{number}{'0' * 14}" in "\n".join(lines) for number in range(4)) and max(map(len, lines)) <= 80
+
+
 def test_a_wider_terminal_needs_fewer_tables(capsys, monkeypatch):
     parts = [sum("arm" in line for line in printed(table_of(12), capsys, monkeypatch, w)) for w in (80, 120, 250)]
     assert parts[0] > parts[1] > parts[2] == 1
