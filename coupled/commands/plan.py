@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import torch
 
@@ -23,9 +24,12 @@ from coupled.planning.plan import Plan, plan
 from coupled.planning.ranks import too_many_threads
 from coupled.planning.vacuity import DELTA, shown, vacuities
 from coupled.runtime import device_memory
+from coupled.terminal.console import say
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
 from coupled.terminal.sizes import duration, shown_bytes
+
+_HANG: Final = 16  # cells before what a line says
 
 
 def add(command: Parser) -> None:
@@ -47,38 +51,38 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [*_summary(config, forecast, arguments.time), "", *_details(config, forecast)]
     if arguments.toml:
         print(f"{to_toml(config)}\n")
-        lines = [f"# {line}".rstrip() for line in lines]
+        for line in lines:
+            print(printable(f"# {line}".rstrip()))  # one line even on a narrow terminal: the rest would be no comment
+        return 0
     for line in lines:
-        print(printable(line))
-    if not arguments.toml:
-        print(
-            printable(f"next: coupled-run train {shell(arguments.config)}{_given(arguments)}; --toml: the whole config")
-        )
+        say(line, hang=_HANG)
+    say(f"--toml: the whole config; next: coupled-run train {shell(arguments.config)}{_given(arguments)}")
     return 0
 
 
 def _given(arguments: argparse.Namespace) -> str:
-    """The overrides, to be typed again."""
-    return "".join(f" --set {shell(override)}" for override in arguments.set)
+    """Overrides and ranks, to be typed again."""
+    overrides = "".join(f" --set {shell(override)}" for override in arguments.set)
+    return overrides + ("" if arguments.ranks is None else f" --ranks {arguments.ranks}")
 
 
 def _summary(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
     """What will be trained and where, whether all that it needs is there, and what to do where it is not."""
     steps, batches = config.train.steps, config.batches
-    yield f"run directory    {forecast.directory}"
+    yield f"run directory   {forecast.directory}"
     yield from _there(config)
-    yield f"arms             {', '.join(config.arms)}"
-    yield f"steps            {steps:,}"
-    yield f"data             {config.data.name}, B = {batches.size}, {batches.stream} stream"
-    yield from _missing(lambda: look(config.data.name, config.paths.data))
+    yield f"arms            {', '.join(config.arms)}"
+    yield f"steps           {steps:,}"
+    yield f"data            {config.data.name}, B = {batches.size}, {batches.stream} stream"
+    yield from _files(config)
     yield from _device(config, forecast)
     together = f"{shown_bytes(forecast.memory)} for {len(config.arms)} arms in turns"
-    yield f"memory           {together}; recording and views apart"
+    yield f"memory          {together}; recording and views apart"
     if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
         yield f"  {line}"
-    yield f"disk             {shown_bytes(forecast.total)} for {steps:,} steps"
+    yield f"disk            {shown_bytes(forecast.total)} for {steps:,} steps"
     yield from _missing(lambda: fits_on_disk(config))
-    yield f"time             {_time(config) if timed else 'not measured; --time takes a few steps here'}"
+    yield f"time            {_time(config) if timed else 'not measured; --time takes a few steps here'}"
 
 
 def _there(config: Config) -> Iterator[str]:
@@ -93,6 +97,17 @@ def _there(config: Config) -> Iterator[str]:
         yield f"  there is {said[state]}"
 
 
+def _files(config: Config) -> Iterator[str]:
+    """Whether those of the data set are there."""
+    try:
+        if look(config.data.name, config.paths.data):
+            yield "  its files are here"
+        elif not data_info(config).procedural:
+            yield "  its own code finds its files: nothing was looked for"
+    except UserError as error:
+        yield f"  {error}"
+
+
 def _missing(check: Callable[[], object]) -> Iterator[str]:
     """What is not there, as `train` would say it."""
     try:
@@ -103,32 +118,32 @@ def _missing(check: Callable[[], object]) -> Iterator[str]:
 
 def _details(config: Config, forecast: Plan) -> Iterator[str]:
     """What the summary is made of."""
-    yield f"config digest    {forecast.digest}"
+    yield f"config digest   {forecast.digest}"
     if left_out := data_info(config).left_out:
-        yield f"left out         {left_out}"
-    yield f"parameters       {forecast.parameters:,} per arm, {len(config.arms)} arms"
+        yield f"left out        {left_out}"
+    yield f"parameters      {forecast.parameters:,} per arm, {len(config.arms)} arms"
     yield from _inputs(config)
     held, active = map(shown_bytes, (forecast.arm_memory, forecast.step_memory))
-    yield f"memory per arm   {held} held, and {active} more in its turn of a step (activations)"
+    yield f"memory per arm  {held} held, and {active} more in its turn of a step (activations)"
     if forecast.images:
-        yield f"images           {shown_bytes(forecast.images)} held by each GPU, if that is at most an eighth of it"
+        yield f"images          {shown_bytes(forecast.images)} held by each GPU, if that is at most an eighth of it"
     if forecast.graphs:
-        yield f"graphs           {shown_bytes(forecast.graphs)} held by CUDA graphs while an audit takes its turn"
+        yield f"graphs          {shown_bytes(forecast.graphs)} held by CUDA graphs while an audit takes its turn"
     activation = activation_of(config.model)
-    yield f"activation       {about(activation, config.train.dtype)}"
+    yield f"activation      {about(activation, config.train.dtype)}"
     yield from _ledger(forecast)
     if kicks := forecast.kicks.normals:
         more, taken = forecast.kicks.backwards, shown_bytes(forecast.kicks.memory)
-        yield f"kicks            {more} backward more and {kicks:,} random numbers a step, {taken}"
+        yield f"kicks           {more} backward more and {kicks:,} random numbers a step, {taken}"
     yield from _ranks(forecast, config)
-    yield f"recorded a step  {shown_bytes(forecast.per_step)} (streams that record every step)"
+    yield f"records a step  {shown_bytes(forecast.per_step)} (streams that record every step)"
     for stream, total in forecast.streams.items():
         if not total:
             continue
-        yield f"  {stream:<14} {shown_bytes(total)} in all"
+        yield f"  {stream:<14}{shown_bytes(total)} in all"
     yield from _panels(config)
     count, size = forecast.checkpoints
-    yield f"checkpoints      {count} of {shown_bytes(size)}"
+    yield f"checkpoints     {count} of {shown_bytes(size)}"
     yield from _vacuities(config)
     yield from _placebos(config)
 
@@ -146,9 +161,10 @@ def _device(config: Config, forecast: Plan) -> Iterator[str]:
     """Where it is trained, and whether that is here."""
     device, threads, ranks = config.train.device, config.train.threads, forecast.placement.world
     if device == "cuda":
-        yield f"device           cuda{'' if torch.cuda.is_available() else ': none is here; --set train.device=cpu'}"
+        here = "one is here" if torch.cuda.is_available() else "none is here; --set train.device=cpu"
+        yield f"device          cuda: {here}"
         return
-    yield f"device           cpu, {threads} thread{'s' * (threads != 1)}"
+    yield f"device          cpu, {threads} thread{'s' * (threads != 1)}"
     if line := too_many_threads(config, ranks):
         yield f"  {line}"
 
@@ -160,7 +176,7 @@ def _ledger(forecast: Plan) -> Iterator[str]:
         return
     own = ", ".join(f"{count} of {arm}" for arm, count in cost.backwards.items() if count)
     held = shown_bytes(forecast.ledger_memory(forecast.arms))
-    yield f"ledger           {cost.audits} steps with backwards more: {own or 'none'}; {held} held"
+    yield f"ledger          {cost.audits} steps with backwards more: {own or 'none'}; {held} held"
 
 
 def _panels(config: Config) -> Iterator[str]:
@@ -169,7 +185,7 @@ def _panels(config: Config) -> Iterator[str]:
     if not cost.observations:
         return
     each = f"{cost.seconds:.0f} s" if cost.seconds >= 1 else f"{cost.seconds * 1e3:.0f} ms"
-    yield f"panels           {cost.observations} observations of about {each}, {cost.share:.1%} of all computing"
+    yield f"panels          {cost.observations} observations of about {each}, {cost.share:.1%} of all computing"
     if cost.share > MUCH:
         yield f"  more than {MUCH:.0%}: have record.panel and record.surrogate at fewer steps, or lower panel.size"
 
@@ -179,25 +195,25 @@ def _ranks(forecast: Plan, config: Config) -> Iterator[str]:
     placement, traffic = forecast.placement, forecast.traffic
     backend = "nccl on cuda" if config.train.device == "cuda" else "gloo on cpu"
     why = f"; {forecast.why_ranks}" if forecast.why_ranks else ""
-    yield f"ranks            {placement}" + (f" ({backend})" if placement.world > 1 else "") + why
+    yield f"ranks           {placement}" + (f" ({backend})" if placement.world > 1 else "") + why
     if placement.world == 1:
         return
     each = config.batches.size // placement.data
     for rank in range(placement.world):
         a, d = divmod(rank, placement.data)
         part = f", samples {d * each} to {(d + 1) * each - 1} of a batch" if placement.data > 1 else ""
-        yield f"  rank {rank:<10}{', '.join(placement.groups[a])}{part}; {shown_bytes(forecast.memory_of(rank))}"
-    yield f"  for records    {shown_bytes(traffic.weights)} of references' weights a step to a rank that lacks them"
+        yield f"  rank {rank:<9}{', '.join(placement.groups[a])}{part}; {shown_bytes(forecast.memory_of(rank))}"
+    yield f"  for records   {shown_bytes(traffic.weights)} of references' weights a step to a rank that lacks them"
     if traffic.ledger:
-        yield f"  for the ledger {shown_bytes(traffic.ledger)} of references a step that it looks at, likewise"
+        yield f"  for ledger    {shown_bytes(traffic.ledger)} of references a step that it looks at, likewise"
     if traffic.views:
         share = f"1/{len(placement.groups)}"
-        yield f"  for views      {shown_bytes(traffic.views)} a step to a rank, which decodes {share} of its images"
+        yield f"  for views     {shown_bytes(traffic.views)} a step to a rank, which decodes {share} of its images"
     if placement.data > 1:
         passed = [
             f"{shown_bytes(getattr(traffic, kind))} of {kind}" for kind in ("embeddings", "statistics", "gradient")
         ]
-        yield f"  a step and arm {', '.join(passed)} to every rank"
+        yield f"  step and arm  {', '.join(passed)} to every rank"
 
 
 def _vacuities(config: Config) -> Iterator[str]:
@@ -206,19 +222,19 @@ def _vacuities(config: Config) -> Iterator[str]:
     try:
         every = vacuities(config)
     except UserError as error:
-        yield f"bounds vacuous   not known: {error}"
+        yield f"bounds vacuous  not known: {error}"
         return
     for vacuity in every:
         pair, shares = vacuity.pair, vacuity.shares
-        yield f"bounds vacuous   {pair.arm} against {pair.reference}: {shown(vacuity)}"
-        yield f"  of             Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}"
-        yield f"  class shares   {pair.labelling}: largest {shares.largest:.3g} ({shares.known_from})"
+        yield f"bounds vacuous  {pair.arm} against {pair.reference}: {shown(vacuity)}"
+        yield f"  of            Σ of the surrogate panel, {n} × 2 views as one batch; limit {4 * n}; δ = {DELTA}"
+        yield f"  class shares  {pair.labelling}: largest {shares.largest:.3g} ({shares.known_from})"
 
 
 def _placebos(config: Config) -> Iterator[str]:
     """How far placebos are the real thing."""
     for labelling, share in permuted_overlaps(config).items():
-        yield f"placebo          of {labelling}: {share:.3g} of the pairs of a class are of one true class by chance"
+        yield f"placebo         of {labelling}: {share:.3g} of the pairs of a class are of one true class by chance"
 
 
 def _inputs(config: Config) -> Iterator[str]:
@@ -227,6 +243,6 @@ def _inputs(config: Config) -> Iterator[str]:
     if not kinds:
         return
     views = 2 * config.batches.size
-    yield f"inputs           {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds"
+    yield f"inputs          {views * (1 + len(kinds)):,} views a step, {views:,} for each of {1 + len(kinds)} kinds"
     for inputs, arms in kinds.items():
-        yield f"  {f'{inputs}':<15} {', '.join(arms)}"
+        yield f"  {f'{inputs}':<13} {', '.join(arms)}"

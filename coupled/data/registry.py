@@ -35,7 +35,7 @@ class _Reader:
     """
 
     load: Callable[[SplitName, int | None, str], Split]
-    look: Callable[[str], None] = lambda _root: None
+    look: Callable[[str], None] | None = None
     remedy: str = ""
     root: str = ""  # where the files are looked for by default
 
@@ -105,11 +105,15 @@ def info(name: str, root: str = "") -> DataInfo:
     raise unknown("data set", name, known())
 
 
-def look(name: str, root: str = "") -> None:
-    """UserError where files of a built-in data set are missing, by their names alone; a user's own is not asked."""
-    if name in _READERS:
-        reader = _READERS[name]
-        reader.look(root or reader.root)
+def look(name: str, root: str = "") -> bool:
+    """Are there files to look for, which are there? By their names alone: none is read. A procedural data set has none,
+    and a user's own knows for itself. UserError where files are missing.
+    """
+    reader = _READERS.get(name)
+    if reader is None or reader.look is None:
+        return False
+    reader.look(root or reader.root)
+    return True
 
 
 def register_data_set(info: DataInfo, load: Callable[[SplitName, str], Split]) -> None:

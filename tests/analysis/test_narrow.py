@@ -34,6 +34,7 @@ COMMANDS = {
     f"probe T {AT} --shots 1 all --draws 2": (*ARMS, "centre", "linear", "Cantelli"),
     f"accuracy T U {AT} --classifier centre": (*ARMS, "reference", "accuracy"),
     "picture T --samples 8 --steps 3 --method pca": (*ARMS, "step"),
+    "plan fashion_mnist": ("arms", "ranks", "independent"),
     "list .": ("T", "steps", "written"),
     "diff T U": ("field", "kind", "certificate.initial_weights"),
     "verify T --sample 2": ("proven",),
@@ -56,7 +57,7 @@ def test_no_line_is_too_long_and_no_word_broken_at_80_columns(command, folder, c
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"painted"))
     monkeypatch.setenv("COLUMNS", "80")
     words = command.split()
-    assert (run if words[0] in ("list", "diff", "verify") else analyse)(words) == (words[0] == "diff")
+    assert (run if words[0] in ("plan", "list", "diff", "verify") else analyse)(words) == (words[0] == "diff")
     text = capsys.readouterr().out
     assert max(len(line) for line in text.splitlines() if not line.startswith("next: ")) <= 80
     printed = set(re.split(r"[\s│┃]+", text))

@@ -122,7 +122,7 @@ def test_an_option_with_a_variable_in_its_path_is_one_line(home, option, capsys)
 def test_no_folder_called_tilde_is_made(home, capsys):
     Path("c.toml").write_text(MINIMAL)
     assert main(["plan", "c.toml", "--set", "paths.runs=~/r"]) == 0
-    assert f"run directory    {home}/r/c" in capsys.readouterr().out
+    assert f"run directory   {home}/r/c" in capsys.readouterr().out
     assert [path.name for path in Path().iterdir()] == ["c.toml"]
 
 

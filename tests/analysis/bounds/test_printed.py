@@ -39,9 +39,7 @@ def test_what_came_out_is_said_first_and_a_broken_bound_by_name(bounded):
     assert verdicts(halved)[0].startswith("loss gap: BROKEN is tighter at ")
     of_anchors = [c for c in bounded if c.measure == "gap_slack" and "tighter" in c.estimator]
     short = [replace(c, values=c.values - 9) if c in of_anchors else c for c in bounded]
-    assert verdicts(short)[0].startswith(
-        "loss gap: BROKEN is tighter at "
-    )  # of an anchor alone
+    assert verdicts(short)[0].startswith("loss gap: BROKEN is tighter at ")  # of an anchor alone
     true_run = next(line for line in lines if line.startswith("drift of Σ, true run"))
     assert "they are bounds of the surrogate, not of it" in true_run
 

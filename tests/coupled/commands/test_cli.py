@@ -99,9 +99,41 @@ def test_plan_says_first_what_a_run_will_be_and_last_what_comes_next(config, cap
     heads = ["run directory", "arms", "steps", "data", "device", "", "memory", "disk", "time", "", "config digest"]
     assert [line[:16].strip() if line[:2] != "  " else "" for line in out[:11]] == heads
     assert out[5].startswith("  64 threads wait for each other on ") and not any(line.startswith("#") for line in out)
-    assert out[-1] == (
-        f"next: coupled-run train {config} --set train.threads=64 --set train.steps=3; --toml: the whole config"
+    given = "--set train.threads=64 --set train.steps=3"
+    assert out[-1] == f"--toml: the whole config; next: coupled-run train {config} {given}"
+
+
+def test_plan_for_ranks_says_how_to_train_on_them(config, capsys):
+    assert main(["plan", config, "--ranks", "2"]) == 0
+    assert capsys.readouterr().out.endswith(f"next: coupled-run train {config} --ranks 2\n")
+
+
+def test_plan_as_a_config_has_no_line_broken_on_a_narrow_terminal(config, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    test_what_plan_prints_is_a_config_if_that_is_asked_for(config, capsys)
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_plan_says_whether_files_and_device_are_there(cuda, config, capsys, monkeypatch):
+    gpus = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: cuda))
+    monkeypatch.setattr("coupled.commands.plan.torch", gpus)  # of this command alone: nothing else looks for a GPU
+    monkeypatch.setattr("coupled.commands.plan.look", lambda name, root: True)
+    assert main(["plan", config, "--set", "train.device=cuda"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[4] == "  its files are here"
+    assert out[5] == f"device          cuda: {'one is here' if cuda else 'none is here; --set train.device=cpu'}"
+
+
+def test_plan_says_of_a_data_set_of_ones_own_that_nothing_was_looked_for(config, capsys, monkeypatch):
+    monkeypatch.setattr("coupled.data.registry._registered", {})
+    Path("noise.py").write_text(
+        "from coupled.data import DataInfo, register_data_set\n"
+        "mean = std = (0.5, 0.5, 0.5)\n"
+        "info = DataInfo('own-noise', 64, 32, 12, mean, std, {'size': 2}, 'size')\n"
+        "register_data_set(info, load=None)\n"
     )
+    assert main(["plan", config, "--set", "data.name=own-noise", "--set", "code.files=['noise.py']"]) == 0
+    assert capsys.readouterr().out.splitlines()[4] == "  its own code finds its files: nothing was looked for"
 
 
 def test_plan_says_what_is_not_there_as_train_would(config, capsys, monkeypatch):
@@ -127,10 +159,10 @@ def test_plan_takes_a_few_steps_where_it_is_asked_for_the_time(config, capsys, m
     monkeypatch.setattr("coupled.commands.plan.seconds_of_step", lambda config: (0.5, ""))
     assert main(["plan", config, "--time", "--set", "train.steps=400"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("time ")]
-    assert re.match(r"time {13}\d+ min, 500 ms a step in one process here, panels included; the start is apart", line)
+    assert re.match(r"time {12}\d+ min, 500 ms a step in one process here, panels included; the start is apart", line)
     monkeypatch.setattr("coupled.commands.plan.seconds_of_step", lambda config: (None, "no data"))
     assert main(["plan", config, "--time"]) == 0
-    assert "time             not known: no data" in capsys.readouterr().out.splitlines()
+    assert "time            not known: no data" in capsys.readouterr().out.splitlines()
 
 
 def test_a_given_name_is_kept_even_when_it_is_the_default(config):

@@ -182,7 +182,7 @@ def test_a_control_alone_in_a_table_is_fine(tmp_path, capsys):
     config.write_text(MINIMAL + '[arms.t]\nkind = "twin"\n')
     code, out, _ = run(["plan", str(config), "--set", "train.steps=10"], capsys)
     assert code == 0
-    assert "parameters       85,736 per arm, 3 arms" in out
+    assert "parameters      85,736 per arm, 3 arms" in out
 
 
 def test_fields_are_all_named_and_only_commands_that_work(capsys):

@@ -123,7 +123,7 @@ def test_plan_and_train_say_what_is_left_out(root, capsys):
     )
     left_out = "1 × .webp; only .jpg, .jpeg, .png in class folders are read"
     assert main(["plan", str(root / "c.toml")]) == 0
-    assert f"left out         {left_out}" in capsys.readouterr().out.splitlines()
+    assert f"left out        {left_out}" in capsys.readouterr().out.splitlines()
     assert main(["train", str(root / "c.toml"), "--ranks", "1"]) == 0
     assert f"left out of image-folder: {left_out}" in capsys.readouterr().err.splitlines()
 

@@ -21,8 +21,8 @@ def test_nothing_is_read(tmp_path):
     for split in ("train", "t10k"):
         for kind in ("images-idx3", "labels-idx1"):
             (tmp_path / f"{split}-{kind}-ubyte").write_bytes(b"no such file")
-    look("fashion-mnist", str(tmp_path))
+    assert look("fashion-mnist", str(tmp_path))
 
 
-def test_procedural_images_are_always_there():
-    look("shapes")
+def test_procedural_images_have_no_files_to_look_for():
+    assert not look("shapes")

@@ -207,7 +207,7 @@ def test_plan_says_what_passes_of_views(root, tmp_path, capsys):
     text += "panel = {size = 8, surrogate_size = 8}\n"
     (tmp_path / "c.toml").write_text(text + 'arms.cl.objective = "dcl"\narms.t.kind = "twin"\n')
     assert main(["plan", str(tmp_path / "c.toml"), "--ranks", "2"]) == 0
-    line = "  for views      13.8 kB a step to a rank, which decodes 1/2 of its images"
+    line = "  for views     13.8 kB a step to a rank, which decodes 1/2 of its images"
     assert line in capsys.readouterr().out.splitlines()  # 4 of 8 samples, 2 · 3 · 12² · 4 bytes each
 
 

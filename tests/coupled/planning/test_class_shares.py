@@ -55,4 +55,4 @@ def test_plan_says_it(tmp_path, capsys):
     config = tmp_path / "c.toml"
     config.write_text('[data]\nlabelling = "size"\n[arms.a]\nobjective = "nscl"\n[arms.p]\nkind = "placebo"\n')
     assert main(["plan", str(config)]) == 0
-    assert "placebo          of size: 0.5 of the pairs of a class are of one true class" in capsys.readouterr().out
+    assert "placebo         of size: 0.5 of the pairs of a class are of one true class" in capsys.readouterr().out

@@ -20,7 +20,7 @@ def test_every_kind_of_input_costs_its_views(tmp_path, capsys):
     config.write_text(TOML + OTHER)
     assert main(["plan", str(config)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "inputs           32 views a step, 16 for each of 2 kinds" in lines
+    assert "inputs          32 views a step, 16 for each of 2 kinds" in lines
     assert "  other batches (draw 1) o, t" in lines
     config.write_text(TOML)
     assert main(["plan", str(config)]) == 0

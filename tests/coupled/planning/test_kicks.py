@@ -24,4 +24,4 @@ def test_plan_prints_kicks_where_there_are_some(tmp_path, capsys):
     assert main(["plan", str(path)]) == 0 and "kicks   " not in capsys.readouterr().out
     path.write_text(path.read_text() + '[arms.kicked]\nkind = "kicked"\nmatch = "nscl"\n')
     assert main(["plan", str(path)]) == 0
-    assert "kicks            1 backward more and " in capsys.readouterr().out
+    assert "kicks           1 backward more and " in capsys.readouterr().out

@@ -112,7 +112,7 @@ def test_plan_says_how_many_and_why(tmp_path, monkeypatch, capsys):
     assert main(["plan", "small.toml"]) == 0
     lines = capsys.readouterr().out.splitlines()
     line = next(line for line in lines if line.startswith("ranks"))
-    assert line.startswith("ranks            one process; 2 ranks save about ") and line.endswith("10 s to start")
+    assert line.startswith("ranks           one process; 2 ranks save about ") and line.endswith("10 s to start")
     assert main(["plan", "small.toml", "--ranks", "2"]) == 0
     assert "save about" not in capsys.readouterr().out
 

@@ -78,5 +78,5 @@ def test_plan_says_from_which_step_on_the_bounds_are_vacuous(tmp_path, monkeypat
     (tmp_path / "hot.toml").write_text('[data]\nlabelling = "size"\n[train]\nsteps = 50\ntemperature = 0.05\n' + arms)
     assert main(["plan", "hot.toml"]) == 0
     lines = capsys.readouterr().out.splitlines()[:-1]
-    assert lines[-3].startswith("bounds vacuous   nscl against cl: paper from step 1, free never, rows never")
+    assert lines[-3].startswith("bounds vacuous  nscl against cl: paper from step 1, free never, rows never")
     assert lines[-1].endswith("(its labels)") and "limit 512; δ = 0.05" in lines[-2]
