@@ -18,7 +18,7 @@ _MODULES = {"coupled": "coupled-run", "analysis": "coupled-analyze"}
 # What a shell does itself, and what only looks or makes a folder: nobody has to check it.
 _SHELL = {
     *("for", "do", "done", "while", "if", "then", "else", "fi", "[", "true", "set", "exit", "wait", "sleep", "cd"),
-    *("export", "echo", "mkdir", "cat", "ls", "head", "tail", "grep", "sort"),
+    *("export", "echo", "mkdir", "mktemp", "rm", "find", "cat", "ls", "head", "tail", "grep", "sort"),
 }
 # Of these only the machine of a reader can tell what they do: a block with one of them carries a mark.
 _OUTSIDE = {
@@ -27,7 +27,23 @@ _OUTSIDE = {
 }
 _PROGRAMS = {*PARSERS, *_SHELL, *_OUTSIDE, "make", "python", "torchrun"}
 # Words that shown text may begin with too.
-_WORDS = {"do", "if", "then", "else", "[", "true", "set", "exit", "wait", "sleep", "head", "tail", "sort", "module"}
+_WORDS = {
+    "find",
+    "do",
+    "if",
+    "then",
+    "else",
+    "[",
+    "true",
+    "set",
+    "exit",
+    "wait",
+    "sleep",
+    "head",
+    "tail",
+    "sort",
+    "module",
+}
 # What stands for something of the reader's.
 _STANDS_FOR = {**dict.fromkeys("NKBET", "2"), "STEPS": "2", "SECTION": "train", "SWEEP": "SWEEP.toml"}
 _MISSING = "the following arguments are required"
