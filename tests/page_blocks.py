@@ -84,6 +84,12 @@ def blocks(page, text):
     return found
 
 
+def only_python(page):
+    """The text of the one Python block of a page, for a test that looks at what comes out of it."""
+    (block,) = (block for block in blocks_of(page) if block.language == "python")
+    return block.text
+
+
 def prose(page):
     """(line number, text) of every line of a page that is in no block."""
     lines = dict(enumerate((ROOT / page).read_text(encoding="utf-8").splitlines(), start=1))

@@ -18,19 +18,20 @@ _ON_A_RUN = {
 _SMALL = {"--batch": ["16"], "--per-class": ["4"], "--replay": ["1"]}
 # There is no tiny sweep: tests/analysis/sweeps makes some.
 _SWEEPS = {"sweep", *(path.stem for path in (ROOT / "configs").glob("*s/**/*.toml"))}
-_called = set()
+_said = {}  # by what was called, "" where nothing went wrong
 
 
 def fault(command, words, capsys):
-    """Call a program's words, once; what went wrong, for people, or None."""
-    if words is None or (command.program, *words) in _called:
+    """Call a program's words, once for all pages; what went wrong, for people, or None."""
+    if words is None:
         return None
-    _called.add((command.program, *words))
-    code = (run if command.program == "coupled-run" else analyse)(words)
-    said = capsys.readouterr().err.splitlines()
-    if code == 0 or (words[0] == "diff" and code == 1):
-        return None
-    return f"{command.where}: exit code {code}: {said[-1] if said else ''} (called as {' '.join(words)})"
+    called = (command.program, *words)
+    if called not in _said:
+        code = (run if command.program == "coupled-run" else analyse)(words)
+        lines = capsys.readouterr().err.splitlines()
+        fine = code == 0 or (words[0] == "diff" and code == 1)
+        _said[called] = "" if fine else f"exit code {code}: {lines[-1] if lines else ''} (called as {' '.join(words)})"
+    return f"{command.where}: {_said[called]}" if _said[called] else None
 
 
 def of_config(command):

@@ -11,9 +11,12 @@ ITALIC = re.compile(r"(?<![*\w])\*([^*\n]+)\*(?![*\w])")
 
 
 def words():
-    """Every word that has an entry, or is explained within one, in its singular."""
+    """Every word that has an entry, in its singular; or that is set in italics as the first one within an entry, which
+    explains it there: later italics may only name a word.
+    """
     own = {word.strip() for _, name in ENTRIES for word in re.split(",| and ", name)}
-    return {word.lower().removesuffix("s") for word in own | set(ITALIC.findall(GLOSSARY))}
+    within = {word for entry in re.split(r"\n(?=- <a)", GLOSSARY) for word in ITALIC.findall(entry)[:1]}
+    return {word.lower().removesuffix("s") for word in own | within}
 
 
 def in_italics(text):

@@ -1,16 +1,13 @@
 """What the README shows of Python runs as it stands, at a smaller size."""
 
-import re
-from pathlib import Path
-
 import numpy as np
+from page_blocks import ROOT, only_python
 
-ROOT = Path(__file__).parents[1]
 SMALL = "['train.steps=12', 'batches.size=16', 'panel.size=32', 'panel.surrogate_size=8', 'paths.runs={}']"
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = only_python("README.md")
     monkeypatch.chdir(ROOT)
     names = {}
     small = code.replace('{"train.steps": 50}', SMALL.format(tmp_path))

@@ -1,12 +1,12 @@
 """Image folders: what the listing says, what is refused in one line, and the pixels."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from drawn_pictures import save
+from page_blocks import only_python
 from PIL import Image
 
 from coupled import data, views
@@ -336,8 +336,7 @@ def test_an_image_lost_since_the_listing_stops_the_run(root, spoil):
 
 
 def test_the_documented_script_splits_mini_imagenet(tmp_path, monkeypatch):
-    text = (Path(__file__).parents[3] / "docs/folders.md").read_text()
-    script = text.partition("```python\n")[2].partition("```")[0]
+    script = only_python("docs/folders.md")
     monkeypatch.chdir(tmp_path)
     for part, wnid in (("train", "n01"), ("val", "n02"), ("test", "n03")):
         for index in range(5):

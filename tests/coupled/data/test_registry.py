@@ -1,6 +1,5 @@
 """The registry: names, constants that fit each other, a user's own data set, splits made of arrays."""
 
-import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from page_blocks import only_python
 from PIL import Image
 
 from coupled import data
@@ -263,8 +263,7 @@ def test_what_a_loader_says_itself_is_left_as_it_is(error):
 
 def test_the_documents_own_data_set_loads(tmp_path):
     """The python block of docs/data.md, on a file of the layout that it describes."""
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
-    (tmp_path / "digits.py").write_text(code, encoding="utf-8")
+    (tmp_path / "digits.py").write_text(only_python("docs/data.md"), encoding="utf-8")
     arrays = {}
     for name, count in (("train", 120), ("test", 40)):
         labels = np.arange(count) % 10
