@@ -88,12 +88,17 @@ def test_a_file_is_no_folder(run, tmp_path, capsys, command, below):
     assert file.read_text() == "kept" and listing(run.parent) == before
 
 
-def test_a_sweep_and_its_summaries_go_there(tmp_path, capsys):
-    sweep = sweep_of(tmp_path / "archive")
+def trained_sweep(folder, **sections):
+    """A sweep with all its runs finished, and where it is."""
+    sweep = sweep_of(folder, **sections)
     for point in sweep.points:
         train(point.config)
     write(sweep)
-    folder = path_of(sweep)
+    return sweep, path_of(sweep)
+
+
+def test_a_sweep_and_its_summaries_go_there(tmp_path, capsys):
+    sweep, folder = trained_sweep(tmp_path / "archive")
     before = listing(folder)
     assert main(["report", str(folder), "--output", str(tmp_path / "out")]) == 0
     assert listing(folder) == before
@@ -107,11 +112,7 @@ def test_claims_and_what_they_rest_on_go_there(tmp_path, capsys):
     """A claim on accuracies makes features of every run's checkpoints, which are kept."""
     keep = {"keep": {"steps": [0, 2], "last": True}}
     arms = {"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}}
-    sweep = sweep_of(tmp_path / "archive", arms=arms, checkpoints=keep)
-    for point in sweep.points:
-        train(point.config)
-    write(sweep)
-    folder = path_of(sweep)
+    sweep, folder = trained_sweep(tmp_path / "archive", arms=arms, checkpoints=keep)
     before = listing(folder)
     assert main(["claims", str(folder), "--output", str(tmp_path / "out")]) == 0
     assert listing(folder) == before
