@@ -108,7 +108,7 @@ def _trained_again(
     ends = sum(of.at_end is not None for of in stretches)
     sentence = (
         f"trained again: steps {', '.join(map(str, stretches))}: all {rows} recorded rows of them"
-        + (f" and {ends} checkpoints at their ends" if ends else "")
+        + (f" and {ends} checkpoint{'s' * (ends != 1)} at their ends" if ends else "")
         + f" have the same {size / 1e6:.1f} MB, byte for byte"
     )
     if not size:

@@ -58,7 +58,7 @@ def shape(line):
     line = re.sub(r"\b(?=[a-f]*\d)[0-9a-f]{4,64}\b…?|[−-]?\d[\d.,]*(?:e[+-]\d+)?|(?<= )–(?= |$)|\binf\b", "#", line)
     line = re.sub(rf"(?<![\w.-])(?:{'|'.join(NAMES)})(?![\w.-])", "ARM", line)
     line = re.sub(r"(?<!\S)(ARM|#)(?:,? \1)+", r"\1", re.sub(r"# [kMG]?B\b", "# bytes", line))
-    return re.sub(r"(power law|exponential|undecided)$|, most TENSOR", "", line)
+    return re.sub(r"(power law|exponential|undecided)$|, most TENSOR|(?<=# checkpoint)s", "", line)
 
 
 def printed(program, *words):
