@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.bounds.drift import DRIFT_BOUNDS, TRIVIAL
-from analysis.bounds.gap import NOT_A_BOUND, SLACK
-from analysis.bounds.pairs import beyond, pairs
+from analysis.bounds.gap import SLACK
+from analysis.bounds.pairs import beyond, is_no_bound, pairs
 from analysis.runs.curve import Curve, pick
 from analysis.runs.run import Run
 from coupled.theory.bounds import exponential, sums
@@ -126,12 +126,8 @@ def violations(curves: Sequence[Curve]) -> list[str]:
     return sentences + [
         f"the {bound.kind} {bound.bound} on {bound.measure} of {bound.arm} has nothing measured beside it"
         for bound in curves
-        if bound.kind in ("upper bound", "lower bound") and id(bound) not in beside and not _is_no_bound(bound)
+        if bound.kind in ("upper bound", "lower bound") and id(bound) not in beside and not is_no_bound(bound)
     ]
-
-
-def _is_no_bound(bound: Curve) -> bool:
-    return any(flag.startswith(NOT_A_BOUND) for flag in bound.flags)
 
 
 def _broken(

@@ -113,8 +113,13 @@ def _curves(run: Run, setting: _Setting, labels: Iterator[Block]) -> Iterator[Cu
     yield _bound(measured, arrays["equal"], bound="equal similarity", kind="limit", flags=no_bound)
     for bound in ("per anchor", "tighter"):
         values = arrays[f"slack_{bound.replace(' ', '_')}"]
-        estimator = f"least slack over the anchors of the bound {bound}, of {setting.measure}"
+        estimator = slack_estimator(bound, setting.measure)
         yield replace(measured, measure=SLACK, values=values, estimator=estimator, flags=())
+
+
+def slack_estimator(bound: str, measure: str) -> str:
+    """What the curve is whose measure is `SLACK`, of a bound on a loss gap."""
+    return f"least slack over the anchors of the bound {bound}, of {measure}"
 
 
 def _bound(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.bounds.drift import TRIVIAL
-from analysis.bounds.gap import NOT_A_BOUND, SLACK
+from analysis.bounds.gap import NOT_A_BOUND, SLACK, slack_estimator
 from analysis.runs.alignment import ILL_CONDITIONED_FLAG
 from analysis.runs.curve import Curve
 
@@ -29,7 +29,7 @@ NAMES: Final = {
 class Pair:
     """A measured curve, and a bound or limit to hold it against. The drift bounds come twice: beside the simulated
     surrogate, of which they are bounds, and beside the true run, of which they are not. `slack`: of a bound on every
-    anchor, the least of them.
+    anchor, the least slack over anchors.
     """
 
     measured: Curve
@@ -37,11 +37,15 @@ class Pair:
     slack: Curve | None = None
 
     @property
-    def promised(self) -> bool:
-        """Is it a bound of this very curve by its theorem, and can its digits tell?"""
+    def is_bound(self) -> bool:
+        """Is it a bound of this very curve by its theorem?"""
         of_it = self.bound.kind in ("upper bound", "lower bound") and self.measured.measure != "drift"
-        lost = any(flag.startswith(ILL_CONDITIONED_FLAG) for flag in self.measured.flags)
-        return of_it and not lost and not any(flag.startswith(NOT_A_BOUND) for flag in self.bound.flags)
+        return of_it and not is_no_bound(self.bound)
+
+    @property
+    def promised(self) -> bool:
+        """Is it such a bound, and can the digits of what was measured tell whether it holds?"""
+        return self.is_bound and not any(flag.startswith(ILL_CONDITIONED_FLAG) for flag in self.measured.flags)
 
     @property
     def quantity(self) -> str:
@@ -92,6 +96,11 @@ class Pair:
         return int(wrong.sum())
 
 
+def is_no_bound(bound: Curve) -> bool:
+    """Do its assumptions not hold for this run, as its flags say?"""
+    return any(flag.startswith(NOT_A_BOUND) for flag in bound.flags)
+
+
 def beyond(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Where low > high by more than rounding; NaN is undefined, and beyond nothing."""
     with np.errstate(invalid="ignore"):
@@ -109,9 +118,9 @@ def pairs(curves: Sequence[Curve]) -> Iterator[Pair]:
 
 
 def _slack(curves: Sequence[Curve], bound: Curve) -> Curve | None:
-    of_bound = f"of the bound {bound.bound}, of {bound.measure}"
+    wanted = slack_estimator(bound.bound or "", bound.measure)
     facts = ("arm", "reference", "source", "labelling")
-    for curve in (curve for curve in curves if curve.measure == SLACK and curve.estimator.endswith(of_bound)):
+    for curve in (curve for curve in curves if curve.measure == SLACK and curve.estimator == wanted):
         if all(getattr(curve, name) == getattr(bound, name) for name in facts):
             return curve
     return None

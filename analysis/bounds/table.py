@@ -75,7 +75,7 @@ def _table(curves: Sequence[Curve], of: Sequence[Pair]) -> Table:
         if pair.quantity != before:
             table.add_row(pair.quantity)
             before = pair.quantity
-        star = "" if pair.promised or pair.bound.bound == TRIVIAL else "*"
+        star = "" if pair.is_bound or pair.bound.bound == TRIVIAL else "*"
         name = fill(f"{pair.bound.bound}{star}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
         table.add_row(name, *_numbers(pair), _vacuous(steps, pair))
     return table

@@ -22,18 +22,29 @@ def verdicts(curves: Sequence[Curve]) -> list[str]:
         compared = [pair for pair in of if pair.bound.kind != "limit"]
         if compared and compared[0].measured.measure == "drift":
             lines.append(f"{quantity}: {_of_true_run(compared)}")
-        elif held := [pair for pair in compared if pair.promised]:
-            vacuous = _vacuous(curves) if held[0].measured.measure == "surrogate_drift" else ""
-            lines.append(f"{quantity}: {_held(held)}{vacuous}")
+        elif bounds := [pair for pair in compared if pair.is_bound]:
+            vacuous = _vacuous(curves) if bounds[0].measured.measure == "surrogate_drift" else ""
+            lines.append(f"{quantity}: {_held(bounds)}{vacuous}")
     return lines
 
 
-def _held(of: Sequence[Pair]) -> str:
-    """Of what is promised: do all bounds hold, and how close are they?"""
-    broken = [f"{name} at {count} of {steps}" for name, count, steps in _crossed(of) if count]
+def _held(bounds: Sequence[Pair]) -> str:
+    """Of what is promised: do all bounds hold, and how close are they? In which arms can nobody tell?"""
+    of = [pair for pair in bounds if pair.promised]
+    lost = _arms([pair for pair in bounds if not pair.promised])
+    blurred = f"nobody can tell of {lost}, whose similarities are nearly equal (ill-conditioned)" if lost else ""
+    return "; ".join(filter(None, (_promised(of) if of else "", blurred)))
+
+
+def _arms(of: Sequence[Pair]) -> str:
+    """Of which arm, or of how many."""
     arms = list(dict.fromkeys(pair.measured.arm for pair in of))
-    where = arms[0] if len(arms) == 1 else f"{len(arms)} arms"
-    verdict = f"BROKEN is {', '.join(broken)} steps" if broken else f"every bound holds at every step of {where}"
+    return f"{len(arms)} arms" if len(arms) > 1 else "".join(arms)
+
+
+def _promised(of: Sequence[Pair]) -> str:
+    broken = [f"{name} at {count} of {steps}" for name, count, steps in _crossed(of) if count]
+    verdict = f"BROKEN is {', '.join(broken)} steps" if broken else f"every bound holds at every step of {_arms(of)}"
     return f"{verdict} ({', '.join(_ratios(of))})"
 
 

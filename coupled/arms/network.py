@@ -15,6 +15,7 @@ from coupled.models.flat import FlatState
 from coupled.models.foreign import is_built_in, source_of
 from coupled.models.shapes import Forward, forward_of, units_of
 from coupled.models.timm_models import is_timm
+from coupled.terminal.sizes import shown_bytes
 
 
 def build_network(config: Config, classes: int | None = None) -> Network:
@@ -63,7 +64,13 @@ def _forward(model: Model, image_size: int, source: Hashable) -> Forward:
     """`source`: what tells an encoder from another of the same name."""
     with torch.device("meta"):
         network, tried = Network(model, image_size), Network(model, image_size)
-    FlatState(tried, torch.float32, torch.device("cpu"))
+    try:
+        FlatState(tried, torch.float32, torch.device("cpu"))
+    except RuntimeError:  # of torch's allocator
+        taken = shown_bytes(4 * sum(parameter.numel() for parameter in network.parameters()))
+        raise UserError(
+            f"a network whose weights take {taken}", "it is tried out once in this machine's memory", "make it smaller"
+        ) from None
     tried.try_out(image_size)
     return forward_of(network, image_size)
 

@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the plan: a summary first, then what it is made of; or all of it as a config."""
     config = load(arguments.config, arguments.set)
     forecast = plan(config, arguments.ranks)
-    lines = [*_summary(config, forecast, arguments.time), "", *_details(config, forecast)]
+    missing = list[str]()
+    lines = [*_summary(config, forecast, missing, timed=arguments.time), "", *_details(config, forecast)]
     if arguments.toml:
         print(f"{to_toml(config)}\n")
         for line in lines:
@@ -56,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for line in lines:
         say(line, hang=_HANG)
-    say(f"--toml: the whole config; next: coupled-run train {shell(arguments.config)}{_given(arguments)}")
+    first = f"; first see to {' and '.join(missing)}, as said above" if missing else ""
+    say(f"--toml: the whole config{first}; next: coupled-run train {shell(arguments.config)}{_given(arguments)}")
     return 0
 
 
@@ -66,22 +68,24 @@ def _given(arguments: argparse.Namespace) -> str:
     return overrides + ("" if arguments.ranks is None else f" --ranks {arguments.ranks}")
 
 
-def _summary(config: Config, forecast: Plan, timed: bool) -> Iterator[str]:
-    """What will be trained and where, whether all that it needs is there, and what to do where it is not."""
+def _summary(config: Config, forecast: Plan, missing: list[str], *, timed: bool) -> Iterator[str]:
+    """What will be trained and where, whether all that it needs is there, and what to do where it is not. `missing`
+    takes what is not.
+    """
     steps, batches = config.train.steps, config.batches
     yield f"run directory   {forecast.directory}"
     yield from _there(config)
     yield f"arms            {', '.join(config.arms)}"
     yield f"steps           {steps:,}"
     yield f"data            {config.data.name}, B = {batches.size}, {batches.stream} stream"
-    yield from _files(config)
-    yield from _device(config, forecast)
+    yield from _said("data", missing, lambda: _files(config))
+    yield from _device(config, forecast, missing)
     together = f"{shown_bytes(forecast.memory)} for {len(config.arms)} arms in turns"
     yield f"memory          {together}; recording and views apart"
     if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
         yield f"  {line}"
     yield f"disk            {shown_bytes(forecast.total)} for {steps:,} steps"
-    yield from _missing(lambda: fits_on_disk(config))
+    yield from _said("disk", missing, lambda: fits_on_disk(config))
     yield f"time            {_time(config) if timed else 'not measured; --time takes a few steps here'}"
 
 
@@ -97,23 +101,22 @@ def _there(config: Config) -> Iterator[str]:
         yield f"  there is {said[state]}"
 
 
-def _files(config: Config) -> Iterator[str]:
-    """Whether those of the data set are there."""
-    try:
-        if look(config.data.name, config.paths.data):
-            yield "  its files are here"
-        elif not data_info(config).procedural:
-            yield "  its own code finds its files: nothing was looked for"
-    except UserError as error:
-        yield f"  {error}"
+def _files(config: Config) -> str | None:
+    """Are the files of the data set there? UserError where they are not."""
+    if look(config.data.name, config.paths.data):
+        return "its files are here"
+    return None if data_info(config).procedural else "its own code finds its files: nothing was looked for"
 
 
-def _missing(check: Callable[[], object]) -> Iterator[str]:
-    """What is not there, as `train` would say it."""
+def _said(what: str, missing: list[str], check: Callable[[], str | None]) -> Iterator[str]:
+    """What a check says; where it fails, what `train` would say."""
     try:
-        check()
+        line = check()
     except UserError as error:
-        yield f"  {error}"
+        missing.append(what)
+        line = str(error)
+    if line:
+        yield f"  {line}"
 
 
 def _details(config: Config, forecast: Plan) -> Iterator[str]:
@@ -157,12 +160,13 @@ def _time(config: Config) -> str:
     return f"{duration(whole)}, {step * 1e3:,.0f} ms a step in one process here, panels included; the start is apart"
 
 
-def _device(config: Config, forecast: Plan) -> Iterator[str]:
+def _device(config: Config, forecast: Plan, missing: list[str]) -> Iterator[str]:
     """Where it is trained, and whether that is here."""
     device, threads, ranks = config.train.device, config.train.threads, forecast.placement.world
     if device == "cuda":
-        here = "one is here" if torch.cuda.is_available() else "none is here; --set train.device=cpu"
-        yield f"device          cuda: {here}"
+        here = torch.cuda.is_available()
+        missing += [] if here else ["device"]
+        yield f"device          cuda: {'one is here' if here else 'none is here; --set train.device=cpu'}"
         return
     yield f"device          cpu, {threads} thread{'s' * (threads != 1)}"
     if line := too_many_threads(config, ranks):

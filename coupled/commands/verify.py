@@ -58,11 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
     except DamageError as damage:
         for line in _damage(arguments.run_directory, damage):
             print(printable(line))
+        for sentence in damage.unproven:
+            say(f"not proven  {sentence}", hang=12)
         raise
     for sentence in findings.proven:
         say(f"proven      {sentence}", hang=12)
     for sentence in findings.unproven:
         say(f"not proven  {sentence}", hang=12)
+    for error in findings.stopped.values():
+        raise error
     say(_verdict(findings, replayed=arguments.replay > 0))
     return 0
 
@@ -96,8 +100,12 @@ def _verdict(findings: Verified, *, replayed: bool) -> str:
     if findings.imported:
         of = f"verified: {shown_path} holds the checkpoints that were imported, whole{but}"
         return f"{of}; next: coupled-analyze alignment {path}"
-    steps = f"coupled-run verify {path} --replay 3" if not replayed else f"coupled-analyze report {path}"
+    steps = (
+        f"coupled-run verify {path}{findings.again.verify} --replay 3"
+        if not replayed
+        else f"coupled-analyze report {path}"
+    )
     # A run of an earlier format stays as it is.
     resumable = not findings.finished and findings.format == FORMAT
-    follow = f"coupled-run resume {path}, unless it is at work" if resumable else steps
+    follow = f"coupled-run resume {path}{findings.again.resume}, unless it is at work" if resumable else steps
     return f"verified: {shown_path} is the run that its config and seed give{length}{but}; next: {follow}"

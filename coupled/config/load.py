@@ -28,11 +28,15 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None =
     Where overrides change what the config is (its digest), `-<digest8>` is appended to its name, so that its run
     directory is its own; unless they name it.
     """
+    if isinstance(overrides, str):
+        raise UserError(
+            f"overrides {overrides!r}", "a dictionary, or a list of strings, is needed", "put it into a list"
+        )
     path = located(Path(path))
     raw = read_tables(path)
     option = "overrides, " if isinstance(overrides, Mapping) else "--set "
     if isinstance(overrides, Mapping):
-        overrides = [f"{field}={toml_value(value)}" for field, value in overrides.items()]
+        overrides = [f"{field}={_given(field, value)}" for field, value in overrides.items()]
     if not overrides:
         return from_tables({"name": path.stem, **raw})
     # Before overrides are merged: they may use the new name where the file has the old one.
@@ -45,13 +49,20 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None =
     try:
         changed = from_tables({"name": path.stem, **raw})
     except UserError as error:
-        if before is None or error.field in ("", *fields) or not error.fits:
+        own = any(f"{error.field}.".startswith(f"{field}.") for field in fields)
+        if before is None or own or not (error.field and error.fits):
             raise
         raise _one_more(error, fields, in_python=option != "--set ") from None
     named = "name" in fields
     if named or digest(changed) == before:
         return changed
     return replace(changed, name=f"{changed.name}-{digest(changed)[:8]}")
+
+
+def _given(field: str, value: Any) -> str:
+    if value is None:
+        raise UserError(f"overrides, {field} = None", "a value is needed", "leave it out, and the file's own holds")
+    return toml_value(value)
 
 
 def _one_more(error: UserError, fields: Sequence[str], *, in_python: bool) -> UserError:
@@ -74,6 +85,8 @@ def read_tables(path: Path) -> dict[str, Any]:
     if _is_run(path):
         raise UserError(f"{path} is a run directory", "a config is needed", f"was coupled-run resume {path} meant?")
     raw = read_toml(path, "config", "it names at least one arm", "configs/")
+    if "base" in raw:
+        raise UserError(f"{path} is a sweep", "a config is needed", f"was coupled-run sweep {path} meant?")
     located_code(raw, path.parent)
     return raw
 

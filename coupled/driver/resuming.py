@@ -42,7 +42,6 @@ from coupled.store import (
 from coupled.store.errors import one_line
 from coupled.store.manifest import MANIFEST
 from coupled.store.rundir import STATE
-from coupled.terminal.shell import shell
 from coupled.tracking.trackers import TRACKERS
 from coupled.userfiles import expanded, read_bytes
 
@@ -273,7 +272,7 @@ def _must_have_code(path: Path, raw: Mapping[str, Any]) -> None:
             f"it goes on with {count} of SHA-256 {', '.join(own[:12] for own in wanted)}, which no run holds"
             if wanted
             else "it was trained without any",
-            f"{_GIVE}: coupled-run resume {shell(path)} --set \"code.files=['FILE.py']\"" if wanted else "give none",
+            f"{_GIVE}: --set \"code.files=['FILE.py']\"" if wanted else "give none",
         )
 
 

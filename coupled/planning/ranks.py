@@ -32,9 +32,9 @@ def default_world(config: Config) -> World:
         return World((config.ranks.arms or 1) * (config.ranks.data or 1), "as the config asks")
     ranks = most_ranks(config)
     if ranks == 1:
-        few = (
-            "not two GPUs" if config.train.device == "cuda" else f"not cores for two of {config.train.threads} threads"
-        )
+        few = "too few GPUs for two ranks"
+        if config.train.device != "cuda":
+            few = f"too few cores for two ranks of {_threads(config)}"
         return World(1, "one arm" if len(config.arms) == 1 else few)
     saved = seconds(config, len(config.arms)) - seconds(config, -(-len(config.arms) // ranks))
     worth = f"{ranks} ranks save about {saved:,.0f} s of computing and take {START_S:.0f} s to start"
@@ -53,10 +53,14 @@ def rate_of(config: Config) -> float:
     return _OF_GPU if config.train.device == "cuda" else _OF_THREAD * config.train.threads
 
 
+def _threads(config: Config) -> str:
+    return f"{config.train.threads} thread{'s' * (config.train.threads != 1)}"
+
+
 def too_many_threads(config: Config, ranks: int) -> str:
     """A line where the threads of all ranks are more than the cores here, else ""; nothing on a GPU."""
     threads, here = config.train.threads * ranks, cores()
     if config.train.device != "cpu" or threads <= here:
         return ""
-    of_ranks = f"{ranks} ranks of {config.train.threads} threads" if ranks > 1 else f"{threads} threads"
+    of_ranks = f"{ranks} ranks of {_threads(config)}" if ranks > 1 else _threads(config)
     return f"{of_ranks} wait for each other on {here} core{'s' * (here != 1)}: set train.threads, or start fewer ranks"

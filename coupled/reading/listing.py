@@ -20,7 +20,6 @@ from coupled.errors import UserError
 from coupled.reading.run_json import read_run
 from coupled.store import Manifest, StoreError
 from coupled.store.lock import LOCK, holder
-from coupled.store.manifest import MANIFEST
 from coupled.store.rundir import PREEMPT, RUN_JSON
 from coupled.terminal.sizes import shown_bytes
 
@@ -57,7 +56,7 @@ def list_runs(folder: str | Path = "runs", configs: str | Path = "configs") -> l
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"no folder {folder}", "a folder that holds run directories is needed")
-    opened = [(path, _opened(path)) for path in sorted(_found(folder, _DEPTH))]
+    opened = [(path, _opened(path)) for path in sorted(_found(folder, _DEPTH, set()))]
     named = {path.name: of[0] for path, of in opened if not isinstance(of, str)}
     bases = _Bases(named, Path(configs))
     return [_listed(folder, path, of, bases) for path, of in opened]
@@ -72,17 +71,24 @@ def _opened(path: Path) -> tuple[Config, Manifest] | str:
     return config, manifest
 
 
-def _found(folder: Path, depth: int) -> Iterator[Path]:
-    """Run directories; inside of one no other is looked for."""
-    if (folder / RUN_JSON).is_file():
+def _found(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Run directories; inside of one no other is looked for. `seen`: folders by device and number, as links may lead to
+    one of them again.
+    """
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    try:
+        is_run = (folder / RUN_JSON).is_file()
+        entries = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if depth and not is_run else []
+    except OSError:
+        is_run, entries = True, []  # it may be one: it is listed with what is wrong
+    if is_run:
         yield folder
-        return
-    if not depth:
-        return
-    with suppress(OSError):
-        for entry in sorted(folder.iterdir()):
-            if entry.is_dir():
-                yield from _found(entry, depth - 1)
+    for entry in entries:
+        with suppress(OSError):  # it is gone by now
+            yield from _found(entry, depth - 1, seen)
 
 
 def _listed(folder: Path, path: Path, of: tuple[Config, Manifest] | str, bases: "_Bases") -> ListedRun:
@@ -145,7 +151,7 @@ def _size_and_time(path: Path) -> tuple[int, float]:
                     size += status.st_size
                     if "analysis" not in Path(place).relative_to(path).parts[:1]:
                         last = max(last, status.st_mtime)
-    return size, last or (path / MANIFEST).lstat().st_mtime
+    return size, last or path.lstat().st_mtime
 
 
 class _Bases:

@@ -38,7 +38,11 @@ def read_run(path: Path, faults: Faults | None = None) -> tuple[dict[str, Any], 
     """
     if not path.is_dir():
         raise UserError(f"no run at {path}", "the path of a run directory is needed", nearby_runs(path))
-    if not (path / RUN_JSON).is_file():
+    with naming(path):
+        there = (path / RUN_JSON).is_file()
+    if not there:
+        if (path / MANIFEST).is_file():  # which is written after it
+            raise StoreError(path / RUN_JSON, f"is no file, though {MANIFEST} commits it")
         raise UserError(f"{path} is not a run", f"a run directory holds {RUN_JSON}", nearby_runs(path))
     facts, data = _facts(path / RUN_JSON)
     config, facts["config"] = _config(path / RUN_JSON, facts)

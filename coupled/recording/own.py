@@ -93,6 +93,9 @@ class Function:
 
     def _checked(self, seen: ArmAtStep | ArmOnPanel, value: Any) -> Tensor:
         wanted = f"{self._wanted.dtype} {self._wanted.shape}"
+        if isinstance(value, Tensor):  # a parameter, or of a class with an arithmetic of its own
+            with torch._C.DisableTorchFunctionSubclass():
+                value = value.as_subclass(Tensor)
         got, fits = type(value).__name__, isinstance(value, Tensor) and value.layout == torch.strided
         if isinstance(value, Tensor):
             got = f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

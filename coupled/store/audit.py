@@ -30,10 +30,17 @@ class Audit:
     preempted: tuple[Saved, ...] = ()
 
 
-class DamageError(StoreError):
-    """What is wrong with a run: `groups` of faults by the check that found them. `do`: what helps."""
+class SurplusError(StoreError):
+    """A file in a finished run that was never committed: what was committed is none the worse for it."""
 
-    def __init__(self, groups: Mapping[str, Sequence[StoreError]], do: str = "") -> None:
+
+class DamageError(StoreError):
+    """What is wrong with a run: `groups` of faults by the check that found them. `do`: what helps. `unproven`: which
+    checks could not be made, and why, in words.
+    """
+
+    def __init__(self, groups: Mapping[str, Sequence[StoreError]], do: str = "", unproven: Sequence[str] = ()) -> None:
+        self.unproven = tuple(unproven)
         self.groups = {check: tuple(faults) for check, faults in groups.items() if faults}
         first, *others = self.faults
         more = f" (and {len(others)} more {'fault' if len(others) == 1 else 'faults'})" if others else ""
@@ -159,7 +166,7 @@ def _extra(
     extra = [name for name in sorted(set(_files(root, fs)) - set(named)) if (root / name).parent not in unread]
     if finished:
         for name in extra:
-            faults.add(StoreError(root / name, "is there but was never committed"))
+            faults.add(SurplusError(root / name, "is there but was never committed"))
     elif extra:
         more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
         return [f"{extra[0]} is not committed{more}: a run at work is writing it, or was killed"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Column, Table
 
 _TEXT: Final = 16  # cells that a column of sentences gets at least
@@ -60,8 +61,16 @@ def _part(
         part.add_column(column.header, justify=column.justify, width=min(width + more, console.width), overflow="fold")
     cells = [list(table.columns[i].cells) for i in chosen]
     for number, row in enumerate(table.rows):
-        part.add_row(*(of[number] for of in cells), end_section=row.end_section)
+        part.add_row(*(_hanging(of[number]) for of in cells), end_section=row.end_section)
     return part
+
+
+def _hanging(cell: RenderableType) -> RenderableType:
+    """A cell whose text is indented, with what is broken off it indented as well."""
+    if not isinstance(cell, str) or not cell.startswith(" "):
+        return cell
+    text = cell.lstrip(" ")
+    return Padding(text, (0, 0, 0, len(cell) - len(text)))
 
 
 def _taken(table: Table, widths: Sequence[int]) -> int:

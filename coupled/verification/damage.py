@@ -1,20 +1,27 @@
 """All that is wrong with a run, by the check that found it, and what makes it whole again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from coupled.config.formats import FORMAT
+from coupled.errors import EarlyEnd
 from coupled.reading.imported import imported
 from coupled.store import Audit, Faults, Manifest, StoreError, checkpoint_folder, verify_object
-from coupled.store.audit import DamageError, last_sound
+from coupled.store.audit import DamageError, SurplusError, last_sound
 from coupled.store.manifest import MANIFEST, RUN_JSON
 from coupled.terminal.shell import shell
+from coupled.verification.again import Again
 
 BYTES: Final = "bytes"  # the one check whose faults leave the hashes on record right
 AGAIN: Final = "trained again"
+
+
+def not_made(stopped: Mapping[str, EarlyEnd]) -> list[str]:
+    """A sentence for each check that could not be made."""
+    return [f"{check}: this check could not be made: {error}" for check, error in stopped.items()]
 
 
 class Damage:
@@ -23,6 +30,8 @@ class Damage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.whole: Audit | None = None
+        self.again = Again()
+        self.stopped: dict[str, EarlyEnd] = {}  # what ended a check that could not be made, by its name
         self._checks: dict[str, Faults] = {}
 
     def of(self, check: str) -> Faults:
@@ -31,8 +40,9 @@ class Damage:
 
     @property
     def files(self) -> set[str]:
-        """The names inside the run of all files that have a fault."""
-        paths = [fault.path for faults in self._checks.values() for fault in faults.errors]
+        """The names inside the run of all files that have a fault; not of those that should not be there."""
+        every = [fault for faults in self._checks.values() for fault in faults.errors]
+        paths = [fault.path for fault in every if not isinstance(fault, SurplusError)]
         return {path.relative_to(self.path).as_posix() for path in paths if path and path.is_relative_to(self.path)}
 
     def sound(self, manifest: Manifest) -> Manifest:
@@ -55,10 +65,13 @@ class Damage:
         if not groups:
             return
         if not here and groups.keys() == {AGAIN}:
-            raise DamageError(groups, "verify it where it was made: there equal bytes are promised")
-        raise DamageError(
-            groups, self._remedy(facts, by_bytes=groups.keys() == {BYTES} and not self._is_as_committed())
-        )
+            self._raise(groups, "verify it where it was made: there equal bytes are promised")
+        if all(isinstance(fault, SurplusError) for faults in groups.values() for fault in faults):
+            self._raise(groups, "all that was committed is sound: move what was not out of the run")
+        self._raise(groups, self._remedy(facts, by_bytes=groups.keys() == {BYTES} and not self._is_as_committed()))
+
+    def _raise(self, groups: Mapping[str, Sequence[StoreError]], do: str) -> NoReturn:
+        raise DamageError(groups, do, not_made(self.stopped))
 
     def _is_as_committed(self) -> bool:
         """Has any file with a fault that the manifest names the bytes that are on record?"""
@@ -80,7 +93,8 @@ class Damage:
         if self.whole is None or files & {RUN_JSON, MANIFEST}:
             return f"no resume mends {RUN_JSON} or {MANIFEST}: train its config again, with --overwrite"
         sound = last_sound(self.whole.manifest, files, self.whole.folders)
-        how = "" if by_bytes else " --allow-drift"  # the files that it makes have other hashes than those on record
+        # Without the same bytes, the files that it makes have other hashes than those on record.
+        how = ("" if by_bytes else " --allow-drift") + self.again.resume
         if sound:
             do = f"coupled-run resume {run} --from {sound}{how} goes on from it"
             return f"step {sound} is the last sound checkpoint: {do}"

@@ -104,8 +104,9 @@ def test_a_run_of_own_code_is_verified_without_the_code_and_trained_again_with_i
     execute([])
     findings = verify(path)
     assert any("views: not made again" in word and "code.files is empty" in word for word in findings.unproven)
-    with pytest.raises(UserError, match="own code"):
-        verify(path, replay=1)
+    assert "own code" in str(verify(path, replay=1).stopped["trained again"])
+    named = " --code FILE.py" * 4
+    assert findings.again.verify == named and "code.files=" in findings.again.resume
     assert any("trained again" in word for word in verify(path, replay=1, code=list(files.values())).proven)
 
 
@@ -116,7 +117,7 @@ def test_a_run_of_own_code_that_goes_on_without_it_says_how_to_give_it(files, tm
     assert main(resume) == 2
     told = capsys.readouterr().err
     assert "given are no code.files; it goes on with the 4 files, in this order, of SHA-256" in told and digest in told
-    assert told.endswith(f"coupled-run resume {path} --set \"code.files=['FILE.py']\"\n") and told.count("\n") == 1
+    assert told.endswith("give the run's own files: --set \"code.files=['FILE.py']\"\n") and told.count("\n") == 1
     assert main([*resume, "--set", f"code.files={list(files.values())}"]) == 2
     assert f"{gone} cannot be read; No such file" in capsys.readouterr().err
     given = [str(moved) if file == str(gone) else file for file in files.values()]

@@ -142,6 +142,9 @@ def test_plan_says_what_is_not_there_as_train_would(config, capsys, monkeypatch)
     assert main(["plan", config, *lost]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[4].startswith("  cifar10 needs its files; paths.data is empty; get cifar-10-binary.tar.gz or ")
+    assert out[-1].startswith(
+        "--toml: the whole config; first see to data and disk, as said above; next: coupled-run train"
+    )
     assert out[8].startswith("  7 B are free at ") and main(["train", config, *lost]) == 2
     assert out[4].strip() in capsys.readouterr().err
 

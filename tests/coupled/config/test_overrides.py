@@ -1,5 +1,6 @@
 """Mistakes in overrides are answered with what would fit, and a device that is chosen here is part of what a run is."""
 
+import numpy as np
 import pytest
 
 from coupled.config import digest, from_resolved, load, resolved
@@ -22,6 +23,36 @@ def test_in_python_errors_do_not_speak_of_options():
     with pytest.raises(UserError) as error:
         load("configs/quickstart.toml", {"train": 3, "train.steps": 4})
     assert str(error.value).startswith("overrides, train.steps=4; train is a value")
+
+
+def test_in_python_values_may_be_paths_and_numbers_of_numpy(tmp_path):
+    given = {"paths.runs": tmp_path / "out", "train.steps": np.int64(300), "optimiser.learning_rate": np.float32(0.5)}
+    config = load("configs/quickstart.toml", given)
+    assert (config.paths.runs, config.train.steps) == (str(tmp_path / "out"), 300)
+    assert config.optimiser.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train.steps": None}, "overrides, train.steps = None; a value is needed; leave it out"),
+        ("train.steps=3", "overrides 'train.steps=3'; a dictionary, or a list of strings, is needed"),
+    ],
+)
+def test_in_python_what_is_no_override_is_told(given, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        load("configs/quickstart.toml", given)
+
+
+def test_a_value_inside_a_table_that_an_override_gives_is_its_own(tmp_path):
+    with pytest.raises(UserError) as error:
+        load("configs/quickstart.toml", ['arms.x={objective="zzz"}'])
+    assert "zzz" in str(error.value) and "file's own" not in str(error.value)
+
+
+def test_a_sweep_in_place_of_a_config_is_taken_for_one_to_sweep():
+    with pytest.raises(UserError, match=r"seeds\.toml is a sweep; .*was coupled-run sweep .*seeds\.toml meant"):
+        load("sweeps/seeds")
 
 
 def test_a_run_directory_in_place_of_a_config_is_taken_for_one_to_go_on_with(tmp_path):

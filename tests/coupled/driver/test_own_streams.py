@@ -158,6 +158,26 @@ def test_plan_counts_their_bytes_and_the_forwards_of_the_panel(whole, tmp_path):
     assert panel_cost(config).observations == len({0, 3, 6} | {0, 1, 3, T})
 
 
+class Units(torch.Tensor):
+    """A tensor whose arithmetic is its own: none."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return NotImplemented
+
+
+def test_a_tensor_of_another_class_is_recorded_as_the_tensor_that_it_is(tmp_path, _withdrawn):
+    def doubled(kind):
+        return lambda seen: kind(seen.loss.double() * 2)
+
+    values = []
+    for kind in (torch.Tensor.clone, torch.nn.Parameter, lambda value: value.detach().as_subclass(Units)):
+        run = train(config_of(tmp_path / f"{len(values)}", **bad(doubled(kind))))
+        values.append([path.read_bytes() for path in sorted(run.glob("records/own.bad/cl/*"))])
+        forget("bad")
+    assert values[0] and values[0] == values[1] == values[2]
+
+
 # -- what functions may not do
 
 

@@ -46,7 +46,7 @@ def test_what_the_config_asks_for_is_not_estimated(monkeypatch):
     monkeypatch.setattr(planned, "seconds", None)
     assert default_world(of(1, {"arms": 2, "data": 2})).ranks == 4
     assert default_world(of(10**6, arms=1)).why == "one arm"
-    assert default_world(of(10**6, threads=8)).why == "not cores for two of 8 threads"
+    assert default_world(of(10**6, threads=8)).why == "too few cores for two ranks of 8 threads"
 
 
 @pytest.mark.parametrize("encoder", ["resnet-small", "resnet50", "vit"])

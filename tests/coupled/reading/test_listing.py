@@ -1,7 +1,9 @@
 """The runs below a folder: how far each is, and how it differs from its config file."""
 
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 from helpers import tiny
@@ -105,3 +107,26 @@ def test_the_command_says_it_all_and_what_to_do(folder, capsys, monkeypatch):
     assert out.splitlines()[-1] == "4 runs in runs, 3 of them finished"
     assert main(["list", "nowhere"]) == 2 and main(["list", "runs/notes"]) == 0
     assert capsys.readouterr().out.startswith("no run in runs/notes; next: coupled-run train")
+
+
+def test_a_run_is_listed_once_however_many_links_lead_to_it(folder, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(folder / "runs", runs)
+    for name, target in (("again", "small"), ("loop", "."), ("up", "..")):
+        (runs / name).symlink_to(target)
+    listed = list_runs(runs, "nowhere")
+    assert len(listed) == 4 and len({run.path.resolve() for run in listed}) == 4
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(folder, monkeypatch):
+    is_file = Path.is_file
+
+    def denied(path):
+        if path.parent.name == "notes":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    runs = by_name(folder)
+    assert list(runs) == ["notes", "small", "small-0123abcd", "sweep/broken", "sweep/s0"]
+    assert runs["notes"].state.endswith("runs/notes: Permission denied") and runs["notes"].done is None

@@ -68,3 +68,32 @@ def test_one_damaged_file_is_one_error_with_its_path(run):
     with pytest.raises(StoreError) as told:
         verify(run)
     assert told.value.path == path and "more fault" not in str(told.value)
+
+
+def test_a_file_too_many_is_to_be_moved_away_and_does_no_harm_to_the_others(run):
+    stray = run / "checkpoints/step-000000000/notes.bin"
+    stray.write_bytes(b"x")
+    with pytest.raises(DamageError, match="never committed; all that was committed is sound: move what was not out of"):
+        verify(run)
+    flip(next(run.rglob("records/panel/cl/*-000000005.safetensors")))
+    with pytest.raises(DamageError, match=r"step 3 is the last sound checkpoint: .* --from 3 goes on"):
+        verify(run)
+    assert main(["resume", str(run), "--from", "3"]) == 0
+    stray.unlink(missing_ok=True)
+    verify(run)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a folder", "a dead link"])
+def test_without_run_json_the_bytes_are_checked_alone(instead, run, capsys):
+    (run / "run.json").unlink()
+    if instead == "a folder":
+        (run / "run.json").mkdir()
+    if instead == "a dead link":
+        (run / "run.json").symlink_to(run / "nowhere")
+    flip(next(run.rglob("records/panel/cl/*.safetensors")))
+    assert main(["verify", str(run)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        lines[0] == "damaged     bytes: 2 (1 in records, 1 in run.json)"
+        or "2 (1 in run.json, 1 in records)" in lines[0]
+    )

@@ -166,16 +166,32 @@ def test_a_bad_line_of_a_run_at_work_hides_no_other_damage(run):
     assert "line 4: " in faults[0] and len(faults) == 3 and any(fault.startswith("state.json ") for fault in faults)
 
 
-def test_an_image_that_cannot_be_read_hides_no_damage(run, monkeypatch):
+def test_an_image_that_cannot_be_read_hides_no_damage_and_no_proof(run, monkeypatch, capsys):
     def broken(*given):
         raise RunStopped("image 3 cannot be decoded")
 
     monkeypatch.setattr(verification, "check_pixels", broken)
-    with pytest.raises(RunStopped, match="image 3"):
-        verify(run)
+    line = "not proven  made again: this check could not be made: image 3 cannot be decoded"
+    proven = verify(run).proven
+    assert any(sentence.startswith("twin: ") for sentence in proven) and main(["verify", str(run)]) == 3
+    out, err = capsys.readouterr()
+    assert all(f"proven      {sentence}" in out for sentence in proven) and out.endswith(f"{line}\n")
+    assert err == "coupled-run: image 3 cannot be decoded\n"
     tensors(run, "scalars", "shared", 0, ids_digest=(1, flip))
     rewrite(run, shard(run, "scalars", "twin", 3), lambda t: t["state.distance"].__setitem__(1, 0.5))
     assert {"chain", "twin"} <= found(run).keys()
+    assert main(["verify", str(run)]) == 3
+    out, err = capsys.readouterr()
+    assert out.endswith(f"{line}\n") and "image 3" not in err
+
+
+def test_where_two_checks_could_not_be_made_both_are_named(run, monkeypatch, capsys):
+    def broken(*given):
+        raise RunStopped("image 3 cannot be decoded")
+
+    monkeypatch.setattr(verification, "check_pixels", broken)
+    monkeypatch.setattr(verification, "check_panels", broken)
+    assert [*verify(run).stopped] == ["made again", "panels"]
 
 
 def test_a_certificate_that_is_none_leaves_the_rest_to_be_checked(run):

@@ -17,7 +17,7 @@ from coupled.data.fashion_mnist import FashionMnist
 from coupled.driver.reporter import Silent
 from coupled.driver.resuming import ResumeTerms
 from coupled.driver.train import resume, train
-from coupled.errors import Preempted, UserError
+from coupled.errors import Preempted
 from coupled.reading.manifest_rules import surprises
 from coupled.reading.run_json import read_run
 from coupled.recording.layout import STREAMS, train_layout
@@ -213,8 +213,9 @@ def test_a_data_set_that_is_not_here_is_said_and_the_rest_still_checked(tmp_path
     findings = verify(path, data=str(tmp_path / "nowhere"))
     assert any("views: not made again, the data set is not here" in word for word in findings.unproven)
     assert any("drawn again: ids, visits, draws of 2 steps" in word for word in findings.proven)
-    with pytest.raises(UserError, match="needs the data set"):
-        verify(path, data=str(tmp_path / "nowhere"), replay=1)
+    stopped = verify(path, data=str(tmp_path / "nowhere"), replay=1).stopped
+    assert findings.again == (f" --data {tmp_path / 'nowhere'}", f" --set paths.data={tmp_path / 'nowhere'}")
+    assert [*stopped] == ["trained again"] and "needs the data set" in str(stopped["trained again"])
     monkeypatch.setattr(FashionMnist, "fingerprint", lambda self: "0" * 64)
     another = r"views: not made again, the data set is not here \(another is: data.test was [0-9a-f]{64}, is 0000"
     assert any(re.search(another, word) for word in verify(path).unproven)
