@@ -18,10 +18,13 @@ def test_a_job_is_queued_again_where_its_run_was_asked_to_stop(script, stops, co
     """
     ends = 1 if stops and "torchrun" in script.text else code
     project = tmp_path / "my_project"
-    (project / "runs/NAME/preempt/step-000000003").mkdir(parents=True)
+    old = project / "runs/NAME/preempt/step-000000003"
+    old.mkdir(parents=True)
+    (old / "state.json").touch()
     for path in project.rglob("*"):
         os.utime(path, (1e9, 1e9))
-    new = "mkdir -p runs/NAME/preempt/step-000000009" if stops else "true"
+    state = "mkdir -p runs/NAME/preempt/step-000000009; touch runs/NAME/preempt/step-000000009"
+    new = f"{state}/{'state.json' if stops else 'cl.safetensors'}"  # a state without state.json is none
     programs = {"srun": f"{new}; exit {ends}", "scontrol": f"echo $@ >> {tmp_path}/asked", "coupled-run": "exit 9"}
     for name, does in programs.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
