@@ -15,8 +15,9 @@ from analysis.bounds.gap import SLACK
 from analysis.bounds.pairs import Pair, pairs
 from analysis.bounds.verdicts import HEAD, verdicts
 from analysis.output.csv import write_csv
-from analysis.output.table import ABSENT, number, title
+from analysis.output.table import title
 from analysis.runs.curve import Curve, pick
+from analysis.runs.numbers import ABSENT, number
 from analysis.runs.recorded import not_compared
 from analysis.runs.run import Run
 

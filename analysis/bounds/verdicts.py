@@ -8,8 +8,8 @@ from typing import Final
 from analysis.bounds.checks import vacuity
 from analysis.bounds.drift import BY_ROW, BY_STEP
 from analysis.bounds.pairs import NAMES, Pair, pairs
-from analysis.output.table import number
 from analysis.runs.curve import Curve
+from analysis.runs.numbers import number
 
 HEAD: Final = "What came out (in brackets bound ÷ measured at the last step, over arms):"
 _FOLLOWED: Final = (BY_STEP, BY_ROW)  # taken from the surrogate's own course: they say nothing in advance

@@ -19,7 +19,7 @@ from analysis.claims.verdicts import HOLDS, LEAST_SEEDS, VIOLATED, Verdict
 from analysis.output import files
 from analysis.output.csv import number_cell
 from analysis.output.read_back import read_table
-from analysis.output.table import ABSENT
+from analysis.runs.numbers import ABSENT
 
 CSV_NAME: Final = "claims.csv"
 HEADER: Final = (

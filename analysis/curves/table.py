@@ -1,6 +1,5 @@
 """The tables of curves: curves.csv, and each arm against its reference at a few steps for a terminal or as markdown."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Final
 from rich.table import Table
 
 from analysis.output.csv import write_csv
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
 from analysis.runs.curve import Curve, pick
+from analysis.runs.numbers import ABSENT, number
 from analysis.runs.own_measures import own_among
 from analysis.runs.recorded import not_compared, not_measured, waiting
 from analysis.runs.run import Run
@@ -41,10 +41,8 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row as text, in the order of `columns`."""
-        alignment = [_text(value, "{:.4f}") for value in (self.cka, self.rsa)]
-        gap, loss = _text(self.weight_gap, "{:.3g}"), _text(self.loss, "{:.4f}")
-        own = [_text(value, "{:.4g}") for value in self.own]
-        return [self.arm, self.reference or ABSENT, f"{self.step:,}", gap, *alignment, loss, *own]
+        measured = map(number, (self.weight_gap, self.cka, self.rsa, self.loss, *self.own))
+        return [self.arm, self.reference or ABSENT, f"{self.step:,}", *measured]
 
 
 def columns(curves: Sequence[Curve]) -> list[str]:
@@ -129,10 +127,3 @@ def markdown(run: Run, curves: Sequence[Curve]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _text(value: float | None, form: str) -> str:
-    if value is None:
-        return ABSENT
-    # 0.00 would leave open whether a gap is exactly zero.
-    return "undefined" if math.isnan(value) else "0" if value == 0 else form.format(value)

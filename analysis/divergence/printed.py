@@ -8,9 +8,10 @@ from rich.table import Table
 
 from analysis.divergence import OVER
 from analysis.divergence.growth import Growth
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
 from analysis.runs.controls import arms_with_reference, floor_of, is_floor, is_twin
 from analysis.runs.curve import Curve, pick
+from analysis.runs.numbers import ABSENT, number
 from analysis.runs.run import Run
 
 COLUMNS: Final = ("steps", "exponent, 95 %", "doubling", "fits better")
@@ -50,11 +51,11 @@ def verdicts(run: Run, curves: Sequence[Curve], growths: Sequence[Growth]) -> li
 def _of_arm(run: Run, curves: Sequence[Curve], growths: Sequence[Growth], arm: str) -> Iterator[str]:
     gap = pick(curves, "weight_gap", arm)
     if gap is not None and len(gap.values):
-        yield f"weight gap {_number(float(gap.values[-1]))}"
+        yield f"weight gap {number(float(gap.values[-1]))}"
     if is_twin(run, arm):
         yield f"an exact twin of {run.arms[arm].of}"
         return
-    if over := [f"{_number(value)} × {name}'s" for _, value, name in excess_at_end(curves, arm)]:
+    if over := [f"{number(value)} × {name}'s" for _, value, name in excess_at_end(curves, arm)]:
         yield f"distance {', '.join(over)}"
     for law in dict.fromkeys(one.better for one in growths if one.arm == arm and one.better):
         windows = ", ".join(one.window for one in growths if one.arm == arm and one.better == law)
@@ -88,16 +89,12 @@ def _table(growths: Sequence[Growth], columns: Sequence[str], cells: Callable[[G
 def _fit(fitted: Growth) -> list[str]:
     if fitted.undefined:
         return ["undefined", ABSENT, ABSENT]
-    exponent = f"{fitted.exponent:.3g} [{fitted.low:.3g}, {fitted.high:.3g}]"
-    doubling = ABSENT if math.isnan(fitted.doubling_steps) else f"{fitted.doubling_steps:,.3g}"
+    exponent = f"{number(fitted.exponent)} [{number(fitted.low)}, {number(fitted.high)}]"
+    doubling = ABSENT if math.isnan(fitted.doubling_steps) else number(fitted.doubling_steps)
     return [exponent, doubling, fitted.better]
 
 
 def _laws(fitted: Growth) -> list[str]:
     if fitted.undefined:
         return [ABSENT] * 3
-    return [f"{fitted.r2:.3f}", f"S^{fitted.power:.2f}", f"{fitted.power_r2:.3f}"]
-
-
-def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3g}"
+    return [number(fitted.r2), f"S^{fitted.power:.2f}", number(fitted.power_r2)]

@@ -1,18 +1,9 @@
 """What every table of a run has in common: its title, and how a missing number looks."""
 
-import math
 from collections.abc import Sequence
-from typing import Final
 
 from analysis.output.facts import facts
 from analysis.runs.run import Run
-
-ABSENT: Final = "–"
-
-
-def number(value: float) -> str:
-    """A number in four digits; one that is undefined is said to be."""
-    return "undefined" if math.isnan(value) else "0" if value == 0 else f"{value:.4g}"
 
 
 def title(run: Run, *, seeds: Sequence[int] = ()) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 from analysis.evaluation.accuracy import MEASURES
 from analysis.evaluation.probe.settings import CLASSIFIERS
 from analysis.output.styles import Style, styles
-from analysis.report import wording
 from analysis.report.charts import Chart, base_layout
 from analysis.report.content import Content
 from analysis.report.traces import Trace, escaped, interval, points
 from analysis.report.usefulness import AlignedAccuracy
 from analysis.runs.curve import Band
+from analysis.runs.numbers import number
 
 MOST_POINTS: Final = 4000  # about 1 MB of the page
 _SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x", "star")  # of runs
@@ -100,16 +100,15 @@ def _band(rows: Sequence[AlignedAccuracy], quantity: str) -> tuple[np.ndarray, B
 
 def _words(value: tuple[float, float, float]) -> str:
     """A value with its interval, "0.81 (0.80 – 0.82)"."""
-    number, *limits = (wording.number(one) for one in value)
-    return number if math.isnan(value[1]) else f"{number} ({limits[0]} – {limits[1]})"
+    at, *limits = map(number, value)
+    return at if math.isnan(value[1]) else f"{at} ({limits[0]} – {limits[1]})"
 
 
 def _described(lines: Iterable[Sequence[AlignedAccuracy]]) -> str:
     """The last point of at most twelve lines in words, for those who do not see them."""
     last = [rows[-1] for rows in list(lines)[:12]]
     parts = [
-        f"{row.arm} at step {row.step:,}: alignment {wording.number(row.alignment[0])}, "
-        f"accuracy {wording.number(row.accuracy[0])}"
+        f"{row.arm} at step {row.step:,}: alignment {number(row.alignment[0])}, accuracy {number(row.accuracy[0])}"
         for row in last
     ]
     return f"{'; '.join(parts)}."

@@ -10,12 +10,12 @@ import numpy as np
 from analysis.arrays.few_shot_bounds import BOUNDS
 from analysis.evaluation.few_shot.table import WORDS
 from analysis.output.styles import Style
-from analysis.report import wording
 from analysis.report.charts import Chart, base_layout
 from analysis.report.content import Content
 from analysis.report.traces import Trace, points
 from analysis.report.usefulness import BoundedError
 from analysis.runs.curve import Band
+from analysis.runs.numbers import number
 
 # As in the chart of bounds: black is measured, broken lines are bounds, dotted ones limits.
 _ERROR: Final = Style("#1A1A1A", "-", "error ± standard error")
@@ -100,8 +100,8 @@ def _described(by_entry: dict[str, list[BoundedError]]) -> str:
     parts = []
     for entry, rows in list(by_entry.items())[:6]:
         row = max(rows, key=lambda row: row.shots)
-        bounds = ", ".join(f"{WORDS[name]} {wording.number(value)}" for name, value in row.bounds.items())
-        parts.append(f"{entry}, {row.shots} shots: error {wording.number(row.error)}, bounds {bounds}")
+        bounds = ", ".join(f"{WORDS[name]} {number(value)}" for name, value in row.bounds.items())
+        parts.append(f"{entry}, {row.shots} shots: error {number(row.error)}, bounds {bounds}")
     return f"{'; '.join(parts)}."
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from analysis.curves import table
 from analysis.divergence import OVER
 from analysis.output.styles import styles
-from analysis.output.table import ABSENT
 from analysis.report import wording
 from analysis.report.comparisons import Comparison
 from analysis.report.content import Content
@@ -15,6 +14,7 @@ from analysis.report.markup import paragraph, swatch, text
 from analysis.report.markup import table as html_table
 from analysis.response.seeds import MEASURES
 from analysis.runs.curve import Curve, pick
+from analysis.runs.numbers import ABSENT, number
 
 _CELLS = (("cka", "panel", "h"), ("rsa", "panel", "h"), ("weight_gap", None, None), ("loss", None, None))
 
@@ -57,7 +57,7 @@ def _row(content: Content, row: table.Row) -> list[str]:
         row.reference or "–",
         f"{row.step:,}",
         *cells,
-        wording.number(_excess(content, row.arm, row.step), 3),
+        number(_excess(content, row.arm, row.step), 3),
     ]
 
 
@@ -92,7 +92,7 @@ def _pair(row: Comparison, measure: str) -> list[str]:
         return [ABSENT] * 3
     own, its, apart = (np.array(values) for values in ((*zip(*pairs, strict=True), [a - b for a, b in pairs])))
     between = f" ({_signed(apart.min())} – {_signed(apart.max())})" if len(pairs) > 1 else ""
-    return [wording.number(float(own.mean())), wording.number(float(its.mean())), _signed(apart.mean()) + between]
+    return [number(float(own.mean())), number(float(its.mean())), _signed(apart.mean()) + between]
 
 
 def _signed(value: float) -> str:
@@ -102,7 +102,7 @@ def _signed(value: float) -> str:
 def _with_interval(curve: Curve | None, step: int) -> str:
     value = None if curve is None else curve.at(step)
     between = "" if curve is None or value is None else wording.interval_at(curve, step)
-    return wording.number(value) + (between and f" ({between})")
+    return number(value) + (between and f" ({between})")
 
 
 def _floors(content: Content) -> list[str]:
@@ -125,7 +125,7 @@ def _card(content: Content, row: table.Row) -> str:
         recorded = curve is None or not len(curve.steps) or curve.at(row.step) is not None
         step = row.step if curve is None or recorded else int(curve.steps[-1])
         name += "" if step == row.step else f", step {step:,}"
-        value = wording.number(None if curve is None else curve.at(step))
+        value = number(None if curve is None else curve.at(step))
         spread = _with_interval(curve, step)[len(value) :].strip()
         lines.append(f"<div><dt>{name}</dt><dd><b>{text(value)}</b> <span>{text(spread)}</span></dd></div>")
     head = f"{swatch(style_of[row.arm])} {text(row.arm)}"
@@ -143,7 +143,7 @@ def _beneath(content: Content) -> str:
         sentences.append(f"In brackets: {panel.interval.what}.")
     if panel is not None and panel.null is not None:
         last = len(panel.steps) - 1
-        low, high = wording.number(float(panel.null.low[last])), wording.number(float(panel.null.high[last]))
+        low, high = number(float(panel.null.low[last])), number(float(panel.null.high[last]))
         by_chance = f"CKA of {panel.arm} with nothing in common ({panel.null.what})"
         sentences.append(f"{by_chance}: {low} to {high} at the last step.")
     floors = _floors(content)

@@ -4,6 +4,7 @@ from analysis.curves import table
 from analysis.report import wording
 from analysis.report.content import Content
 from analysis.runs.curve import pick
+from analysis.runs.numbers import number
 from analysis.runs.run import HEADLINE
 from coupled.config import Arm
 
@@ -24,9 +25,9 @@ def opening(content: Content) -> str:
     parts = []
     if aligned is not None and cka is not None:
         between = wording.interval_at(aligned, step)
-        parts.append(f"have a CKA of {wording.number(cka)}{between and f' ({between})'}")
+        parts.append(f"have a CKA of {number(cka)}{between and f' ({between})'}")
     if gap is not None:
-        parts.append(f"are {wording.number(gap)} apart in their weights (0: equal, 2: the most)")
+        parts.append(f"are {number(gap)} apart in their weights (0: equal, 2: the most)")
     of = "" if run.finished else f" of {run.planned_steps:,}"
     over = f", means over {len(content.runs)} seeds" if len(content.runs) > 1 else ""
     reached = _control(content, arm, ("cka",) * (cka is not None) + ("weight_gap",) * (gap is not None))
@@ -52,4 +53,4 @@ def _control(content: Content, arm: str, measures: tuple[str, ...]) -> str:
     if not all(pairs):
         return ""
     means = [sum(its for _, its in of) / len(of) for of in pairs]
-    return f"; its control ({row.named}) comes to {' and '.join(map(wording.number, means))}"
+    return f"; its control ({row.named}) comes to {' and '.join(map(number, means))}"

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from analysis.output.table import ABSENT
 from analysis.report import figures, wording
 from analysis.report.charts import Chart
 from analysis.report.content import Content
@@ -16,6 +15,7 @@ from analysis.response.ranks import joint_ranks
 from analysis.response.seeds_table import rank_lines
 from analysis.response.table import BOUND_COLUMNS, CAPTION, COLUMNS, VACUOUS_WORDS, bound_rows, lines
 from analysis.runs.controls import answers
+from analysis.runs.numbers import ABSENT, number
 
 _SHOWN: Final = COLUMNS[:-1]
 _MOST_NAMES: Final = 6
@@ -70,7 +70,7 @@ def _number(values: Sequence[float]) -> str:
     over = spread(values)
     if math.isnan(over.mean):
         return ABSENT
-    low, high, mean = map(wording.number, (over.low, over.high, over.mean))
+    low, high, mean = map(number, (over.low, over.high, over.mean))
     return mean if len(values) == 1 else f"{mean} ({low} – {high})"
 
 

@@ -23,6 +23,7 @@ from analysis.report.markup import table as html_table
 from analysis.report.usefulness import READERS
 from analysis.runs.controls import ANSWERS, control_of
 from analysis.runs.labels import own_labelling
+from analysis.runs.numbers import number
 from coupled.config.formats import FORMAT
 from coupled.config.toml import to_toml
 from coupled.models import activation_of
@@ -213,7 +214,7 @@ def _bounded(group: wording.Bounded) -> str:
     for bound in group.bounds:
         step = int(bound.steps[-1]) if len(bound.steps) else 0
         measured = group.measured.at(step) if group.measured else None
-        values = (wording.number(bound.at(step)), wording.number(measured), f"{step:,}")
+        values = (number(bound.at(step)), number(measured), f"{step:,}")
         rows.append((bound.bound, bound.kind, *values, wording.vacuity(bound, group.bounds)))
     flags = list(group.measured.flags) if group.measured else []
     flags += dict.fromkeys(f"{bound.bound}: {flag}" for bound in group.bounds for flag in bound.flags)

@@ -13,6 +13,7 @@ from analysis.report.content import Content
 from analysis.report.layers import LayerGrid
 from analysis.report.traces import MOST_POINTS, thinned
 from analysis.runs.curve import Curve
+from analysis.runs.numbers import ABSENT, number
 from analysis.runs.recorded import not_compared, waiting
 
 _NAMES = {
@@ -39,17 +40,6 @@ class Bounded:
     measured: Curve | None
     bounds: list[Curve]
     beside: list[Curve]
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A value for a table: "0.9409", "undefined" for NaN, a dash for what is not recorded."""
-    if value is None:
-        return "–"
-    if math.isnan(value):
-        return "undefined"
-    if value == 0:
-        return "0"  # 0.0000 would leave open whether it is exactly zero
-    return f"{value:,.{digits}f}" if 1e-3 <= abs(value) < 100 else f"{value:,.{digits}g}"
 
 
 def interval_at(curve: Curve, step: int) -> str:
@@ -257,7 +247,8 @@ def tables(content: Content, section: str) -> list[tuple[str, list[str], list[li
         if table.section == section:
             rows = by_caption.setdefault(table.caption, (table.columns, []))[1]
             rows += [
-                [str(seed)] * several + [_cell(getattr(row, name)) for name in table.columns] for row in table.rows
+                [str(seed)] * several + [_cell(getattr(row, name), name) for name in table.columns]
+                for row in table.rows
             ]
     return [
         (caption, ["seed"] * several + [name.replace("_", " ") for name in columns], rows)
@@ -265,7 +256,9 @@ def tables(content: Content, section: str) -> list[tuple[str, list[str], list[li
     ]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, column: str = "") -> str:
+    if column == "doubling_steps" and math.isnan(value):
+        return ABSENT  # as in a terminal: an exponent may be known, and no time be told
     if isinstance(value, float):
         return number(value)
     if isinstance(value, int) and not isinstance(value, bool):

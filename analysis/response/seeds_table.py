@@ -9,10 +9,11 @@ import numpy as np
 from rich.table import Table
 
 from analysis.output.csv import number_cell, write_rows
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
 from analysis.response.ranks import JointRank
 from analysis.response.seeds import MEASURES, SeedCurve
 from analysis.runs.controls import arms_with_reference, control_of
+from analysis.runs.numbers import ABSENT
 from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval
 

@@ -11,12 +11,13 @@ from rich.table import Table
 
 from analysis.output import files
 from analysis.output.csv import number_cell, write_csv, write_rows
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
 from analysis.response import Response
 from analysis.response.paths import VACUOUS, VIOLATED, bound_label
 from analysis.response.points import Point
 from analysis.runs.controls import loss_of
 from analysis.runs.curve import Curve, pick
+from analysis.runs.numbers import ABSENT, number
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "response.csv"
@@ -124,8 +125,8 @@ def lines(run: Run, found: Response) -> list[str]:
         if curve.measure == "contrast":
             at_first, at_last = float(curve.values[0]), float(curve.values[-1])
             sentences.append(
-                f"{curve.arm}: at the weights of {curve.reference} the gradient of its loss differs by {at_first:.3g} "
-                f"at step {curve.steps[0]}, by {at_last:.3g} at step {curve.steps[-1]}"
+                f"{curve.arm}: at the weights of {curve.reference} the gradient of its loss differs by "
+                f"{number(at_first)} at step {curve.steps[0]}, by {number(at_last)} at step {curve.steps[-1]}"
                 f"{_over_placebos(run, found, curve)}"
             )
     sentences += _of_curves(found)
@@ -167,14 +168,14 @@ def rank_lines(found: Response) -> list[str]:
         place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"
         kind = "exact" if rank.exact else "for orientation"
         sentences.append(
-            f"{rank.arm}: {rank.measure} {rank.value:.4g} at step {rank.step}, {place}: p = {_number(rank.rank.p)} "
+            f"{rank.arm}: {rank.measure} {number(rank.value)} at step {rank.step}, {place}: p = {_number(rank.rank.p)} "
             f"two-sided ({kind}: {rank.why})"
         )
     return sentences
 
 
 def _number(value: float) -> str:
-    return ABSENT if math.isnan(value) else f"{value:.3g}"
+    return ABSENT if math.isnan(value) else number(value)
 
 
 def _cell(value: object) -> object:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.runs import shown
+from analysis.runs.numbers import number
 
 _WINDOW: Final = 1.2  # the running mean at step t is over the steps t/1.2 … 1.2 t
 
@@ -114,7 +115,7 @@ class Curve:
         if not len(self.steps):
             return f"{words}: no steps"
         steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}"
-        return f"{words}: {steps}, last {shown.number(self.values[-1])}"
+        return f"{words}: {steps}, last {number(self.values[-1])}"
 
     def __repr__(self) -> str:
         return f"<{self._words()}>"

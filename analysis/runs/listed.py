@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.runs import shown
 from coupled.errors import printable, unknown
-from coupled.reading.listing import COLUMNS, ListedRun, cells, list_runs
+from coupled.reading.listing import COLUMNS, ListedRun, cells, in_words, list_runs
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,8 +64,7 @@ class Runs(Sequence[ListedRun]):
         )
 
     def _words(self) -> str:
-        finished = sum(row.state == "finished" for row in self.rows)
-        return printable(f"{len(self.rows)} runs in {self.folder}, {finished} of them finished")
+        return printable(in_words(self.rows, self.folder))
 
     def _table(self) -> list[list[str]]:
         return [list(map(printable, cells(row))) for row in self.rows]

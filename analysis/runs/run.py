@@ -8,6 +8,7 @@ from typing import Any, Final
 from analysis.runs import measures, own, shown
 from analysis.runs.curve import Curve, pick
 from analysis.runs.dataset import dataset
+from analysis.runs.numbers import number
 from analysis.runs.own_measures import registered
 from coupled.errors import UserError
 from coupled.reading.records import Block, Records
@@ -78,7 +79,7 @@ class Run(Records):
             values = self.curve("weight_gap", arm=arm).values
         except UserError:
             return ""
-        return shown.number(values[-1]) if len(values) else ""
+        return number(values[-1]) if len(values) else ""
 
     def take(self, curves: Iterable[Curve]) -> None:
         """Curves of this run that another process computed: `curve` then gives them where no option is asked for."""

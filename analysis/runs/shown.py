@@ -9,15 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.runs.numbers import number
 from coupled.errors import UserError
 
 _WIDTH, _HEIGHT, _EDGE = 280, 70, 4  # of the small picture, in pixels
 _CELL: Final = 'style="text-align:left;padding:1px 10px 1px 0"'
-
-
-def number(value: float) -> str:
-    """Four digits."""
-    return "undefined" if np.isnan(value) else f"{value:.4g}"
 
 
 def table(rows: Sequence[Sequence[object]], heads: Sequence[str] = ()) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from analysis.aggregation.gap import Gap
 from analysis.aggregation.matching import AXES
 from analysis.aggregation.points import differences
-from analysis.report.wording import number as shown_number
+from analysis.runs.numbers import number as shown_number
 from analysis.sweeps.numbers import QUANTITIES, Number, Numbers
 from analysis.sweeps.reading import Swept, shown
 from coupled.errors import printable

@@ -12,7 +12,7 @@ COMMANDS: Final = {
     "sweep": "train every point of a sweep, several at a time; again: what is unfinished",
     "list": "the runs in a folder: how far each is, and how it differs from its config file",
     "watch": "a run's curves on a local page, drawn again while it grows",
-    "plan": "show what a config would do: resolved config (as TOML), run directory, memory, bytes",
+    "plan": "what a run would be and take: directory, arms, steps, data, device, memory, disk, time",
     "fields": "what a config may say: every field with its meaning, allowed values and default",
     "schema": "the JSON schema of configs, for editors that complete and check TOML",
     "bench": "time the acts of a step, and the step against the same networks in stock PyTorch",

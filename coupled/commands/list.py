@@ -7,7 +7,7 @@ from rich.table import Table
 
 from coupled.config.shipped import FOLDER, names
 from coupled.errors import printable
-from coupled.reading.listing import COLUMNS, cells, list_runs
+from coupled.reading.listing import COLUMNS, cells, in_words, list_runs
 from coupled.terminal.console import Console, say
 from coupled.terminal.entry import Parser
 from coupled.terminal.shell import shell
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     runs = list_runs(arguments.folder)
     if not runs:
-        say(f"no run in {arguments.folder}; next: coupled-run train configs/quickstart.toml")
+        say(f"no run in {arguments.folder}; next: coupled-run train quickstart")
         return 0
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
@@ -38,10 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     for listed in runs:
         table.add_row(*map(printable, cells(listed)))
     Console().print(table)
-    finished = sum(listed.state == "finished" for listed in runs)
     last = next((listed for listed in runs if listed.state in ("stopped", "unfinished")), None)
     do = f"; next: coupled-run resume {shell(last.path)}" if last else ""
-    one = f"1 run in {arguments.folder}, {runs[0].state}"
-    several = f"{len(runs)} runs in {arguments.folder}, {finished} of them finished"
-    say(f"{one if len(runs) == 1 else several}{do}")
+    say(f"{in_words(runs, arguments.folder)}{do}")
     return 0

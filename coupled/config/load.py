@@ -33,6 +33,8 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None =
             f"overrides {overrides!r}", "a dictionary, or a list of strings, is needed", "put it into a list"
         )
     path = located(Path(path))
+    if not isinstance(overrides, list) and _is_run(path):  # the command line gives a list
+        raise UserError(f"{path} is a run directory", "a config is needed", f"was coupled.resume({str(path)!r}) meant?")
     raw = read_tables(path)
     option = "overrides, " if isinstance(overrides, Mapping) else "--set "
     if isinstance(overrides, Mapping):

@@ -62,6 +62,13 @@ def list_runs(folder: str | Path = "runs", configs: str | Path = "configs") -> l
     return [_listed(folder, path, of, bases) for path, of in opened]
 
 
+def in_words(runs: Sequence[ListedRun], folder: Path) -> str:
+    """How many runs are listed of a folder, and how many are finished."""
+    if len(runs) == 1:
+        return f"1 run in {folder}, {runs[0].state}"
+    return f"{len(runs)} runs in {folder}, {sum(run.state == 'finished' for run in runs)} of them finished"
+
+
 def _opened(path: Path) -> tuple[Config, Manifest] | str:
     """What a run is, or what is wrong with it."""
     try:

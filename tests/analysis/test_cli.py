@@ -5,7 +5,7 @@ import pytest
 import analysis
 from analysis.cli import main
 from analysis.curves import table
-from analysis.output.table import ABSENT
+from analysis.runs.numbers import ABSENT
 
 
 def test_curves_writes_the_results_and_says_where(spoilt, capsys):

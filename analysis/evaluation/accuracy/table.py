@@ -13,7 +13,8 @@ from analysis.evaluation.accuracy import MEASURES, Accuracies, Correlated
 from analysis.evaluation.accuracy.points import Point
 from analysis.output import files
 from analysis.output.csv import number_cell
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
+from analysis.runs.numbers import ABSENT
 from analysis.statistics.correlation import Correlation
 from analysis.statistics.proportions import Interval
 

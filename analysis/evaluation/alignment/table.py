@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,8 +12,9 @@ from rich.table import Table
 from analysis.divergence.layers import LayerMap
 from analysis.output import files
 from analysis.output.csv import number_cell, write_csv
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
 from analysis.runs.curve import Curve
+from analysis.runs.numbers import number
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "alignment.csv"
@@ -63,15 +63,7 @@ def _shown(of_pair: Sequence[Curve]) -> list[Curve | None]:
 
 
 def _text(curve: Curve | None, step: int) -> str:
-    value = None if curve is None else curve.at(step)
-    if curve is None or value is None:
-        return ABSENT
-    if math.isnan(value):
-        return "undefined"
-    if curve.measure == "weight_gap":
-        # 0.00 would leave open whether a gap is exactly zero.
-        return "0" if value == 0 else f"{value:.3g}"
-    return f"{value:.4f}"
+    return number(None if curve is None else curve.at(step))
 
 
 def rich_table(run: Run, curves: Sequence[Curve]) -> Table:

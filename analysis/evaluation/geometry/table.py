@@ -13,7 +13,8 @@ from rich.table import Table
 from analysis.evaluation.geometry import ABOUT_H, FEATURES, AxesAt, Geometry, GeometryCurve
 from analysis.output import files
 from analysis.output.csv import number_cell, write_csv
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
+from analysis.runs.numbers import ABSENT, number
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "geometry.csv"
@@ -140,4 +141,4 @@ def _cells(values: Mapping[str, float]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return ABSENT if math.isnan(value) else f"{value:.3g}"
+    return ABSENT if math.isnan(value) else number(value)

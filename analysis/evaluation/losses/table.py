@@ -17,7 +17,8 @@ from analysis.evaluation.losses.forms import Form, form_of
 from analysis.evaluation.losses.settings import name_of
 from analysis.output import files
 from analysis.output.csv import number_cell
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
+from analysis.runs.numbers import ABSENT
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "losses.csv"

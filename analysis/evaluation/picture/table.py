@@ -12,7 +12,8 @@ from analysis.evaluation.picture import Pictures
 from analysis.evaluation.picture.looks import about, meaning
 from analysis.output import files
 from analysis.output.csv import number_cell
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
+from analysis.runs.numbers import ABSENT
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "picture.csv"

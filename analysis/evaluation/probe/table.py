@@ -9,7 +9,8 @@ from rich.table import Table
 
 from analysis.evaluation.probe.curves import AccuracyCurve
 from analysis.output.csv import write_csv
-from analysis.output.table import ABSENT, title
+from analysis.output.table import title
+from analysis.runs.numbers import ABSENT
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "probe.csv"

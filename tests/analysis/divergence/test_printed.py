@@ -9,6 +9,7 @@ from analysis.divergence import divergence
 from analysis.divergence.growth import growth
 from analysis.divergence.printed import excess_at_end, printed, verdicts
 from analysis.runs.curve import pick
+from analysis.runs.numbers import number
 
 pytestmark = pytest.mark.kernels
 
@@ -18,9 +19,9 @@ def test_every_arm_with_a_reference_has_a_line_with_its_numbers_at_the_last_step
     lines = verdicts(run, curves, growths)
     assert [line.partition(":")[0] for line in lines] == [arm for arm, spec in run.arms.items() if spec.reference]
     nscl, gap = lines[0], pick(curves, "weight_gap", "nscl")
-    assert nscl.startswith(f"nscl: weight gap {gap.values[-1]:.3g}; distance ")
+    assert nscl.startswith(f"nscl: weight gap {number(gap.values[-1])}; distance ")
     ((_, excess, name),) = excess_at_end(curves, "nscl")
-    assert f"{excess:.3g} × {name}'s" in nscl
+    assert f"{number(excess)} × {name}'s" in nscl
     assert "twin: weight gap 0; an exact twin of cl" in lines
 
 

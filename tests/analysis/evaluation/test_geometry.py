@@ -204,7 +204,9 @@ def test_the_same_curves_give_the_same_bytes(evaluation, measured):
 def test_the_terminal_s_tables_have_the_optimum_first_and_a_row_for_each_split(evaluation, measured):
     of_size, of_both, axes = table.printed(evaluation.run, measured)
     columns = {str(column.header): list(column.cells) for column in of_size.columns}
-    assert columns["rank"][0] == "1" and columns["norms (cv)"][0] == "1 (0)" and columns["arm"][0] == "optimum"
+    assert (
+        columns["rank"][0] == "1.0000" and columns["norms (cv)"][0] == "1.0000 (0)" and columns["arm"][0] == "optimum"
+    )
     assert len(columns["arm"]) == 1 + 2 * 2 * 2 and next(iter(of_both.columns[-1].cells)) == "15"
     assert axes.row_count == 8
 

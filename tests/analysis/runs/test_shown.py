@@ -25,7 +25,7 @@ CURVE = Curve(steps=STEPS, values=VALUES, interval=BAND, **FACTS)
 
 
 def test_a_curve_is_one_line_with_its_last_value():
-    assert repr(CURVE) == "<cka of nscl to cl: 4 steps, 0 to 100, last 0.75>"
+    assert repr(CURVE) == "<cka of nscl to cl: 4 steps, 0 to 100, last 0.7500>"
     assert repr(replace(CURVE, values=np.full(4, np.nan))).endswith("last undefined>")
     empty = replace(CURVE, steps=STEPS[:0], values=VALUES[:0], interval=None)
     assert repr(empty) == "<cka of nscl to cl: no steps>" and "<svg" not in empty._repr_html_()

@@ -86,7 +86,7 @@ def test_a_chart_of_an_axis_has_each_arm_with_its_interval_at_every_match(tmp_pa
     assert {t["meta"]["match"] for t in chart.data} == set(MATCHES)
     assert {t["name"] for t in chart.data} == {"nscl", "placebo", "nudged"}
     assert chart.matched["step"] == ", at step 10" and chart.matched["epoch"] == ", at epoch 2.000"
-    assert "nscl, to cl: 0.590 (" in found["text"][1] and "weights moved 10.000, Σ 0.500" in found["text"][1]
+    assert "nscl, to cl: 0.590 (" in found["text"][1] and "weights moved 10, Σ 0.500" in found["text"][1]
     assert graph_objects.Figure(data=chart.data, layout=chart.layout).data
 
 

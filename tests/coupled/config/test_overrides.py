@@ -1,5 +1,7 @@
 """Mistakes in overrides are answered with what would fit, and a device that is chosen here is part of what a run is."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,8 @@ def test_a_sweep_in_place_of_a_config_is_taken_for_one_to_sweep():
 def test_a_run_directory_in_place_of_a_config_is_taken_for_one_to_go_on_with(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=f"is a run directory; .*was coupled-run resume {tmp_path} meant"):
+        load(tmp_path, [])
+    with pytest.raises(UserError, match=re.escape(f"was coupled.resume('{tmp_path}') meant")):
         load(tmp_path)
 
 
