@@ -20,6 +20,7 @@ from coupled.errors import UserError
 from coupled.reading.run_json import read_run
 from coupled.store import Manifest, StoreError
 from coupled.store.lock import LOCK, holder
+from coupled.store.manifest import MANIFEST
 from coupled.store.rundir import PREEMPT, RUN_JSON
 from coupled.terminal.sizes import shown_bytes
 
@@ -87,7 +88,7 @@ def _found(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Pat
         return
     seen.add((status.st_dev, status.st_ino))
     try:
-        is_run = (folder / RUN_JSON).is_file()
+        is_run = any((folder / name).is_file() for name in (RUN_JSON, MANIFEST))
         entries = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if depth and not is_run else []
     except OSError:
         is_run, entries = True, []  # it may be one: it is listed with what is wrong

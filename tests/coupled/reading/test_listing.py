@@ -52,6 +52,13 @@ def test_a_damaged_run_says_what_is_wrong(folder):
     assert (broken.done, broken.planned) == (None, None) and "run.json: not JSON" in broken.state
 
 
+def test_a_run_that_has_lost_its_run_json_is_listed(folder, tmp_path):
+    run = shutil.copytree(folder / "runs/small", tmp_path / "runs/small")
+    (run / "run.json").unlink()
+    (listed,) = list_runs(tmp_path / "runs", "nowhere")
+    assert listed.state.endswith("run.json: is no file, though manifest.jsonl commits it")
+
+
 def test_a_run_with_overrides_differs_from_the_one_without_and_from_a_config_file(folder, tmp_path):
     runs = by_name(folder)
     assert runs["small"].differs is None and runs["sweep/s0"].differs is None
