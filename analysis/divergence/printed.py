@@ -1,6 +1,5 @@
 """What a terminal shows of divergence: what came out for each arm, then how fast its weights parted."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -11,7 +10,7 @@ from analysis.divergence.growth import Growth
 from analysis.output.table import title
 from analysis.runs.controls import arms_with_reference, floor_of, is_floor, is_twin
 from analysis.runs.curve import Curve, pick
-from analysis.runs.numbers import ABSENT, number
+from analysis.runs.numbers import ABSENT, known, number
 from analysis.runs.run import Run
 
 COLUMNS: Final = ("steps", "exponent, 95 %", "doubling", "fits better")
@@ -90,7 +89,7 @@ def _fit(fitted: Growth) -> list[str]:
     if fitted.undefined:
         return ["undefined", ABSENT, ABSENT]
     exponent = f"{number(fitted.exponent)} [{number(fitted.low)}, {number(fitted.high)}]"
-    doubling = ABSENT if math.isnan(fitted.doubling_steps) else number(fitted.doubling_steps)
+    doubling = known(fitted.doubling_steps)
     return [exponent, doubling, fitted.better]
 
 

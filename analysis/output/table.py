@@ -1,4 +1,4 @@
-"""What every table of a run has in common: its title, and how a missing number looks."""
+"""What every table of a run has in common: its title."""
 
 from collections.abc import Sequence
 

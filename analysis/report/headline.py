@@ -54,7 +54,7 @@ def _row(content: Content, row: table.Row) -> list[str]:
     ]
     return [
         row.arm,
-        row.reference or "–",
+        row.reference or ABSENT,
         f"{row.step:,}",
         *cells,
         number(_excess(content, row.arm, row.step), 3),

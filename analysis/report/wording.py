@@ -13,7 +13,7 @@ from analysis.report.content import Content
 from analysis.report.layers import LayerGrid
 from analysis.report.traces import MOST_POINTS, thinned
 from analysis.runs.curve import Curve
-from analysis.runs.numbers import ABSENT, number
+from analysis.runs.numbers import ABSENT, known, number
 from analysis.runs.recorded import not_compared, waiting
 
 _NAMES = {
@@ -257,12 +257,12 @@ def tables(content: Content, section: str) -> list[tuple[str, list[str], list[li
 
 
 def _cell(value: Any, column: str = "") -> str:
-    if column == "doubling_steps" and math.isnan(value):
-        return ABSENT  # as in a terminal: an exponent may be known, and no time be told
+    if column == "doubling_steps":
+        return known(value)  # as in a terminal: an exponent may be known, and no time be told
     if isinstance(value, float):
         return number(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, tuple | list):
         return " – ".join(map(_cell, value))
-    return "–" if value is None else str(value)
+    return ABSENT if value is None else str(value)

@@ -13,7 +13,7 @@ from analysis.output.table import title
 from analysis.response.ranks import JointRank
 from analysis.response.seeds import MEASURES, SeedCurve
 from analysis.runs.controls import arms_with_reference, control_of
-from analysis.runs.numbers import ABSENT
+from analysis.runs.numbers import ABSENT, known
 from analysis.runs.run import Run
 from analysis.statistics.proportions import Interval
 
@@ -78,7 +78,7 @@ def rank_lines(ranks: Sequence[JointRank]) -> list[str]:
         first, (placebos, below, above) = joint.of_seeds[0], _sums(joint)
         each = ", ".join(str(rank.rank.below) for rank in joint.of_seeds)
         kind = "exact" if joint.exact else "for orientation"
-        p = ABSENT if math.isnan(joint.p) else f"{joint.p:.3g}"
+        p = known(joint.p)
         sentences.append(
             f"{first.arm}: {first.measure} over {len(joint.of_seeds)} seeds, {below} of {placebos} placebos below "
             f"({each}), {above} above: joint p = {p} two-sided ({kind}: {joint.why}; the sum of the seeds' ranks)"

@@ -1,6 +1,5 @@
 """The tables of a response: response.csv, response_curves.csv, and what the terminal shows."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +16,7 @@ from analysis.response.paths import VACUOUS, VIOLATED, bound_label
 from analysis.response.points import Point
 from analysis.runs.controls import loss_of
 from analysis.runs.curve import Curve, pick
-from analysis.runs.numbers import ABSENT, number
+from analysis.runs.numbers import ABSENT, known, number
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "response.csv"
@@ -70,7 +69,7 @@ def rich_table(run: Run, found: Response) -> Table:
     for point in found.points:
         numbers = (point.put_in, point.distance, point.amplification, point.weight_gap, point.cka)
         flip = ABSENT if point.first_flip is None else f"{point.first_flip:,}"
-        table.add_row(point.arm, *map(_number, numbers), flip, _number(point.growth))
+        table.add_row(point.arm, *map(known, numbers), flip, known(point.growth))
     return table
 
 
@@ -99,12 +98,12 @@ def bound_rows(curves: Sequence[Curve]) -> list[list[str]]:
         distance = pick(curves, "distance", bound.arm)
         measured = None if distance is None else distance.at(int(bound.steps[-1]))
         value = float(bound.values[-1])
-        ratio = _number(value / measured) if measured else ABSENT
+        ratio = known(value / measured) if measured else ABSENT
         # Of several seeds there may be several.
         vacuous = ", ".join(flag.removeprefix(VACUOUS) for flag in bound.flags if flag.startswith(VACUOUS)) or ABSENT
         flags = "; ".join(flag for flag in bound.flags if not flag.startswith(VACUOUS))
-        known = ABSENT if measured is None else _number(measured)
-        rows.append([bound.arm, bound_label(bound), known, _number(value), ratio, vacuous, flags])
+        shown = ABSENT if measured is None else known(measured)
+        rows.append([bound.arm, bound_label(bound), shown, known(value), ratio, vacuous, flags])
     return rows
 
 
@@ -134,7 +133,7 @@ def lines(run: Run, found: Response) -> list[str]:
     for share in found.shares:
         sentences.append(
             f"energy share of {share.first} and {share.second}, {share.runs[0]} and {share.runs[1]} copies nudged by "
-            f"{share.scale}, at step {share.step}: {_number(share.share)}"
+            f"{share.scale}, at step {share.step}: {known(share.share)}"
         )
     return [*sentences, *found.missing]
 
@@ -147,7 +146,7 @@ def _over_placebos(run: Run, found: Response, contrast: Curve) -> str:
             _, ours, others = np.intersect1d(contrast.steps, other.steps, return_indices=True)
             above, below = contrast.values[ours], other.values[others]
             ratio = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
-            first, last = (_number(float(end)) for end in ratio[[0, -1]])
+            first, last = (known(float(end)) for end in ratio[[0, -1]])
             ratios.append(f"{first} and {last} times as much as that of {other.arm}")
     return f": {', '.join(ratios)}" if ratios else ""
 
@@ -168,14 +167,10 @@ def rank_lines(found: Response) -> list[str]:
         place = f"{rank.rank.below} of {rank.placebos} placebos below, {rank.rank.above} above"
         kind = "exact" if rank.exact else "for orientation"
         sentences.append(
-            f"{rank.arm}: {rank.measure} {number(rank.value)} at step {rank.step}, {place}: p = {_number(rank.rank.p)} "
+            f"{rank.arm}: {rank.measure} {number(rank.value)} at step {rank.step}, {place}: p = {known(rank.rank.p)} "
             f"two-sided ({kind}: {rank.why})"
         )
     return sentences
-
-
-def _number(value: float) -> str:
-    return ABSENT if math.isnan(value) else number(value)
 
 
 def _cell(value: object) -> object:

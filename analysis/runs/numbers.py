@@ -7,9 +7,9 @@ ABSENT: Final = "–"  # for what is not recorded
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A measured value wherever people read it, in a terminal, a notebook or a report: "0.9409" (so many decimals below
-    10, so many digits from there, and of what is tiny), "0" where it is exactly that, "undefined" for NaN, a dash for
-    what is not recorded.
+    """A measured value wherever people read it, in a terminal, a notebook or a report: "0.9409" (so many decimals from
+    .01 to 10, whole from a thousand, so many digits elsewhere), "0" where it is exactly that, "undefined" for NaN, a
+    dash for what is not recorded.
     """
     if value is None:
         return ABSENT
@@ -17,4 +17,12 @@ def number(value: float | None, digits: int = 4) -> str:
         return "undefined"
     if value == 0:
         return "0"  # 0.0000 would leave open whether it is exactly zero
-    return f"{value:,.{digits}f}" if 1e-3 <= abs(value) < 10 else f"{value:,.{digits}g}"
+    size = abs(round(value, digits))
+    if 0.01 <= size < 10:
+        return f"{value:.{digits}f}"
+    return f"{value:,.0f}" if 999.5 <= size < 999_999.5 else f"{value:.{digits}g}"
+
+
+def known(value: float) -> str:
+    """A value, or a dash for one that is NaN where there is none to tell."""
+    return ABSENT if math.isnan(value) else number(value)

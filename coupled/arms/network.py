@@ -66,7 +66,9 @@ def _forward(model: Model, image_size: int, source: Hashable) -> Forward:
         network, tried = Network(model, image_size), Network(model, image_size)
     try:
         FlatState(tried, torch.float32, torch.device("cpu"))
-    except RuntimeError:  # of torch's allocator
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
         taken = shown_bytes(4 * sum(parameter.numel() for parameter in network.parameters()))
         raise UserError(
             f"a network whose weights take {taken}", "it is tried out once in this machine's memory", "make it smaller"

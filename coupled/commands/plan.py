@@ -74,7 +74,7 @@ def _summary(config: Config, forecast: Plan, missing: list[str], *, timed: bool)
     """
     steps, batches = config.train.steps, config.batches
     yield f"run directory   {forecast.directory}"
-    yield from _there(config)
+    yield from _said("run directory", missing, lambda: _there(config))
     yield f"arms            {', '.join(config.arms)}"
     yield f"steps           {steps:,}"
     yield f"data            {config.data.name}, B = {batches.size}, {batches.stream} stream"
@@ -89,16 +89,11 @@ def _summary(config: Config, forecast: Plan, missing: list[str], *, timed: bool)
     yield f"time            {_time(config) if timed else 'not measured; --time takes a few steps here'}"
 
 
-def _there(config: Config) -> Iterator[str]:
+def _there(config: Config) -> str | None:
     """What is in the run's directory already, and what `train` does about it."""
-    try:
-        state = state_of(config)
-    except UserError as error:
-        yield f"  {error}"
-        return
     said = {"finished": "this run, finished: train does nothing", "unfinished": "this run, unfinished: train goes on"}
-    if state in said:
-        yield f"  there is {said[state]}"
+    state = said.get(state_of(config))
+    return state and f"there is {state}"
 
 
 def _files(config: Config) -> str | None:

@@ -18,6 +18,7 @@ from coupled.config.shipped import located
 from coupled.config.toml_value import toml_value
 from coupled.errors import UserError
 from coupled.store.manifest import RUN_JSON
+from coupled.terminal.shell import shell
 from coupled.userfiles import read_text
 
 
@@ -28,10 +29,9 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None =
     Where overrides change what the config is (its digest), `-<digest8>` is appended to its name, so that its run
     directory is its own; unless they name it.
     """
-    if isinstance(overrides, str):
-        raise UserError(
-            f"overrides {overrides!r}", "a dictionary, or a list of strings, is needed", "put it into a list"
-        )
+    of_strings = overrides is None or isinstance(overrides, Mapping) or all(isinstance(one, str) for one in overrides)
+    if isinstance(overrides, str | bytes) or not of_strings:
+        raise UserError(f"overrides {overrides!r}", "a dictionary, or a list of strings, is needed", "give one of them")
     path = located(Path(path))
     if not isinstance(overrides, list) and _is_run(path):  # the command line gives a list
         raise UserError(f"{path} is a run directory", "a config is needed", f"was coupled.resume({str(path)!r}) meant?")
@@ -62,9 +62,14 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None =
 
 
 def _given(field: str, value: Any) -> str:
-    if value is None:
-        raise UserError(f"overrides, {field} = None", "a value is needed", "leave it out, and the file's own holds")
+    if _holds_none(value):
+        raise UserError(f"overrides, {field} = {value}", "a value is needed", "leave it out, and the file's own holds")
     return toml_value(value)
+
+
+def _holds_none(value: Any) -> bool:
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return value is None or any(map(_holds_none, parts))
 
 
 def _one_more(error: UserError, fields: Sequence[str], *, in_python: bool) -> UserError:
@@ -85,10 +90,12 @@ def _digest_of(raw: dict[str, Any]) -> str | None:
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables of a config file as its user wrote them, its own code's files seen from the working directory."""
     if _is_run(path):
-        raise UserError(f"{path} is a run directory", "a config is needed", f"was coupled-run resume {path} meant?")
+        raise UserError(
+            f"{path} is a run directory", "a config is needed", f"was coupled-run resume {shell(path)} meant?"
+        )
     raw = read_toml(path, "config", "it names at least one arm", "configs/")
     if "base" in raw:
-        raise UserError(f"{path} is a sweep", "a config is needed", f"was coupled-run sweep {path} meant?")
+        raise UserError(f"{path} is a sweep", "a config is needed", f"was coupled-run sweep {shell(path)} meant?")
     located_code(raw, path.parent)
     return raw
 

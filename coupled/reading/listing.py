@@ -57,7 +57,7 @@ def list_runs(folder: str | Path = "runs", configs: str | Path = "configs") -> l
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"no folder {folder}", "a folder that holds run directories is needed")
-    opened = [(path, _opened(path)) for path in sorted(_found(folder, _DEPTH, set()))]
+    opened = [(path, _opened(path)) for path in sorted(_found(folder))]
     named = {path.name: of[0] for path, of in opened if not isinstance(of, str)}
     bases = _Bases(named, Path(configs))
     return [_listed(folder, path, of, bases) for path, of in opened]
@@ -79,24 +79,35 @@ def _opened(path: Path) -> tuple[Config, Manifest] | str:
     return config, manifest
 
 
-def _found(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Run directories; inside of one no other is looked for. `seen`: folders by device and number, as links may lead to
-    one of them again.
+def _found(folder: Path) -> Iterator[Path]:
+    """Run directories, each once; inside of one no other is looked for. Links are followed last, so that a run has the
+    name of its own folder where that is here too.
     """
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
+    seen, links = dict[tuple[int, int], int](), [(folder, _DEPTH)]
+    for link, depth in links:  # which grows
+        yield from _below(link, depth, seen, links)
+
+
+def _below(folder: Path, depth: int, seen: dict[tuple[int, int], int], links: list[tuple[Path, int]]) -> Iterator[Path]:
+    """`seen`: how deep was looked below a folder, by its device and number. `links` takes those that are met."""
     try:
+        status = folder.stat()
+        place = (status.st_dev, status.st_ino)
+        if seen.get(place, -1) >= depth:
+            return
         is_run = any((folder / name).is_file() for name in (RUN_JSON, MANIFEST))
         entries = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if depth and not is_run else []
     except OSError:
-        is_run, entries = True, []  # it may be one: it is listed with what is wrong
-    if is_run:
+        yield folder  # it may be a run: it is listed with what is wrong
+        return
+    if is_run and place not in seen:
         yield folder
+    seen[place] = _DEPTH if is_run else depth
     for entry in entries:
-        with suppress(OSError):  # it is gone by now
-            yield from _found(entry, depth - 1, seen)
+        if entry.is_symlink():
+            links.append((entry, depth - 1))
+        else:
+            yield from _below(entry, depth - 1, seen, links)
 
 
 def _listed(folder: Path, path: Path, of: tuple[Config, Manifest] | str, bases: "_Bases") -> ListedRun:

@@ -66,8 +66,8 @@ def _part(
 
 
 def _hanging(cell: RenderableType) -> RenderableType:
-    """A cell whose text is indented, with what is broken off it indented as well."""
-    if not isinstance(cell, str) or not cell.startswith(" "):
+    """A cell whose text is indented, with what is broken off it indented as well; not one that is broken already."""
+    if not isinstance(cell, str) or not cell.startswith(" ") or "\n" in cell:
         return cell
     text = cell.lstrip(" ")
     return Padding(text, (0, 0, 0, len(cell) - len(text)))

@@ -86,7 +86,7 @@ def verify(
     check_drifts(path, records.manifest, damage.of("drift"))
     records = records.grown(damage.sound(records.manifest))
     rebuilt = Rebuilt(path, facts, records.manifest, data or last_data_path(path), code)
-    damage.again = again(facts, data, code, lost=not rebuilt.splits and bool(code) == bool(config.code.sha256))
+    damage.again = again(facts, data, code if rebuilt.fits else (), lost=rebuilt.lost)
     checks: dict[str, Callable[[Faults], Findings]] = {
         "chain": lambda faults: check_chain(rebuilt, records, whole.preempted, faults),
         "one start": lambda faults: check_initial_weights(rebuilt, records.manifest, faults),

@@ -16,10 +16,10 @@ class Again(NamedTuple):
 
 def again(facts: Mapping[str, Any], data: str, code: Sequence[str], *, lost: bool = False) -> Again:
     """The options for the run whose run.json holds `facts`: `data` and `code` as they were given, and names that stand
-    for them where they were not, but the run needs them. `lost`: its data set is not where it lay.
+    for them where they were not, but the run needs them. `lost`: its data set is not there.
     """
     files = list(code) or ["FILE.py"] * len(facts["config"].get("code", {}).get("sha256", ()))
-    folder = data or ("FOLDER" if lost else "")
+    folder = "FOLDER" if lost else data
     to_verify = [f"--data {shell(folder)}"] if folder else []
     to_resume = [f"--set {shell(f'paths.data={folder}')}"] if folder else []
     to_verify += [f"--code {shell(file)}" for file in files]

@@ -67,7 +67,7 @@ class Damage:
         if not here and groups.keys() == {AGAIN}:
             self._raise(groups, "verify it where it was made: there equal bytes are promised")
         if all(isinstance(fault, SurplusError) for faults in groups.values() for fault in faults):
-            self._raise(groups, "all that was committed is sound: move what was not out of the run")
+            self._raise(groups, "what was committed has the bytes on record: move what was not out of the run")
         self._raise(groups, self._remedy(facts, by_bytes=groups.keys() == {BYTES} and not self._is_as_committed()))
 
     def _raise(self, groups: Mapping[str, Sequence[StoreError]], do: str) -> NoReturn:
@@ -91,7 +91,7 @@ class Damage:
         if facts is not None and facts["schema"] != FORMAT:
             return f"runs of format {facts['schema']} cannot be resumed: train its config again"
         if self.whole is None or files & {RUN_JSON, MANIFEST}:
-            return f"no resume mends {RUN_JSON} or {MANIFEST}: train its config again, with --overwrite"
+            return f"no resume mends {RUN_JSON} or {MANIFEST}: move the run away and train its config again"
         sound = last_sound(self.whole.manifest, files, self.whole.folders)
         # Without the same bytes, the files that it makes have other hashes than those on record.
         how = ("" if by_bytes else " --allow-drift") + self.again.resume

@@ -40,21 +40,29 @@ class Rebuilt:
     """The config of the run at `path`, its data set if that is here, and what the run drew from it.
 
     `data` says where the data set lies, `code` which files are its user's own code: no run directory holds them.
-    `missing`: why the data set cannot be used; "" where it can.
+    `missing`: why the data set cannot be used; "" where it can. `lost`: it is not where it lay, or is another; `fits`:
+    the code that was given is the run's.
     """
 
     def __init__(
         self, path: Path, facts: Mapping[str, Any], manifest: Manifest, data: str = "", code: Sequence[str] = ()
     ) -> None:
         self.path, self.facts, self.missing = path, facts, ""
+        self.lost, self.fits = False, True
         self.initial_weights = initial_weights(facts)
         self.data_ranks = last_ranks(path)[1]
         self.splits: dict[str, Split] = {}
         try:
             self.config: Config = config_here(path, facts, data, code)
-            self.splits = {name: load_split(self.config, name) for name in ("train", "test")}
         except UserError as error:
             self.config, self.missing = from_resolved(facts["config"]), str(error)
+            self.fits = not (code or self.config.code.sha256)
+            self.lost = self.fits
+        else:
+            try:
+                self.splits = {name: load_split(self.config, name) for name in ("train", "test")}
+            except UserError as error:
+                self.missing, self.lost = str(error), True
         # Pixels and floats compare on the kind of device that made them.
         self.device = torch.device(self.config.train.device if torch.cuda.is_available() else "cpu")
         # The environment from a step on, by step: that of run.json, then of every accepted drift.
@@ -64,7 +72,7 @@ class Rebuilt:
                 self._environments[entry.first] = environment.read_drift(path, entry)
         if others := [c for c in self.changes(0) if c.name.startswith("data.")]:
             self.missing = f"another is: {'; '.join(map(str, others))}"
-            self.splits = {}
+            self.splits, self.lost = {}, True
 
     @cached_property
     def _now(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from analysis.arrays.few_shot_bounds import BOUNDS
 from analysis.evaluation.few_shot import FEATURES, FewShot, Row, a_of
 from analysis.output.csv import number_cell, write_rows
 from analysis.output.table import title
-from analysis.runs.numbers import ABSENT, number
+from analysis.runs.numbers import ABSENT, known
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "few_shot.csv"
@@ -118,7 +118,7 @@ def _shown(row: Row) -> list[str]:
     error += "" if math.isnan(row.standard_error) else f" ± {row.standard_error:.3f}"
     cells = []
     for bound in row.bounds.values():
-        value = ABSENT if math.isnan(bound.value) else number(bound.value)
+        value = known(bound.value)
         cells.append(f"({value})" if bound.vacuous else value)
     return [error, *cells]
 

@@ -14,7 +14,7 @@ from analysis.evaluation.geometry import ABOUT_H, FEATURES, AxesAt, Geometry, Ge
 from analysis.output import files
 from analysis.output.csv import number_cell, write_csv
 from analysis.output.table import title
-from analysis.runs.numbers import ABSENT, number
+from analysis.runs.numbers import known
 from analysis.runs.run import Run
 
 CSV_NAME: Final = "geometry.csv"
@@ -118,7 +118,7 @@ def axes_table(run: Run, axes: Sequence[AxesAt]) -> Table:
     for key, of_row in sorted(rows.items(), key=lambda row: FEATURES.index(row[0][0])):
         cosine, bound, bound_any = np.array(of_row).T
         shown = [np.median(cosine), cosine.max(), np.median(bound), np.median(bound_any)]
-        cells = [*(_number(float(value)) for value in shown), f"{int((cosine > bound).sum()):,}", f"{len(of_row):,}"]
+        cells = [*(known(float(value)) for value in shown), f"{int((cosine > bound).sum()):,}", f"{len(of_row):,}"]
         table.add_row(*key, *cells)
     return table
 
@@ -135,10 +135,6 @@ def _table(heading: str, caption: str, names: Sequence[str], numbers: Sequence[s
 def _cells(values: Mapping[str, float]) -> list[str]:
     cells = []
     for first, *other in COLUMNS.values():
-        bracketed = "".join(f" ({_number(values[name])})" for name in other)
-        cells.append(f"{_number(values[first])}{bracketed}")
+        bracketed = "".join(f" ({known(values[name])})" for name in other)
+        cells.append(f"{known(values[first])}{bracketed}")
     return cells
-
-
-def _number(value: float) -> str:
-    return ABSENT if math.isnan(value) else number(value)

@@ -189,3 +189,21 @@ def test_progress_in_a_file_is_plain_lines_whatever_colour_is_asked_for(surround
 def test_an_overridden_config_gets_a_directory_of_its_own(config, capsys):
     assert main(["train", config, "--ranks", "1", "--set", "seed=1"]) == 0
     assert "runs/small-" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("message", "code"), [("DefaultCPUAllocator: can't allocate memory", 2), ("a mistake of an encoder's own", 1)]
+)
+def test_a_network_that_no_memory_holds_is_one_line(message, code, config, capsys, monkeypatch):
+    """Width 5 is tried out nowhere else: what was tried out is remembered."""
+
+    def refused(*given):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("coupled.arms.network.FlatState", refused)
+    if code == 1:
+        with pytest.raises(RuntimeError, match=message):
+            main(["plan", config, "--set", "model.width=5"])
+        return
+    assert main(["plan", config, "--set", "model.width=5"]) == 2
+    assert "a network whose weights take" in capsys.readouterr().err

@@ -28,16 +28,24 @@ def test_in_python_errors_do_not_speak_of_options():
 
 
 def test_in_python_values_may_be_paths_and_numbers_of_numpy(tmp_path):
-    given = {"paths.runs": tmp_path / "out", "train.steps": np.int64(300), "optimiser.learning_rate": np.float32(0.5)}
+    given = {
+        "paths.runs": tmp_path / "out",
+        "train.steps": np.int64(300),
+        "optimiser.learning_rate": np.float32(0.1),
+        "arms.nscl.positive_in_denominator": np.bool_(True),
+    }
     config = load("configs/quickstart.toml", given)
     assert (config.paths.runs, config.train.steps) == (str(tmp_path / "out"), 300)
-    assert config.optimiser.learning_rate == 0.5
+    assert config.optimiser.learning_rate == 0.1 and config.arms["nscl"].positive_in_denominator is True
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"train.steps": None}, "overrides, train.steps = None; a value is needed; leave it out"),
+        ({"train": {"steps": None}}, "overrides, train = {'steps': None}; a value is needed"),
+        ([{"train.steps": 3}], r"overrides \[{'train.steps': 3}\]; a dictionary, or a list of strings"),
+        (b"train.steps=3", "overrides b'train.steps=3'; a dictionary, or a list of strings"),
         ("train.steps=3", "overrides 'train.steps=3'; a dictionary, or a list of strings, is needed"),
     ],
 )

@@ -119,10 +119,16 @@ def test_the_command_says_it_all_and_what_to_do(folder, capsys, monkeypatch):
 def test_a_run_is_listed_once_however_many_links_lead_to_it(folder, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(folder / "runs", runs)
-    for name, target in (("again", "small"), ("loop", "."), ("up", "..")):
+    for name, target in (("again", "small"), ("loop", "."), ("up", "../runs")):
         (runs / name).symlink_to(target)
-    listed = list_runs(runs, "nowhere")
-    assert len(listed) == 4 and len({run.path.resolve() for run in listed}) == 4
+    (runs / "a/x").mkdir(parents=True)
+    (runs / "a/x/link").symlink_to("../../sweep")  # met before the folder itself, and with less depth left
+    own = ["small", "small-0123abcd", "sweep/broken", "sweep/s0"]
+    assert [run.name for run in list_runs(runs, "nowhere")] == own
+    (tmp_path / "elsewhere").mkdir()
+    (runs / "small").rename(tmp_path / "elsewhere/small")
+    (runs / "other").symlink_to("../elsewhere")
+    assert [run.name for run in list_runs(runs, "nowhere")] == ["other/small", *own[1:]]
 
 
 def test_a_folder_that_cannot_be_read_hides_no_other(folder, monkeypatch):

@@ -54,7 +54,8 @@ def test_faults_of_every_kind_are_named_together(run, capsys):
     chain_of_checkpoint(run)
     assert main(["verify", str(run)]) == 3
     out, err = capsys.readouterr()
-    assert err.count("\n") == 1 and "Traceback" not in err and err.endswith("again, with --overwrite\n")
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert err.endswith("move the run away and train its config again\n")
     checks = {line.split()[1] for line in out.splitlines() if "): " not in line and ": " in line}
     assert {"bytes:", "run.json:", "lines:", "whole:", "chain:", "drawn", "made", "panels:", "twin:"} <= checks
     for words in (
@@ -191,7 +192,9 @@ def test_where_two_checks_could_not_be_made_both_are_named(run, monkeypatch, cap
 
     monkeypatch.setattr(verification, "check_pixels", broken)
     monkeypatch.setattr(verification, "check_panels", broken)
-    assert [*verify(run).stopped] == ["made again", "panels"]
+    assert [*verify(run).stopped] == ["made again", "panels"] and main(["verify", str(run)]) == 3
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [line.split(": ")[0] for line in lines] == ["not proven  made again", "not proven  panels"]
 
 
 def test_a_certificate_that_is_none_leaves_the_rest_to_be_checked(run):
