@@ -33,6 +33,11 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+def pytest_collection_modifyitems(items):
+    """The longest tests first, so that no worker is left alone with one of them."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/test_shipped.py"))
+
+
 def pytest_addoption(parser):
     parser.addoption("--threads", type=int, default=1, help="CPU threads of torch in every test (default: 1)")
 

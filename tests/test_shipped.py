@@ -16,6 +16,7 @@ from coupled.store import open_tensors, tree_hash
 pytestmark = pytest.mark.slow
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 OURS = [path for path in CONFIGS if 'device = "cuda"' not in path.read_text()]
+STEPS = 5  # with panels at 0, 1, 2, 3 and 5
 PAPERS = [path for path in CONFIGS if path not in OURS]
 assert OURS
 assert PAPERS
@@ -62,7 +63,7 @@ def test_the_papers_recipes_train_and_draw_at_a_small_size(path, tmp_path):
 
 @pytest.mark.parametrize("path", OURS, ids=lambda p: p.stem)
 def test_shipped_configs_train_and_draw_and_real_images_repeat_their_bytes(path, tmp_path):
-    run = trained(path, tmp_path, 12)
+    run = trained(path, tmp_path, STEPS)
     out = command("analysis", "curves", run)
     assert str(run) in out
     assert (run / "analysis/curves.png").stat().st_size > 20_000
@@ -74,7 +75,7 @@ def test_shipped_configs_train_and_draw_and_real_images_repeat_their_bytes(path,
         found = response(analysis.open_run(run))
         assert {"joint", "along the path"} <= {curve.bound for curve in found.curves} and not path_violations(found)
     if path.stem in ("fashion_mnist", "fashion_mnist_float64"):  # on two threads
-        assert tree_hash(run) == tree_hash(trained(path, tmp_path / "again", 12))
+        assert tree_hash(run) == tree_hash(trained(path, tmp_path / "again", STEPS))
         assert not distance(run, "twin").tobytes().strip(b"\0")
         assert (distance(run, "nudged") > 0).all()
 
@@ -84,5 +85,5 @@ def distance(run, arm):
     values = np.concatenate(
         [open_tensors(path)["state.distance"] for path in (run / "records/scalars" / arm).iterdir()]
     )
-    assert len(values) == 13
+    assert len(values) == STEPS + 1
     return values
