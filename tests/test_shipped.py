@@ -31,7 +31,7 @@ def command(module, *arguments):
 
 
 def trained(path, folder, steps):
-    overrides = (f"train.steps={steps}", f"paths.runs={folder}", "name=run")
+    overrides = (f"train.steps={steps}", "optimiser.warmup=3", f"paths.runs={folder}", "name=run")
     command("coupled", "train", path, *(part for override in overrides for part in ("--set", override)))
     return folder / "run"
 
