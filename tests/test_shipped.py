@@ -31,7 +31,8 @@ def command(module, *arguments):
 
 
 def trained(path, folder, steps):
-    overrides = (f"train.steps={steps}", "optimiser.warmup=3", f"paths.runs={folder}", "name=run")
+    shorter = ["optimiser.warmup=3"] if "warmup" in path.read_text() else []  # than the steps
+    overrides = (f"train.steps={steps}", *shorter, f"paths.runs={folder}", "name=run")
     command("coupled", "train", path, *(part for override in overrides for part in ("--set", override)))
     return folder / "run"
 
