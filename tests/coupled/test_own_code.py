@@ -110,6 +110,18 @@ def test_a_run_of_own_code_is_verified_without_the_code_and_trained_again_with_i
     assert any("trained again" in word for word in verify(path, replay=1, code=list(files.values())).proven)
 
 
+def test_the_next_command_on_a_run_of_own_code_has_the_code(files, tmp_path, capsys):
+    path = train(own(files, tmp_path))
+    given = [word for file in files.values() for word in ("--code", str(file))]
+    assert main(["verify", str(path), *given]) == 0
+    assert capsys.readouterr().out.endswith(f"next: coupled-run verify {path} {' '.join(given)} --replay 3\n")
+    damaged = next(path.glob("records/panel/*/steps-*.safetensors"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
+    assert main(["verify", str(path), *given]) == 3
+    told = capsys.readouterr().err
+    assert re.search(r" --from \d --set 'code.files=\[", told) and all(str(file) in told for file in files.values())
+
+
 def test_a_run_of_own_code_that_goes_on_without_it_says_how_to_give_it(files, tmp_path, capsys):
     path = train(own(files, tmp_path))
     gone, digest = Path(files["blobs.py"]), sha256(Path(files["blobs.py"]).read_bytes()).hexdigest()[:12]
