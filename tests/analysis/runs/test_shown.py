@@ -83,4 +83,4 @@ def test_a_run_is_one_line_and_a_table_of_its_arms(path):
     run = analysis.open_run(path)
     assert repr(run) == f"<run {run.name}: finished; shapes, B = 8, float32, seed 0; arms cl nscl>"
     html = run._repr_html_()
-    assert html.count("<tr>") == 3 and f"{run.curve('weight_gap', arm='nscl').values[-1]:.4g}" in html
+    assert html.count("<tr>") == 3 and f"{number(run.curve('weight_gap', arm='nscl').values[-1])}" in html
