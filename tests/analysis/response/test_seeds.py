@@ -18,6 +18,7 @@ from analysis.response.paths import bounds
 from analysis.response.ranks import PlaceboRank, joint_ranks
 from analysis.response.seeds import SeedCurve, compared, seed_curves
 from analysis.runs.curve import pick
+from analysis.runs.numbers import number
 from coupled.driver.train import train
 
 pytestmark = pytest.mark.slow
@@ -233,7 +234,10 @@ def test_ranks_of_all_seeds_are_joined_and_written(tmp_path, capsys):
     p = min(1, 2 * sum(each <= extreme for each in sums) / 400)
     assert float(rows[-1]["p_two_sided"]) == pytest.approx(p) and rows[-1]["exact"] == "True"
     line = next(line for line in shown.splitlines() if line.startswith("nscl: weight_gap over 2 seeds"))
-    assert f"{sum(below)} of 38 placebos below ({below[0]}, {below[1]})" in line and f"joint p = {number(p)} two-sided" in line
+    assert (
+        f"{sum(below)} of 38 placebos below ({below[0]}, {below[1]})" in line
+        and f"joint p = {number(p)} two-sided" in line
+    )
     assert main(["response", "--markdown", *map(str, roots)]) == 0
     assert line in capsys.readouterr().out
     assert main(["response", str(roots[0])]) == 0

@@ -13,6 +13,7 @@ import analysis
 import coupled
 from analysis.runs import shown
 from analysis.runs.curve import Band, Curve
+from analysis.runs.numbers import number
 from coupled.errors import UserError
 
 FACTS = {
