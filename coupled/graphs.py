@@ -5,9 +5,11 @@ the same memory, so it gives the same bytes.
 """
 
 import gc
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +24,30 @@ K = TypeVar("K")
 Act = Callable[[], Mapping[K, Tensor]]
 
 
+class Lane(NamedTuple):
+    """Where graphs are captured, and may be replayed beside those of other lanes: a stream, with what libraries keep
+    for it, and the memory of what lies between a graph's inputs and outputs.
+    """
+
+    stream: torch.cuda.Stream
+    pool: Any
+
+
+@dataclass(frozen=True)
+class _Replay:
+    """A graph that was captured in a lane. Its act is kept: so are the tensors whose addresses the graph has."""
+
+    again: Callable[[], object]
+    act: Act[Any]
+    outputs: Mapping[Any, Tensor]
+    changes: Sequence[Tensor]
+    lane: Lane
+
+    @property
+    def results(self) -> list[Tensor]:
+        return [*self.outputs.values(), *self.changes]
+
+
 class Graphs:
     """Acts by name. An act depends on nothing that changes but tensors which stay where they are, and asks the device
     for no number.
@@ -29,63 +55,127 @@ class Graphs:
     The first time, an act runs as it is, and libraries load what they need. The second time it runs once more, its
     kernels are captured, and what they give must have the same bytes; from then on they are replayed. What it gives are
     tensors that stay where they are as well, until it is run again. In between nothing has to be kept in the memory of
-    graphs, so all of a process share it, in whatever order they are replayed.
+    graphs, so all that are replayed one after the other share it. `at_once`: those within `side_by_side` are not.
     """
 
     why_not = ""
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.at_once = at_once
         self._outputs: dict[Hashable, dict[Any, Tensor]] = {}
         self._begun: set[Hashable] = set()
-        self._replays: dict[Hashable, tuple[Callable[[], object], Act[Any]]] = {}
+        self._replays: dict[Hashable, _Replay] = {}
+        self._lanes: dict[Hashable, Lane] = {}
+        # Keys of what is being replayed side by side, where anything is.
+        self._beside: list[Hashable] | None = None
+        self._compared = False
 
-    def run(self, key: Hashable, act: Act[K]) -> Mapping[K, Tensor]:
-        """What `act()` gives; `key` names it, with all that it depends on beside its tensors."""
+    def run(
+        self, key: Hashable, act: Act[K], *, changes: Sequence[Tensor] = (), room: Hashable = None
+    ) -> Mapping[K, Tensor]:
+        """What `act()` gives; `key` names it, with all that it depends on beside its tensors. `changes`: the tensors
+        that it changes in place. Acts of one `room` give tensors that lie in the same place.
+        """
+        room = key if room is None else room
         if key not in self._begun:
             self._begun.add(key)
-            return self.kept(key, self._first(act))
-        outputs = self._outputs[key]
+            return self.kept(room, self._first(act, self._lane(key)))
         if key in self._replays:
-            self._replays[key][0]()
-            return outputs
-        expected = {name: value.detach().clone() for name, value in self._first(act).items()}
-        # The act is kept: so are the tensors whose addresses its graph has.
-        self._replays[key] = self._captured(key, act, outputs), act
-        self._replays[key][0]()
-        differing = [name for name in outputs if not _same_bytes(outputs[name], expected[name])]
+            self._replay(key)
+            return self._replays[key].outputs
+        outputs = self._outputs[room]
+        lane, before = self._lane(key), [tensor.clone() for tensor in changes]
+        expected = {name: value.detach().clone() for name, value in self._first(act, lane).items()}
+        changed = [tensor.clone() for tensor in changes]
+        self._replays[key] = _Replay(self._captured(key, act, outputs, lane), act, outputs, changes, lane)
+        _put(changes, before)
+        self._replays[key].again()
+        differing = [str(name) for name in outputs if not _same_bytes(outputs[name], expected[name])]
+        differing += [
+            "what it changes" for own, other in zip(changes, changed, strict=True) if not _same_bytes(own, other)
+        ]
         if differing:
             raise _refused(key, f"{differing[0]} came out with other bytes than without")
         return outputs
 
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """Where graphs are `at_once`, those that are replayed within run beside each other, each in a lane of its own,
+        and what they give is there at the end. Each must give the same when it is replayed twice, and none may read
+        what another gives. The first time they are replayed one after the other as well, and must give the same bytes.
+        """
+        if not self.at_once:
+            yield
+            return
+        self._beside = []
+        try:
+            yield
+        finally:
+            replayed, self._beside = self._beside, None
+            for key in replayed:
+                torch.cuda.current_stream().wait_stream(self._replays[key].lane.stream)
+        if len(replayed) > 1 and not self._compared:
+            self._compare(replayed)
+            self._compared = True
+
     def forget(self) -> None:
         """Lets go of all graphs, and of the tensors that they work on."""
-        for kept in (self._outputs, self._replays, self._begun):
+        for kept in (self._outputs, self._replays, self._begun, self._lanes):
             kept.clear()
 
-    def kept(self, key: Hashable, values: Mapping[K, Tensor]) -> Mapping[K, Tensor]:
-        """What another act gave in place of that of `key`, where the tensors of that one lie."""
-        if key not in self._outputs:
-            self._outputs[key] = {name: value.detach().clone() for name, value in values.items()}
-        _copy(self._outputs[key], values)
-        return self._outputs[key]
+    def kept(self, room: Hashable, values: Mapping[K, Tensor]) -> Mapping[K, Tensor]:
+        """What another act gave in place of that of `room`, where the tensors of that one lie."""
+        if room not in self._outputs:
+            self._outputs[room] = {name: value.detach().clone() for name, value in values.items()}
+        _copy(self._outputs[room], values)
+        return self._outputs[room]
 
-    def _first(self, act: Act[K]) -> Mapping[K, Tensor]:
+    def _lane(self, key: Hashable) -> Lane:
+        if self._beside is None:
+            return _shared(torch.cuda.current_device())
+        if key not in self._lanes:
+            self._lanes[key] = _new_lane(torch.cuda.current_device())
+        return self._lanes[key]
+
+    def _replay(self, key: Hashable) -> None:
+        replay = self._replays[key]
+        if self._beside is None:
+            replay.again()
+            return
+        self._beside.append(key)
+        replay.lane.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(replay.lane.stream):
+            replay.again()
+
+    def _compare(self, keys: Sequence[Hashable]) -> None:
+        """Replays one after the other what was replayed side by side."""
+        replays = {key: self._replays[key] for key in keys}
+        together = {key: [tensor.clone() for tensor in replay.results] for key, replay in replays.items()}
+        for replay in replays.values():
+            replay.again()
+        for key, replay in replays.items():
+            if not all(map(_same_bytes, replay.results, together[key])):
+                raise RunStopped(
+                    f"{_words(key)} came out with other bytes side by side than one after the other: set "
+                    "train.side_by_side = false, the bytes are then those of one after the other"
+                )
+
+    def _first(self, act: Act[K], lane: Lane) -> Mapping[K, Tensor]:
         # On the stream that captures: what libraries keep for a stream is then not made within a graph.
-        (stream, _), current = _shared(torch.cuda.current_device()), torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        current = torch.cuda.current_stream()
+        lane.stream.wait_stream(current)
+        with torch.cuda.stream(lane.stream):
             outputs = act()
-        current.wait_stream(stream)
+        current.wait_stream(lane.stream)
         return outputs
 
-    def _captured(self, key: Hashable, act: Act[K], outputs: Mapping[K, Tensor]) -> Callable[[], object]:
+    def _captured(self, key: Hashable, act: Act[K], outputs: Mapping[K, Tensor], lane: Lane) -> Callable[[], object]:
         if not self._replays:
             gc.collect()  # what an earlier run of this process has left would be freed within the capture
-        graph, (stream, pool) = torch.cuda.CUDAGraph(), _shared(torch.cuda.current_device())
-        current = torch.cuda.current_stream()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             # Other threads, which make views, go on meanwhile.
-            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=lane.pool, stream=lane.stream, capture_error_mode="thread_local"):
                 _copy(outputs, act())
         except RuntimeError as error:
             torch.cuda.set_stream(current)  # which a capture that fails twice leaves behind
@@ -101,15 +191,24 @@ class Graphs:
         return not self.why_not
 
 
+def _new_lane(device: int) -> Lane:
+    return Lane(torch.cuda.Stream(device), torch.cuda.graph_pool_handle())
+
+
 @cache
-def _shared(device: int) -> tuple[torch.cuda.Stream, Any]:
-    """The stream that captures, and the memory of all graphs of this process on a device."""
-    return torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+def _shared(device: int) -> Lane:
+    """The lane of all graphs of this process on a device that are replayed one after the other."""
+    return _new_lane(device)
 
 
 def _refused(key: Hashable, reason: str) -> RunStopped:
-    of = ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-    return RunStopped(f"no CUDA graph can be made of {of} ({reason}): set train.graphs = false, the bytes are the same")
+    return RunStopped(
+        f"no CUDA graph can be made of {_words(key)} ({reason}): set train.graphs = false, the bytes are the same"
+    )
+
+
+def _words(key: Hashable) -> str:
+    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def _same_bytes(one: Tensor, other: Tensor) -> bool:
@@ -124,10 +223,12 @@ class NoGraphs(Graphs):
         super().__init__()
         self.why_not = why_not
 
-    def run(self, key: Hashable, act: Act[K]) -> Mapping[K, Tensor]:
+    def run(
+        self, key: Hashable, act: Act[K], *, changes: Sequence[Tensor] = (), room: Hashable = None
+    ) -> Mapping[K, Tensor]:
         return act()
 
-    def kept(self, key: Hashable, values: Mapping[K, Tensor]) -> Mapping[K, Tensor]:
+    def kept(self, room: Hashable, values: Mapping[K, Tensor]) -> Mapping[K, Tensor]:
         return values
 
 
@@ -137,7 +238,7 @@ OFF: Final = NoGraphs("off")
 def graphs_of(config: Config, device: torch.device, mesh: Mesh) -> Graphs:
     """Those of a process of the run, on unless something in its steps forbids them."""
     why_not = forbidden_by(config, device.type, mesh.data.size)
-    return NoGraphs(why_not) if why_not else Graphs()
+    return NoGraphs(why_not) if why_not else Graphs(at_once=config.train.side_by_side)
 
 
 def forbidden_by(config: Config, device: str, data_ranks: int) -> str:
@@ -152,6 +253,12 @@ def forbidden_by(config: Config, device: str, data_ranks: int) -> str:
         (own is not None, f"{own} is code that may ask for numbers"),
     ]
     return next((why for forbidden, why in forbids if forbidden), "")
+
+
+def _put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.copy_(value)
 
 
 def _copy(outputs: Mapping[K, Tensor], values: Mapping[K, Tensor]) -> None:

@@ -85,7 +85,7 @@ class CountedGraphs(Graphs):
         super().__init__()
         self._counted = counted
 
-    def run(self, key, act):
+    def run(self, key, act, **more):
         launches, to_host = len(self._counted.launches), list(self._counted.to_host)
         outputs = act()
         assert self._counted.to_host == to_host, f"{key} asks the GPU for something"

@@ -1,7 +1,6 @@
 """An arm: one network with its objective, its own flat state and optimiser."""
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -64,6 +63,7 @@ class Arm:
         self._training_network = torch.compile(self.network, dynamic=False) if config.train.compile else self.network
         self.loss = self.z = self.sigma = self._sigma = torch.empty(0)
         self.graphs: Graphs = OFF
+        self._in_place = False
 
     def forward_backward(self, batch: Batch, others: Sequence[Sequence[Term]] = ()) -> list[Tensor]:
         """One forward and one backward of a step's batch, or of what this arm sees in its place; nothing is updated.
@@ -71,6 +71,7 @@ class Arm:
         by a backward each; of a head they are 0.
         """
         batch = batch.of(self.traits.inputs)
+        self._in_place = batch.in_place
         if not batch.in_place:
             return self._both(batch, others)
         key, gradients = ("forward and backward", self.name), []
@@ -78,7 +79,7 @@ class Arm:
             gradients = self._both(batch, others)
             self._take(self.graphs.kept(key, self._given()))
         else:
-            self._take(self.graphs.run(key, lambda: self._pass(batch)))
+            self._take(self.graphs.run(key, lambda: self._pass(batch), changes=[self.state.gradient]))
         return gradients
 
     def _both(self, batch: Batch, others: Sequence[Sequence[Term]] = ()) -> list[Tensor]:
@@ -158,19 +159,42 @@ class Arm:
     def update(self, learning_rate: float, halted: Tensor | None = None) -> None:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch. Where `halted`, a
         0-d bool on the arm's device, is true, all stay what they were.
+
+        All but what depends on the rate is an act of `graphs`, where the optimiser has the tensors that it keeps.
         """
-        before = [] if halted is None else [flat.clone() for flat in self._flats()]
-        self.optimiser.step(learning_rate, self.squares)
+        flats, seen = self._flats(), [norm.taken() for norm in self._norms]
+        steady = self._in_place and len(self.optimiser.tensors()) == len(self.optimiser.names)
+        graphs = self.graphs if steady else OFF
+        # Arms are updated one after the other, so what is kept of an update lies in the same place for all.
+        room = ("update", len(self.state.weights))
+        before = graphs.run(("update before its rate", self.name), lambda: self._before(flats, halted), room=room)
+        self.optimiser.move(learning_rate, before.get("gradient", self.state.gradient))
         self.moved()
+        after = ("update after its rate", self.name)
+        graphs.run(after, lambda: self._after(before, seen, halted), changes=list(flats.values()))
+
+    def _before(self, flats: Mapping[str, Tensor], halted: Tensor | None) -> dict[str, Tensor]:
+        """The scaled gradient, where it is not the state's own; and all that an update changes, if it may be halted."""
+        gradient = self.optimiser.scaled(self.squares.anew())
+        before = {} if gradient is self.state.gradient else {"gradient": gradient}
+        return before if halted is None else before | {name: flat.clone() for name, flat in flats.items()}
+
+    def _after(
+        self, before: Mapping[str, Tensor], seen: Sequence[Sequence[tuple[Tensor, Tensor]]], halted: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Running statistics take in what norms have seen. Where the update is halted all is put back."""
+        for norm, taken in zip(self._norms, seen, strict=True):
+            norm.put_back(taken)
         absorb(self._norms)
         if halted is not None:
-            for flat, old in zip_longest(self._flats(), before):
+            for name, flat in self._flats().items():
                 # Before its first step an optimiser has no tensors: zeros are what it begins with.
-                torch.where(halted, torch.zeros_like(flat) if old is None else old, flat, out=flat)
+                torch.where(halted, before[name] if name in before else torch.zeros_like(flat), flat, out=flat)
+        return {}
 
-    def _flats(self) -> list[Tensor]:
+    def _flats(self) -> dict[str, Tensor]:
         """All that an update changes."""
-        return [self.state.weights, self.state.buffers, *self.optimiser.tensors().values()]
+        return {"weights": self.state.weights, "buffers": self.state.buffers, **self.optimiser.tensors()}
 
     def moved(self) -> None:
         """To be called when the weights have been changed: what was known of them is of others."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.config.traits import Term, traits_of
+from coupled.graphs import OFF, Graphs
 from coupled.inputs.source import Batch
 from coupled.ranks.sums import Sums
 
@@ -27,6 +28,7 @@ class Audits:
         self._asks, self._sums = asks, sums or Sums()
         self._terms = {name: traits_of(config.arms, name).terms for name in config.arms}
         self._gradients: dict[Request, Tensor] = {}
+        self.graphs: Graphs = OFF
         if asks and config.train.compile:
             from torch._functorch import config as functorch_config
 
@@ -37,7 +39,7 @@ class Audits:
         """One forward and one backward of every arm, and a backward more for every other loss that is wanted of it."""
         self._gradients.clear()
         wanted = list(dict.fromkeys(request for ask in self._asks for request in ask(step)))
-        with self._sums.beside():
+        with self._sums.beside(), self.graphs.side_by_side():
             for name, arm in arms.items():
                 others = dict.fromkeys(self._terms[of] for at, of in wanted if at == name and not self._is_own(at, of))
                 gradients: dict[tuple[Term, ...], Tensor] = dict(

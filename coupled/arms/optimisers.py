@@ -57,7 +57,12 @@ class Optimiser:
 
     def step(self, learning_rate: float, squares: Squares | None = None) -> None:
         """One update of the weights by the state's gradient; `squares` of both, if they are known."""
-        squares = squares or Squares(self._state, self.layers)
+        self.move(learning_rate, self.scaled(squares or Squares(self._state, self.layers)))
+
+    def scaled(self, squares: Squares) -> Tensor:
+        """The gradient (weights,), clipped and scaled layer by layer where the optimiser does that: all of a step that
+        does not depend on its rate. `squares`: of weights and gradient.
+        """
         gradient, clip = self._state.gradient, self._spec.clip_norm
         if clip is not None:
             gradient = clipped(gradient, squares.gradient.sum().sqrt(), clip)
@@ -65,6 +70,10 @@ class Optimiser:
             # Of what it scales: a clipped gradient is rounded.
             length = squares.gradient if clip is None else self.layers.squares(gradient)
             gradient = self._lars.scaled(gradient, squares.weights.sqrt(), length.sqrt())
+        return gradient
+
+    def move(self, learning_rate: float, gradient: Tensor) -> None:
+        """The rest of a step, by what `scaled` gave."""
         if self._undecayed is not None:
             keep = torch.full_like(gradient, 1 - learning_rate * self._spec.weight_decay)
             self._state.weights.mul_(keep.masked_fill_(self._undecayed, 1.0))

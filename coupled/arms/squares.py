@@ -21,6 +21,10 @@ class Squares:
         if gradient is not None:
             self.gradient = gradient
 
+    def anew(self) -> "Squares":
+        """Those of the same state, in which the weights' have not been summed."""
+        return Squares(self._state, self._layers, self.__dict__.get("gradient"))
+
     @cached_property
     def weights(self) -> Tensor:
         """‖w‖² per layer."""

@@ -67,7 +67,8 @@ class Bench:
     `panel` is one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation
     forward of the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of
     a stock step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by
-    the run alone; None on a CPU. `graphs`: why the run's steps are no CUDA graphs; "" if they are.
+    the run alone; None on a CPU. `graphs`: why the run's steps are no CUDA graphs; "" if they are. `at_once`: those of
+    all arms run side by side.
     """
 
     steps: int
@@ -87,6 +88,7 @@ class Bench:
     multiplying: float
     memory: int | None
     graphs: str
+    at_once: bool
 
     @property
     def ratio(self) -> float:
@@ -212,6 +214,7 @@ def _summary(
         multiplying=multiplying,
         memory=timer.memory,
         graphs=timer.run.graphs.why_not,
+        at_once=timer.run.graphs.at_once,
     )
 
 
@@ -235,10 +238,10 @@ class Timer(Silent):
         self.blocks: list[Block] = []
         self.spans: list[tuple[str, Mark, Mark]] = []
         self._wrap(run.stream, "at", "data")
+        if run.graphs.is_on:  # a graph has both, and those of all arms may run side by side
+            self._wrap(run.audits, "forward_backward", "backward")
         for arm in run.arms.values():
-            if run.graphs.is_on:  # a graph has both
-                self._wrap(arm, "forward_backward", "backward")
-            else:
+            if not run.graphs.is_on:
                 self._wrap(arm, "forward", "forward")
                 self._wrap(arm, "backward", "backward")
                 self._wrap(arm, "_gradient_of", "backward")  # a backward more, of another arm's loss

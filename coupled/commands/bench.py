@@ -94,7 +94,8 @@ def _lines(times: Bench, config: Config) -> Iterator[str]:
         f"what a large matrix product reaches here"
     )
     if times.memory is not None:
-        yield f"CUDA graphs: {f'off, {times.graphs}' if times.graphs else 'on, one an arm'}"
+        order = "side by side" if times.at_once else "one after the other"
+        yield f"CUDA graphs: {f'off, {times.graphs}' if times.graphs else f'on, arms {order}'}"
         yield f"memory: {times.memory / 2**30:.2f} GiB of the GPU at most, by the run alone and without panels"
     yield f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint in every block, on disk)"
     yield f"ratio to bare compute: {times.bare_ratio:.3f} (our own networks and optimiser on a fixed batch)"

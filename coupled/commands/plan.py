@@ -125,8 +125,9 @@ def _details(config: Config, forecast: Plan) -> Iterator[str]:
     yield f"memory per arm  {held} held, and {active} more in its turn of a step (activations)"
     if forecast.images:
         yield f"images          {shown_bytes(forecast.images)} held by each GPU, if that is at most an eighth of it"
-    if forecast.graphs:
-        yield f"graphs          {shown_bytes(forecast.graphs)} held by CUDA graphs while an audit takes its turn"
+    if forecast.graphs.update:
+        own = max(map(len, forecast.placement.groups))
+        yield f"graphs          {forecast.graphs.in_words(own)}"
     activation = activation_of(config.model)
     yield f"activation      {about(activation, config.train.dtype)}"
     yield from _ledger(forecast)

@@ -191,6 +191,9 @@ class Train:
     graphs: bool = option(
         True, "device = cuda: CUDA graphs, where nothing forbids them; the bytes are the same", kind="elastic"
     )
+    side_by_side: bool = option(
+        False, "graphs: those of all arms at once, each in memory of its own; the bytes are the same", kind="elastic"
+    )
 
     @property
     def dtype(self) -> str:

@@ -191,8 +191,8 @@ def join(parts: Parts, directory: RunDirectory | None) -> Run:
     guard = Guard(config, parts.arms, commits, writer, behind=runtime.runs_behind(parts.device))
     graphs = graphs_of(config, parts.device, parts.mesh)
     recorder = Recorder(config, parts.streams, parts.arms, observers, commits, writer, fingerprint, guard, graphs)
-    for arm in parts.arms.values():
-        arm.graphs = graphs
+    for acting in (*parts.arms.values(), parts.audits):
+        acting.graphs = graphs
     return Run(
         config=config,
         root=root,

@@ -150,7 +150,7 @@ def _start_event(run: Run) -> dict[str, Any]:
     config, placement = run.config, run.mesh.placement or Placement((tuple(run.config.arms),))
     # A log is JSON in UTF-8: what is not UTF-8 of a name is escaped. All else stays, for `resume` reads the path.
     name, data = (text.encode("utf-8", "backslashreplace").decode() for text in (config.name, config.paths.data))
-    graphs = run.graphs.why_not or "on"
+    graphs = run.graphs.why_not or ("on, side by side" if run.graphs.at_once else "on")
     elastic = {"name": name, "paths": {"data": data}, "workers": config.data.workers, "graphs": graphs}
     elastic["trackers"] = list(config.log.trackers)
     return {

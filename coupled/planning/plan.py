@@ -10,14 +10,13 @@ from coupled.arms.network import forward_on_shapes, meta_network
 from coupled.arms.optimisers import state_tensors
 from coupled.config import Config, digest
 from coupled.config.identity import path_of
-from coupled.config.ledger import records_ledger
 from coupled.config.traits import own_inputs, traits_of
-from coupled.graphs import forbidden_by
 from coupled.inputs.dataset import data_info
 from coupled.inputs.held import held_bytes
 from coupled.inputs.shares import is_shared, shares
 from coupled.models import Network
 from coupled.models.batchnorm import BatchNorm
+from coupled.planning.graph_memory import GraphMemory, graph_memory
 from coupled.planning.ledger import LedgerCost, ledger_cost, vector_bytes
 from coupled.planning.ranks import World, default_world
 from coupled.ranks.placement import Placement, place
@@ -59,9 +58,8 @@ class Plan:
     the run; `checkpoints` (count, bytes of one with every arm). `arm_memory` is what an arm holds all the time
     (weights, gradient, optimiser, buffers; recording and views apart). `step_memory` is what it needs besides while it
     takes its turn: what the forward keeps for the backward, counted on shapes. `images`: training images that a GPU
-    holds, in every process. `graphs`: what CUDA graphs hold while a step that is none is taken, for an audit. `ledger`:
-    what that takes, `vector` the bytes of one of its vectors. `why_ranks`: why there are so many, in words; "" where
-    the caller said how many.
+    holds, in every process. `ledger`: what that takes, `vector` the bytes of one of its vectors. `why_ranks`: why there
+    are so many, in words; "" where the caller said how many.
     """
 
     arms: tuple[str, ...]
@@ -74,7 +72,7 @@ class Plan:
     arm_memory: int
     step_memory: int
     images: int
-    graphs: int
+    graphs: GraphMemory
     ledger: LedgerCost
     vector: int
     placement: Placement
@@ -86,7 +84,7 @@ class Plan:
     def memory(self) -> int:
         """What arms hold together, the turn of one of them, images, and what kicks take."""
         held = len(self.arms) * self.arm_memory + self.ledger_memory(self.arms)
-        return held + self.step_memory + self.images + self.graphs + self.kicks.memory
+        return held + self.step_memory + self.images + self.graphs.held(len(self.arms)) + self.kicks.memory
 
     def ledger_memory(self, arms: Sequence[str]) -> int:
         """What the ledger of these arms holds all the time in one process."""
@@ -96,7 +94,8 @@ class Plan:
         """What a rank's arms hold, the turn of one of them on its part of a batch, images, and at most for kicks."""
         arms = self.placement.groups[rank // self.placement.data]
         held = len(arms) * self.arm_memory + self.ledger_memory(arms)
-        return held + self.step_memory // self.placement.data + self.images + self.graphs + self.kicks.memory
+        held += self.graphs.held(len(arms)) + self.images
+        return held + self.step_memory // self.placement.data + self.kicks.memory
 
     @property
     def total(self) -> int:
@@ -112,6 +111,9 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
     parameters, buffers = _elements(network)
     real = getattr(torch, config.train.dtype).itemsize
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
+    # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
+    activations = _activations(config, parameters)
+    turn = activations + real * 3 * views**2
     every = [stream for stream in streams if _rows(config, stream, "batch") >= config.train.steps]
     return Plan(
         arms=tuple(config.arms),
@@ -123,10 +125,11 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         checkpoints=(_most_on_disk(config), _checkpoint_bytes(config, network)),
         # lars spreads its ratios over layers by an index of every element, int32.
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
-        # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
-        step_memory=_activations(config, parameters) + real * 3 * views**2,
+        step_memory=turn,
         images=held_bytes(config),
-        graphs=_activations(config, parameters) if _takes_both(config, placement.data) else 0,
+        graphs=graph_memory(
+            config, placement.data, parameters=parameters, buffers=buffers, activations=activations, turn=turn
+        ),
         ledger=ledger_cost(config),
         vector=vector_bytes(config, network),
         placement=placement,
@@ -134,14 +137,6 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         traffic=_traffic(config, placement, network),
         kicks=_kicks(config, parameters),
     )
-
-
-def _takes_both(config: Config, data_ranks: int) -> bool:
-    """Are some steps of a run CUDA graphs and others not, or other passes beside them?"""
-    nudges = (nudge for name in config.arms for nudge in traits_of(config.arms, name).nudges)
-    kicked = any(traits_of(config.arms, name).kicks for name in config.arms)
-    aside = kicked or records_ledger(config) or any(nudge.direction == "batch" for nudge in nudges)
-    return aside and not forbidden_by(config, config.train.device, data_ranks)
 
 
 def _activations(config: Config, parameters: int) -> int:

@@ -6,6 +6,7 @@ so that one failure hides no other. PASS, FAIL or LEFT OUT is one line a part; a
 measurements come last.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -19,15 +20,24 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 
 import parts  # noqa: E402
 
+NEEDED = ("torch", "torchvision", "numpy", "safetensors", "rich", "numba")
 GROUPS = ("kernels", "training", "ranks", "speed")
 SECONDS = {"speed": 290}  # that a group may take; 150 where nothing is said
 
 
 def main(argv: list[str]) -> int:
-    """Runs the groups asked for, all by default; 1 if a part failed."""
+    """Runs the groups asked for, all by default; 1 if a part failed, 2 where this Python has not what all need."""
     if argv[:1] == ["--group"]:
         parts.run_group(argv[1], Path(argv[2]), argv[3:])
         return 0
+    if missing := [module for module in NEEDED if importlib.util.find_spec(module) is None]:
+        print(
+            f"{sys.executable} has no {', '.join(missing)}; the device check needs torch 2.11 or later, "
+            f"{', '.join(NEEDED[1:])}, and installs nothing: install them there, or name a Python that has them "
+            "(make test-gpu PYTHON=.venv/bin/python, after make install)",
+            file=sys.stderr,
+        )
+        return 2
     only = [name for name in argv if "/" in name]
     asked = list(dict.fromkeys(name.partition("/")[0] for name in argv or GROUPS))
     together = [group for group in asked if group != "speed"]

@@ -46,6 +46,7 @@ CONTROLS = {
 }
 KEEP = {"keep": {"steps": [0], "last": True}, "recovery": {"steps": [3, 5]}}
 LARS = {"name": "lars", "learning_rate": 0.3, "clip_norm": 1.0, "horizon": 20}
+WAYS = {"launches": {"graphs": False}, "graphs": {}, "graphs side by side": {"side_by_side": True}}
 STYLES = {
     "float32": {},
     "bf16": {"precision": "bf16", "memory_format": "channels_last", "views_forward": "separate"},
@@ -138,12 +139,13 @@ def graphs_give_the_bytes_of_launches() -> str:
     }
     with tempfile.TemporaryDirectory() as folder:
         for name, sections in cases.items():
-            hashes = []
-            for graphs in (True, False):
-                config = config_of(f"{folder}/{graphs}", name, **deepcopy(sections))
-                hashes.append(tree_hash(train(replace(config, train=replace(config.train, graphs=graphs)))))
-            check(hashes[0] == hashes[1], f"{name}: other bytes with graphs than without")
-    return f"{len(cases)} runs of 8 steps, equal hashes"
+            hashes = {}
+            for way, fields in WAYS.items():
+                config = config_of(f"{folder}/{way}", name, **deepcopy(sections))
+                hashes[way] = tree_hash(train(replace(config, train=replace(config.train, **fields))))
+            for way in WAYS:
+                check(hashes[way] == hashes["launches"], f"{name}: other bytes with {way} than with launches")
+    return f"{len(cases)} runs of 8 steps, three ways each: equal hashes"
 
 
 @part()

@@ -4,10 +4,11 @@ from contextlib import suppress
 
 import pytest
 import torch
-from fake_graphs import Again
+from fake_graphs import Again, Late, Streams
 from helpers import tiny
 
 from coupled import graphs, runtime
+from coupled.arms.arm import Arm
 from coupled.driver import assembly
 from coupled.driver.assembly import assemble
 from coupled.driver.loop import advance
@@ -43,6 +44,11 @@ CASES = {
     "a view a forward": {
         "train": {**DOUBLE, "views_forward": "separate"},
         "optimiser": {"name": "lars", "clip_norm": 0.5},
+    },
+    "adamw": {
+        "arms": {name: ARMS[name] for name in ("cl", "scl", "ce")},
+        "train": DOUBLE,
+        "optimiser": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1, "clip_norm": 0.1},
     },
     "now and then": {
         "train": DOUBLE,
@@ -94,6 +100,88 @@ def test_a_run_that_is_gone_on_with_runs_each_act_once_and_captures_it_again(tmp
     assert tree_hash(resumed) == tree_hash(train(tiny(tmp_path / "plain", checkpoints={"keep": {"steps": [0, 3]}})))
 
 
+@pytest.mark.parametrize("case", ["float32", pytest.param("audited", marks=pytest.mark.slow)])
+def test_arms_side_by_side_give_the_same_bytes_and_nothing_reads_them_early(tmp_path, monkeypatch, case):
+    made, plain = [], train(tiny(tmp_path / "plain", **CASES[case]))
+    streams, taken_pass = Streams(monkeypatch), Arm._pass
+
+    def only_kernels(arm, batch):  # a graph leaves what Python knows as it is
+        seen, known = [norm.taken() for norm in arm._norms], vars(arm).copy()
+        given = taken_pass(arm, batch)
+        vars(arm).update(known)
+        for norm, of_norm in zip(arm._norms, seen, strict=True):
+            norm.put_back(of_norm)
+        return given
+
+    monkeypatch.setattr(Arm, "_pass", only_kernels)
+    monkeypatch.setattr(assembly, "graphs_of", lambda *given: made.append(Late(streams)) or made[-1])
+    monkeypatch.setattr(runtime, "runs_behind", lambda device: True)
+    assert tree_hash(plain) == tree_hash(train(tiny(tmp_path / "beside", **CASES[case])))
+    lanes = made[0].lanes
+    own = [lane for key, lane in lanes.items() if key[0] == "forward and backward"]
+    assert len(own) == len({id(lane.stream) for lane in own}) == len({lane.pool for lane in own}) > 1
+    assert all(lane.pool == "all" for lane in lanes.values() if lane not in own)
+    assert made[0]._compared
+
+
+def test_arms_that_come_out_otherwise_side_by_side_stop_the_run(monkeypatch):
+    made, x = Late(Streams(monkeypatch)), torch.ones(2)
+    acts = {"one": lambda: {"y": x}, "other": lambda: {"y": x + len(made._beside or [])}}
+
+    def step():
+        with made.side_by_side():
+            for key, act in acts.items():
+                made.run(("double", key), act)
+
+    with pytest.raises(RunStopped, match=r"^double, other came out with other bytes side by side"):
+        for _ in range(3):
+            step()
+
+
+def test_what_fails_beside_graphs_waits_for_them_all_the_same(monkeypatch):
+    made, x = Late(Streams(monkeypatch)), torch.ones(2)
+
+    def step(fails):
+        with made.side_by_side():
+            y = made.run("double", lambda: {"y": 2 * x})["y"]
+            if fails:
+                raise KeyError
+        return y
+
+    step(False)
+    y = step(False)
+    with pytest.raises(KeyError):
+        step(True)
+    assert torch.equal(y, 2 * x)
+
+
+def test_acts_of_one_room_give_what_they_give_in_one_place():
+    made, x = Again(), torch.ones(2)
+    for _ in range(3):
+        one = made.run("one", lambda: {"y": x}, room="both")["y"]
+        assert torch.equal(one, x)
+        other = made.run("other", lambda: {"y": 2 * x}, room="both")["y"]
+        assert torch.equal(other, 2 * x) and other.data_ptr() == one.data_ptr()
+
+
+def test_an_act_that_changes_what_is_there_is_done_once_a_step():
+    made, x = Again(), torch.zeros(2)
+    for step in range(4):
+        made.run("add", lambda: {"y": x.add_(1)}, changes=[x])
+        assert torch.equal(x, torch.full((2,), step + 1.0))
+
+
+def test_a_graph_that_changes_what_is_there_to_other_bytes_stops_the_run():
+    class Off(Again):
+        def _captured(self, key, act, outputs, lane):
+            return lambda: x.add_(2)
+
+    made, x = Off(), torch.zeros(2)
+    made.run("add", lambda: {"y": x.add_(1) * 0}, changes=[x])
+    with pytest.raises(RunStopped, match=r"of add \(what it changes came out with other bytes than without\)"):
+        made.run("add", lambda: {"y": x.add_(1) * 0}, changes=[x])
+
+
 def test_an_act_is_captured_at_its_second_step_and_an_audited_step_is_not(tmp_path, replaying):
     arms = {name: CONTROLS[name] for name in ("cl", "nscl")}
     run = assemble(tiny(tmp_path, arms=arms, record={"ledger": {"steps": [2]}}))
@@ -128,7 +216,7 @@ def test_code_of_a_user_is_not_captured(tmp_path, monkeypatch):
 
 def test_a_graph_that_gives_other_bytes_than_its_act_stops_the_run():
     class Off(Again):
-        def _captured(self, key, act, outputs):
+        def _captured(self, key, act, outputs, lane):
             return lambda: outputs["y"].copy_(torch.tensor([0.0, 1.0]))
 
     x = torch.tensor([-0.0, 1.0])
@@ -169,13 +257,12 @@ def test_the_reason_of_a_capture_that_fails_is_that_of_the_act(monkeypatch, erro
         "set_stream": stream.append,
     }.items():
         monkeypatch.setattr(torch.cuda, name, double)
-    monkeypatch.setattr(graphs, "_shared", lambda device: ("captures", None))
 
     def act():
         raise error
 
     with pytest.raises((RunStopped, torch.OutOfMemoryError)) as raised:
-        graphs.Graphs()._captured(("losses", "cl"), act, {})
+        graphs.Graphs()._captured(("losses", "cl"), act, {}, graphs.Lane("captures", None))
     if isinstance(error, torch.OutOfMemoryError):
         assert raised.value is error
     else:
@@ -187,7 +274,8 @@ def test_what_forbids_graphs_is_said(tmp_path):
     gpu = torch.device("cuda")
     config = tiny(tmp_path)
     assert graphs_of(config, torch.device("cpu"), ALONE).why_not == "arms are on a CPU"
-    assert graphs_of(config, gpu, ALONE).is_on
+    assert graphs_of(config, gpu, ALONE).is_on and not graphs_of(config, gpu, ALONE).at_once
+    assert graphs_of(tiny(tmp_path, train={"side_by_side": True}), gpu, ALONE).at_once
     assert graphs_of(config, gpu, Mesh(arms=Axis(0, 2))).is_on
     assert "share a batch" in graphs_of(config, gpu, Mesh(data=Axis(0, 2))).why_not
     for section in ({"graphs": False}, {"compile": True}):

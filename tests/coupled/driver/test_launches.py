@@ -44,6 +44,8 @@ class Steps:
     def __init__(self, counted, graphs):
         self.counted, self.counts, self.in_place = counted, {}, graphs.is_on
         self.arms = {name: Arm(name, spec, CONFIG, GPU) for name, spec in CONFIG.arms.items()}
+        for arm in self.arms.values():
+            arm.graphs, arm._in_place = graphs, graphs.is_on
         setting = SimpleNamespace(config=CONFIG, panels=SimpleNamespace(images={"panel": IDS}), ledger=None)
         commits, writer = SimpleNamespace(mesh=ALONE), SimpleNamespace(failed=False)
         self.guard = Guard(CONFIG, self.arms, commits, writer, behind=True)
@@ -96,3 +98,8 @@ def test_observers_start_no_more_kernels_than_the_docs_say(counts, request):
     observing = counts["observe"][0] + counts["observe the update"][0]
     graphs = "no graphs" not in request.node.name
     assert observing / len(CONFIG.arms) <= (7 if graphs else 75)
+
+
+def test_an_update_starts_no_more_kernels_than_the_docs_say(counts, request):
+    graphs = "no graphs" not in request.node.name
+    assert counts["update"][0] / len(CONFIG.arms) <= (5 if graphs else 54)

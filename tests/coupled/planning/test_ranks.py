@@ -155,5 +155,19 @@ def test_audits_beside_graphs_take_a_turn_of_their_own():
     pulled = {"more": {"late": {"kind": "nudged", "at": 2, "direction": "batch", "scale": 0.1}}}
     for sections in (audited, kicked, pulled):
         both, eager = of_gpu(**sections), of_gpu(**sections, train={"graphs": False})
-        assert both.graphs > 0 and both.memory == eager.memory + both.graphs
-    assert of_gpu().graphs == 0
+        assert both.graphs.aside > 0 and both.memory == eager.memory + both.graphs.held(len(both.arms))
+        assert eager.graphs.held(len(eager.arms)) == 0
+    assert of_gpu().graphs.aside == 0
+
+
+def test_what_graphs_keep_of_updates_and_of_arms_side_by_side_is_counted():
+    """All arms share the place of an update: weights, buffers, momentum and the scaled gradient."""
+    lars = {"name": "lars", "learning_rate": 0.1, "clip_norm": 1.0}
+    one, many = (
+        plan(from_tables(tables(optimiser=lars, train={"device": "cuda", "side_by_side": beside})), 1)
+        for beside in (False, True)
+    )
+    buffers = one.arm_memory - 4 * (2 + 1 + 1) * one.parameters
+    assert one.graphs.held(5) == one.graphs.update == 4 * 3 * one.parameters + buffers
+    assert many.memory == one.memory + (len(many.arms) - 1) * many.step_memory
+    assert "for arms side by side" in many.graphs.in_words(2) and "side" not in one.graphs.in_words(2)
