@@ -6,10 +6,10 @@ the same memory, so it gives the same bytes.
 
 import gc
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final, NamedTuple, TypeVar
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from coupled.config import Config
 from coupled.config.traits import objective_of
 from coupled.errors import RunStopped
+from coupled.lanes import Lane, give_up, own_lane, shared_lane
 from coupled.objectives.registry import registered
 from coupled.ranks.mesh import Mesh
 
@@ -24,13 +25,8 @@ K = TypeVar("K")
 Act = Callable[[], Mapping[K, Tensor]]
 
 
-class Lane(NamedTuple):
-    """Where graphs are captured, and may be replayed beside those of other lanes: a stream, with what libraries keep
-    for it, and the memory of what lies between a graph's inputs and outputs.
-    """
-
-    stream: torch.cuda.Stream
-    pool: Any
+class GraphError(RunStopped):
+    """A graph cannot be made, or gives other bytes than its act."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,14 @@ class _Replay:
         return [*self.outputs.values(), *self.changes]
 
 
+@dataclass
+class _Passes:
+    """What comes at the end of passes: captures that are due, and keys of what is being replayed at once."""
+
+    due: list[Callable[[], None]] = field(default_factory=list)
+    at_once: list[Hashable] = field(default_factory=list)
+
+
 class Graphs:
     """Acts by name. An act depends on nothing that changes but tensors which stay where they are, and asks the device
     for no number.
@@ -55,7 +59,8 @@ class Graphs:
     The first time, an act runs as it is, and libraries load what they need. The second time it runs once more, its
     kernels are captured, and what they give must have the same bytes; from then on they are replayed. What it gives are
     tensors that stay where they are as well, until it is run again. In between nothing has to be kept in the memory of
-    graphs, so all that are replayed one after the other share it. `at_once`: those within `side_by_side` are not.
+    graphs, so all that are replayed one after the other share it. `at_once`: those of `passes` run at once, and share
+    none.
     """
 
     why_not = ""
@@ -66,8 +71,7 @@ class Graphs:
         self._begun: set[Hashable] = set()
         self._replays: dict[Hashable, _Replay] = {}
         self._lanes: dict[Hashable, Lane] = {}
-        # Keys of what is being replayed side by side, where anything is.
-        self._beside: list[Hashable] | None = None
+        self._passes: _Passes | None = None
         self._compared = False
 
     def run(
@@ -76,46 +80,43 @@ class Graphs:
         """What `act()` gives; `key` names it, with all that it depends on beside its tensors. `changes`: the tensors
         that it changes in place. Acts of one `room` give tensors that lie in the same place.
         """
-        room = key if room is None else room
-        if key not in self._begun:
-            self._begun.add(key)
-            return self.kept(room, self._first(act, self._lane(key)))
+        room, lane = key if room is None else room, self._lane(key)
         if key in self._replays:
             self._replay(key)
             return self._replays[key].outputs
-        outputs = self._outputs[room]
-        lane, before = self._lane(key), [tensor.clone() for tensor in changes]
-        expected = {name: value.detach().clone() for name, value in self._first(act, lane).items()}
-        changed = [tensor.clone() for tensor in changes]
-        self._replays[key] = _Replay(self._captured(key, act, outputs, lane), act, outputs, changes, lane)
-        _put(changes, before)
-        self._replays[key].again()
-        differing = [str(name) for name in outputs if not _same_bytes(outputs[name], expected[name])]
-        differing += [
-            "what it changes" for own, other in zip(changes, changed, strict=True) if not _same_bytes(own, other)
-        ]
-        if differing:
-            raise _refused(key, f"{differing[0]} came out with other bytes than without")
+        is_first = key not in self._begun
+        self._begun.add(key)
+        before = [] if is_first or self._passes is not None else [tensor.clone() for tensor in changes]
+        outputs = self.kept(room, self._plain(act, lane))
+        if not is_first:
+            capture = partial(self._capture, key, act, outputs, changes, lane, before)
+            if self._passes is None:
+                capture()
+            else:
+                self._passes.due.append(capture)
         return outputs
 
     @contextmanager
-    def side_by_side(self) -> Iterator[None]:
-        """Where graphs are `at_once`, those that are replayed within run beside each other, each in a lane of its own,
-        and what they give is there at the end. Each must give the same when it is replayed twice, and none may read
-        what another gives. The first time they are replayed one after the other as well, and must give the same bytes.
+    def passes(self) -> Iterator[None]:
+        """For the passes of all arms, which take most of the memory. All that are to be captured are so at the end,
+        when none runs as it is any more: the memory of a pass is then needed once. Where graphs are `at_once`, those
+        that are replayed run beside each other, each in a lane of its own, and what they give is there at the end; the
+        first time they are replayed in turns as well, and must give the same bytes.
+
+        What runs within must give the same when it is run again, with nothing else changed, and none may read what
+        another gives.
         """
-        if not self.at_once:
-            yield
-            return
-        self._beside = []
+        self._passes = passes = _Passes()
         try:
             yield
         finally:
-            replayed, self._beside = self._beside, None
-            for key in replayed:
+            self._passes = None
+            for key in passes.at_once:
                 torch.cuda.current_stream().wait_stream(self._replays[key].lane.stream)
-        if len(replayed) > 1 and not self._compared:
-            self._compare(replayed)
+        for capture in passes.due:
+            capture()
+        if len(passes.at_once) > 1 and not self._compared:
+            self._compare(passes.at_once)
             self._compared = True
 
     def forget(self) -> None:
@@ -131,36 +132,14 @@ class Graphs:
         return self._outputs[room]
 
     def _lane(self, key: Hashable) -> Lane:
-        if self._beside is None:
-            return _shared(torch.cuda.current_device())
-        if key not in self._lanes:
-            self._lanes[key] = _new_lane(torch.cuda.current_device())
-        return self._lanes[key]
+        at_once = self.at_once and self._passes is not None
+        if (lane := key if at_once else None) not in self._lanes:
+            device = torch.cuda.current_device()
+            self._lanes[lane] = own_lane(len(self._lanes), device) if at_once else shared_lane(device)
+        return self._lanes[lane]
 
-    def _replay(self, key: Hashable) -> None:
-        replay = self._replays[key]
-        if self._beside is None:
-            replay.again()
-            return
-        self._beside.append(key)
-        replay.lane.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(replay.lane.stream):
-            replay.again()
-
-    def _compare(self, keys: Sequence[Hashable]) -> None:
-        """Replays one after the other what was replayed side by side."""
-        replays = {key: self._replays[key] for key in keys}
-        together = {key: [tensor.clone() for tensor in replay.results] for key, replay in replays.items()}
-        for replay in replays.values():
-            replay.again()
-        for key, replay in replays.items():
-            if not all(map(_same_bytes, replay.results, together[key])):
-                raise RunStopped(
-                    f"{_words(key)} came out with other bytes side by side than one after the other: set "
-                    "train.side_by_side = false, the bytes are then those of one after the other"
-                )
-
-    def _first(self, act: Act[K], lane: Lane) -> Mapping[K, Tensor]:
+    def _plain(self, act: Act[K], lane: Lane) -> Mapping[K, Tensor]:
+        """The act as it is."""
         # On the stream that captures: what libraries keep for a stream is then not made within a graph.
         current = torch.cuda.current_stream()
         lane.stream.wait_stream(current)
@@ -169,16 +148,42 @@ class Graphs:
         current.wait_stream(lane.stream)
         return outputs
 
+    def _capture(
+        self,
+        key: Hashable,
+        act: Act[K],
+        outputs: Mapping[K, Tensor],
+        changes: Sequence[Tensor],
+        lane: Lane,
+        before: Sequence[Tensor],
+    ) -> None:
+        """Has the act captured and replayed, from what the tensors were `before` that it changes, if that matters:
+        outputs and changes must come out as they are now.
+        """
+        results = [*outputs.values(), *changes]
+        expected = [tensor.clone() for tensor in results]
+        again = self._captured(key, act, outputs, lane)
+        self._replays[key] = _Replay(again, act, outputs, changes, lane)
+        _put(changes[: len(before)], before)
+        again()
+        names = [*map(str, outputs), *["what it changes"] * len(changes)]
+        for name, one, other in zip(names, results, expected, strict=True):
+            if not _same_bytes(one, other):
+                raise _refused(key, f"{name} came out with other bytes than without")
+
     def _captured(self, key: Hashable, act: Act[K], outputs: Mapping[K, Tensor], lane: Lane) -> Callable[[], object]:
         if not self._replays:
             gc.collect()  # what an earlier run of this process has left would be freed within the capture
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             # Other threads, which make views, go on meanwhile.
-            with torch.cuda.graph(graph, pool=lane.pool, stream=lane.stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=lane.pool.handle, stream=lane.stream, capture_error_mode="thread_local"):
                 _copy(outputs, act())
         except RuntimeError as error:
             torch.cuda.set_stream(current)  # which a capture that fails twice leaves behind
+            give_up(torch.cuda.current_device())
+            with suppress(RuntimeError):
+                graph.reset()
             # The end of a capture fails too then, and says less.
             cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
             if isinstance(cause, torch.OutOfMemoryError):
@@ -186,23 +191,36 @@ class Graphs:
             raise _refused(key, next(iter(str(cause).splitlines()), "no reason given")) from error
         return graph.replay
 
+    def _replay(self, key: Hashable) -> None:
+        replay = self._replays[key]
+        if self._passes is None or not self.at_once:
+            replay.again()
+            return
+        self._passes.at_once.append(key)
+        replay.lane.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(replay.lane.stream):
+            replay.again()
+
+    def _compare(self, keys: Sequence[Hashable]) -> None:
+        """Replays in turns what was replayed at once."""
+        replays = {key: self._replays[key] for key in keys}
+        together = {key: [tensor.clone() for tensor in replay.results] for key, replay in replays.items()}
+        for replay in replays.values():
+            replay.again()
+        for key, replay in replays.items():
+            if not all(map(_same_bytes, replay.results, together[key])):
+                raise GraphError(
+                    f"{_words(key)} came out with other bytes side by side than one after the other: set "
+                    "train.side_by_side = false, the bytes are then those of one after the other"
+                )
+
     @property
     def is_on(self) -> bool:
         return not self.why_not
 
 
-def _new_lane(device: int) -> Lane:
-    return Lane(torch.cuda.Stream(device), torch.cuda.graph_pool_handle())
-
-
-@cache
-def _shared(device: int) -> Lane:
-    """The lane of all graphs of this process on a device that are replayed one after the other."""
-    return _new_lane(device)
-
-
-def _refused(key: Hashable, reason: str) -> RunStopped:
-    return RunStopped(
+def _refused(key: Hashable, reason: str) -> GraphError:
+    return GraphError(
         f"no CUDA graph can be made of {_words(key)} ({reason}): set train.graphs = false, the bytes are the same"
     )
 

@@ -16,6 +16,7 @@ import torch
 import coupled
 from coupled.config import Config
 from coupled.errors import UserError
+from coupled.gpu_libraries import libraries
 from coupled.models.timm_models import LIBRARY, is_timm, timm_version
 
 _CUDA_SETTINGS: Final = (
@@ -132,7 +133,4 @@ def machine(device: torch.device) -> dict[str, str]:
 
 def _cuda_facts() -> dict[str, str]:
     """What the bits of a GPU's kernels depend on beside the card and torch: libraries, settings in the environment."""
-    libraries = {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
-    if torch.distributed.is_available() and torch.distributed.is_nccl_available():
-        libraries["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[reportAttributeAccessIssue]
-    return libraries | {name.lower(): os.environ[name] for name in _CUDA_SETTINGS if name in os.environ}
+    return libraries() | {name.lower(): os.environ[name] for name in _CUDA_SETTINGS if name in os.environ}

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from coupled import graphs
+from coupled.lanes import Lane
 
 
 class Read(TorchDispatchMode):
@@ -44,7 +45,7 @@ class Again(graphs.Graphs):
     def _lane(self, key):
         return None
 
-    def _first(self, act, lane):
+    def _plain(self, act, lane):
         return act()
 
     def _captured(self, key, act, outputs, lane):
@@ -98,12 +99,12 @@ class Late(Again):
 
     def __init__(self, streams):
         super().__init__()
-        self.at_once, self.streams, self.lanes, self._shared = True, streams, {}, graphs.Lane(Stream(), "all")
+        self.at_once, self.streams, self.lanes, self._shared = True, streams, {}, Lane(Stream(), "all")
 
     def _lane(self, key):
-        if self._beside is None:
+        if self._passes is None:
             return self._shared
-        return self._lanes.setdefault(key, graphs.Lane(Stream(), key))
+        return self._lanes.setdefault(key, Lane(Stream(), key))
 
     def _captured(self, key, act, outputs, lane):
         self.lanes[key] = lane

@@ -25,6 +25,9 @@ from coupled.ranks.exchange import whole
 from coupled.ranks.mesh import ALONE, Axis
 from coupled.ranks.sums import Sums
 
+# What the training forwards of a norm saw, as `BatchNorm.taken` gives it.
+Taken = Sequence[tuple[Tensor, Tensor]]
+
 
 class Arm:
     """One model in lockstep with the others.
@@ -89,8 +92,14 @@ class Arm:
         return gradients
 
     def _pass(self, batch: Batch) -> dict[str, Tensor]:
+        """What a forward and a backward give, for `_take`: but for the gradient the arm is left as it was."""
+        known = self.loss, self.z, self.sigma, self._sigma, self.squares
+        seen = [norm.taken() for norm in self._norms]
         self._both(batch)
-        return self._given()
+        given = self._given()
+        self.loss, self.z, self.sigma, self._sigma, self.squares = known
+        self._see(seen)
+        return given
 
     def _given(self) -> dict[str, Tensor]:
         """What a forward and a backward gave beside the gradient: running statistics never hear of it, unless `_take`
@@ -160,37 +169,42 @@ class Arm:
         """One optimiser step on the whole flat vector; running statistics take in the step's batch. Where `halted`, a
         0-d bool on the arm's device, is true, all stay what they were.
 
-        All but what depends on the rate is an act of `graphs`, where the optimiser has the tensors that it keeps.
+        What does not depend on the rate is two acts of `graphs`, from the step on at which the optimiser has the
+        tensors that it keeps.
         """
         flats, seen = self._flats(), [norm.taken() for norm in self._norms]
         steady = self._in_place and len(self.optimiser.tensors()) == len(self.optimiser.names)
         graphs = self.graphs if steady else OFF
         # Arms are updated one after the other, so what is kept of an update lies in the same place for all.
-        room = ("update", len(self.state.weights))
-        before = graphs.run(("update before its rate", self.name), lambda: self._before(flats, halted), room=room)
+        room = ("what an update keeps", len(self.state.weights))
+        if halted is not None and not graphs.is_on:
+            flats = {name: flat.clone() for name, flat in flats.items()}  # as graphs do with what an act gives
+        before = graphs.run(
+            ("update before its rate", self.name), lambda: self._before({} if halted is None else flats), room=room
+        )
         self.optimiser.move(learning_rate, before.get("gradient", self.state.gradient))
         self.moved()
         after = ("update after its rate", self.name)
-        graphs.run(after, lambda: self._after(before, seen, halted), changes=list(flats.values()))
+        graphs.run(after, lambda: self._after(before, seen, halted), changes=list(self._flats().values()))
 
-    def _before(self, flats: Mapping[str, Tensor], halted: Tensor | None) -> dict[str, Tensor]:
-        """The scaled gradient, where it is not the state's own; and all that an update changes, if it may be halted."""
+    def _before(self, flats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`flats`, and the scaled gradient where it is not the state's own."""
         gradient = self.optimiser.scaled(self.squares.anew())
-        before = {} if gradient is self.state.gradient else {"gradient": gradient}
-        return before if halted is None else before | {name: flat.clone() for name, flat in flats.items()}
+        return {**flats} if gradient is self.state.gradient else {**flats, "gradient": gradient}
 
-    def _after(
-        self, before: Mapping[str, Tensor], seen: Sequence[Sequence[tuple[Tensor, Tensor]]], halted: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _after(self, before: Mapping[str, Tensor], seen: Sequence[Taken], halted: Tensor | None) -> dict[str, Tensor]:
         """Running statistics take in what norms have seen. Where the update is halted all is put back."""
-        for norm, taken in zip(self._norms, seen, strict=True):
-            norm.put_back(taken)
+        self._see(seen)
         absorb(self._norms)
         if halted is not None:
             for name, flat in self._flats().items():
                 # Before its first step an optimiser has no tensors: zeros are what it begins with.
                 torch.where(halted, before[name] if name in before else torch.zeros_like(flat), flat, out=flat)
         return {}
+
+    def _see(self, seen: Sequence[Taken]) -> None:
+        for norm, taken in zip(self._norms, seen, strict=True):
+            norm.put_back(taken)
 
     def _flats(self) -> dict[str, Tensor]:
         """All that an update changes."""

@@ -39,7 +39,7 @@ class Audits:
         """One forward and one backward of every arm, and a backward more for every other loss that is wanted of it."""
         self._gradients.clear()
         wanted = list(dict.fromkeys(request for ask in self._asks for request in ask(step)))
-        with self._sums.beside(), self.graphs.side_by_side():
+        with self._sums.beside(), self.graphs.passes():
             for name, arm in arms.items():
                 others = dict.fromkeys(self._terms[of] for at, of in wanted if at == name and not self._is_own(at, of))
                 gradients: dict[tuple[Term, ...], Tensor] = dict(

@@ -63,12 +63,12 @@ class Bench:
     `step` has all acts but panels; of a checkpoint with the shards that close at it, as much a step as the config's own
     schedule gives, and that is the act `record`. `ratios` are step / stock of every block, `ratio` is their median, as
     `bare_ratio` is that of step / bare. `layout`: of the stock networks. `views` is what making a batch takes in this
-    process by itself; in a run another thread or process makes it ahead (not on a GPU), and `data` is the wait for it.
+    process by itself; in a run another thread or process makes it ahead, and `data` is the wait for it.
     `panel` is one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation
     forward of the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of
-    a stock step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU at most in use by
-    the run alone; None on a CPU. `graphs`: why the run's steps are no CUDA graphs; "" if they are. `at_once`: those of
-    all arms run side by side.
+    a stock step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU that the run alone
+    had at most, in tensors and in all that torch reserved (what graphs hold is in the second only); None on a CPU.
+    `graphs`: why the run's steps are no CUDA graphs; "" if they are. `at_once`: those of all arms run side by side.
     """
 
     steps: int
@@ -86,7 +86,7 @@ class Bench:
     panel_ratio: float | None
     flops: int
     multiplying: float
-    memory: int | None
+    memory: tuple[int, int] | None
     graphs: str
     at_once: bool
 
@@ -114,6 +114,7 @@ def bench(config: Config, steps: int = 50, working: Callable[[int, int], None] =
         short = without_panels(shortened(config, "bench", total, scratch, at))
         parts = build(short)
         if parts.device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(parts.device)
         run = start_run(parts)
         assert run is not None
@@ -234,7 +235,7 @@ class Timer(Silent):
     def __init__(self, run: Run, length: int, silent: Callable[[], Run]) -> None:
         self.run, self.length, self.clock, self._make_silent = run, length, Clock(run.source.device), silent
         self.working: Callable[[int], None] = lambda done: None
-        self.memory: int | None = None
+        self.memory: tuple[int, int] | None = None
         self.blocks: list[Block] = []
         self.spans: list[tuple[str, Mark, Mark]] = []
         self._wrap(run.stream, "at", "data")
@@ -265,7 +266,8 @@ class Timer(Silent):
         """Build what the run is compared with, and warm it up."""
         source = self.run.source
         if source.device.type == "cuda":
-            self.memory = torch.cuda.max_memory_allocated(source.device)
+            most = torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved
+            self.memory = most[0](source.device), most[1](source.device)
         self.batch = source.at(0)
         # The thread that makes views ahead does so while others have their turn: it is given time to end.
         self.pause = 2 * _host_seconds(lambda: source.at(1))

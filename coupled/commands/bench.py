@@ -86,7 +86,7 @@ def _lines(times: Bench, config: Config) -> Iterator[str]:
     """What stands under the table: the ratios last."""
     yield f"observers and guard: {times.looking:.1%} of the step"
     views = f"{times.views * 1e3:.0f} ms a batch"
-    yield f"views: {views}, made ahead of the step unless on a GPU: data is the wait for them"
+    yield f"views: {views}, made ahead of the step: data is the wait for them"
     yield f"panels: {_panels(times, config)}"
     rate, most = times.flops / times.step, times.multiplying
     yield (
@@ -96,7 +96,8 @@ def _lines(times: Bench, config: Config) -> Iterator[str]:
     if times.memory is not None:
         order = "side by side" if times.at_once else "one after the other"
         yield f"CUDA graphs: {f'off, {times.graphs}' if times.graphs else f'on, arms {order}'}"
-        yield f"memory: {times.memory / 2**30:.2f} GiB of the GPU at most, by the run alone and without panels"
+        tensors, reserved = (f"{size / 2**30:.2f} GiB" for size in times.memory)
+        yield f"memory: {tensors} of the GPU in tensors at most, {reserved} reserved, by the run alone, without panels"
     yield f"ratio to the same run with nothing recorded: {times.recording:.3f} (a checkpoint in every block, on disk)"
     yield f"ratio to bare compute: {times.bare_ratio:.3f} (our own networks and optimiser on a fixed batch)"
     model, train = config.model, config.train

@@ -8,7 +8,7 @@ from torch import Tensor
 from coupled.arms.arm import Arm
 from coupled.config import Config
 from coupled.config.identity import path_of
-from coupled.errors import RunStopped, UserError
+from coupled.errors import EarlyEnd, RunStopped
 from coupled.recording.commits import Commits
 from coupled.recording.transfer import Transfer, send
 from coupled.recording.writer import Writer
@@ -37,7 +37,7 @@ class Guard:
         self._step = 0
         self.coming: list[Transfer] = []
 
-    def check(self, step: int, error: UserError | None = None) -> None:
+    def check(self, step: int, error: EarlyEnd | None = None) -> None:
         """Before the update of `step`, a meeting of all ranks: also stops all arms if a loss could not be computed
         (`error`), or if nothing can be written any more.
         """

@@ -8,6 +8,7 @@ from coupled.driver.run import Run
 from coupled.driver.signals import Preemption
 from coupled.driver.standings import standings
 from coupled.errors import Preempted, UserError
+from coupled.graphs import GraphError
 from coupled.inputs.source import Batch
 from coupled.terminal.shell import shell
 from coupled.theory.learning_rate import learning_rate
@@ -27,13 +28,13 @@ def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None)
     run.finish()
 
 
-def forward_backward(run: Run, batch: Batch) -> UserError | None:
-    """The gradients of every arm here, and of other losses that are asked for. The error of a user's objective is
-    returned: the guard, which all ranks reach, raises it.
+def forward_backward(run: Run, batch: Batch) -> UserError | GraphError | None:
+    """The gradients of every arm here, and of other losses that are asked for. The error of a user's objective, or of a
+    graph, is returned: the guard, which all ranks reach, raises it.
     """
     try:
         run.audits.forward_backward(batch.step, run.arms, batch)
-    except UserError as error:
+    except (UserError, GraphError) as error:
         return error
     return None
 

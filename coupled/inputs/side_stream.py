@@ -6,6 +6,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from coupled.lanes import stream_for
+
 
 class OnDevice(Protocol):
     """What has tensors on a GPU."""
@@ -30,7 +32,7 @@ class SideStream(Generic[T]):
         self._make = make
         # A thread begins on device 0, whichever the process has taken.
         self._device = torch.cuda.current_device()
-        self._stream = torch.cuda.Stream(self._device)
+        self._stream = stream_for("views", self._device)
 
     def begin(self, step: int) -> OnItsWay[T]:
         """What `make(step)` gives, enqueued on this stream."""

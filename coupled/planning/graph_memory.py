@@ -1,6 +1,7 @@
 """What CUDA graphs hold of a GPU beside what a step takes without them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
@@ -9,7 +10,11 @@ from coupled.config import Config
 from coupled.config.ledger import records_ledger
 from coupled.config.traits import traits_of
 from coupled.graphs import forbidden_by
+from coupled.objectives.registry import is_function_of_sigma
 from coupled.terminal.sizes import shown_bytes
+
+# What cuBLAS keeps for a stream by :4096:8, in the thread of the steps and in autograd's.
+_WORKSPACES: Final = 2 << 25
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,12 @@ def graph_memory(
     real, optimiser = getattr(torch, config.train.dtype).itemsize, config.optimiser
     scaled = optimiser.name == "lars" or optimiser.clip_norm is not None
     vectors = 1 + state_tensors(optimiser.name, optimiser.momentum) + scaled
+    # Arms with as many weights share theirs: a classifier has more than others.
+    lengths = len({is_function_of_sigma(arm.objective) for arm in config.arms.values()})
     return GraphMemory(
-        update=real * (vectors * parameters + buffers),
+        update=lengths * real * (vectors * parameters + buffers),
         aside=activations if _passes_aside(config) else 0,
-        beside=turn if config.train.side_by_side else 0,
+        beside=turn + _WORKSPACES if config.train.side_by_side else 0,
     )
 
 

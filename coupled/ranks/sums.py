@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from coupled.lanes import stream_for
 from coupled.ranks.exchange import add_up
 from coupled.ranks.mesh import ALONE, Axis
 
@@ -22,7 +23,7 @@ class Sums:
     def __init__(self, axis: Axis = ALONE.data, device: torch.device | None = None) -> None:
         self._axis, self._beside = axis, False
         on_gpu = axis.size > 1 and device is not None and device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if on_gpu else None
+        self._stream = stream_for("sums", torch.cuda.current_device()) if on_gpu else None
         self._thread: ThreadPoolExecutor | None = None
         self._begun: list[Future[None]] = []
 

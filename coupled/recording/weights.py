@@ -90,10 +90,11 @@ class Weights:
             if reference is not None:
                 vectors = Vectors(own, weights[reference], starts.get(name), starts.get(reference))
             kinds = set(wanted) if reference is not None else _ALONE & set(wanted)
-            take = partial(_sums, geometry, vectors, kinds, self._kept.get(name))
+            copy = self._kept.get(name)
+            take = partial(_sums, geometry, vectors, kinds, copy)
             stays = name in arms and (reference is None or reference in arms)  # what came from elsewhere is elsewhere
             key = ("sums of weights", name, *sorted(kind.name for kind in kinds), keep)
-            sums[name] = graphs.run(key, take) if stays else take()
+            sums[name] = graphs.run(key, take, changes=[] if copy is None else [copy]) if stays else take()
         self.transfer = Transfer(sums)
         self._names = list(sums)
 

@@ -7,7 +7,7 @@ import torch
 from helpers import tables
 
 import coupled
-from coupled import runtime
+from coupled import gpu_libraries, runtime
 from coupled.config import from_tables
 from coupled.reading.environment import changes, environment, refused
 
@@ -15,6 +15,8 @@ from coupled.reading.environment import changes, environment, refused
 def facts_of(monkeypatch, **given):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: given.get("cudnn", 91900))
+    monkeypatch.setattr(gpu_libraries, "_cublas", lambda: given.get("cublas", "13.1.1"))
+    monkeypatch.setattr(gpu_libraries, "_driver", lambda: given.get("driver", "580.159.04"))
     for name in ("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"):
         monkeypatch.delenv(name, raising=False)
         if name in given:
@@ -27,10 +29,11 @@ def test_a_cpu_is_its_architecture_and_the_width_of_its_vectors():
     assert facts.keys() == {"architecture", "device", "capability"}
 
 
-def test_another_cudnn_or_setting_of_the_environment_is_refused_on_a_gpu(monkeypatch):
+def test_another_library_driver_or_setting_of_the_environment_is_refused_on_a_gpu(monkeypatch):
     before = facts_of(monkeypatch, CUBLAS_WORKSPACE_CONFIG=":4096:8")
     assert before["machine.capability"] == "a card" and before["machine.cudnn"] == "91900"
-    for given in ({"cudnn": 92400}, {"CUBLAS_WORKSPACE_CONFIG": ":16:8"}, {"NVIDIA_TF32_OVERRIDE": "1"}):
+    libraries = {"cudnn": 92400}, {"cublas": "13.2.0"}, {"driver": "590.1"}
+    for given in (*libraries, {"CUBLAS_WORKSPACE_CONFIG": ":16:8"}, {"NVIDIA_TF32_OVERRIDE": "1"}):
         now = facts_of(monkeypatch, **{"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **given})
         (change,) = refused(changes(before, now))
         assert change.name == f"machine.{next(iter(given)).lower()}"

@@ -19,6 +19,7 @@ from coupled.config import Config, Schedule, from_tables
 from coupled.driver.assembly import assemble
 from coupled.driver.loop import advance
 from coupled.driver.run import Run
+from coupled.recording import checkpoints
 
 STYLES = {"bf16": {"precision": "bf16"}, "TF32": {"tf32": True}, "float32": {}}
 BLOCKS = 3
@@ -28,7 +29,7 @@ LONG = 500.0  # ms: of steps that take longer there is one a block, else four
 def config_of(
     folder: str, encoder: str, style: str, size: int, layout: str = "channels_last", **others: object
 ) -> Config:
-    """Two arms, and `others`, at the size users work at, default recording, panels apart."""
+    """Two arms, and `others`, at the size users work at, default recording, panels at step 0 alone."""
     given = tables(
         name=f"{encoder}-{style}-{layout}",
         data={"name": "shapes", "labelling": "size", "per_class": 4096 // 2},
@@ -37,6 +38,7 @@ def config_of(
         model={"encoder": encoder, "projection_hidden": 512, "projection_dim": 128, "width": 64},
         train={"steps": 1000, "device": "cuda", "memory_format": layout, "views_forward": "joint", **STYLES[style]},
         panel={"size": 1024, "surrogate_size": 128},
+        record={"panel": {"steps": [0]}, "surrogate": {"steps": [0]}},
         checkpoints={"keep": {"steps": [0]}},
         arms={"cl": {"objective": "dcl"}, "nscl": {"objective": "nscl"}, **others},
         paths={"runs": folder},
@@ -63,14 +65,13 @@ def peak_of(act: Callable[[], object]) -> float:
 
 
 def measured(encoder: str, style: str, size: int, *, both: bool) -> str:
-    """One row of the table. `both`: without graphs, and with arms side by side, as well."""
+    """One row of the table. `both`: without graphs as well."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         config = config_of(folder, encoder, style, size)
         off = {name: Schedule() for name in vars(config.record)}
         configs = {"ours": config, "silent": replace(config, name="silent", record=replace(config.record, **off))}
         if both:
-            ways = {"launched": {"graphs": False}, "beside": {"side_by_side": True}}
-            configs |= {way: replace(config, name=way, train=replace(config.train, **ways[way])) for way in ways}
+            configs["launched"] = replace(config, name="launched", train=replace(config.train, graphs=False))
         runs: dict[str, Run] = {}
         at, peaks = defaultdict[str, int](int), dict[str, float]()
 
@@ -79,12 +80,13 @@ def measured(encoder: str, style: str, size: int, *, both: bool) -> str:
                 advance(runs[name], at[name])
                 at[name] += 1
 
-        length = 2  # in the second, graphs are captured
+        length = 4  # the third captures the last graphs
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         for name, each in configs.items():
             runs[name] = stack.enter_context(assemble(each))
             steps(name)
-            peaks.setdefault("ours", torch.cuda.max_memory_allocated() / 2**30)
+            peaks.setdefault("ours", torch.cuda.max_memory_reserved() / 2**30)
         run, length = runs["ours"], 1
         length = 1 if timed(lambda: steps("ours")) > LONG else 4
         batch = run.source.at(0)
@@ -100,9 +102,9 @@ def measured(encoder: str, style: str, size: int, *, both: bool) -> str:
         ms = {name: median(values) for name, values in times.items()}
         views = median(timed(lambda k=k: run.source.at(k)) for k in range(20, 24))
         panel = timed(lambda: run.recorder.observers["panel"].state(_Seen(run)))
-    others = " ".join(f"{ms[way]:8.1f}" if both else f"{'-':>8}" for way in ("launched", "beside"))
+    launched = f"{ms['launched']:8.1f}" if both else f"{'-':>8}"
     return (
-        f"{encoder:12} {style:8} {size:5} {ms['ours']:8.1f} {others} {ms['silent']:8.1f} {ms['bare']:8.1f} "
+        f"{encoder:12} {style:8} {size:5} {ms['ours']:8.1f} {launched} {ms['silent']:8.1f} {ms['bare']:8.1f} "
         f"{ms['stock']:8.1f} {ms['ours'] / ms['stock']:6.2f} {ms['bare'] / ms['stock']:6.2f} {views:7.1f} "
         f"{panel:7.1f} {peaks['ours']:6.1f} {peaks['stock']:6.1f}"
     )
@@ -125,8 +127,7 @@ def bare(run: Run, batch: object) -> None:
 
 HEAD = (
     "ms a step, two arms, 32 px, CIFAR stem, GiB at most\n"
-    "encoder      numbers      B     ours launched   beside  no rec.     bare    stock  ratio bare   views   panel    "
-    "GiB  stock"
+    "encoder      numbers      B     ours launched  no rec.     bare    stock  ratio bare   views   panel    GiB  stock"
 )
 
 
@@ -206,26 +207,27 @@ def where_a_step_of_resnet18_in_bf16_goes() -> tuple[str, str]:
 
 
 @part()
-def arms_of_a_small_network_side_by_side() -> tuple[str, str]:
+def arms_of_a_small_network_side_by_side() -> str:
     placebos = {f"p{k}": {"kind": "placebo", "of": "nscl", "draw": k} for k in range(1, 9)}
-    lines = []
-    for size in (32, 128):
-        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-            config = config_of(folder, "resnet-small", "float32", size, **placebos)
-            runs = {
-                way: stack.enter_context(
-                    assemble(replace(config, name=way, train=replace(config.train, side_by_side=way == "beside")))
-                )
-                for way in ("in turns", "beside")
-            }
-            times = defaultdict[str, list[float]](list)
-            for block in range(BLOCKS + 1):  # in the first, graphs are captured
-                steps = range(4 * block, 4 * block + 4)
-                for way, run in runs.items():
-                    times[way].append(timed(lambda run=run, steps=steps: [advance(run, k) for k in steps]) / 4)
-            ms = {way: median(values[1:]) for way, values in times.items()}
-        lines.append(f"B = {size}: {ms['in turns']:.1f} ms in turns, {ms['beside']:.1f} side by side")
-    return f"{2 + len(placebos)} arms", "resnet-small of width 64, float32, ten arms, ms a step\n" + "\n".join(lines)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        config = config_of(folder, "resnet-small", "float32", 128, **placebos)
+        runs = {
+            way: stack.enter_context(
+                assemble(replace(config, name=way, train=replace(config.train, side_by_side=way == "beside")))
+            )
+            for way in ("in turns", "beside")
+        }
+        times = defaultdict[str, list[float]](list)
+        for block in range(BLOCKS + 1):  # in the first, graphs are captured
+            steps = range(4 * block, 4 * block + 4)
+            for way, run in runs.items():
+                times[way].append(timed(lambda run=run, steps=steps: [advance(run, k) for k in steps]) / 4)
+        ms = {way: median(values[1:]) for way, values in times.items()}
+        for name, arm in runs["in turns"].arms.items():
+            other = runs["beside"].arms[name]
+            for key, tensor in checkpoints.tensors(arm).items():
+                check(torch.equal(tensor, checkpoints.tensors(other)[key]), f"{key} of {name} is another side by side")
+    return f"{len(config.arms)} arms, equal bytes: {ms['in turns']:.1f} ms in turns, {ms['beside']:.1f} side by side"
 
 
 @part()

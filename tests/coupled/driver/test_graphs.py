@@ -1,6 +1,7 @@
 """A run whose acts are replayed: the bytes of one whose acts are not, and no act that depends on more than tensors."""
 
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ from fake_graphs import Again, Late, Streams
 from helpers import tiny
 
 from coupled import graphs, runtime
-from coupled.arms.arm import Arm
 from coupled.driver import assembly
 from coupled.driver.assembly import assemble
 from coupled.driver.loop import advance
@@ -17,6 +17,7 @@ from coupled.driver.train import resume, train
 from coupled.errors import RunStopped
 from coupled.graphs import graphs_of
 from coupled.inputs.in_place import InPlace
+from coupled.lanes import Lane
 from coupled.ranks.mesh import ALONE, Axis, Mesh
 from coupled.store import tree_hash
 
@@ -103,17 +104,7 @@ def test_a_run_that_is_gone_on_with_runs_each_act_once_and_captures_it_again(tmp
 @pytest.mark.parametrize("case", ["float32", pytest.param("audited", marks=pytest.mark.slow)])
 def test_arms_side_by_side_give_the_same_bytes_and_nothing_reads_them_early(tmp_path, monkeypatch, case):
     made, plain = [], train(tiny(tmp_path / "plain", **CASES[case]))
-    streams, taken_pass = Streams(monkeypatch), Arm._pass
-
-    def only_kernels(arm, batch):  # a graph leaves what Python knows as it is
-        seen, known = [norm.taken() for norm in arm._norms], vars(arm).copy()
-        given = taken_pass(arm, batch)
-        vars(arm).update(known)
-        for norm, of_norm in zip(arm._norms, seen, strict=True):
-            norm.put_back(of_norm)
-        return given
-
-    monkeypatch.setattr(Arm, "_pass", only_kernels)
+    streams = Streams(monkeypatch)
     monkeypatch.setattr(assembly, "graphs_of", lambda *given: made.append(Late(streams)) or made[-1])
     monkeypatch.setattr(runtime, "runs_behind", lambda device: True)
     assert tree_hash(plain) == tree_hash(train(tiny(tmp_path / "beside", **CASES[case])))
@@ -126,10 +117,10 @@ def test_arms_side_by_side_give_the_same_bytes_and_nothing_reads_them_early(tmp_
 
 def test_arms_that_come_out_otherwise_side_by_side_stop_the_run(monkeypatch):
     made, x = Late(Streams(monkeypatch)), torch.ones(2)
-    acts = {"one": lambda: {"y": x}, "other": lambda: {"y": x + len(made._beside or [])}}
+    acts = {"one": lambda: {"y": x}, "other": lambda: {"y": x + len(made._passes.at_once if made._passes else [])}}
 
     def step():
-        with made.side_by_side():
+        with made.passes():
             for key, act in acts.items():
                 made.run(("double", key), act)
 
@@ -142,7 +133,7 @@ def test_what_fails_beside_graphs_waits_for_them_all_the_same(monkeypatch):
     made, x = Late(Streams(monkeypatch)), torch.ones(2)
 
     def step(fails):
-        with made.side_by_side():
+        with made.passes():
             y = made.run("double", lambda: {"y": 2 * x})["y"]
             if fails:
                 raise KeyError
@@ -153,6 +144,37 @@ def test_what_fails_beside_graphs_waits_for_them_all_the_same(monkeypatch):
     with pytest.raises(KeyError):
         step(True)
     assert torch.equal(y, 2 * x)
+
+
+def test_all_passes_run_as_they_are_before_the_first_is_captured(tmp_path, monkeypatch):
+    """Or a device would hold the memory of one that was captured, and of one that runs beside it."""
+
+    class Logged(Again):
+        def _plain(self, act, lane):
+            acts.append("plain")
+            return act()
+
+        def _captured(self, key, act, outputs, lane):
+            acts.append("captured")
+            return super()._captured(key, act, outputs, lane)
+
+    acts, made, xs = [], Logged(), {"cl": torch.ones(2), "nscl": torch.zeros(2)}
+    for _ in range(3):
+        with made.passes():
+            values = {arm: made.run(arm, lambda x=x: {"y": x + 1})["y"] for arm, x in xs.items()}
+            assert all(torch.equal(values[arm], x + 1) for arm, x in xs.items())
+        assert all(torch.equal(values[arm], x + 1) for arm, x in xs.items())
+    assert acts == ["plain"] * 4 + ["captured"] * 2 and made.replayed[-2:] == ["cl", "nscl"]
+
+
+def test_a_graph_that_differs_stops_all_ranks_at_the_guard(tmp_path, monkeypatch):
+    class Off(Again):
+        def _captured(self, key, act, outputs, lane):
+            return outputs["z"].zero_
+
+    monkeypatch.setattr(assembly, "graphs_of", lambda *given: Off())
+    with pytest.raises(RunStopped, match="of forward and backward, cl .*set train.graphs = false"):
+        train(tiny(tmp_path))
 
 
 def test_acts_of_one_room_give_what_they_give_in_one_place():
@@ -249,8 +271,14 @@ def test_the_reason_of_a_capture_that_fails_is_that_of_the_act(monkeypatch, erro
         def __exit__(self, *given):
             raise RuntimeError("operation failed due to a previous error during capture")
 
+    class Graph:
+        def reset(self):
+            raise RuntimeError("nothing was captured")
+
+    given_up = []
+    monkeypatch.setattr(graphs, "give_up", given_up.append)
     for name, double in {
-        "CUDAGraph": object,
+        "CUDAGraph": Graph,
         "graph": Capture,
         "current_device": lambda: 0,
         "current_stream": lambda: stream[-1],
@@ -262,12 +290,12 @@ def test_the_reason_of_a_capture_that_fails_is_that_of_the_act(monkeypatch, erro
         raise error
 
     with pytest.raises((RunStopped, torch.OutOfMemoryError)) as raised:
-        graphs.Graphs()._captured(("losses", "cl"), act, {}, graphs.Lane("captures", None))
+        graphs.Graphs()._captured(("losses", "cl"), act, {}, Lane("captures", SimpleNamespace(handle=None)))
     if isinstance(error, torch.OutOfMemoryError):
         assert raised.value is error
     else:
         assert "of losses, cl (asks for a number): set train.graphs = false" in str(raised.value)
-    assert stream[-1] == "steps"
+    assert stream[-1] == "steps" and given_up == [0]
 
 
 def test_what_forbids_graphs_is_said(tmp_path):

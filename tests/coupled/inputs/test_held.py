@@ -90,11 +90,13 @@ def test_plan_counts_what_is_held(sections, memory, size, monkeypatch):
     config = from_tables(tables(**{"train": {"device": "cuda"}, **sections}))
     forecast = plan(config, 2)
     assert held_bytes(config) == forecast.images == size
-    rest = len(config.arms) * forecast.arm_memory + forecast.step_memory
+    graphs = forecast.graphs.held
+    rest = len(config.arms) * forecast.arm_memory + forecast.step_memory + graphs(len(config.arms))
     assert forecast.memory == rest + size
     groups = forecast.placement.groups
     for rank in (0, 1):
-        assert forecast.memory_of(rank) == len(groups[rank]) * forecast.arm_memory + forecast.step_memory + size
+        own = len(groups[rank])
+        assert forecast.memory_of(rank) == own * forecast.arm_memory + forecast.step_memory + graphs(own) + size
 
 
 def test_what_plan_counts_is_what_is_held(monkeypatch):
