@@ -166,20 +166,6 @@ def test_configs_of_the_bench_differ_in_size_alone_and_can_be_planned(path):
     assert config.train.device == "cpu" or f"{memory:.0f} GB" in path.read_text()
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in CONFIGS if "by coupled-run plan" in path.read_text()], ids=lambda p: p.stem
-)
-def test_what_a_recipe_says_of_a_gpu_is_what_plan_and_the_page_say(path):
-    text = re.sub(r"\n# ?", " ", path.read_text())
-    assert f"plan: {plan(load(path), 1).memory / 1e9:.0f} GB with five arms" in text
-    network, *times = re.search(
-        r"a step of (ResNet-\d+) takes (\d+) ms in float32, (\d+) with TF32 and (\d+) in bf16", text
-    ).groups()
-    page = (ROOT / "docs/gpu.md").read_text()
-    for numbers, time in zip(("float32", "TF32", "bf16"), times, strict=True):
-        assert f"\n| {network} | {numbers} | 1024 | {time} |" in page
-
-
 def test_the_bench_has_the_five_sizes():
     sizes = {"small", "resnet18_b64", "resnet18_b256", "resnet50_b64", "resnet50_b1024"}
     assert {path.stem for path in BENCHES} == sizes
