@@ -33,13 +33,16 @@ def row(group: str, name: str, result: str, seconds: float, note: str, table: st
 
 
 def run_group(group: str, file: Path, only: Sequence[str] = ()) -> None:
-    """Runs every part of a group, or those named; each result is a line of `file` as soon as it is known."""
+    """Runs every part of a group, or those named; each result is a line of `file` as soon as it is known. The first
+    line names those that come.
+    """
     import torch
 
     importlib.import_module(f"{group}_parts")
-    for name, function, gpu, needs in PARTS[group]:
-        if only and name not in only:
-            continue
+    coming = [each for each in PARTS[group] if not only or each[0] in only]
+    with file.open("a") as lines:
+        lines.write(json.dumps({"coming": [name for name, *_ in coming]}) + "\n")
+    for name, function, gpu, needs in coming:
         missing = [module for module in needs if importlib.util.find_spec(module) is None]
         started, table = time.perf_counter(), ""
         if gpu and not torch.cuda.is_available():

@@ -15,25 +15,7 @@ from training_parts import config_of
 
 from coupled.driver.train import train
 from coupled.ranks import mesh
-from coupled.ranks.mesh import Axis
 from coupled.store import open_tensors
-
-
-class _Quiet:
-    """No watch: there is nobody else."""
-
-    def waiting(self) -> "_Quiet":
-        return self
-
-    def __enter__(self) -> None: ...
-    def __exit__(self, *error: object) -> None: ...
-
-
-class _Longer(Axis):
-    """An axis that does not take the short way for one rank."""
-
-    def __post_init__(self) -> None:
-        self.watch = _Quiet()  # type: ignore[assignment]
 
 
 @part()

@@ -137,10 +137,12 @@ def _rows(cells: list[tuple[str, str, int]], *, both: bool = False) -> tuple[str
         for _ in range(2):
             try:
                 lines.append(measured(encoder, style, size, both=both))
+                failed = [line for line in failed if not line.startswith(f"{encoder} {style}: out of memory")]
                 break
             except torch.OutOfMemoryError:
                 size //= 2
                 torch.cuda.empty_cache()
+                failed.append(f"{encoder} {style}: out of memory at B = {2 * size}")
             except Exception as error:
                 failed.append(f"{encoder} {style}: {type(error).__name__} {str(error)[:200]}")
                 break

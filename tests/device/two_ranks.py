@@ -37,8 +37,8 @@ class Staged(Axis):
 def main(folder: str) -> None:
     """Trains with arms on the two ranks, then with the data on them."""
     begin = dist.init_process_group
+    joining.Axis = Staged  # type: ignore[misc]
     if torch.cuda.is_available():
-        joining.Axis = Staged  # type: ignore[misc]
         joining._take_device = lambda: torch.cuda.set_device(0)
 
         def gloo(_backend: str, **options: Any) -> None:
