@@ -1,5 +1,7 @@
 """What a step of ResNet-50 asks of a GPU beside its backward: launches and transfers, counted on shapes."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +24,7 @@ from coupled.recording.layout import train_layout
 from coupled.recording.observers import observers_of
 from coupled.recording.recorder import Recorder
 
+ROOT = Path(__file__).parents[3]
 B = 16
 CONFIG = from_tables(
     tables(
@@ -103,3 +106,19 @@ def test_observers_start_no_more_kernels_than_the_docs_say(counts, request):
 def test_an_update_starts_no_more_kernels_than_the_docs_say(counts, request):
     graphs = "no graphs" not in request.node.name
     assert counts["update"][0] / len(CONFIG.arms) <= (5 if graphs else 54)
+
+
+def test_the_page_has_these_counts(counts, request):
+    arms, graphs = len(CONFIG.arms), "no graphs" not in request.node.name
+    rows = dict(re.findall(r"\n\| (\w+[^|]*) \| ([^|]*) \|[^|]*\|(?=\n)", (ROOT / "docs/gpu.md").read_text()))
+    observed = (counts["observe"][0] + counts["observe the update"][0]) // arms
+    updated = counts["update"][0] // arms
+    found = {
+        "forward and loss": (r"^(\d+),", counts["forward"][0] // arms),
+        "guard": (r"^(\d+)$", counts["guard"][0] // arms),
+        "observers": (r"(\d+) by graphs" if graphs else r"(\d+) without", observed),
+        "update": (r"(\d+) by graphs" if graphs else r"(\d+) without", updated),
+    }
+    assert {name: int(re.search(pattern, rows[name])[1]) for name, (pattern, _) in found.items()} == {
+        name: count for name, (_, count) in found.items()
+    }
