@@ -1,4 +1,6 @@
-"""The shipped configs at full size, for a few steps, through the commands a user types. Minutes: marked slow."""
+"""The shipped configs for a few steps, at full size but for the panel, through the commands a user types. Minutes:
+marked slow.
+"""
 
 import subprocess
 import sys
@@ -32,7 +34,7 @@ def command(module, *arguments):
 
 def trained(path, folder, steps):
     shorter = ["optimiser.warmup=3"] if "warmup" in path.read_text() else []  # than the steps
-    overrides = (f"train.steps={steps}", *shorter, f"paths.runs={folder}", "name=run")
+    overrides = (f"train.steps={steps}", *shorter, "panel.size=256", f"paths.runs={folder}", "name=run")
     command("coupled", "train", path, *(part for override in overrides for part in ("--set", override)))
     return folder / "run"
 
