@@ -80,7 +80,8 @@ def _summary(config: Config, forecast: Plan, missing: list[str], *, timed: bool)
     yield f"data            {config.data.name}, B = {batches.size}, {batches.stream} stream"
     yield from _said("data", missing, lambda: _files(config))
     yield from _device(config, forecast, missing)
-    together = f"{shown_bytes(forecast.memory)} for {len(config.arms)} arms in turns"
+    order = "side by side" if forecast.graphs.beside else "in turns"
+    together = f"{shown_bytes(forecast.memory)} for {len(config.arms)} arms {order}"
     yield f"memory          {together}; recording and views apart"
     if (memory := device_memory(config)) is not None and (line := fullness(forecast, memory)):
         yield f"  {line}"

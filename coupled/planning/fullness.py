@@ -14,8 +14,9 @@ def fullness(forecast: Plan, device: int) -> str:
     most = max(map(forecast.memory_of, range(forecast.placement.world)))
     if most <= FULL * device:
         return ""
+    less = "set train.side_by_side = false, use" if forecast.graphs.beside else "use"
     return (
         f"memory: {shown_bytes(most)} are {most / device:.0%} of the GPU's {shown_bytes(device)}: above {FULL:.0%} "
-        "cuDNN may choose another algorithm where its workspace does not fit, and bits differ; use more ranks, or "
+        f"cuDNN may choose another algorithm where its workspace does not fit, and bits differ; {less} more ranks, or "
         "lower batches.size"
     )

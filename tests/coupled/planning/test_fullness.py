@@ -20,6 +20,12 @@ def test_memory_above_85_percent_of_the_device_is_a_line_that_gives_both():
     assert not fullness(forecast, round(forecast.memory / FULL) + 1)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_arms_side_by_side_are_the_first_to_be_given_up(beside):
+    forecast = plan(from_tables(tables(arms=THREE, train={"device": "cuda", "side_by_side": beside})), 1)
+    assert ("set train.side_by_side = false, use more" in fullness(forecast, forecast.memory)) is beside
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_of_several_ranks_the_one_that_takes_most_counts(ranks):
     forecast = plan(from_tables(tables(arms=THREE)), ranks)
