@@ -28,6 +28,14 @@ def asks_for_a_gpu() -> str:
     return ""
 
 @part(gpu=False)
+def needs_more() -> str:
+    import no_such_library.part
+
+@part(gpu=False)
+def needs_what_we_lost() -> str:
+    import coupled.no_such_module
+
+@part(gpu=False)
 def last() -> str:
     return "done as well"
 """
@@ -49,10 +57,20 @@ def test_a_part_that_ends_its_process_hides_no_other(tmp_path):
         ("ends_its_process", "FAIL"),
         ("fails", "FAIL"),
         ("asks_for_a_gpu", "LEFT"),
+        ("needs_more", "LEFT"),
+        ("needs_what_we_lost", "FAIL"),
         ("last", "PASS"),
     ]
     assert "its process ended: -6" in rows[1][3] and "not so" in rows[2][3]
-    assert ended.stdout.splitlines()[-1] == "2 PASS, 2 FAIL, 1 LEFT OUT"
+    assert "no_such_library is not installed" in rows[4][3]
+    assert ended.stdout.splitlines()[-1] == "2 PASS, 3 FAIL, 2 LEFT OUT"
+
+
+def test_a_group_that_needs_a_library_which_is_missing_is_left_out_by_its_name(tmp_path):
+    (tmp_path / "wanting_parts.py").write_text("import no_such_library\n")
+    ended = script(tmp_path, "wanting")
+    assert ended.returncode == 0 and "no_such_library is not installed" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "0 PASS, 0 FAIL, 1 LEFT OUT"
 
 
 def test_parts_of_a_cpu_pass(tmp_path):

@@ -1,9 +1,9 @@
 """`make test-gpu`: what only a GPU can show, in one script; without one, the parts that a CPU can do.
 
-Run by the machine's own Python: `python3 tests/device [GROUP | GROUP/PART …]`. It installs nothing and needs torch,
-torchvision, numpy, safetensors, rich and numba. Each group of parts is a process of its own and each part is guarded,
-so that one failure hides no other. PASS, FAIL or LEFT OUT is one line a part; a table of all parts and the tables of
-measurements come last.
+Run by the machine's own Python: `python3 tests/device [GROUP | GROUP/PART …]`. It installs nothing and needs torch;
+where torchvision, numpy, safetensors, rich or numba is missing, the parts that need it are left out. Each group of
+parts is a process of its own and each part is guarded, so that one failure hides no other. PASS, FAIL or LEFT OUT is
+one line a part; a table of all parts and the tables of measurements come last.
 """
 
 import importlib.util
@@ -20,22 +20,21 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 
 import parts  # noqa: E402
 
-NEEDED = ("torch", "torchvision", "numpy", "safetensors", "rich", "numba")
 GROUPS = ("kernels", "training", "ranks", "speed")
 SECONDS = {"speed": 320}  # that a group may take on a GPU; 180 where nothing is said
 PATIENCE = 1 if Path("/dev/nvidia0").exists() else 5  # nobody lends a CPU by the minute
 
 
 def main(argv: list[str]) -> int:
-    """Runs the groups asked for, all by default; 1 if a part failed, 2 where this Python has not what all need."""
+    """Runs the groups asked for, all by default; 1 if a part failed, 2 where this Python has no torch."""
     if argv[:1] == ["--group"]:
         parts.run_group(argv[1], Path(argv[2]), argv[3:])
         return 0
-    if missing := [module for module in NEEDED if importlib.util.find_spec(module) is None]:
+    if importlib.util.find_spec("torch") is None:
         print(
-            f"{sys.executable} has no {', '.join(missing)}; the device check needs torch 2.11 or later, "
-            f"{', '.join(NEEDED[1:])}, and installs nothing: install them there, or name a Python that has them "
-            "(make test-gpu PYTHON=.venv/bin/python, after make install)",
+            f"{sys.executable} has no torch; the device check needs torch 2.11 or later (and torchvision, numpy, "
+            "safetensors, rich, numba) and installs nothing: install them there, or name a Python that has them (make "
+            "test-gpu PYTHON=.venv/bin/python, after make install)",
             file=sys.stderr,
         )
         return 2

@@ -309,6 +309,8 @@ def one_step_twice_has_equal_bytes() -> str:
                 )
                 try:
                     repeats_its_bytes(build(replace(config, name="twice")))
+                except ModuleNotFoundError:
+                    raise
                 except Exception as error:
                     shown.append(f"{encoder} {changed.get('precision', 'float32')}: {str(error)[:110]}")
     check(not shown, "; ".join(dict.fromkeys(shown)))

@@ -38,10 +38,15 @@ def run_group(group: str, file: Path, only: Sequence[str] = ()) -> None:
     """
     import torch
 
-    importlib.import_module(f"{group}_parts")
+    try:
+        importlib.import_module(f"{group}_parts")
+    except ModuleNotFoundError as error:
+        if (module := _missing(error)) is None:
+            raise
+        _put(file, {"coming": []}, row(group, "(all its parts)", "LEFT OUT", 0, f"{module} is not installed"))
+        return
     coming = [each for each in PARTS[group] if not only or each[0] in only]
-    with file.open("a") as lines:
-        lines.write(json.dumps({"coming": [name for name, *_ in coming]}) + "\n")
+    _put(file, {"coming": [name for name, *_ in coming]})
     for name, function, gpu, needs in coming:
         missing = [module for module in needs if importlib.util.find_spec(module) is None]
         started, table = time.perf_counter(), ""
@@ -53,8 +58,19 @@ def run_group(group: str, file: Path, only: Sequence[str] = ()) -> None:
             result, note, table = _guarded(function)
         seconds = time.perf_counter() - started
         print(f"{result:8} {group}/{name} ({seconds:.1f} s) {note}", flush=True)
-        with file.open("a") as lines:
-            lines.write(json.dumps(row(group, name, result, seconds, note, table)) + "\n")
+        _put(file, row(group, name, result, seconds, note, table))
+
+
+def _put(file: Path, *lines: dict[str, Any]) -> None:
+    with file.open("a") as out:
+        out.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _missing(error: ModuleNotFoundError) -> str | None:
+    """The module of others that is not installed; None where one of ours is missing."""
+    module = str(error.name).partition(".")[0]
+    ours = module == "coupled" or (Path(__file__).parent.parent / f"{module}.py").exists()
+    return None if ours or importlib.util.find_spec(module) is not None else module
 
 
 def _guarded(function: Callable[[], Any]) -> tuple[str, str, str]:
@@ -62,6 +78,9 @@ def _guarded(function: Callable[[], Any]) -> tuple[str, str, str]:
         note = function()
     except CheckError as error:
         return "FAIL", str(error), ""
+    except ModuleNotFoundError as error:
+        module = _missing(error)
+        return ("FAIL", str(error), "") if module is None else ("LEFT OUT", f"{module} is not installed", "")
     except BaseException as error:
         traceback.print_exc()
         return "FAIL", f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", ""
