@@ -61,6 +61,9 @@ class Graphs:
     tensors that stay where they are as well, until it is run again. In between nothing has to be kept in the memory of
     graphs, so all that are replayed one after the other share it. `at_once`: those of `passes` run at once, and share
     none.
+
+    Where a graph cannot be made, or gives other bytes, what its act gave stays, and `refused` says why: the run is to
+    be stopped.
     """
 
     why_not = ""
@@ -72,7 +75,8 @@ class Graphs:
         self._replays: dict[Hashable, _Replay] = {}
         self._lanes: dict[Hashable, Lane] = {}
         self._passes: _Passes | None = None
-        self._compared = False
+        self._compared: set[Hashable] = set()
+        self.refused: GraphError | None = None
 
     def run(
         self, key: Hashable, act: Act[K], *, changes: Sequence[Tensor] = (), room: Hashable = None
@@ -100,8 +104,8 @@ class Graphs:
     def passes(self) -> Iterator[None]:
         """For the passes of all arms, which take most of the memory. All that are to be captured are so at the end,
         when none runs as it is any more: the memory of a pass is then needed once. Where graphs are `at_once`, those
-        that are replayed run beside each other, each in a lane of its own, and what they give is there at the end; the
-        first time they are replayed in turns as well, and must give the same bytes.
+        that are replayed run beside each other, each in a lane of its own, and what they give is there at the end. If
+        one of them never was, all are then replayed in turns as well, and must give the same bytes.
 
         What runs within must give the same when it is run again, with nothing else changed, and none may read what
         another gives.
@@ -115,9 +119,9 @@ class Graphs:
                 torch.cuda.current_stream().wait_stream(self._replays[key].lane.stream)
         for capture in passes.due:
             capture()
-        if len(passes.at_once) > 1 and not self._compared:
+        if len(passes.at_once) > 1 and not self._compared.issuperset(passes.at_once):
             self._compare(passes.at_once)
-            self._compared = True
+            self._compared.update(passes.at_once)
 
     def forget(self) -> None:
         """Lets go of all graphs, and of the tensors that they work on."""
@@ -160,16 +164,24 @@ class Graphs:
         """Has the act captured and replayed, from what the tensors were `before` that it changes, if that matters:
         outputs and changes must come out as they are now.
         """
+        if self.refused is not None:
+            return
         results = [*outputs.values(), *changes]
-        expected = [tensor.clone() for tensor in results]
-        again = self._captured(key, act, outputs, lane)
-        self._replays[key] = _Replay(again, act, outputs, changes, lane)
-        _put(changes[: len(before)], before)
-        again()
         names = [*map(str, outputs), *["what it changes"] * len(changes)]
-        for name, one, other in zip(names, results, expected, strict=True):
-            if not _same_bytes(one, other):
-                raise _refused(key, f"{name} came out with other bytes than without")
+        expected = [tensor.clone() for tensor in results]
+        try:
+            again = self._captured(key, act, outputs, lane)
+            _spoil(results)  # what a replay does not write must not look as if it had
+            _put(changes[: len(before)], before)
+            again()
+            for name, one, other in zip(names, results, expected, strict=True):
+                if not _same_bytes(one, other):
+                    raise _refusal(key, f"{name} came out with other bytes than without")
+        except GraphError as error:
+            _put(results, expected)
+            self.refused = error
+        else:
+            self._replays[key] = _Replay(again, act, outputs, changes, lane)
 
     def _captured(self, key: Hashable, act: Act[K], outputs: Mapping[K, Tensor], lane: Lane) -> Callable[[], object]:
         if not self._replays:
@@ -181,14 +193,14 @@ class Graphs:
                 _copy(outputs, act())
         except RuntimeError as error:
             torch.cuda.set_stream(current)  # which a capture that fails twice leaves behind
-            give_up(torch.cuda.current_device())
+            give_up(lane, torch.cuda.current_device())
             with suppress(RuntimeError):
                 graph.reset()
             # The end of a capture fails too then, and says less.
             cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
             if isinstance(cause, torch.OutOfMemoryError):
                 raise cause from None
-            raise _refused(key, next(iter(str(cause).splitlines()), "no reason given")) from error
+            raise _refusal(key, next(iter(str(cause).splitlines()), "no reason given")) from error
         return graph.replay
 
     def _replay(self, key: Hashable) -> None:
@@ -206,10 +218,11 @@ class Graphs:
         replays = {key: self._replays[key] for key in keys}
         together = {key: [tensor.clone() for tensor in replay.results] for key, replay in replays.items()}
         for replay in replays.values():
+            _spoil(replay.results)
             replay.again()
         for key, replay in replays.items():
             if not all(map(_same_bytes, replay.results, together[key])):
-                raise GraphError(
+                self.refused = GraphError(
                     f"{_words(key)} came out with other bytes side by side than one after the other: set "
                     "train.side_by_side = false, the bytes are then those of one after the other"
                 )
@@ -219,7 +232,7 @@ class Graphs:
         return not self.why_not
 
 
-def _refused(key: Hashable, reason: str) -> GraphError:
+def _refusal(key: Hashable, reason: str) -> GraphError:
     return GraphError(
         f"no CUDA graph can be made of {_words(key)} ({reason}): set train.graphs = false, the bytes are the same"
     )
@@ -271,6 +284,15 @@ def forbidden_by(config: Config, device: str, data_ranks: int) -> str:
         (own is not None, f"{own} is code that may ask for numbers"),
     ]
     return next((why for forbidden, why in forbids if forbidden), "")
+
+
+def _spoil(tensors: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                tensor.fill_(torch.nan)
+            else:
+                tensor.bitwise_not_()
 
 
 def _put(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:

@@ -1,9 +1,10 @@
 """CUDA streams of this process by what they are for, and the memory that CUDA graphs share.
 
 torch hands out 32 streams and then begins again: whoever asked for a new one for every run would one day get the very
-stream on which another captures a graph.
+stream on which another captures a graph. Those that are asked for here are 19; NCCL takes its own from the same 32.
 """
 
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -50,9 +51,14 @@ def own_lane(index: int, device: int) -> Lane:
     return Lane(stream_for(f"graphs {index % LANES}", device), Pool())
 
 
-def give_up(device: int) -> None:
-    """To be called when a capture has failed: its pool may stay as if it went on."""
-    _POOLS.pop(device, None)
+def give_up(lane: Lane, device: int) -> None:
+    """To be called when a capture in a lane has failed: its pool is not used again."""
+    if _POOLS.get(device) is lane.pool:
+        del _POOLS[device]
+    # An end that failed leaves the allocator as if the capture went on: it would keep what other streams have freed.
+    with suppress(RuntimeError, AttributeError):
+        torch._C._cuda_endAllocateToPool(device, lane.pool.handle)
+        torch._C._cuda_releasePool(device, lane.pool.handle)
 
 
 _POOLS: Final[WeakValueDictionary[int, Pool]] = WeakValueDictionary()

@@ -73,6 +73,11 @@ def take_gpu(config: Config, number: int) -> None:
 def forget_run() -> None:
     """Gives back the memory of a run that has ended: the next one in this process has as much room as a first one."""
     gc.collect()  # a run's parts name each other
+    give_back_memory()
+
+
+def give_back_memory() -> None:
+    """What torch keeps of a GPU's memory for tensors to come, of the stream that had it last, is for all again."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 

@@ -67,8 +67,9 @@ class Bench:
     `panel` is one observation of the panels that are recorded, by every arm, and `panel_ratio` it over an evaluation
     forward of the same images by stock networks; None where no panel is recorded. `flops`: floating-point operations of
     a stock step; `multiplying`: as many a second in a large matrix product. `memory`: bytes of a GPU that the run alone
-    had at most, in tensors and in all that torch reserved (what graphs hold is in the second only); None on a CPU.
-    `graphs`: why the run's steps are no CUDA graphs; "" if they are. `at_once`: those of all arms run side by side.
+    had at most, in tensors and in all that torch reserved (what graphs hold between steps is in the second only); None
+    on a CPU. `graphs`: why the run's steps are no CUDA graphs; "" if they are. `at_once`: those of all arms run side by
+    side.
     """
 
     steps: int

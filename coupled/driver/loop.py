@@ -30,13 +30,13 @@ def lockstep(run: Run, reporter: Reporter, preemption: Preemption | None = None)
 
 def forward_backward(run: Run, batch: Batch) -> UserError | GraphError | None:
     """The gradients of every arm here, and of other losses that are asked for. The error of a user's objective, or of a
-    graph, is returned: the guard, which all ranks reach, raises it.
+    graph of this step or of the one before, is returned: the guard, which all ranks reach, raises it.
     """
     try:
         run.audits.forward_backward(batch.step, run.arms, batch)
-    except (UserError, GraphError) as error:
+    except UserError as error:
         return error
-    return None
+    return run.graphs.refused
 
 
 def meet(run: Run, step: int, reporter: Reporter, preemption: Preemption | None) -> None:

@@ -52,6 +52,7 @@ def repeats_its_bytes(parts: Parts) -> None:
         return
     before, own = {name: copies(_state(arm)) for name, arm in parts.arms.items()}, Trial(parts)
     first, second = (_step(parts, before, own) for _ in range(2))
+    runtime.give_back_memory()
     own.judge()
     if others := differing(first, second):
         raise RunStopped(

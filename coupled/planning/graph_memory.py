@@ -40,22 +40,18 @@ class GraphMemory:
         return f"held by CUDA graphs: {', '.join(shown)}"
 
 
-def graph_memory(
-    config: Config, data_ranks: int, *, parameters: int, buffers: int, activations: int, turn: int
-) -> GraphMemory:
-    """`parameters`, `buffers`: elements of an arm; `activations`: bytes of a forward, and `turn` of all that an arm
-    needs in its turn.
-    """
+def graph_memory(config: Config, data_ranks: int, *, parameters: int, buffers: int, turn: int) -> GraphMemory:
+    """`parameters`, `buffers`: elements of an arm; `turn`: bytes of all that it needs in its turn."""
     if forbidden_by(config, config.train.device, data_ranks):
         return GraphMemory()
     real, optimiser = getattr(torch, config.train.dtype).itemsize, config.optimiser
     scaled = optimiser.name == "lars" or optimiser.clip_norm is not None
     vectors = 1 + state_tensors(optimiser.name, optimiser.momentum) + scaled
     # Arms with as many weights share theirs: a classifier has more than others.
-    lengths = len({is_function_of_sigma(arm.objective) for arm in config.arms.values()})
+    lengths = len({None if is_function_of_sigma(arm.objective) else arm.labelling for arm in config.arms.values()})
     return GraphMemory(
         update=lengths * real * (vectors * parameters + buffers),
-        aside=activations if _passes_aside(config) else 0,
+        aside=turn if _passes_aside(config) else 0,
         beside=turn + _WORKSPACES if config.train.side_by_side else 0,
     )
 

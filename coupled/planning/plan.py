@@ -112,8 +112,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
     real = getattr(torch, config.train.dtype).itemsize
     copies = state_tensors(config.optimiser.name, config.optimiser.momentum)
     # The pair masks and Σ come on top, 2B × 2B each; three of them are float.
-    activations = _activations(config, parameters)
-    turn = activations + real * 3 * views**2
+    turn = _activations(config, parameters) + real * 3 * views**2
     every = [stream for stream in streams if _rows(config, stream, "batch") >= config.train.steps]
     return Plan(
         arms=tuple(config.arms),
@@ -127,9 +126,7 @@ def plan(config: Config, ranks: int | None = None) -> Plan:
         arm_memory=real * ((2 + copies) * parameters + buffers) + 4 * parameters * (config.optimiser.name == "lars"),
         step_memory=turn,
         images=held_bytes(config),
-        graphs=graph_memory(
-            config, placement.data, parameters=parameters, buffers=buffers, activations=activations, turn=turn
-        ),
+        graphs=graph_memory(config, placement.data, parameters=parameters, buffers=buffers, turn=turn),
         ledger=ledger_cost(config),
         vector=vector_bytes(config, network),
         placement=placement,

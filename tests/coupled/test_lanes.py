@@ -39,12 +39,20 @@ def test_all_graphs_of_a_device_share_memory_until_the_last_has_gone():
     assert fresh.pool.handle != handle and fresh.stream == stream
 
 
-def test_memory_of_a_capture_that_failed_is_not_used_again():
+def test_memory_of_a_capture_that_failed_is_not_used_again(monkeypatch):
+    ended = []
+    for act in ("endAllocateToPool", "releasePool"):
+        monkeypatch.setattr(
+            torch._C, f"_cuda_{act}", lambda *given, act=act: ended.append((act, *given)), raising=False
+        )
     failed = lanes.shared_lane(0)
-    lanes.give_up(0)
-    assert lanes.shared_lane(0).pool is not failed.pool
-    lanes.give_up(0)
-    lanes.give_up(0)
+    lanes.give_up(failed, 0)
+    fresh = lanes.shared_lane(0)
+    assert fresh.pool is not failed.pool
+    assert ended == [("endAllocateToPool", 0, failed.pool.handle), ("releasePool", 0, failed.pool.handle)]
+    for lane in (failed, lanes.own_lane(0, 0)):
+        lanes.give_up(lane, 0)
+        assert lanes.shared_lane(0).pool is fresh.pool
 
 
 def test_lanes_have_memory_of_their_own_and_streams_of_their_own_as_long_as_there_are():

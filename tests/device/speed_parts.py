@@ -14,6 +14,7 @@ import torch
 from helpers import tables
 from parts import check, part
 
+from coupled import runtime
 from coupled.bench.stock import Stock
 from coupled.config import Config, Schedule, from_tables
 from coupled.driver.assembly import assemble
@@ -56,12 +57,15 @@ def timed(act: Callable[[], object]) -> float:
     return begin.elapsed_time(end)
 
 
-def peak_of(act: Callable[[], object]) -> float:
-    """The most memory that an act holds, GiB."""
+def peaks_of(act: Callable[[], object]) -> tuple[float, float]:
+    """The most memory that comes on top during an act, GiB: of tensors, and of all that torch reserves."""
+    runtime.forget_run()
+    before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     act()
     torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() / 2**30
+    most = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    return (most[0] - before[0]) / 2**30, (most[1] - before[1]) / 2**30
 
 
 def measured(encoder: str, style: str, size: int, *, both: bool) -> str:
@@ -73,7 +77,7 @@ def measured(encoder: str, style: str, size: int, *, both: bool) -> str:
         if both:
             configs["launched"] = replace(config, name="launched", train=replace(config.train, graphs=False))
         runs: dict[str, Run] = {}
-        at, peaks = defaultdict[str, int](int), dict[str, float]()
+        at = defaultdict[str, int](int)
 
         def steps(name: str) -> None:
             for _ in range(length):
@@ -81,20 +85,28 @@ def measured(encoder: str, style: str, size: int, *, both: bool) -> str:
                 at[name] += 1
 
         length = 4  # the third captures the last graphs
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        for name, each in configs.items():
-            runs[name] = stack.enter_context(assemble(each))
+
+        def begin(name: str) -> None:
+            runs[name] = stack.enter_context(assemble(configs[name]))
             steps(name)
-            peaks.setdefault("ours", torch.cuda.max_memory_reserved() / 2**30)
+
+        own = peaks_of(lambda: begin("ours"))
+        for name in [name for name in configs if name != "ours"]:
+            begin(name)
         run, length = runs["ours"], 1
         length = 1 if timed(lambda: steps("ours")) > LONG else 4
         batch = run.source.at(0)
-        last = Stock(config, run.source.device, torch.channels_last)
+        stocks: list[Stock] = []
+
+        def begin_stock() -> None:
+            stocks.append(Stock(config, batch.pixels.device, torch.channels_last))
+            for _ in range(2):
+                stocks[0].step(batch)
+
+        theirs = peaks_of(begin_stock)
         acts: dict[str, Callable[[], object]] = {name: lambda name=name: steps(name) for name in runs}
         acts["bare"] = lambda: [bare(run, batch) for _ in range(length)]
-        acts["stock"] = lambda: [last.step(batch) for _ in range(length)]
-        peaks["stock"] = peak_of(acts["stock"])
+        acts["stock"] = lambda: [stocks[0].step(batch) for _ in range(length)]
         times = defaultdict[str, list[float]](list)
         for _ in range(BLOCKS):
             for name, act in acts.items():
@@ -106,7 +118,7 @@ def measured(encoder: str, style: str, size: int, *, both: bool) -> str:
     return (
         f"{encoder:12} {style:8} {size:5} {ms['ours']:8.1f} {launched} {ms['silent']:8.1f} {ms['bare']:8.1f} "
         f"{ms['stock']:8.1f} {ms['ours'] / ms['stock']:6.2f} {ms['bare'] / ms['stock']:6.2f} {views:7.1f} "
-        f"{panel:7.1f} {peaks['ours']:6.1f} {peaks['stock']:6.1f}"
+        f"{panel:7.1f} {own[0]:6.1f} {own[1]:6.1f} {theirs[0]:6.1f} {theirs[1]:6.1f}"
     )
 
 
@@ -126,8 +138,9 @@ def bare(run: Run, batch: object) -> None:
 
 
 HEAD = (
-    "ms a step, two arms, 32 px, CIFAR stem, GiB at most\n"
-    "encoder      numbers      B     ours launched  no rec.     bare    stock  ratio bare   views   panel    GiB  stock"
+    "ms a step, two arms, 32 px, CIFAR stem; GiB at most of tensors and reserved, ours and stock's\n"
+    "encoder      numbers      B     ours launched  no rec.     bare    stock  ratio   bare   views   panel "
+    "   ours   res.  stock   res."
 )
 
 
@@ -147,7 +160,7 @@ def _rows(cells: list[tuple[str, str, int]], *, both: bool = False) -> tuple[str
                 failed.append(f"{encoder} {style}: {type(error).__name__} {str(error)[:200]}")
                 break
         print(lines[-1] if lines else failed[-1], flush=True)
-        torch.cuda.empty_cache()
+        runtime.forget_run()
     check(not failed, "; ".join(failed) + "\n" + "\n".join(lines))
     return f"{len(lines)} rows", "\n".join([HEAD, *lines])
 
@@ -230,6 +243,18 @@ def arms_of_a_small_network_side_by_side() -> str:
             for key, tensor in checkpoints.tensors(arm).items():
                 check(torch.equal(tensor, checkpoints.tensors(other)[key]), f"{key} of {name} is another side by side")
     return f"{len(config.arms)} arms, equal bytes: {ms['in turns']:.1f} ms in turns, {ms['beside']:.1f} side by side"
+
+
+@part()
+def a_step_needs_the_memory_of_one_turn_while_graphs_are_made() -> str:
+    more = {f"p{k}": {"kind": "placebo", "of": "nscl", "draw": k} for k in range(1, 4)}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        run = stack.enter_context(assemble(config_of(folder, "resnet18", "bf16", 512, **more)))
+        _, plain = peaks_of(lambda: advance(run, 0))
+        held = torch.cuda.memory_reserved() / 2**30
+        _, made = peaks_of(lambda: [advance(run, step) for step in (1, 2, 3)])
+    check(made < 1.3 * plain, f"{made:.2f} GiB while graphs are made, {plain:.2f} before, {held:.2f} in reserve")
+    return f"five arms: {plain:.2f} GiB in a step without graphs, {made:.2f} in those that make them"
 
 
 @part()
