@@ -194,7 +194,7 @@ def _refuse(rank: int, differing: Sequence[str]) -> None:
     if differing:
         raise UserError(
             f"rank {rank} is not like rank 0: {'; '.join(differing[:4])}",
-            "all ranks of a run need the same libraries, machine type and data",
+            "all ranks of a run need the same libraries, drivers, machine type and data",
             "make them equal",
         )
 
