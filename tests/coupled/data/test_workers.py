@@ -245,7 +245,8 @@ import os, time
 from coupled.data.workers import Ahead
 ahead = Ahead(lambda step: time.sleep({SLOW} if step else 0) or os.getpid(), 1, 9)
 print(ahead.at(0), flush=True)
-time.sleep({SLOW})
+for _ in range({SLOW:.0f} * 10):  # in one long sleep a signal that comes just before it would wait for its end
+    time.sleep(0.1)
 """
 
 
